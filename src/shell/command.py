@@ -1,0 +1,52 @@
+"""What every entry point's `main` does around its work."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from src.shell.errors import UserError
+from src.shell.overrides import CONF, Schema, compose, read_command_line
+
+S = TypeVar("S", bound=Schema)
+
+
+def command(schema: type[S], config_name: str, run: Callable[[S], object]) -> None:
+    """Runs `run` on the configuration that the command line asks for.
+
+    The values come from `conf/<config_name>.yaml` and the `key=value` words after the command.
+    `--help` prints the keys with their values; `--cfg job` prints the composed configuration.
+    """
+    with told_to_the_user():
+        line = read_command_line(sys.argv[1:], config_name)
+        if line.shows:
+            print(_described(schema, config_name, line.overrides, whole="--cfg" not in sys.argv))
+            return
+        (config,) = compose(schema, line)
+        run(config)
+
+
+@contextmanager
+def told_to_the_user() -> Iterator[None]:
+    """Prints a UserError as one message and exits with status 2; an interrupt exits with 130."""
+    try:
+        yield
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        sys.exit(130)
+
+
+def _described(schema: type[Schema], config_name: str, overrides: list[str], whole: bool) -> str:
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from omegaconf import OmegaConf
+
+    with initialize_config_dir(str(CONF.absolute()), version_base="1.3"):
+        text = OmegaConf.to_yaml(hydra_compose(config_name, overrides))
+    if not whole:
+        return text.rstrip()
+    about = (schema.__doc__ or "").strip()
+    return f"{about}\n\npython -m src.{config_name} KEY=VALUE ...\n\n{text.rstrip()}"

@@ -1,0 +1,224 @@
+"""From the words on a command line to typed configurations, every problem reported at once."""
+
+import argparse
+import dataclasses
+import difflib
+import typing
+from collections.abc import Iterator, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from src.shell.errors import raise_all
+
+CONF = Path(__file__).parents[2] / "conf"
+
+
+class Schema(Protocol):
+    """A configuration dataclass that knows what its own values may be."""
+
+    def problems(self) -> list[str]:
+        """One line a problem: the key as typed, its value, and what is allowed."""
+
+
+S = TypeVar("S", bound=Schema)
+
+
+@dataclasses.dataclass(frozen=True)
+class CommandLine:
+    """What was typed, as Hydra reads it."""
+
+    config_name: str
+    config_dir: str | None
+    overrides: list[str]
+    multirun: bool
+    shows: bool
+    """Only prints something (`--help`, `--cfg`), runs nothing."""
+
+    @property
+    def searched(self) -> list[Path]:
+        """Folders in which named configurations are looked for, nearest first."""
+        return [CONF, *([Path(self.config_dir)] if self.config_dir else [])]
+
+
+def read_command_line(argv: Sequence[str], config_name: str) -> CommandLine:
+    """Reads Hydra's own flags and the overrides; leaves a misspelt flag to argparse's message."""
+    from hydra._internal.utils import get_args_parser  # type: ignore[attr-defined]
+
+    parser: argparse.ArgumentParser = get_args_parser()
+    args = parser.parse_args(list(argv))
+    shows = bool(args.help or args.hydra_help or args.cfg or args.info or args.shell_completion)
+    return CommandLine(
+        args.config_name or config_name, args.config_dir, list(args.overrides), bool(args.multirun), shows
+    )
+
+
+def compose(schema: type[S], line: CommandLine) -> list[S]:
+    """Composes every configuration that the command asks for: one, or one a cell of a multirun.
+
+    Raises:
+        UserError: naming every unknown key or choice, wrong type and impossible value at once.
+    """
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    where = line.config_name
+    raise_all(_missing_config(line), where)
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONF.absolute()), version_base="1.3"):
+        extra = [f"hydra.searchpath=[{Path(line.config_dir).absolute()}]"] if line.config_dir else []
+        raise_all(_override_problems(schema, line, line.multirun or line.config_name != where), where)
+        plain = [o for o in line.overrides if not _is_sweep(o)]
+        first = hydra_compose(line.config_name, [*extra, *plain], return_hydra_config=True)
+        multirun = line.multirun or str(first.hydra.mode) == "RunMode.MULTIRUN"
+        if not multirun:
+            several = [f"{o}: several values; add -m to run each" for o in line.overrides if _is_sweep(o)]
+            raise_all(several, where)
+        params = dict(first.hydra.sweeper.params or {}) if multirun else {}
+        swept = [f"{key}={value}" for key, value in params.items()]
+        swept_line = dataclasses.replace(line, overrides=[*swept, *line.overrides])
+        raise_all(_override_problems(schema, swept_line, True), where)
+        composed, problems = [], []
+        for cell in _cells(swept_line.overrides):
+            config, wrong = _typed(schema, hydra_compose(line.config_name, [*extra, *cell]))
+            at = f" (in the cell {' '.join(cell)})" if multirun else ""
+            problems += [problem + at for problem in wrong]
+            composed += [config] if config else []
+    raise_all(list(dict.fromkeys(problems)), where)
+    return composed
+
+
+def to_schema(schema: type[S], config: Any) -> S:
+    """Turns one composed configuration into its typed value.
+
+    Raises:
+        UserError: naming every problem of it.
+    """
+    typed, problems = _typed(schema, config)
+    raise_all(problems, schema.__name__)
+    return typing.cast(S, typed)
+
+
+def _missing_config(line: CommandLine) -> list[str]:
+    if any((folder / f"{line.config_name}.yaml").is_file() for folder in line.searched):
+        return []
+    named = sorted(path.stem for folder in line.searched for path in folder.glob("*.yaml"))
+    folders = " or ".join(str(folder) for folder in line.searched[1:]) or "conf"
+    return [f"--config-name {line.config_name}: no such file in {folders}; there are {', '.join(named)}"]
+
+
+def _parse(text: str) -> Any:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    return OverridesParser.create().parse_override(text)  # type: ignore[no-untyped-call]
+
+
+def _is_sweep(text: str) -> bool:
+    return bool(_parse(text).is_sweep_override())
+
+
+def _cells(overrides: Sequence[str]) -> list[list[str]]:
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+
+    batches: list[list[list[str]]] = BasicSweeper.split_arguments([_parse(text) for text in overrides], None)
+    return batches[0]
+
+
+def _override_problems(schema: type[Schema], line: CommandLine, several: bool) -> list[str]:
+    problems = []
+    leaves, groups = dict(_leaves(schema)), _groups(line.searched)
+    for text in line.overrides:
+        problems += _one_override(text, leaves, groups)
+    return problems
+
+
+def _one_override(text: str, leaves: dict[str, Any], groups: dict[str, list[str]]) -> list[str]:
+    from hydra.errors import OverrideParseException
+
+    try:
+        override = _parse(text)
+    except OverrideParseException:
+        return [f"{text}: not of the form key=value (quote values that hold = , or blanks)"]
+    key = override.key_or_group
+    if key.split(".")[0].split("/")[0] == "hydra":
+        return []
+    values = list(override.sweep_iterator()) if override.is_sweep_override() else [override.value()]
+    if key in groups:
+        wrong = [value for value in values if str(value) not in groups[key]]
+        return [f"{key}={value}: unknown; choose {', '.join(groups[key])}" for value in wrong]
+    if key not in leaves and not any(leaf.startswith(f"{key}.") for leaf in leaves):
+        near = difflib.get_close_matches(key, [*leaves, *groups], n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted([*groups, *leaves]))}"
+        return [f"{text}: there is no key {key}; {hint}"]
+    if override.is_add() or override.is_force_add() or override.is_delete():
+        return [f"{text}: {key} is a key of every configuration; write {key}=VALUE"]
+    return []
+
+
+def _groups(folders: Sequence[Path]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for folder in folders:
+        for path in sorted(folder.glob("*/*.yaml")):
+            found.setdefault(path.parent.name, []).append(path.stem)
+    return found
+
+
+def _leaves(schema: type[Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    hints = typing.get_type_hints(schema)
+    for field in dataclasses.fields(schema):
+        kind = hints[field.name]
+        if dataclasses.is_dataclass(kind):
+            yield from _leaves(typing.cast(type[Any], kind), f"{prefix}{field.name}.")
+        else:
+            yield f"{prefix}{field.name}", kind
+
+
+def _typed(schema: type[S], config: Any) -> tuple[S | None, list[str]]:
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    fresh = OmegaConf.structured(schema)
+    kinds, problems = dict(_leaves(schema)), []
+    for key, value in _flat(OmegaConf.to_container(config, resolve=True), kinds):
+        if key not in kinds:
+            problems.append(f"{key}={value}: there is no key {key}")
+            continue
+        if value == "???":
+            problems.append(f"{key}: not given; write {key}=VALUE")
+            continue
+        try:
+            OmegaConf.update(fresh, key, value, force_add=False)
+        except OmegaConfBaseException:
+            problems.append(f"{key}={value}: must be {_wording(kinds[key])}")
+    if problems:
+        return None, problems
+    typed = typing.cast(S, OmegaConf.to_object(fresh))
+    wrong = typed.problems()
+    return (None if wrong else typed), wrong
+
+
+def _flat(node: Any, kinds: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in node.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, dict) and name not in kinds:
+            yield from _flat(value, kinds, f"{name}.")
+        else:
+            yield name, value
+
+
+def _wording(kind: Any) -> str:
+    """What a value of this type may be, in words.
+
+    >>> _wording(int), _wording(float | None), _wording(list[str])
+    ('a whole number', 'a number or null', 'a list of texts')
+    """
+    members = typing.get_args(kind)
+    if typing.get_origin(kind) is list:
+        return f"a list of {_wording(members[0]).removeprefix('a ')}s"
+    if members:
+        return " or ".join(_wording(member) for member in members)
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
+        return "one of " + ", ".join(kind)
+    named = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+    return named.get(kind, "null")

@@ -1,0 +1,65 @@
+"""Progress with an estimate: a bar on a terminal, a line now and then elsewhere."""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+T = TypeVar("T")
+
+SECONDS_BETWEEN_LINES = 15.0
+"""A log stays readable at four lines a minute."""
+
+
+def track(items: Iterable[T], *, total: int, what: str, unit: str) -> Iterator[T]:
+    """Yields `items` and tells on standard error how far they are and how long the rest will take."""
+    if sys.stderr.isatty():
+        from tqdm import tqdm
+
+        yield from tqdm(items, total=total, desc=what, unit=f" {unit}", file=sys.stderr)
+        return
+    clock = Clock(total=total, what=what, unit=unit)
+    for item in items:
+        yield item
+        clock.step()
+
+
+class Clock:
+    """A count that prints one line with an estimate every quarter of a minute."""
+
+    def __init__(self, *, total: int, what: str, unit: str) -> None:
+        self.total, self.what, self.unit = total, what, unit
+        self.done = 0
+        self.start = self.said = time.monotonic()
+
+    def step(self, note: str = "") -> None:
+        """Counts one more item; `note` is added to the line when one is due."""
+        self.done += 1
+        now = time.monotonic()
+        if now - self.said >= SECONDS_BETWEEN_LINES:
+            self.said = now
+            print(self.line(now - self.start, note), file=sys.stderr, flush=True)
+
+    def line(self, elapsed: float, note: str = "") -> str:
+        """The line after `elapsed` seconds.
+
+        >>> clock = Clock(total=100, what="notes", unit="note")
+        >>> clock.done = 25
+        >>> clock.line(60.0, "loss 2.31")
+        'notes: 25 of 100, 1:00 gone, 3:00 left, loss 2.31'
+        """
+        left = elapsed / max(self.done, 1) * max(self.total - self.done, 0)
+        text = f"{self.what}: {self.done} of {self.total}, {minutes(elapsed)} gone, {minutes(left)} left"
+        return f"{text}, {note}" if note else text
+
+
+def minutes(seconds: float) -> str:
+    """Minutes and seconds, hours in front when there are any.
+
+    >>> minutes(75), minutes(3725)
+    ('1:15', '1:02:05')
+    """
+    whole = round(seconds)
+    hours, rest = divmod(whole, 3600)
+    clock = f"{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"
+    return f"{hours}:{clock}" if hours else clock
