@@ -1,0 +1,1 @@
+"""Metrics, predictions, records, tables and pictures of finished runs."""

@@ -1,0 +1,113 @@
+"""The label space: which DRG each logit stands for, and the base DRG and severity of each.
+
+Numpy only: evaluation reads it without torch. Letters of shapes: D DRGs, K base DRGs, S severities.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from src.shell.errors import UserError
+
+
+class Label(Protocol):
+    """What a label space needs to know of a class; `src.cohort.msdrg.Drg` is one."""
+
+    @property
+    def code(self) -> str:
+        """The class's code, unique in the label space."""
+
+    @property
+    def base_drg(self) -> str | None:
+        """Name of the base DRG; None for labels that have none."""
+
+    @property
+    def severity(self) -> int | None:
+        """CC/MCC state; None for labels that have none."""
+
+
+@dataclass(frozen=True, eq=False)
+class LabelSpace:
+    """DRGs in the order of the logits, and how each is made of a base DRG and a severity.
+
+    Labels of another hospital may have neither: then K = S = 0 and the arrays over DRGs are empty.
+    """
+
+    codes: tuple[str, ...]
+    """DRG codes in the order of the logits, D of them."""
+    index: Mapping[str, int]
+    """Position of each code in `codes`."""
+    bases: tuple[str, ...]
+    """Names of the base DRGs, in the order of their first DRG; K of them."""
+    severities: tuple[int, ...]
+    """The CC/MCC states in use, ascending; S of them."""
+    base: NDArray[np.int64]
+    """[D]: position of each DRG's base in `bases`."""
+    severity: NDArray[np.int64]
+    """[D]: position of each DRG's state in `severities`."""
+    drg: NDArray[np.int64]
+    """[K, S]: position in `codes` of the DRG of a base and a state; -1 where that base lacks the state."""
+
+    @property
+    def has_severity(self) -> bool:
+        """Every DRG is a base DRG with a severity, so that `labels=two` is possible."""
+        return bool(self.bases)
+
+    @property
+    def states(self) -> NDArray[np.bool_]:
+        """[K, S]: the states that exist for each base."""
+        return self.drg >= 0
+
+    @classmethod
+    def from_labels(cls, labels: Sequence[Label]) -> "LabelSpace":
+        """The label space of `labels`, which stand in the order of the logits.
+
+        Raises:
+            UserError: there is no label, a code comes twice, or two codes share base DRG and severity.
+
+        >>> from types import SimpleNamespace as Drg
+        >>> major = Drg(code="280", base_drg="INFARCTION", severity=2)
+        >>> plain = Drg(code="281", base_drg="INFARCTION", severity=3)
+        >>> space = LabelSpace.from_labels([major, plain, Drg(code="313", base_drg="CHEST PAIN", severity=4)])
+        >>> space.bases, space.severities
+        (('INFARCTION', 'CHEST PAIN'), (2, 3, 4))
+        >>> space.drg.tolist()
+        [[0, 1, -1], [-1, -1, 2]]
+        >>> LabelSpace.from_labels([Drg(code="stroke", base_drg=None, severity=None)]).has_severity
+        False
+        """
+        codes = tuple(label.code for label in labels)
+        index = {code: place for place, code in enumerate(codes)}
+        if not codes:
+            raise UserError("the cohort has no labels")
+        if len(index) < len(codes):
+            twice = next(code for place, code in enumerate(codes) if index[code] != place)
+            raise UserError(f"label {twice} comes twice in the cohort's labels")
+        pairs = [(label.base_drg, label.severity) for label in labels]
+        known = [(name, int(state)) for name, state in pairs if name is not None and state is not None]
+        pairs_used = known if len(known) == len(codes) else []
+        bases = tuple(dict.fromkeys(name for name, _ in pairs_used))
+        severities = tuple(sorted({state for _, state in pairs_used}))
+        place_of = {name: place for place, name in enumerate(bases)}
+        base = np.array([place_of[name] for name, _ in pairs_used], dtype=np.int64)
+        severity = np.array([severities.index(state) for _, state in pairs_used], dtype=np.int64)
+        drg = _drg_of(codes, base, severity, (len(bases), len(severities)))
+        return cls(codes, MappingProxyType(index), bases, severities, base, severity, drg)
+
+
+def _drg_of(
+    codes: tuple[str, ...], base: NDArray[np.int64], severity: NDArray[np.int64], shape: tuple[int, int]
+) -> NDArray[np.int64]:
+    drg = np.full(shape, -1, dtype=np.int64)
+    for place, (k, s) in enumerate(zip(base, severity, strict=True)):
+        if drg[k, s] >= 0:
+            same = f"labels {codes[drg[k, s]]} and {codes[place]}"
+            raise UserError(
+                f"{same} have the same base DRG and severity: their titles do not tell them apart"
+            )
+        drg[k, s] = place
+    return drg

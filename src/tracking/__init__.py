@@ -1,0 +1,1 @@
+"""Weights & Biases: one policy, a guard against protected text, and the logger."""
