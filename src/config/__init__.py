@@ -1,0 +1,1 @@
+"""Typed configurations, one noun a file; their values are in `conf/`."""

@@ -1,0 +1,59 @@
+"""The configuration of pretraining a small base."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass
+class PretrainData:
+    """The prepared cohort."""
+
+    dir: str
+    """Folder that `python -m src.prepare` wrote; only its training notes are read."""
+
+
+@dataclass
+class PretrainConfig:
+    """Makes a small LLaMA from nothing: a tokenizer, then next-token prediction on the training notes."""
+
+    data: PretrainData
+    out: str
+    """Folder for tokenizer and weights."""
+    vocab_size: int
+    """Tokens of the byte-level BPE vocabulary."""
+    hidden_size: int
+    intermediate_size: int
+    layers: int
+    heads: int
+    context: int
+    """Tokens of the longest text."""
+    shortest: int
+    """Each note is cut to a random number of tokens from this one to `context`, so that every length is met."""
+    answer_weight: float
+    """Weight of a token of the Discharge Diagnosis beside a token of the hospital course."""
+    batch_tokens: int
+    """Tokens an optimiser step, about."""
+    epochs: int
+    lr: float
+    """Peak learning rate, after warm-up over the first 2 % of the steps; decays along a cosine."""
+    weight_decay: float
+    bf16: bool
+    """Matrix products in bf16 by autocast."""
+    seed: int
+    threads: int | None
+    """CPU threads of PyTorch; null leaves its default."""
+    device: str
+
+    def problems(self) -> list[str]:
+        """One line for each value that cannot be."""
+        bounds = [
+            ("vocab_size", self.vocab_size, self.vocab_size >= 300, "must be at least 300: bytes, special tokens, merges"),
+            ("heads", self.heads, self.hidden_size % (2 * self.heads) == 0, "must divide hidden_size into even widths"),
+            ("shortest", self.shortest, 32 <= self.shortest <= self.context, "must be from 32 to context"),
+            ("epochs", self.epochs, self.epochs >= 1, "must be at least 1"),
+            ("lr", self.lr, self.lr > 0, "must be above 0"),
+        ]
+        found = [f"{key}={value}: {must}" for key, value, holds, must in bounds if not holds]
+        if not (Path(self.data.dir) / "cohort.json").is_file():
+            found.append(f"data.dir={self.data.dir}: no prepared cohort there; make one with python -m src.prepare")
+        return found

@@ -1,0 +1,1 @@
+"""LLaMA bases, adapters, label schemes, and notes packed without padding."""

@@ -1,0 +1,49 @@
+"""Notes packed into one row, without padding."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Packed:
+    """B notes in one row of T tokens.
+
+    Attributes:
+        ids: [T] token ids of all notes, one note after the other.
+        positions: [T] position of each token in its own note, from 0.
+        lengths: tokens of each note, B of them, their sum T.
+    """
+
+    ids: Tensor
+    positions: Tensor
+    lengths: tuple[int, ...]
+
+    @property
+    def last(self) -> Tensor:
+        """[B] place in the row of each note's last token."""
+        return torch.tensor(self.lengths, device=self.ids.device).cumsum(0) - 1
+
+    def to(self, device: torch.device | str) -> "Packed":
+        """The same notes on `device`."""
+        return replace(self, ids=self.ids.to(device), positions=self.positions.to(device))
+
+
+def pack(notes: Sequence[Sequence[int]]) -> Packed:
+    """Packs notes, each a sequence of token ids, into one row.
+
+    Raises:
+        ValueError: no notes, or a note without a token.
+
+    >>> packed = pack([[5, 6, 7], [8, 9]])
+    >>> packed.ids.tolist(), packed.positions.tolist(), packed.lengths, packed.last.tolist()
+    ([5, 6, 7, 8, 9], [0, 1, 2, 0, 1], (3, 2), [2, 4])
+    """
+    lengths = tuple(len(note) for note in notes)
+    if not lengths or min(lengths) == 0:
+        raise ValueError("packing takes at least one note, each of at least one token")
+    ids = torch.tensor([token for note in notes for token in note], dtype=torch.long)
+    positions = torch.cat([torch.arange(length) for length in lengths])
+    return Packed(ids, positions, lengths)

@@ -1,0 +1,155 @@
+"""Next-token prediction that makes a small base worth tuning.
+
+Each training text is a hospital course followed by the note's Discharge Diagnosis section, behind the words
+that `prompt=diagnosis` appends. Read at that place, the base has learnt to name what the course was about.
+"""
+
+import dataclasses
+import json
+import math
+import random
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from src.config.pretrain import PretrainConfig
+from src.config.train import Prompt
+from src.models.attention import PACKED, register_packed_attention
+from src.models.packing import Packed, pack
+from src.models.prompts import WORDS_AFTER
+from src.shell.progress import Clock
+
+HELD_OUT = 0.02
+"""Share of the training notes that only measures perplexity."""
+
+ANSWER_ROOM = 96
+"""Tokens of the Discharge Diagnosis section that are read at most."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Text:
+    """Token ids of one note: its course with `<s>`, and the prompt's words with the diagnoses and `</s>`."""
+
+    course: list[int]
+    answer: list[int]
+
+
+def teach(
+    tokenizer: Any, courses: Sequence[str], diagnoses: Sequence[str], cfg: PretrainConfig
+) -> tuple[Any, dict[str, float]]:
+    """Trains a LLaMA from random weights; returns it with its held-out perplexity and the seconds it took."""
+    start = time.monotonic()
+    if cfg.threads:
+        torch.set_num_threads(cfg.threads)
+    device = ("cuda" if torch.cuda.is_available() else "cpu") if cfg.device == "auto" else cfg.device
+    torch.manual_seed(cfg.seed)
+    chance = random.Random(cfg.seed)
+    texts = encode(tokenizer, courses, diagnoses)
+    chance.shuffle(texts)
+    held = texts[: max(1, round(len(texts) * HELD_OUT))]
+    taught = texts[len(held) :] or held
+    model = new_model(tokenizer, cfg).to(device)
+    batches = [list(_batches(taught, cfg, chance)) for _ in range(cfg.epochs)]
+    _steps(model, [batch for epoch in batches for batch in epoch], cfg, device)
+    told = {"perplexity": math.exp(_held_out_loss(model, held, cfg, device)), "notes": len(taught)}
+    return model, {**told, "seconds": round(time.monotonic() - start, 1)}
+
+
+def encode(tokenizer: Any, courses: Sequence[str], diagnoses: Sequence[str]) -> list[Text]:
+    """Token ids of each note's course and answer."""
+    words = WORDS_AFTER[Prompt.DIAGNOSIS]
+    course_ids = tokenizer(list(courses))["input_ids"]
+    answers = tokenizer([words + text for text in diagnoses], add_special_tokens=False)["input_ids"]
+    end = [tokenizer.eos_token_id]
+    return [Text(course, answer[:ANSWER_ROOM] + end) for course, answer in zip(course_ids, answers, strict=True)]
+
+
+def new_model(tokenizer: Any, cfg: PretrainConfig) -> Any:
+    """A LLaMA with random weights; its input and output words share their vectors."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    register_packed_attention()
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=cfg.hidden_size,
+        intermediate_size=cfg.intermediate_size,
+        num_hidden_layers=cfg.layers,
+        num_attention_heads=cfg.heads,
+        max_position_embeddings=cfg.context,
+        tie_word_embeddings=True,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    model = LlamaForCausalLM(config)
+    model.set_attn_implementation(PACKED)
+    return model
+
+
+def write_base(folder: Path, tokenizer: Any, model: Any, cfg: PretrainConfig, told: dict[str, float]) -> None:
+    """Writes weights (bf16 safetensors), tokenizer and `pretrain.json`, the settings that made them."""
+    model.set_attn_implementation("sdpa")
+    model.to(torch.bfloat16).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    settings = {key: value for key, value in dataclasses.asdict(cfg).items() if key not in ("data", "out")}
+    (folder / "pretrain.json").write_text(json.dumps({"settings": settings, "result": told}, indent=2) + "\n")
+
+
+def _batches(texts: Sequence[Text], cfg: PretrainConfig, chance: random.Random) -> Iterator[tuple[Packed, Tensor]]:
+    """Packed texts of about `batch_tokens` tokens with the weight of each token as a target, [T]."""
+    order = chance.sample(range(len(texts)), len(texts))
+    rows: list[list[int]] = []
+    weights: list[float] = []
+    for place in order:
+        text = texts[place]
+        room = max(8, chance.randint(cfg.shortest, cfg.context) - len(text.answer))
+        course = text.course[:room]
+        rows.append(course + text.answer)
+        # A token is a target of the one before it; the first token of a text is nobody's target.
+        weights += [0.0] + [1.0] * (len(course) - 1) + [cfg.answer_weight] * len(text.answer)
+        if len(weights) >= cfg.batch_tokens:
+            yield pack(rows), torch.tensor(weights)
+            rows, weights = [], []
+    if rows:
+        yield pack(rows), torch.tensor(weights)
+
+
+def _loss(model: Any, batch: Packed, weights: Tensor) -> Tensor:
+    """Weighted mean cross-entropy of each next token in nats."""
+    hidden = model.model(
+        input_ids=batch.ids[None], position_ids=batch.positions[None], note_lengths=batch.lengths, use_cache=False
+    ).last_hidden_state[0]
+    targets, counted = batch.ids[1:], weights[1:]
+    losses = cross_entropy(model.lm_head(hidden[:-1]).float(), targets, reduction="none")
+    return (losses * counted).sum() / counted.sum()
+
+
+def _steps(model: Any, batches: list[tuple[Packed, Tensor]], cfg: PretrainConfig, device: str) -> None:
+    optimiser = torch.optim.AdamW(model.parameters(), lr=cfg.lr, weight_decay=cfg.weight_decay, betas=(0.9, 0.95))
+    warm = max(1, len(batches) // 50)
+    clock = Clock(total=len(batches), what="pretraining", unit="step")
+    for step, (batch, weights) in enumerate(batches):
+        rate = min(1.0, (step + 1) / warm) * (0.05 + 0.475 * (1 + math.cos(math.pi * step / len(batches))))
+        for group in optimiser.param_groups:
+            group["lr"] = cfg.lr * rate
+        with torch.autocast(device.split(":")[0], torch.bfloat16, enabled=cfg.bf16):
+            loss = _loss(model, batch.to(device), weights.to(device))
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        optimiser.zero_grad()
+        clock.step(f"loss {loss.item():.3f}")
+
+
+def _held_out_loss(model: Any, texts: Sequence[Text], cfg: PretrainConfig, device: str) -> float:
+    even = dataclasses.replace(cfg, answer_weight=1.0)
+    total = count = 0.0
+    with torch.inference_mode():
+        for batch, weights in _batches(texts, even, random.Random(0)):
+            total += _loss(model, batch.to(device), weights.to(device)).item() * float(weights[1:].sum())
+            count += float(weights[1:].sum())
+    return total / count

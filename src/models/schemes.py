@@ -1,0 +1,97 @@
+"""Label schemes: what the head's logits mean, and the loss on them.
+
+The rest of the code never asks which scheme it holds. Shapes: B notes, D DRGs, K base DRGs, S severities.
+"""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy, log_softmax
+
+from src.config.train import Labels
+from src.models.labelspace import LabelSpace
+
+
+class Scheme(Protocol):
+    """A label scheme over a label space."""
+
+    space: LabelSpace
+    width: int
+    """Logits a note."""
+
+    def loss(self, logits: Tensor, drg: Tensor) -> Tensor:
+        """Mean loss of `logits` [B, width] against the DRGs' indices `drg` [B]."""
+
+    def heads(self, logits: Tensor) -> dict[str, Tensor]:
+        """Log-probabilities of each head, by the name of their column in the predictions."""
+
+    def predict(self, logits: Tensor) -> Tensor:
+        """Index of the best-scored DRG of each note, [B]."""
+
+
+class SingleLabel:
+    """One softmax over all DRGs; the loss is its cross-entropy."""
+
+    def __init__(self, space: LabelSpace) -> None:
+        self.space = space
+        self.width = len(space.codes)
+
+    def loss(self, logits: Tensor, drg: Tensor) -> Tensor:
+        return cross_entropy(logits, drg)
+
+    def heads(self, logits: Tensor) -> dict[str, Tensor]:
+        return {"scores": log_softmax(logits, -1)}
+
+    def predict(self, logits: Tensor) -> Tensor:
+        return logits.argmax(-1)
+
+
+class TwoLabel:
+    """One softmax over base DRGs and one over severities, recombined to DRGs.
+
+    The loss is CE(base) + severity_weight * CE(severity); the paper's weight is 0.5. A DRG is scored
+    as log p(base) + log p(severity | base), the severities renormalised over those the base has.
+
+    Raises:
+        ValueError: the label space has no base DRGs and severities.
+    """
+
+    def __init__(self, space: LabelSpace, severity_weight: float) -> None:
+        if not space.has_severity:
+            raise ValueError("labels=two: these labels have no base DRG and severity; write labels=single")
+        self.space = space
+        self.severity_weight = severity_weight
+        self.bases, self.severities = space.states.shape
+        self.width = self.bases + self.severities
+        self._base = torch.as_tensor(space.base)
+        self._severity = torch.as_tensor(space.severity)
+        self._impossible = ~torch.as_tensor(space.states)
+
+    def loss(self, logits: Tensor, drg: Tensor) -> Tensor:
+        base, severity = logits.split([self.bases, self.severities], -1)
+        truth = drg.cpu()
+        base_loss = cross_entropy(base, self._base[truth].to(logits.device))
+        severity_loss = cross_entropy(severity, self._severity[truth].to(logits.device))
+        return base_loss + self.severity_weight * severity_loss
+
+    def heads(self, logits: Tensor) -> dict[str, Tensor]:
+        base, severity = logits.split([self.bases, self.severities], -1)
+        return {
+            "scores": self._joint(base, severity),
+            "base_scores": log_softmax(base, -1),
+            "severity_scores": log_softmax(severity, -1),
+        }
+
+    def predict(self, logits: Tensor) -> Tensor:
+        return self.heads(logits)["scores"].argmax(-1)
+
+    def _joint(self, base: Tensor, severity: Tensor) -> Tensor:
+        possible = severity[:, None, :].masked_fill(self._impossible.to(severity.device), -torch.inf)
+        given_base = log_softmax(possible, -1)[:, self._base, self._severity]
+        return log_softmax(base, -1)[:, self._base] + given_base
+
+
+def build_scheme(labels: Labels, space: LabelSpace, severity_weight: float) -> Scheme:
+    """The scheme that `labels=` names."""
+    return SingleLabel(space) if labels is Labels.SINGLE else TwoLabel(space, severity_weight)

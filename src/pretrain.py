@@ -1,0 +1,36 @@
+"""Makes a small LLaMA from the training notes of a cohort: `python -m src.pretrain data.dir=COHORT out=DIR`."""
+
+from pathlib import Path
+
+from src.config.pretrain import PretrainConfig
+from src.shell.command import command
+
+
+def pretrain(cfg: PretrainConfig) -> None:
+    """Trains the tokenizer, then the base, and writes both to a folder that `model.path=` takes.
+
+    Raises:
+        UserError: the cohort cannot be read, or `out` is not empty.
+    """
+    from src.cohort.prepared import read_cohort
+    from src.cohort.split import Split
+    from src.models.pretraining import teach, write_base
+    from src.models.tokenizer import train_tokenizer
+    from src.shell.files import replacing_folder
+
+    notes = read_cohort(Path(cfg.data.dir)).notes(Split.TRAIN)
+    courses, diagnoses = notes["text"].to_list(), notes["diagnosis"].to_list()
+    with replacing_folder(Path(cfg.out)) as folder:
+        tokenizer = train_tokenizer([*courses, *diagnoses], cfg.vocab_size, cfg.context)
+        model, told = teach(tokenizer, courses, diagnoses, cfg)
+        write_base(folder, tokenizer, model, cfg, told)
+    print(f"{cfg.out}: perplexity {told['perplexity']:.2f} on held-out training notes, {told['seconds']:.0f} s")
+
+
+def main() -> None:
+    """The command."""
+    command(PretrainConfig, "pretrain", pretrain)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Training one classifier: notes to batches, steps, checkpoints."""

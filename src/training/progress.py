@@ -1,0 +1,28 @@
+"""Progress of training where no terminal shows a bar."""
+
+from typing import Any
+
+import pytorch_lightning as pl
+
+from src.shell.progress import Clock
+
+
+class Lines(pl.Callback):
+    """Prints one line now and then: steps done, time gone, time left, loss; and each validation."""
+
+    def __init__(self, name: str, steps: int) -> None:
+        self.name, self.steps = name, steps
+        self.clock: Clock | None = None
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.clock = Clock(total=self.steps - trainer.global_step, what=self.name, unit="step")
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self.clock:
+            self.clock.step(f"loss {float(trainer.callback_metrics['train/loss']):.3f}")
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        accuracy = float(trainer.callback_metrics["val/accuracy"])
+        print(f"{self.name}: epoch {trainer.current_epoch + 1}, validation accuracy {accuracy:.3f}", flush=True)

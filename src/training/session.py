@@ -1,0 +1,78 @@
+"""What a run works with: cohort, label scheme, tokenizer, base, device."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from src.cohort.prepared import Cohort, read_cohort
+from src.cohort.split import Split
+from src.config.train import Precision, TrainConfig
+from src.models.bases import load_base, load_tokenizer
+from src.models.estimate import Parameters, count_parameters
+from src.models.labelspace import LabelSpace
+from src.models.schemes import Scheme, build_scheme
+from src.training.batches import TokenisedNotes
+from src.training.names import axes
+from src.training.notes import tokenise
+
+
+@dataclass(frozen=True)
+class Session:
+    """A configuration with the cohort and the device it meets; the base is loaded when asked for."""
+
+    cfg: TrainConfig
+    cohort: Cohort
+    space: LabelSpace
+    scheme: Scheme
+    tokenizer: Any
+    device: str
+    precision: Precision
+
+    @property
+    def parameters(self) -> Parameters:
+        """Parameters of base, adapters and head."""
+        return count_parameters(self.cfg, self.scheme.width)
+
+    @property
+    def axes(self) -> dict[str, Any]:
+        """The grid's axes, flat."""
+        return axes(self.cfg, self.parameters.base)
+
+    def notes(self, split: Split) -> TokenisedNotes:
+        """The tokenised notes of one split."""
+        return tokenise(self.cohort, split, self.tokenizer, self.space, self.cfg)
+
+    def base(self) -> torch.nn.Module:
+        """The frozen base on the session's device."""
+        return load_base(self.cfg.model, self.precision, self.device)
+
+
+def open_session(cfg: TrainConfig) -> Session:
+    """Reads the cohort and the tokenizer, and decides device and precision.
+
+    Raises:
+        UserError: one of them cannot be had.
+    """
+    if cfg.threads:
+        torch.set_num_threads(cfg.threads)
+    cohort = read_cohort(Path(cfg.data.dir))
+    space = LabelSpace.from_labels(cohort.labels)
+    scheme = build_scheme(cfg.labels, space, cfg.severity_weight)
+    device = pick_device(cfg)
+    return Session(cfg, cohort, space, scheme, load_tokenizer(cfg.model), device, pick_precision(cfg, device))
+
+
+def pick_device(cfg: TrainConfig) -> str:
+    """The device that `device=` names; `auto` is the GPU when there is one."""
+    if cfg.device != "auto":
+        return cfg.device
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def pick_precision(cfg: TrainConfig, device: str) -> Precision:
+    """The base's number format; `auto` is bf16 on a GPU and fp32 on a CPU."""
+    if cfg.precision is not Precision.AUTO:
+        return cfg.precision
+    return Precision.BF16 if device.startswith("cuda") else Precision.FP32
