@@ -1,0 +1,1 @@
+"""From MIMIC-IV files to notes with labels: label logic, sections, splits, tables. Free of torch."""

@@ -1,0 +1,128 @@
+"""The MS-DRGs of version 34: code, title, MDC, type, base DRG and severity, and how states are recombined.
+
+Source: CMS MS-DRG Definitions Manual v34.0, kept as a difference from the v36 tables of `drgpy`.
+"""
+
+import json
+import re
+from collections.abc import Set
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+from functools import cache
+from importlib.resources import files
+from types import MappingProxyType
+
+from src.shell.errors import UserError
+
+
+class Severity(IntEnum):
+    """The CC/MCC state that a title ends with, in the order of the paper's labels."""
+
+    WITHOUT_CC_MCC = 0
+    WITH_CC = 1
+    """Also "with CC/MCC", where a base DRG does not tell the two apart."""
+    WITH_MCC = 2
+    WITHOUT_MCC = 3
+    NONE = 4
+
+
+class DrgType(StrEnum):
+    """Whether a procedure or a diagnosis decides the DRG."""
+
+    MEDICAL = "M"
+    SURGICAL = "P"
+
+
+@dataclass(frozen=True)
+class Drg:
+    """One MS-DRG."""
+
+    code: str
+    """Three digits with leading zeros."""
+    title: str
+    mdc: str
+    """Major diagnostic category, two digits or PRE; empty for the ungroupable."""
+    type: DrgType
+    base_drg: str
+    severity: Severity
+
+
+_STATES = (
+    (re.compile(r" WITH MCC\b"), Severity.WITH_MCC),
+    (re.compile(r" WITH CC(/MCC)?\b"), Severity.WITH_CC),
+    (re.compile(r" WITHOUT CC/MCC\b"), Severity.WITHOUT_CC_MCC),
+    (re.compile(r" WITHOUT MCC\b"), Severity.WITHOUT_MCC),
+)
+
+
+def split_title(title: str) -> tuple[str, Severity]:
+    """The base DRG's name and the severity that a title states.
+
+    >>> split_title("HEART FAILURE AND SHOCK WITHOUT CC/MCC")
+    ('HEART FAILURE AND SHOCK', <Severity.WITHOUT_CC_MCC: 0>)
+    >>> split_title("SEPTICEMIA OR SEVERE SEPSIS WITHOUT MV >96 HOURS WITH MCC")[1].name
+    'WITH_MCC'
+    >>> split_title("CHEST PAIN")
+    ('CHEST PAIN', <Severity.NONE: 4>)
+    """
+    for pattern, severity in _STATES:
+        if found := pattern.search(title):
+            return title[: found.start()], severity
+    return title, Severity.NONE
+
+
+@cache
+def load_drgs(version: str = "v34") -> MappingProxyType[str, Drg]:
+    """The MS-DRGs of a version by code, in ascending order; 757 of them in v34.
+
+    Raises:
+        UserError: the version's table is not at hand.
+    """
+    if version != "v34":
+        raise UserError(f"MS-DRG version {version}: only v34 is known")
+    from drgpy._runtime_data import load_runtime_data
+
+    patch = json.loads(files("src.cohort").joinpath("msdrg_v34.json").read_text("utf-8"))
+    rows = {
+        f"{int(code):03d}": {
+            "title": row["desc"],
+            "mdc": row["mdc"],
+            "type": DrgType.SURGICAL if row["is_surgical"] else DrgType.MEDICAL,
+        }
+        for code, row in load_runtime_data("v36").drgmap.items()
+    }
+    for code in patch["drop"]:
+        del rows[code]
+    rows.update(patch["add"])
+    for column in ("title", "mdc", "type"):
+        for code, value in patch[column].items():
+            rows[code][column] = value
+    return MappingProxyType({code: _drg(code, rows[code], patch["base_drg"]) for code in sorted(rows)})
+
+
+def _drg(code: str, row: dict[str, str], base_of: dict[str, str]) -> Drg:
+    base, severity = split_title(row["title"])
+    return Drg(code, row["title"], row["mdc"], DrgType(row["type"]), base_of.get(code, base), severity)
+
+
+def recombine(states: Set[int], predicted: int) -> Severity:
+    """The paper's rule: the state of a DRG whose base allows `states`, when `predicted` was predicted.
+
+    >>> recombine({Severity.WITHOUT_CC_MCC, Severity.WITH_CC}, Severity.WITH_MCC).name
+    'WITH_CC'
+    >>> recombine({Severity.WITH_MCC, Severity.WITHOUT_MCC}, Severity.WITH_CC).name
+    'WITHOUT_MCC'
+
+    Raises:
+        ValueError: no base DRG of v34 has exactly these states.
+    """
+    if predicted in states:
+        return Severity(predicted)
+    if states == {Severity.WITHOUT_CC_MCC, Severity.WITH_CC} and predicted == Severity.WITH_MCC:
+        return Severity.WITH_CC
+    if len(states) == 1:
+        return Severity(next(iter(states)))
+    for absence in (Severity.WITHOUT_CC_MCC, Severity.WITHOUT_MCC):
+        if absence in states:
+            return absence
+    raise ValueError(f"no base DRG has the states {sorted(states)}")
