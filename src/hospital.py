@@ -1,0 +1,66 @@
+"""Builds a synthetic hospital: `python -m src.hospital out=DIR admissions=20000 seed=0`."""
+
+import json
+import math
+from collections import Counter
+from pathlib import Path
+from random import Random
+
+from src.config.hospital import HospitalConfig
+from src.shell.command import command
+
+
+def hospital(cfg: HospitalConfig) -> None:
+    """Writes `note/` and `hosp/` in MIMIC-IV's formats, and `hospital.json` with counts of what they hold.
+
+    Raises:
+        UserError: `out` holds something.
+    """
+    from src.shell.files import replacing_folder
+    from src.shell.progress import track
+    from src.synthetic.facts import admissions
+    from src.synthetic.knowledge import knowledge
+    from src.synthetic.notes import write_note
+    from src.synthetic.tables import open_tables
+
+    random, known = Random(cfg.seed), knowledge()
+    drgs: Counter[str] = Counter()
+    count: Counter[str] = Counter()
+    words: list[int] = []
+    stays = admissions(known, cfg.admissions, random, (cfg.split_seed, cfg.test_share))
+    with replacing_folder(Path(cfg.out)) as folder:
+        with open_tables(folder, random) as tables:
+            for stay in track(stays, total=cfg.admissions, what="admissions", unit="admission"):
+                note = write_note(stay, known, random)
+                tables.add(stay, note.text)
+                drgs[stay.drg] += 1
+                words.append(note.words)
+                documented = {code for _, code in stay.documented}
+                implied = {extra for one, _ in stay.documented for extra in one.extra} | set(stay.principal.extra)
+                coded = set(stay.coded) - implied
+                count["noise"] += len(documented ^ coded)
+                count["secondaries"] += len(documented | coded)
+                count["mcc"] += len(note.mcc_places)
+                count["mcc_late"] += sum(place >= 400 for place in note.mcc_places)
+                count["mcc_implicit"] += note.mcc_implicit
+        told = {
+            "admissions": cfg.admissions,
+            "seed": cfg.seed,
+            "drgs": len(drgs),
+            "words_mean": round(sum(words) / len(words), 1),
+            "words_p90": sorted(words)[math.floor(0.9 * len(words))],
+            "coding_noise": round(count["noise"] / max(1, count["secondaries"]), 4),
+            "mcc_after_word_400": round(count["mcc_late"] / max(1, count["mcc"]), 4),
+            "mcc_implicit": round(count["mcc_implicit"] / max(1, count["mcc"]), 4),
+        }
+        (folder / "hospital.json").write_text(json.dumps(told, indent=2) + "\n", "utf-8")
+    print("\n".join(f"{name}: {value}" for name, value in told.items()))
+
+
+def main() -> None:
+    """The command."""
+    command(HospitalConfig, "hospital", hospital)
+
+
+if __name__ == "__main__":
+    main()

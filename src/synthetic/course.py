@@ -1,0 +1,164 @@
+"""The brief hospital course of an admission, and where in it the evidence stands."""
+
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from random import Random
+from typing import Any
+
+import yaml
+
+from src.synthetic.facts import Admission, allowed
+from src.synthetic.grouper import level
+from src.synthetic.knowledge import Condition, Knowledge
+from src.synthetic.wording import fill, sentence
+
+MEAN_LOG, SPREAD_LOG = 5.36, 0.83
+"""Lengths in words are log-normal: 378 on average, 800 at the 90th percentile, as in MIMIC-IV."""
+
+LATE, IMPLICIT = 0.62, 0.35
+"""Chances that evidence of a severe condition stands in a late paragraph, and that it is only implicit."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """A paragraph, with the names of the conditions it gives evidence of."""
+
+    text: str
+    about: str = ""
+    implicit: bool = False
+
+
+@cache
+def phrases() -> dict[str, list[str]]:
+    """Sentences that fit any stay."""
+    text = files("src.synthetic").joinpath("data/phrases.yaml").read_text("utf-8")
+    return dict(yaml.load(text, Loader=yaml.CSafeLoader))
+
+
+def write_course(stay: Admission, known: Knowledge, random: Random) -> list[Block]:
+    """The paragraphs of the hospital course, in order."""
+    patient, principal = stay.patient, stay.principal
+    severe = sum(level(code) == "MCC" for _, code in stay.documented)
+    stretch = 0.32 * min(severe, 2) + 0.08 * min(len(stay.documented), 6) - (0.5 if principal.light else 0.0)
+    length = min(1600.0, 2.718281828 ** (MEAN_LOG + SPREAD_LOG * random.gauss(0, 1) * 0.92 + stretch - 0.25))
+    absent = not_present(stay, known, random)
+    opening, main = _opening(stay, absent, random), _main(stay, random)
+    severe_ones = [pair for pair in stay.documented if level(pair[1]) == "MCC"]
+    others = [pair for pair in stay.documented if level(pair[1]) != "MCC"]
+    early = [_problem(one, patient.heldout, patient.sex, random) for one, _ in others if not one.chronic]
+    chronic = [_problem(one, patient.heldout, patient.sex, random) for one, _ in others if one.chronic]
+    late: list[Block] = []
+    for one, _ in severe_ones:
+        (late if random.random() < LATE else early).append(_problem(one, patient.heldout, patient.sex, random))
+    random.shuffle(early)
+    early = [main, *early] if random.random() < 0.7 else [*early[:2], main, *early[2:]]
+    negatives = [Block(sentence(_absent("negative", absent, random))) for _ in range(random.randint(0, 3))]
+    budget = length - sum(len(block.text.split()) for block in (opening, *early, *late, *chronic, *negatives))
+    filler = _filler(budget, patient.sex, random)
+    half = len(filler) // 2 + len(filler) // 4
+    middle = filler[:half] + negatives
+    random.shuffle(middle)
+    blocks = [opening, Block("ACUTE ISSUES:"), *early, *middle, *late, *filler[half:]]
+    if chronic:
+        blocks += [Block("CHRONIC ISSUES:"), *chronic]
+    if stay.died:
+        return [*blocks, Block(sentence(fill("{He} expired on ___ with family at the bedside", random, patient.sex)))]
+    if budget > 40:
+        issues = random.sample(phrases()["transitional"], 3)
+        blocks += [Block("TRANSITIONAL ISSUES:"), *(Block(fill(issue, random, patient.sex)) for issue in issues)]
+    return blocks
+
+
+def not_present(stay: Admission, known: Knowledge, random: Random) -> list[Condition]:
+    """Conditions that this patient has not: the note may deny them, or tell of them as long past."""
+    present = {code[:3] for _, code in stay.documented} | {code[:3] for code in stay.coded} | {stay.code[:3]}
+    drawn = random.sample(list(known.secondaries.values()), 14)
+    return [
+        one
+        for one in drawn
+        if not one.chronic
+        and not any(code[:3] in present for code in one.codes)
+        and all(allowed(one, code, stay.principal, stay.code, stay.patient) for code in one.codes)
+    ] or [known.secondaries["gout"]]
+
+
+def _absent(kind: str, absent: list[Condition], random: Random) -> str:
+    return random.choice(phrases()[kind]).replace("{what}", random.choice(random.choice(absent).says))
+
+
+def past(absent: list[Condition], random: Random) -> str:
+    """A condition of long ago."""
+    return _absent("history", absent, random)
+
+
+def _opening(stay: Admission, absent: list[Condition], random: Random) -> Block:
+    patient = stay.patient
+    chronic = [one.phrase(random, patient.heldout) for one, _ in stay.documented if one.chronic and level(one.codes[0]) != "MCC"][:4]
+    before = ", ".join([*chronic, *(past(absent, random) for _ in range(random.randint(0, 2)))])
+    who = f"{stay.age} year old {'woman' if patient.sex == 'F' else 'man'}" if random.random() < 0.6 else f"{stay.age}yo {patient.sex}"
+    told = random.random() < 0.5
+    why = stay.principal.phrase(random, patient.heldout) if told else random.choice(stay.principal.complaint)
+    verb = random.choice(("who presented with", "admitted with", "p/w", "presenting with"))
+    return Block(f"{who} {'with PMH of ' + before + ' ' if before else ''}{verb} {why}.", "principal" if told else "")
+
+
+def _main(stay: Admission, random: Random) -> Block:
+    patient, principal = stay.patient, stay.principal
+    parts = [f"# {principal.phrase(random, patient.heldout)}:"]
+    if principal.found:
+        parts.append(sentence(fill(random.choice(principal.found), random, patient.sex)))
+    for _, name in stay.procedures:
+        if name not in ("vaginal delivery",) or random.random() < 0.8:
+            parts.append(sentence(fill("{He} underwent " + name + " on ___", random, patient.sex)))
+    did = [text for text in principal.did if not (stay.died and any(word in text for word in ("discharge", "home", "rehab")))]
+    for text in random.sample(did, min(len(did), random.randint(1, 3))):
+        parts.append(sentence(fill(text, random, patient.sex)))
+    return Block(" ".join(parts), "principal")
+
+
+def _problem(one: Condition, heldout: bool, sex: str, random: Random) -> Block:
+    """A paragraph of a secondary diagnosis: named, or told only by its evidence."""
+    evidence = sentence(fill(random.choice(one.found), random, sex))
+    did = sentence(fill(random.choice(one.did), random, sex))
+    if not one.chronic and random.random() < IMPLICIT:
+        return Block(f"{random.choice(('', '- ', '# Events: '))}{evidence} {did}", one.name, implicit=True)
+    name = one.phrase(random, heldout)
+    heading = random.choice((f"# {name}: ", f"# {name[0].upper() + name[1:]}. ", f"- {name} - ", f"{name.upper()}: "))
+    return Block(f"{heading}{evidence if random.random() < 0.6 else ''} {did}".replace("  ", " "), one.name)
+
+
+def _filler(words: float, sex: str, random: Random) -> list[Block]:
+    blocks: list[Block] = []
+    while words > 12:
+        count = min(random.randint(2, 7), max(1, int(words // 12)))
+        lines = random.sample(phrases()["filler"], count)
+        text = " ".join(sentence(fill(line.replace("HD{2}", "HD2"), random, sex)) for line in lines)
+        blocks.append(Block(text))
+        words -= len(text.split())
+    return blocks
+
+
+def as_course(blocks: list[Block]) -> str:
+    """The paragraphs as one text; headings in capitals stand after a blank line."""
+    return "\n".join("\n" + block.text if block.text.isupper() else block.text for block in blocks)
+
+
+def first_word(blocks: list[Block], about: str) -> int | None:
+    """How many words stand before the first evidence of a condition; None when there is none."""
+    before = 0
+    for block in blocks:
+        if block.about == about:
+            return before
+        before += len(block.text.split())
+    return None
+
+
+def facts_of(blocks: list[Block], stay: Admission) -> dict[str, Any]:
+    """What the gauge counts: places of MCC evidence, and how much of it is implicit."""
+    places = [first_word(blocks, one.name) for one, code in stay.documented if level(code) == "MCC"]
+    implicit = {block.about for block in blocks if block.implicit}
+    return {
+        "mcc": [place for place in places if place is not None],
+        "implicit": sum(one.name in implicit for one, code in stay.documented if level(code) == "MCC"),
+    }

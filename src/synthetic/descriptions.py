@@ -1,0 +1,46 @@
+"""DRG rows as MIMIC-IV has them: abbreviated, cut, and of several MS-DRG versions in one table."""
+
+from functools import cache
+from random import Random
+
+from src.cohort.msdrg import load_drgs
+from src.cohort.titles import OBSTETRIC
+
+LONGEST = 80
+"""Characters that MIMIC-IV's descriptions are cut at."""
+
+_SHORT = (
+    ("WITHOUT ", ("W/O ", "W/O ", "WO ")), ("WITH ", ("W ",)), (" AND ", (" & ",)), ("PROCEDURES", ("PROCEDURES", "PROC")),
+    ("PROCEDURE", ("PROCEDURE", "PROC")), ("EXCEPT ", ("EXCEPT ", "EXC ")), ("CARDIAC CATHETERIZATION", ("CARDIAC CATH", "CARD CATH")),
+    ("MAJOR ", ("MAJOR ", "MAJ ")), ("RESPIRATORY ", ("RESPIRATORY ", "RESP ")), ("DIAGNOSIS", ("DIAGNOSIS", "DIAG")),
+    ("DISORDERS", ("DISORDERS", "DISORD")), ("MISCELLANEOUS", ("MISC",)), ("PERCUTANEOUS", ("PERC", "PERCUTANEOUS")),
+)  # fmt: skip
+
+LATER_VERSION = 0.25
+"""Share of rows in a later version's numbering and wording, where that differs."""
+
+
+def described(drg: str, random: Random) -> tuple[str, str]:
+    """Code and description of one HCFA row."""
+    code, title = drg, load_drgs()[drg].title
+    if random.random() < LATER_VERSION:
+        code = random.choice(_later_codes(drg))
+        title = _later_titles().get(code, title)
+    for word, choices in _SHORT:
+        if word in title:
+            title = title.replace(word, random.choice(choices))
+    return code, title.replace(", ", random.choice((", ", " ", ","))) [:LONGEST].strip()
+
+
+@cache
+def _later_codes(drg: str) -> tuple[str, ...]:
+    return tuple(later for later, ours in OBSTETRIC.items() if ours == drg) or (drg,)
+
+
+@cache
+def _later_titles() -> dict[str, str]:
+    from drgpy._runtime_data import load_runtime_data
+
+    ours = load_drgs()
+    rows = {f"{int(code):03d}": row["desc"] for code, row in load_runtime_data("v38").drgmap.items()}
+    return {code: title for code, title in rows.items() if code in ours or code in OBSTETRIC}

@@ -1,0 +1,42 @@
+"""The real MS-DRG logic (`drgpy`, v36), brought to v34."""
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+from src.cohort.msdrg import load_drgs
+from src.cohort.titles import OBSTETRIC
+
+
+@cache
+def engine() -> Any:
+    """The v36 grouper."""
+    from drgpy.msdrg import DRGEngine
+
+    return DRGEngine("v36")
+
+
+def group(principal: str, secondaries: Sequence[str], procedures: Sequence[str], *, sex: str, alive: bool) -> str | None:
+    """The v34 DRG of an admission; None when the grouper finds none or its codes contradict each other.
+
+    >>> group("I5023", ["N179"], [], sex="F", alive=True)
+    '292'
+    """
+    found = engine().get_drg(
+        [principal, *secondaries], list(procedures), gender=sex, is_alive=alive, discharge_status="01" if alive else "20"
+    )
+    if not str(found).isdigit():
+        return None
+    code = f"{int(found):03d}"
+    if code in ("817", "818", "819", "831", "832", "833"):
+        for start, older in (("O00", "777"), ("O200", "778"), ("O47", "780")):
+            if principal.startswith(start):
+                return older
+    code = OBSTETRIC.get(code, code)
+    return code if code in load_drgs() and code not in ("998", "999") else None
+
+
+@cache
+def level(code: str) -> str:
+    """`MCC`, `CC` or nothing, by the CC and MCC lists."""
+    return str(engine().ccmap.get(code, {}).get("level", ""))

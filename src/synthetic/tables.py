@@ -1,0 +1,134 @@
+"""The hospital's files: MIMIC-IV's exact names, columns and types."""
+
+import csv
+import gzip
+import io
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from src.synthetic.descriptions import described
+from src.synthetic.facts import Admission
+
+COLUMNS = {
+    "note/discharge": "note_id subject_id hadm_id note_type note_seq charttime storetime text",
+    "hosp/drgcodes": "subject_id hadm_id drg_type drg_code description drg_severity drg_mortality",
+    "hosp/admissions": "subject_id hadm_id admittime dischtime deathtime admission_type admit_provider_id admission_location "
+    "discharge_location insurance language marital_status race edregtime edouttime hospital_expire_flag",
+    "hosp/patients": "subject_id gender anchor_age anchor_year anchor_year_group dod",
+    "hosp/diagnoses_icd": "subject_id hadm_id seq_num icd_code icd_version",
+    "hosp/procedures_icd": "subject_id hadm_id seq_num chartdate icd_code icd_version",
+}
+
+WITHOUT_NOTE, WITHOUT_HCFA, TWO_HCFA, DUPLICATE = 0.05, 0.08, 0.012, 0.003
+
+
+class Tables:
+    """Open files of one hospital, a writer each."""
+
+    def __init__(self, writers: dict[str, Any], random: Random) -> None:
+        self._writers, self._random = writers, random
+        self._last_text = ""
+        self._patient: tuple[Admission, list[Admission]] | None = None
+        self.notes = 0
+
+    def add(self, stay: Admission, text: str) -> None:
+        """Writes every row of one admission; the rows of a patient wait for the last admission."""
+        random, ids = self._random, [stay.patient.subject_id, stay.hadm_id]
+        left = stay.admitted + timedelta(days=stay.days)
+        if random.random() >= WITHOUT_NOTE:
+            if self._last_text and random.random() < DUPLICATE:
+                text = self._last_text
+            self._last_text = text
+            self.notes += 1
+            number = sum(1 for _ in self._stays(stay)) + 1
+            stored = left + timedelta(hours=random.randrange(1, 60))
+            self._row("note/discharge", [f"{ids[0]}-DS-{number}", *ids, "DS", number, _day(left), _time(stored), text])
+        self._drg_rows(stay, ids)
+        self._admission_row(stay, ids, left)
+        for place, code in enumerate([stay.code, *stay.coded], 1):
+            self._row("hosp/diagnoses_icd", [*ids, place, code, 10])
+        for place, code in enumerate([one for codes, _ in stay.procedures for one in codes], 1):
+            self._row("hosp/procedures_icd", [*ids, place, f"{stay.admitted + timedelta(days=min(1, stay.days)):%Y-%m-%d}", code, 10])
+        self._remember(stay)
+
+    def close(self) -> None:
+        """Writes the last patient."""
+        if self._patient:
+            first, stays = self._patient
+            who, last = first.patient, stays[-1]
+            died = f"{last.admitted + timedelta(days=last.days):%Y-%m-%d}" if last.died else ""
+            self._row("hosp/patients", [who.subject_id, who.sex, who.age, who.year, who.year_group, died])
+
+    def _stays(self, stay: Admission) -> Iterator[Admission]:
+        if self._patient and self._patient[0].patient is stay.patient:
+            yield from self._patient[1]
+
+    def _remember(self, stay: Admission) -> None:
+        if self._patient and self._patient[0].patient is stay.patient:
+            self._patient[1].append(stay)
+            return
+        self.close()
+        self._patient = (stay, [stay])
+
+    def _row(self, table: str, values: list[Any]) -> None:
+        self._writers[table].writerow(values)
+
+    def _drg_rows(self, stay: Admission, ids: list[int]) -> None:
+        random = self._random
+        if random.random() >= WITHOUT_HCFA:
+            self._row("hosp/drgcodes", [*ids, "HCFA", *described(stay.drg, random), "", ""])
+            if random.random() < TWO_HCFA:
+                other = random.choice((stay.drg, "981", "948"))
+                self._row("hosp/drgcodes", [*ids, "HCFA", *described(other, random), "", ""])
+        kind = "APR " if random.random() < 0.2 else "APR"
+        title = stay.principal.says[0].upper()[:LONGEST_APR]
+        self._row("hosp/drgcodes", [*ids, kind, f"{random.randint(1, 952):03d}", title, random.randint(1, 4), random.randint(1, 4)])
+
+    def _admission_row(self, stay: Admission, ids: list[int], left: datetime) -> None:
+        random, elective = self._random, stay.principal.elective
+        old = stay.age >= 65
+        self._row(
+            "hosp/admissions",
+            [
+                *ids, _time(stay.admitted), _time(left), _time(left) if stay.died else "",
+                "ELECTIVE" if elective else random.choice(("EW EMER.", "URGENT", "OBSERVATION ADMIT")),
+                f"P{random.randrange(10**5):05d}", "PHYSICIAN REFERRAL" if elective else "EMERGENCY ROOM",
+                "DIED" if stay.died else random.choice(("HOME", "HOME HEALTH CARE", "SKILLED NURSING FACILITY")),
+                "Medicare" if old else random.choice(("Other", "Medicaid")), random.choice(("ENGLISH",) * 9 + ("?",)),
+                random.choice(("MARRIED", "SINGLE", "WIDOWED", "DIVORCED", "")), stay.patient.race, "", "", int(stay.died),
+            ],
+        )  # fmt: skip
+
+
+LONGEST_APR = 70
+
+
+def _time(when: datetime) -> str:
+    return f"{when:%Y-%m-%d %H:%M:%S}"
+
+
+def _day(when: datetime) -> str:
+    return f"{when:%Y-%m-%d} 00:00:00"
+
+
+@contextmanager
+def open_tables(folder: Path, random: Random) -> Iterator[Tables]:
+    """Yields the tables of a hospital in `folder`; the bytes depend on what is written alone."""
+    with ExitStack() as stack:
+        writers = {}
+        for name, columns in COLUMNS.items():
+            path = folder / f"{name}.csv.gz"
+            path.parent.mkdir(exist_ok=True)
+            raw = stack.enter_context(path.open("wb"))
+            # mtime and name are left out of the header: the same rows give the same bytes.
+            packed = stack.enter_context(gzip.GzipFile("", "wb", compresslevel=3, fileobj=raw, mtime=0))
+            lines = stack.enter_context(io.TextIOWrapper(packed, "utf-8", newline=""))
+            writers[name] = csv.writer(lines, lineterminator="\n")
+            writers[name].writerow(columns.split())
+        tables = Tables(writers, random)
+        yield tables
+        tables.close()

@@ -1,0 +1,63 @@
+"""Templates with choices: `{a|b}` draws one, `{10-20}` a number, `{He}` and `{she}` the patient's pronoun."""
+
+import re
+from functools import cache
+from random import Random
+
+_SLOT = re.compile(r"\{([^{}]*)\}")
+_RANGE = re.compile(r"(\d+)-(\d+)")
+_PRONOUNS = {"he", "she", "He", "She"}
+LABS = {
+    "WBC": (12, 24), "Lactate": (3, 8), "TropnT": (1, 6), "Hct": (21, 27), "Creat": (3, 6), "TotBili": (3, 12),
+}  # fmt: skip
+"""Values of laboratory slots in abnormal states."""
+
+
+@cache
+def _parts(template: str) -> tuple[str, ...]:
+    return tuple(_SLOT.split(template))
+
+
+@cache
+def _range(slot: str) -> tuple[int, int] | None:
+    found = _RANGE.fullmatch(slot)
+    return (int(found.group(1)), int(found.group(2))) if found else None
+
+
+@cache
+def _choices(slot: str) -> tuple[str, ...]:
+    return tuple(slot.split("|"))
+
+
+def fill(template: str, random: Random, sex: str) -> str:
+    """A template with every slot filled.
+
+    >>> fill("{He} was given {2-2} units", Random(0), "F")
+    'She was given 2 units'
+    """
+    parts = _parts(template)
+    if len(parts) == 1:
+        return template
+    said = list(parts)
+    for place in range(1, len(parts), 2):
+        slot = parts[place]
+        if slot in _PRONOUNS:
+            word = "she" if sex == "F" else "he"
+            said[place] = word.capitalize() if slot[0].isupper() else word
+        elif slot in LABS:
+            said[place] = str(random.randint(*LABS[slot]))
+        elif bounds := _range(slot):
+            said[place] = str(random.randint(*bounds))
+        else:
+            said[place] = random.choice(_choices(slot))
+    return "".join(said)
+
+
+def sentence(text: str) -> str:
+    """Capital first, full stop last.
+
+    >>> sentence("improved with fluids")
+    'Improved with fluids.'
+    """
+    text = text.strip()
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "?", "!")) else ".")
