@@ -29,6 +29,8 @@ class PretrainConfig:
     """Tokens of the longest text."""
     shortest: int
     """Each note is cut to a random number of tokens from this one to `context`, so that every length is met."""
+    course_share: float
+    """Share of the course's tokens that are predicted; the answer's always are."""
     answer_weight: float
     """Weight of a token of the Discharge Diagnosis beside a token of the hospital course."""
     batch_tokens: int
@@ -50,6 +52,7 @@ class PretrainConfig:
             ("vocab_size", self.vocab_size, self.vocab_size >= 300, "must be at least 300: bytes, special tokens, merges"),
             ("heads", self.heads, self.hidden_size % (2 * self.heads) == 0, "must divide hidden_size into even widths"),
             ("shortest", self.shortest, 32 <= self.shortest <= self.context, "must be from 32 to context"),
+            ("course_share", self.course_share, 0 < self.course_share <= 1, "must be above 0 and at most 1"),
             ("epochs", self.epochs, self.epochs >= 1, "must be at least 1"),
             ("lr", self.lr, self.lr > 0, "must be above 0"),
         ]

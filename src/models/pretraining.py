@@ -110,7 +110,9 @@ def _batches(texts: Sequence[Text], cfg: PretrainConfig, chance: random.Random) 
         course = text.course[:room]
         rows.append(course + text.answer)
         # A token is a target of the one before it; the first token of a text is nobody's target.
-        weights += [0.0] + [1.0] * (len(course) - 1) + [cfg.answer_weight] * len(text.answer)
+        # Only a share of the course's tokens are targets: the output layer is half the cost of a small model.
+        weights += [0.0] + [float(chance.random() < cfg.course_share) for _ in course[1:]]
+        weights += [cfg.answer_weight] * len(text.answer)
         if len(weights) >= cfg.batch_tokens:
             yield pack(rows), torch.tensor(weights)
             rows, weights = [], []
@@ -123,8 +125,9 @@ def _loss(model: Any, batch: Packed, weights: Tensor) -> Tensor:
     hidden = model.model(
         input_ids=batch.ids[None], position_ids=batch.positions[None], note_lengths=batch.lengths, use_cache=False
     ).last_hidden_state[0]
-    targets, counted = batch.ids[1:], weights[1:]
-    losses = cross_entropy(model.lm_head(hidden[:-1]).float(), targets, reduction="none")
+    counts = weights[1:] > 0
+    targets, counted = batch.ids[1:][counts], weights[1:][counts]
+    losses = cross_entropy(model.lm_head(hidden[:-1][counts]).float(), targets, reduction="none")
     return (losses * counted).sum() / counted.sum()
 
 
@@ -146,7 +149,7 @@ def _steps(model: Any, batches: list[tuple[Packed, Tensor]], cfg: PretrainConfig
 
 
 def _held_out_loss(model: Any, texts: Sequence[Text], cfg: PretrainConfig, device: str) -> float:
-    even = dataclasses.replace(cfg, answer_weight=1.0)
+    even = dataclasses.replace(cfg, answer_weight=1.0, course_share=1.0)
     total = count = 0.0
     with torch.inference_mode():
         for batch, weights in _batches(texts, even, random.Random(0)):

@@ -179,6 +179,9 @@ def _typed(schema: type[S], config: Any) -> tuple[S | None, list[str]]:
     from omegaconf.errors import OmegaConfBaseException
 
     fresh = OmegaConf.structured(schema)
+    for field in dataclasses.fields(schema):  # a group without a default starts as one missing value
+        if dataclasses.is_dataclass(typing.get_type_hints(schema)[field.name]):
+            fresh[field.name] = OmegaConf.structured(typing.get_type_hints(schema)[field.name])
     kinds, problems = dict(_leaves(schema)), []
     for key, value in _flat(OmegaConf.to_container(config, resolve=True), kinds):
         if key not in kinds:

@@ -13,10 +13,10 @@ from src.synthetic.grouper import level
 from src.synthetic.knowledge import Condition, Knowledge
 from src.synthetic.wording import fill, sentence
 
-MEAN_LOG, SPREAD_LOG = 5.36, 0.83
+MEAN_LOG, SPREAD_LOG = 5.40, 0.92
 """Lengths in words are log-normal: 378 on average, 800 at the 90th percentile, as in MIMIC-IV."""
 
-LATE, IMPLICIT = 0.62, 0.35
+LATE, IMPLICIT = 0.80, 0.35
 """Chances that evidence of a severe condition stands in a late paragraph, and that it is only implicit."""
 
 
@@ -52,11 +52,17 @@ def write_course(stay: Admission, known: Knowledge, random: Random) -> list[Bloc
     for one, _ in severe_ones:
         (late if random.random() < LATE else early).append(_problem(one, patient.heldout, patient.sex, random))
     random.shuffle(early)
-    early = [main, *early] if random.random() < 0.7 else [*early[:2], main, *early[2:]]
+    if random.random() < 0.45:
+        early = [main, *early]
+    else:
+        early = [*early, *(_filler(random.choice((0, 0, 40, 90) if length < 450 else (0, 90, 240)), patient.sex, random)), main]
     negatives = [Block(sentence(_absent("negative", absent, random))) for _ in range(random.randint(0, 3))]
     budget = length - sum(len(block.text.split()) for block in (opening, *early, *late, *chronic, *negatives))
     filler = _filler(budget, patient.sex, random)
     half = len(filler) // 2 + len(filler) // 4
+    for _ in range(int(budget > 60) + int(budget > 180) + int(budget > 300)):  # longer notes come back to their cause
+        again = fill(random.choice(phrases()["again"]), random, patient.sex)
+        filler.insert(random.randint(half, len(filler)), Block(sentence(again.replace("WHAT", principal.phrase(random, patient.heldout))), "principal"))
     middle = filler[:half] + negatives
     random.shuffle(middle)
     blocks = [opening, Block("ACUTE ISSUES:"), *early, *middle, *late, *filler[half:]]
@@ -97,7 +103,7 @@ def _opening(stay: Admission, absent: list[Condition], random: Random) -> Block:
     chronic = [one.phrase(random, patient.heldout) for one, _ in stay.documented if one.chronic and level(one.codes[0]) != "MCC"][:4]
     before = ", ".join([*chronic, *(past(absent, random) for _ in range(random.randint(0, 2)))])
     who = f"{stay.age} year old {'woman' if patient.sex == 'F' else 'man'}" if random.random() < 0.6 else f"{stay.age}yo {patient.sex}"
-    told = random.random() < 0.5
+    told = random.random() < 0.3
     why = stay.principal.phrase(random, patient.heldout) if told else random.choice(stay.principal.complaint)
     verb = random.choice(("who presented with", "admitted with", "p/w", "presenting with"))
     return Block(f"{who} {'with PMH of ' + before + ' ' if before else ''}{verb} {why}.", "principal" if told else "")
@@ -133,7 +139,7 @@ def _filler(words: float, sex: str, random: Random) -> list[Block]:
     while words > 12:
         count = min(random.randint(2, 7), max(1, int(words // 12)))
         lines = random.sample(phrases()["filler"], count)
-        text = " ".join(sentence(fill(line.replace("HD{2}", "HD2"), random, sex)) for line in lines)
+        text = " ".join(sentence(fill(line, random, sex)) for line in lines)
         blocks.append(Block(text))
         words -= len(text.split())
     return blocks

@@ -9,7 +9,7 @@ from src.cohort.split import Split, split_of
 from src.synthetic.grouper import group, level
 from src.synthetic.knowledge import Condition, Knowledge, clinical
 
-CURATED, MEDICAL_TAIL = 0.66, 0.20
+CURATED, MEDICAL_TAIL = 0.635, 0.22
 """Shares of admissions from the curated conditions and the medical tail; the rest are from the surgical tail."""
 
 NOT_CODED, NOT_WRITTEN = 0.04, 0.03

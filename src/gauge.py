@@ -1,0 +1,45 @@
+"""Measures how hard a cohort is: `python -m src.gauge data.dir=COHORT`."""
+
+from pathlib import Path
+
+from src.config.gauge import GaugeConfig
+from src.shell.command import command
+
+
+def gauge(cfg: GaugeConfig) -> None:
+    """Prints top-1, base-DRG and CC/MCC accuracy of TF-IDF + linear on the test patients, a row a length.
+
+    Raises:
+        UserError: the cohort cannot be read.
+    """
+    from src.cohort.msdrg import load_drgs
+    from src.cohort.prepared import read_cohort
+    from src.cohort.split import Split
+    from src.models.tfidf import TfidfLinear, first_words
+
+    cohort, drgs = read_cohort(Path(cfg.data.dir)), load_drgs()
+    train, test = cohort.notes(Split.TRAIN), cohort.notes(Split.TEST)
+    targets = {
+        "drg": lambda code: code,
+        "base_drg": lambda code: drgs[code].base_drg,
+        "severity": lambda code: drgs[code].severity.name,
+    }
+    print(f"{'words':>6} " + " ".join(f"{name:>9}" for name in targets))
+    for words in cfg.words:
+        seen = [first_words(text, words) for text in train["text"]]
+        asked = [first_words(text, words) for text in test["text"]]
+        right = []
+        for label in targets.values():
+            told = TfidfLinear().fit(seen, [label(code) for code in train["drg"]]).predict(asked)
+            truth = [label(code) for code in test["drg"]]
+            right.append(sum(a == b for a, b in zip(told, truth, strict=True)) / len(truth))
+        print(f"{words:>6} " + " ".join(f"{share:>9.3f}" for share in right), flush=True)
+
+
+def main() -> None:
+    """The command."""
+    command(GaugeConfig, "gauge", gauge)
+
+
+if __name__ == "__main__":
+    main()
