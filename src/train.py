@@ -27,7 +27,7 @@ def train(cfg: TrainConfig, run_dir: Path) -> dict[str, Any]:
     from src.models.classifier import save_adapters, with_adapters
     from src.tracking.logger import recording
     from src.training.fit import fit
-    from src.training.outcome import ADAPTERS, Stopwatch, evaluate_splits, record
+    from src.evaluation.outcome import ADAPTERS, Stopwatch, evaluate_splits, record
     from src.training.session import open_session
 
     if finished(run_dir):

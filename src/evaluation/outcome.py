@@ -1,10 +1,14 @@
 """What a finished run leaves: adapters, predictions, and its record."""
 
 import dataclasses
+import platform
 import time
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from src.cohort.split import Split
 from src.evaluation.predictions import Predictions, measure, write_predictions
@@ -40,3 +44,65 @@ class Stopwatch:
     def total(self) -> float:
         """Seconds since the start."""
         return round(self.last - self.start, 3)
+
+
+def score_split(
+    session: Session, classifier: Classifier, notes: TokenisedNotes, split: Split
+) -> tuple[Predictions, dict[str, float]]:
+    """Scores one split's notes, and measures them under names such as `test/accuracy`."""
+    cfg = session.cfg
+    rows = session.cohort.notes(split).head(len(notes))
+    heads = score_notes(
+        classifier, session.scheme, notes, batch_size=cfg.batch_size, device=session.device, what=f"scores {split}"
+    )
+    truth = np.asarray(notes.drg, dtype=np.int64)
+    predictions = Predictions(rows["subject_id"].to_numpy(), rows["hadm_id"].to_numpy(), truth, heads)
+    return predictions, {f"{PREFIX[split]}/{name}": value for name, value in measure(predictions, session.space).items()}
+
+
+def evaluate_splits(
+    session: Session, classifier: Classifier, notes: Mapping[Split, TokenisedNotes], run_dir: Path
+) -> dict[str, float]:
+    """Measures validation and test, and keeps the predictions of both in `run_dir`."""
+    metrics: dict[str, float] = {}
+    for split, name in PREDICTIONS.items():
+        predictions, measured = score_split(session, classifier, notes[split], split)
+        write_predictions(run_dir / name, predictions, session.space)
+        metrics |= measured
+    return metrics
+
+
+def record(
+    session: Session,
+    notes: Mapping[Split, TokenisedNotes],
+    module: DrgModule,
+    metrics: dict[str, float],
+    clock: Stopwatch,
+    run_dir: Path,
+) -> dict[str, Any]:
+    """Writes `result.json`; the run is finished then."""
+    told = {
+        "config": dataclasses.asdict(session.cfg),
+        "axes": session.axes,
+        "cohort": session.cohort.fingerprint,
+        "counts": {
+            **{str(split): len(each) for split, each in notes.items()},
+            "test_drgs": len(set(notes[Split.TEST].drg)),
+            "drgs": len(session.space.codes),
+            "trainable_parameters": session.parameters.trained,
+            "base_parameters": session.parameters.base,
+            "steps": int(module.trainer.global_step),
+        },
+        "metrics": metrics,
+        "versions": versions(),
+        "tokens_seen": int(module.tokens_seen),
+        "seconds": {**clock.laps, "total": clock.total},
+    }
+    write_record(run_dir, told)
+    return told
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides a run's numbers."""
+    packages = ("torch", "transformers", "peft", "pytorch-lightning", "torchmetrics", "hydra-core", "polars", "drgpy", "numpy", "wandb")
+    return {"python": platform.python_version(), **{name: version(name) for name in packages}}

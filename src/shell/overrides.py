@@ -183,7 +183,8 @@ def _typed(schema: type[S], config: Any) -> tuple[S | None, list[str]]:
         if dataclasses.is_dataclass(typing.get_type_hints(schema)[field.name]):
             fresh[field.name] = OmegaConf.structured(typing.get_type_hints(schema)[field.name])
     kinds, problems = dict(_leaves(schema)), []
-    for key, value in _flat(OmegaConf.to_container(config, resolve=True), kinds):
+    given = OmegaConf.to_container(config, resolve=True) if OmegaConf.is_config(config) else config
+    for key, value in _flat(given, kinds):
         if key not in kinds:
             problems.append(f"{key}={value}: there is no key {key}")
             continue
@@ -191,8 +192,10 @@ def _typed(schema: type[S], config: Any) -> tuple[S | None, list[str]]:
             problems.append(f"{key}: not given; write {key}=VALUE")
             continue
         try:
-            OmegaConf.update(fresh, key, value, force_add=False)
-        except OmegaConfBaseException:
+            kind = kinds[key]
+            chosen = kind(value) if isinstance(kind, type) and issubclass(kind, StrEnum) else value
+            OmegaConf.update(fresh, key, chosen, force_add=False)
+        except (OmegaConfBaseException, ValueError):
             problems.append(f"{key}={value}: must be {_wording(kinds[key])}")
     if problems:
         return None, problems

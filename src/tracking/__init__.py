@@ -1,1 +1,1 @@
-"""Weights & Biases: one policy, a guard against protected text, and the logger."""
+"""W&B: what may be sent, and a run's record there."""

@@ -36,6 +36,7 @@ def fit(
     cfg, train, validation = session.cfg, notes[Split.TRAIN], notes[Split.VALIDATION]
     steps = count_steps(cfg, len(train))
     module = DrgModule(classifier, session.scheme, cfg, steps)
+    module.train()  # Lightning keeps the mode it finds, and loaded weights come in eval mode, without dropout
     best = keep_best_and_last(run_dir)
     trainer = _trainer(cfg, run_dir, logger, session.device, [best, *_progress(cfg, steps)])
     with warnings.catch_warnings():

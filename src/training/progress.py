@@ -26,3 +26,18 @@ class Lines(pl.Callback):
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         accuracy = float(trainer.callback_metrics["val/accuracy"])
         print(f"{self.name}: epoch {trainer.current_epoch + 1}, validation accuracy {accuracy:.3f}", flush=True)
+
+
+def quiet_libraries() -> None:
+    """Leaves the terminal to our own lines: no tips, no loading bars, no warnings about how a loop is built."""
+    import logging
+    import warnings
+
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    for message in (".*is_gradient_checkpointing.*", ".*isinstance.treespec.*", ".*in eval mode at the start.*"):
+        warnings.filterwarnings("ignore", message=message)

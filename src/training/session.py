@@ -16,6 +16,7 @@ from src.models.schemes import Scheme, build_scheme
 from src.training.batches import TokenisedNotes
 from src.training.names import axes
 from src.training.notes import tokenise
+from src.training.progress import quiet_libraries
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ def open_session(cfg: TrainConfig) -> Session:
     Raises:
         UserError: one of them cannot be had.
     """
+    quiet_libraries()
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
     cohort = read_cohort(Path(cfg.data.dir))

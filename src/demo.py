@@ -1,0 +1,90 @@
+"""The main job, end to end, on a synthetic hospital: `python -m src.demo`."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from src.config.demo import DemoConfig
+from src.shell.command import command
+from src.shell.errors import UserError
+from src.shell.progress import minutes
+
+SCHEMES = ("single", "two")
+
+
+def demo(cfg: DemoConfig) -> None:
+    """Hospital, cohort, both label schemes side by side, and the closing table with two pictures.
+
+    Each step is the command that a user would type; a step whose result is there is not done again.
+
+    Raises:
+        UserError: a step failed.
+    """
+    start, out = time.monotonic(), Path(cfg.out)
+    hospital, cohort = out / "hospital", out / "cohort"
+    shares = [f"test_share={cfg.test_share}"]
+    if not hospital.is_dir():
+        _run("src.hospital", f"out={hospital}", f"admissions={cfg.admissions}", f"seed={cfg.seed}", *shares)
+    if not cohort.is_dir():
+        _run("src.prepare", f"data.dir={hospital}", f"data.out={cohort}", *shares, f"validation_share={cfg.validation_share}")
+    words = [f"data.dir={cohort}", f"data.limit={cfg.limit}", f"out={out / 'runs'}", f"seed={cfg.seed}", "threads=1", *cfg.train]
+    jobs = [_start("src.train", f"labels={scheme}", f"name=llama-{scheme}", *words) for scheme in SCHEMES]
+    if any([job.wait() for job in jobs]):
+        raise UserError("a training run failed; its message is above, and running the demo again goes on from there")
+    _close(cfg, cohort, [out / "runs" / f"llama-{scheme}" for scheme in SCHEMES], out)
+    print(f"the demo took {minutes(time.monotonic() - start)}")
+
+
+def _close(cfg: DemoConfig, cohort_dir: Path, runs: list[Path], out: Path) -> None:
+    import numpy as np
+
+    from src.cohort.prepared import read_cohort
+    from src.cohort.split import Split
+    from src.evaluation.baselines import baselines
+    from src.evaluation.outcome import PREDICTIONS
+    from src.evaluation.pictures import draw_by_frequency, draw_comparison
+    from src.evaluation.predictions import read_predictions
+    from src.evaluation.record import read_record
+    from src.evaluation.table import table
+    from src.models.labelspace import LabelSpace
+    from src.shell.files import replacing
+
+    cohort = read_cohort(cohort_dir)
+    space = LabelSpace.from_labels(cohort.labels)
+    records = {f"LLaMA, {run.name.removeprefix('llama-')}": read_record(run) for run in runs}
+    rows = {**baselines(cohort, cfg.limit), **{name: record["metrics"] for name, record in records.items()}}
+    counts = next(iter(records.values()))["counts"]
+    train = cohort.notes(Split.TRAIN).head(cfg.limit)
+    seen = np.bincount([space.index[code] for code in train["drg"]], minlength=len(space.codes))
+    tests = {name: read_predictions(run / PREDICTIONS[Split.TEST], space) for name, run in zip(records, runs, strict=True)}
+    right = {name: each.heads["scores"].argmax(1) == each.drg for name, each in tests.items()}
+    drg = next(iter(tests.values())).drg
+    title = f"{counts['test']:,} test notes, {counts['test_drgs']} DRGs, {counts['train']:,} training notes"
+    draw_comparison(out / "comparison.png", rows, title)
+    draw_by_frequency(out / "by_frequency.png", right, seen[drg], title)
+    text = f"{title}; a synthetic hospital, seed {cfg.seed}\n\n{table(rows)}\n"
+    with replacing(out / "table.txt") as beside:
+        beside.write_text(text, "utf-8")
+    print(f"\n{text}\ntable: {out / 'table.txt'}\npictures: {out / 'comparison.png'}, {out / 'by_frequency.png'}")
+
+
+def _start(module: str, *words: str) -> subprocess.Popen[bytes]:
+    print(f"python -m {module} {' '.join(words)}", flush=True)
+    # One thread a run: with two runs on two cores, more threads only wait for each other.
+    return subprocess.Popen([sys.executable, "-m", module, *words], env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+
+def _run(module: str, *words: str) -> None:
+    if _start(module, *words).wait():
+        raise UserError(f"{module} failed; its message is above")
+
+
+def main() -> None:
+    """The command."""
+    command(DemoConfig, "demo", demo)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""Pictures of test results."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from src.shell.files import replacing
+
+COLOURS = ("#9aa0a6", "#e8a33d", "#3b7dd8", "#1b4f9c")
+SHOWN = {"test/accuracy": "top-1", "test/top5": "top-5", "test/macro_f1": "macro-F1", "test/base_accuracy": "base DRG", "test/severity_accuracy": "CC/MCC"}
+BANDS = ((1, 2), (3, 5), (6, 10), (11, 25), (26, 10**9))
+"""Training notes of a DRG: few to many."""
+
+
+def draw_comparison(path: Path, systems: Mapping[str, Mapping[str, float]], title: str) -> None:
+    """Bars: a group a metric, a bar a system, each with its value."""
+    figure, axes = _figure()
+    wide = 0.8 / len(systems)
+    for place, (name, metrics) in enumerate(systems.items()):
+        spots = np.arange(len(SHOWN)) + (place - (len(systems) - 1) / 2) * wide
+        bars = axes.bar(spots, [metrics[key] for key in SHOWN], wide * 0.92, label=name, color=COLOURS[place % 4])
+        axes.bar_label(bars, fmt="%.2f", fontsize=7, padding=1)
+    axes.set_xticks(range(len(SHOWN)), list(SHOWN.values()))
+    axes.set_ylim(0, 1)
+    axes.set_ylabel("share of test notes (macro-F1: mean over DRGs)")
+    axes.set_title(title, loc="left")
+    axes.legend(frameon=False, ncols=2, loc="upper left", fontsize=8)
+    _save(figure, path)
+
+
+def draw_by_frequency(
+    path: Path, right: Mapping[str, NDArray[np.bool_]], seen: NDArray[np.int64], title: str
+) -> None:
+    """Lines: top-1 of test notes by how many training notes their DRG had.
+
+    Args:
+        path: where the picture goes.
+        right: for each system whether each test note was right, [B].
+        seen: training notes of each test note's DRG, [B].
+        title: what was tested.
+    """
+    figure, axes = _figure()
+    groups = [(seen == 0, "0")] + [((seen >= low) & (seen <= high), _band(low, high)) for low, high in BANDS]
+    groups = [(mask, name) for mask, name in groups if mask.any()]
+    for place, (name, hits) in enumerate(right.items()):
+        shares = [hits[mask].mean() for mask, _ in groups]
+        axes.plot(range(len(groups)), shares, marker="o", label=name, color=COLOURS[(place + 2) % 4])
+    axes.set_xticks(range(len(groups)), [f"{name}\n{int(mask.sum())} notes" for mask, name in groups])
+    axes.set_xlabel("training notes of the DRG; test notes in the group below")
+    axes.set_ylabel("top-1 accuracy")
+    axes.set_ylim(0, 1)
+    axes.set_title(title, loc="left")
+    axes.legend(frameon=False)
+    _save(figure, path)
+
+
+def _band(low: int, high: int) -> str:
+    return f"{low} or more" if high >= 10**9 else f"{low} to {high}"
+
+
+def _figure() -> tuple[Any, Any]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8.5, 4.6), dpi=120, layout="constrained")
+    axes = figure.subplots()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color="#e3e5e8")
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def _save(figure: Any, path: Path) -> None:
+    with replacing(path) as beside:
+        figure.savefig(beside, format="png")

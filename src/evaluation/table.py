@@ -1,0 +1,31 @@
+"""Test metrics of several runs side by side, as text."""
+
+from collections.abc import Mapping
+
+COLUMNS = {
+    "test/accuracy": "top-1", "test/top5": "top-5", "test/top10": "top-10", "test/macro_f1": "macro-F1",
+    "test/micro_f1": "micro-F1", "test/macro_auc": "macro-AUC", "test/micro_auc": "micro-AUC",
+    "test/base_accuracy": "base", "test/severity_accuracy": "CC/MCC", "test/rule_accuracy": "by rule",
+}  # fmt: skip
+
+
+def table(runs: Mapping[str, Mapping[str, float | None]]) -> str:
+    """A row a run, a column a metric; a metric that a run lacks is a dash.
+
+    >>> print(table({"majority": {"test/accuracy": 0.05}}))
+    run       top-1
+    majority  0.050
+    """
+    shown = {key: name for key, name in COLUMNS.items() if any(row.get(key) is not None for row in runs.values())}
+    wide = max([3, *map(len, runs)])
+    widths = [max(5, len(name)) for name in shown.values()]
+    head = [f"{'run':<{wide}}", *(f"{name:>{width}}" for name, width in zip(shown.values(), widths, strict=True))]
+    lines = ["  ".join(head)]
+    for run, row in runs.items():
+        cells = [_cell(row.get(key)).rjust(width) for key, width in zip(shown, widths, strict=True)]
+        lines.append("  ".join([f"{run:<{wide}}", *cells]))
+    return "\n".join(lines)
+
+
+def _cell(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
