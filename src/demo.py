@@ -28,10 +28,24 @@ def demo(cfg: DemoConfig) -> None:
     if not hospital.is_dir():
         _run("src.hospital", f"out={hospital}", f"admissions={cfg.admissions}", f"seed={cfg.seed}", *shares)
     if not cohort.is_dir():
-        _run("src.prepare", f"data.dir={hospital}", f"data.out={cohort}", *shares, f"validation_share={cfg.validation_share}")
-    words = [f"data.dir={cohort}", f"data.limit={cfg.limit}", f"out={out / 'runs'}", f"seed={cfg.seed}", "threads=1", *cfg.train]
+        _run(
+            "src.prepare",
+            f"data.dir={hospital}",
+            f"data.out={cohort}",
+            *shares,
+            f"validation_share={cfg.validation_share}",
+        )
+    words = [
+        f"data.dir={cohort}",
+        f"data.limit={cfg.limit}",
+        f"out={out / 'runs'}",
+        f"seed={cfg.seed}",
+        "threads=1",
+        *cfg.train,
+    ]
     jobs = [_start("src.train", f"labels={scheme}", f"name=llama-{scheme}", *words) for scheme in SCHEMES]
-    if any([job.wait() for job in jobs]):
+    codes = [job.wait() for job in jobs]
+    if any(codes):
         raise UserError("a training run failed; its message is above, and running the demo again goes on from there")
     _close(cfg, cohort, [out / "runs" / f"llama-{scheme}" for scheme in SCHEMES], out)
     print(f"the demo took {minutes(time.monotonic() - start)}")
@@ -58,7 +72,9 @@ def _close(cfg: DemoConfig, cohort_dir: Path, runs: list[Path], out: Path) -> No
     counts = next(iter(records.values()))["counts"]
     train = cohort.notes(Split.TRAIN).head(cfg.limit)
     seen = np.bincount([space.index[code] for code in train["drg"]], minlength=len(space.codes))
-    tests = {name: read_predictions(run / PREDICTIONS[Split.TEST], space) for name, run in zip(records, runs, strict=True)}
+    tests = {
+        name: read_predictions(run / PREDICTIONS[Split.TEST], space) for name, run in zip(records, runs, strict=True)
+    }
     right = {name: each.heads["scores"].argmax(1) == each.drg for name, each in tests.items()}
     drg = next(iter(tests.values())).drg
     title = f"{counts['test']:,} test notes, {counts['test_drgs']} DRGs, {counts['train']:,} training notes"

@@ -44,7 +44,9 @@ def evaluate(cfg: EvaluateConfig) -> dict[str, float]:
     worst = max(abs(metrics[name] - value) for name, value in record["metrics"].items() if value is not None)
     print(f"largest difference from {run / 'result.json'}: {worst:.1e}")
     if worst > TOLERANCE:
-        raise UserError(f"{run}: the numbers differ by {worst:.1e}, more than {TOLERANCE}; was it trained on another device?")
+        raise UserError(
+            f"{run}: the numbers differ by {worst:.1e}, more than {TOLERANCE}; was it trained on another device?"
+        )
     return metrics
 
 

@@ -18,7 +18,11 @@ def prepare(cfg: PrepareConfig) -> None:
     shares = Shares(cfg.split_seed, cfg.test_share, cfg.validation_share)
     notes, flow, how = build(Path(cfg.data.dir), shares)
     splits = {
-        name: {"notes": rows.height, "patients": rows["subject_id"].n_unique(), "drgs": rows["drg"].n_unique()}
+        name: {
+            "notes": rows.height,
+            "patients": rows["subject_id"].n_unique(),
+            "drgs": rows["drg"].n_unique(),
+        }
         for name in ("train", "validation", "test")
         for rows in [notes.filter(notes["split"] == name)]
     }

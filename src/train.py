@@ -23,11 +23,11 @@ def train(cfg: TrainConfig, run_dir: Path) -> dict[str, Any]:
     import pytorch_lightning as pl
 
     from src.cohort.split import Split
+    from src.evaluation.outcome import ADAPTERS, Stopwatch, evaluate_splits, record
     from src.evaluation.record import finished, read_record
     from src.models.classifier import save_adapters, with_adapters
     from src.tracking.logger import recording
     from src.training.fit import fit
-    from src.evaluation.outcome import ADAPTERS, Stopwatch, evaluate_splits, record
     from src.training.session import open_session
 
     if finished(run_dir):

@@ -48,9 +48,7 @@ def read_table(folder: Path, table: tuple[str, str]) -> pl.DataFrame:
         return pl.read_csv(path, columns=list(wanted), schema_overrides=wanted)
     except (pl.exceptions.PolarsError, OSError) as error:
         reason = str(error).strip().splitlines()
-        raise UserError(
-            f"{path}: cannot be read ({_without_text(reason)}); check that the download is whole"
-        ) from None
+        raise UserError(f"{path}: cannot be read ({_without_text(reason)}); check that the download is whole") from None
 
 
 def _without_text(reason: list[str]) -> str:

@@ -32,7 +32,7 @@ def hospital_course(text: str) -> str | None:
 
     Text on the heading's own line is kept. Source of the headings: MIMIC-IV-Note 2.2.
 
-    >>> hospital_course("Pertinent Results:\\n___\\nBrief Hospital Course: Stable.\\nHome today.\\nDischarge Condition:\\nGood")
+    >>> hospital_course("Results:\\n___\\nBrief Hospital Course: Stable.\\nHome today.\\nDischarge Condition:\\nGood")
     'Stable.\\nHome today.'
     >>> hospital_course("Discharge Diagnosis:\\nPneumonia") is None
     True

@@ -34,9 +34,7 @@ class PrepareConfig:
         if self.test_share + self.validation_share >= 1:
             found.append("test_share and validation_share: together they must leave patients for training")
         if not Path(self.data.dir).is_dir():
-            found.append(
-                f"data.dir={self.data.dir}: no such folder; it is where MIMIC-IV's note and hosp folders lie"
-            )
+            found.append(f"data.dir={self.data.dir}: no such folder; it is where MIMIC-IV's note and hosp folders lie")
         if Path(self.data.out).is_dir() and any(Path(self.data.out).iterdir()):
             found.append(f"data.out={self.data.out}: the folder is not empty; name another, or remove it first")
         return found

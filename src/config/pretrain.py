@@ -49,8 +49,18 @@ class PretrainConfig:
     def problems(self) -> list[str]:
         """One line for each value that cannot be."""
         bounds = [
-            ("vocab_size", self.vocab_size, self.vocab_size >= 300, "must be at least 300: bytes, special tokens, merges"),
-            ("heads", self.heads, self.hidden_size % (2 * self.heads) == 0, "must divide hidden_size into even widths"),
+            (
+                "vocab_size",
+                self.vocab_size,
+                self.vocab_size >= 300,
+                "must be at least 300: bytes, special tokens, merges",
+            ),
+            (
+                "heads",
+                self.heads,
+                self.hidden_size % (2 * self.heads) == 0,
+                "must divide hidden_size into even widths",
+            ),
             ("shortest", self.shortest, 32 <= self.shortest <= self.context, "must be from 32 to context"),
             ("course_share", self.course_share, 0 < self.course_share <= 1, "must be above 0 and at most 1"),
             ("epochs", self.epochs, self.epochs >= 1, "must be at least 1"),

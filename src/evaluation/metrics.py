@@ -105,9 +105,7 @@ def auc_scores(scores: NDArray[np.float32], truth: NDArray[np.int64]) -> dict[st
     by_drg = np.ascontiguousarray(log_softmax(scores).T)
     own = by_drg[truth, np.arange(notes)]
     by_drg.sort(1)
-    members = np.split(
-        own[np.argsort(truth, kind="stable")], np.cumsum(np.bincount(truth, minlength=drgs))[:-1]
-    )
+    members = np.split(own[np.argsort(truth, kind="stable")], np.cumsum(np.bincount(truth, minlength=drgs))[:-1])
     areas = [_area(mine, all_) for mine, all_ in zip(members, by_drg, strict=True) if 0 < len(mine) < notes]
     pairs = by_drg.reshape(-1)
     pairs.sort()
@@ -136,13 +134,9 @@ def _area(positives: NDArray[np.float64], ordered: NDArray[np.float64]) -> float
 
 def _check(scores: NDArray[np.float32], truth: NDArray[np.int64]) -> None:
     if scores.ndim != 2 or truth.shape != scores.shape[:1] or not scores.size:
-        raise ValueError(
-            f"scores {scores.shape} and truth {truth.shape}: must be [B, D] and [B], B and D above 0"
-        )
+        raise ValueError(f"scores {scores.shape} and truth {truth.shape}: must be [B, D] and [B], B and D above 0")
     if truth.min() < 0 or truth.max() >= scores.shape[1]:
-        raise ValueError(
-            f"truth runs from {truth.min()} to {truth.max()}: must be in 0..{scores.shape[1] - 1}"
-        )
+        raise ValueError(f"truth runs from {truth.min()} to {truth.max()}: must be in 0..{scores.shape[1] - 1}")
     best = scores.max(1)
     if not np.isfinite(best).all():
         raise ValueError(f"scores of note {int(np.isfinite(best).argmin())} are not numbers, or all -inf")

@@ -53,11 +53,18 @@ def score_split(
     cfg = session.cfg
     rows = session.cohort.notes(split).head(len(notes))
     heads = score_notes(
-        classifier, session.scheme, notes, batch_size=cfg.batch_size, device=session.device, what=f"scores {split}"
+        classifier,
+        session.scheme,
+        notes,
+        batch_size=cfg.batch_size,
+        device=session.device,
+        what=f"scores {split}",
     )
     truth = np.asarray(notes.drg, dtype=np.int64)
     predictions = Predictions(rows["subject_id"].to_numpy(), rows["hadm_id"].to_numpy(), truth, heads)
-    return predictions, {f"{PREFIX[split]}/{name}": value for name, value in measure(predictions, session.space).items()}
+    return predictions, {
+        f"{PREFIX[split]}/{name}": value for name, value in measure(predictions, session.space).items()
+    }
 
 
 def evaluate_splits(
@@ -104,5 +111,16 @@ def record(
 
 def versions() -> dict[str, str]:
     """Versions of what decides a run's numbers."""
-    packages = ("torch", "transformers", "peft", "pytorch-lightning", "torchmetrics", "hydra-core", "polars", "drgpy", "numpy", "wandb")
+    packages = (
+        "torch",
+        "transformers",
+        "peft",
+        "pytorch-lightning",
+        "torchmetrics",
+        "hydra-core",
+        "polars",
+        "drgpy",
+        "numpy",
+        "wandb",
+    )
     return {"python": platform.python_version(), **{name: version(name) for name in packages}}

@@ -10,7 +10,13 @@ from numpy.typing import NDArray
 from src.shell.files import replacing
 
 COLOURS = ("#9aa0a6", "#e8a33d", "#3b7dd8", "#1b4f9c")
-SHOWN = {"test/accuracy": "top-1", "test/top5": "top-5", "test/macro_f1": "macro-F1", "test/base_accuracy": "base DRG", "test/severity_accuracy": "CC/MCC"}
+SHOWN = {
+    "test/accuracy": "top-1",
+    "test/top5": "top-5",
+    "test/macro_f1": "macro-F1",
+    "test/base_accuracy": "base DRG",
+    "test/severity_accuracy": "CC/MCC",
+}
 BANDS = ((1, 2), (3, 5), (6, 10), (11, 25), (26, 10**9))
 """Training notes of a DRG: few to many."""
 
@@ -31,9 +37,7 @@ def draw_comparison(path: Path, systems: Mapping[str, Mapping[str, float]], titl
     _save(figure, path)
 
 
-def draw_by_frequency(
-    path: Path, right: Mapping[str, NDArray[np.bool_]], seen: NDArray[np.int64], title: str
-) -> None:
+def draw_by_frequency(path: Path, right: Mapping[str, NDArray[np.bool_]], seen: NDArray[np.int64], title: str) -> None:
     """Lines: top-1 of test notes by how many training notes their DRG had.
 
     Args:

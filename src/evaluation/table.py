@@ -19,7 +19,10 @@ def table(runs: Mapping[str, Mapping[str, float | None]]) -> str:
     shown = {key: name for key, name in COLUMNS.items() if any(row.get(key) is not None for row in runs.values())}
     wide = max([3, *map(len, runs)])
     widths = [max(5, len(name)) for name in shown.values()]
-    head = [f"{'run':<{wide}}", *(f"{name:>{width}}" for name, width in zip(shown.values(), widths, strict=True))]
+    head = [
+        f"{'run':<{wide}}",
+        *(f"{name:>{width}}" for name, width in zip(shown.values(), widths, strict=True)),
+    ]
     lines = ["  ".join(head)]
     for run, row in runs.items():
         cells = [_cell(row.get(key)).rjust(width) for key, width in zip(shown, widths, strict=True)]

@@ -55,7 +55,7 @@ def with_adapters(base: nn.Module, lora: LoraConfig, width: int, device: str) ->
         target_modules=list(lora.targets),
         bias="none",
     )
-    return Classifier(get_peft_model(base, adapters), base.config.hidden_size, width, device)
+    return Classifier(get_peft_model(base, adapters), _hidden_size(base), width, device)
 
 
 def save_adapters(classifier: Classifier, folder: Path) -> None:
@@ -80,7 +80,7 @@ def load_adapters(base: nn.Module, folder: Path, width: int, device: str) -> Cla
         if not (folder / name).is_file():
             raise UserError(f"{folder / name}: no such file; the run has no trained adapters, train it again")
     expected = load_peft_weights(str(folder), device="cpu")
-    classifier = Classifier(PeftModel.from_pretrained(base, str(folder)), base.config.hidden_size, width, device)
+    classifier = Classifier(PeftModel.from_pretrained(base, str(folder)), _hidden_size(base), width, device)
     held = {name.replace(".default", "") for name, _ in classifier.backbone.named_parameters() if "lora_" in name}
     if held != set(expected):
         raise UserError(f"{folder}: {len(held ^ set(expected))} adapter weights do not fit model.path; is it the same?")
@@ -91,3 +91,8 @@ def load_adapters(base: nn.Module, folder: Path, width: int, device: str) -> Cla
     with torch.no_grad():
         classifier.head.weight.copy_(weight)
     return classifier
+
+
+def _hidden_size(base: nn.Module) -> int:
+    config: Any = base.config
+    return int(config.hidden_size)

@@ -106,8 +106,6 @@ def _drg_of(
     for place, (k, s) in enumerate(zip(base, severity, strict=True)):
         if drg[k, s] >= 0:
             same = f"labels {codes[drg[k, s]]} and {codes[place]}"
-            raise UserError(
-                f"{same} have the same base DRG and severity: their titles do not tell them apart"
-            )
+            raise UserError(f"{same} have the same base DRG and severity: their titles do not tell them apart")
         drg[k, s] = place
     return drg

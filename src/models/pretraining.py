@@ -123,7 +123,10 @@ def _batches(texts: Sequence[Text], cfg: PretrainConfig, chance: random.Random) 
 def _loss(model: Any, batch: Packed, weights: Tensor) -> Tensor:
     """Weighted mean cross-entropy of each next token in nats."""
     hidden = model.model(
-        input_ids=batch.ids[None], position_ids=batch.positions[None], note_lengths=batch.lengths, use_cache=False
+        input_ids=batch.ids[None],
+        position_ids=batch.positions[None],
+        note_lengths=batch.lengths,
+        use_cache=False,
     ).last_hidden_state[0]
     counts = weights[1:] > 0
     targets, counted = batch.ids[1:][counts], weights[1:][counts]

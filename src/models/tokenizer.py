@@ -29,6 +29,4 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, context: int) -> Any:
     core.post_processor = processors.TemplateProcessing(
         single=f"{START} $A", special_tokens=[(START, core.token_to_id(START))]
     )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=core, bos_token=START, eos_token=END, model_max_length=context
-    )
+    return PreTrainedTokenizerFast(tokenizer_object=core, bos_token=START, eos_token=END, model_max_length=context)

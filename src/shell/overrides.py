@@ -43,7 +43,7 @@ class CommandLine:
 
 def read_command_line(argv: Sequence[str], config_name: str) -> CommandLine:
     """Reads Hydra's own flags and the overrides; leaves a misspelt flag to argparse's message."""
-    from hydra._internal.utils import get_args_parser  # type: ignore[attr-defined]
+    from hydra._internal.utils import get_args_parser
 
     parser: argparse.ArgumentParser = get_args_parser()
     args = parser.parse_args(list(argv))
@@ -111,7 +111,7 @@ def _missing_config(line: CommandLine) -> list[str]:
 def _parse(text: str) -> Any:
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    return OverridesParser.create().parse_override(text)  # type: ignore[no-untyped-call]
+    return OverridesParser.create().parse_override(text)
 
 
 def _is_sweep(text: str) -> bool:
@@ -179,7 +179,7 @@ def _typed(schema: type[S], config: Any) -> tuple[S | None, list[str]]:
     from omegaconf.errors import OmegaConfBaseException
 
     fresh = OmegaConf.structured(schema)
-    for field in dataclasses.fields(schema):  # a group without a default starts as one missing value
+    for field in dataclasses.fields(typing.cast(Any, schema)):  # a group without a default starts as one missing value
         if dataclasses.is_dataclass(typing.get_type_hints(schema)[field.name]):
             fresh[field.name] = OmegaConf.structured(typing.get_type_hints(schema)[field.name])
     kinds, problems = dict(_leaves(schema)), []

@@ -55,24 +55,37 @@ def write_course(stay: Admission, known: Knowledge, random: Random) -> list[Bloc
     if random.random() < 0.45:
         early = [main, *early]
     else:
-        early = [*early, *(_filler(random.choice((0, 0, 40, 90) if length < 450 else (0, 90, 240)), patient.sex, random)), main]
+        early = [
+            *early,
+            *(_filler(random.choice((0, 0, 40, 90) if length < 450 else (0, 90, 240)), patient.sex, random)),
+            main,
+        ]
     negatives = [Block(sentence(_absent("negative", absent, random))) for _ in range(random.randint(0, 3))]
     budget = length - sum(len(block.text.split()) for block in (opening, *early, *late, *chronic, *negatives))
     filler = _filler(budget, patient.sex, random)
     half = len(filler) // 2 + len(filler) // 4
     for _ in range(int(budget > 60) + int(budget > 180) + int(budget > 300)):  # longer notes come back to their cause
         again = fill(random.choice(phrases()["again"]), random, patient.sex)
-        filler.insert(random.randint(half, len(filler)), Block(sentence(again.replace("WHAT", principal.phrase(random, patient.heldout))), "principal"))
+        filler.insert(
+            random.randint(half, len(filler)),
+            Block(sentence(again.replace("WHAT", principal.phrase(random, patient.heldout))), "principal"),
+        )
     middle = filler[:half] + negatives
     random.shuffle(middle)
     blocks = [opening, Block("ACUTE ISSUES:"), *early, *middle, *late, *filler[half:]]
     if chronic:
         blocks += [Block("CHRONIC ISSUES:"), *chronic]
     if stay.died:
-        return [*blocks, Block(sentence(fill("{He} expired on ___ with family at the bedside", random, patient.sex)))]
+        return [
+            *blocks,
+            Block(sentence(fill("{He} expired on ___ with family at the bedside", random, patient.sex))),
+        ]
     if budget > 40:
         issues = random.sample(phrases()["transitional"], 3)
-        blocks += [Block("TRANSITIONAL ISSUES:"), *(Block(fill(issue, random, patient.sex)) for issue in issues)]
+        blocks += [
+            Block("TRANSITIONAL ISSUES:"),
+            *(Block(fill(issue, random, patient.sex)) for issue in issues),
+        ]
     return blocks
 
 
@@ -100,9 +113,17 @@ def past(absent: list[Condition], random: Random) -> str:
 
 def _opening(stay: Admission, absent: list[Condition], random: Random) -> Block:
     patient = stay.patient
-    chronic = [one.phrase(random, patient.heldout) for one, _ in stay.documented if one.chronic and level(one.codes[0]) != "MCC"][:4]
+    chronic = [
+        one.phrase(random, patient.heldout)
+        for one, _ in stay.documented
+        if one.chronic and level(one.codes[0]) != "MCC"
+    ][:4]
     before = ", ".join([*chronic, *(past(absent, random) for _ in range(random.randint(0, 2)))])
-    who = f"{stay.age} year old {'woman' if patient.sex == 'F' else 'man'}" if random.random() < 0.6 else f"{stay.age}yo {patient.sex}"
+    who = (
+        f"{stay.age} year old {'woman' if patient.sex == 'F' else 'man'}"
+        if random.random() < 0.6
+        else f"{stay.age}yo {patient.sex}"
+    )
     told = random.random() < 0.3
     why = stay.principal.phrase(random, patient.heldout) if told else random.choice(stay.principal.complaint)
     verb = random.choice(("who presented with", "admitted with", "p/w", "presenting with"))
@@ -117,7 +138,11 @@ def _main(stay: Admission, random: Random) -> Block:
     for _, name in stay.procedures:
         if name not in ("vaginal delivery",) or random.random() < 0.8:
             parts.append(sentence(fill("{He} underwent " + name + " on ___", random, patient.sex)))
-    did = [text for text in principal.did if not (stay.died and any(word in text for word in ("discharge", "home", "rehab")))]
+    did = [
+        text
+        for text in principal.did
+        if not (stay.died and any(word in text for word in ("discharge", "home", "rehab")))
+    ]
     for text in random.sample(did, min(len(did), random.randint(1, 3))):
         parts.append(sentence(fill(text, random, patient.sex)))
     return Block(" ".join(parts), "principal")

@@ -10,11 +10,20 @@ LONGEST = 80
 """Characters that MIMIC-IV's descriptions are cut at."""
 
 _SHORT = (
-    ("WITHOUT ", ("W/O ", "W/O ", "WO ")), ("WITH ", ("W ",)), (" AND ", (" & ",)), ("PROCEDURES", ("PROCEDURES", "PROC")),
-    ("PROCEDURE", ("PROCEDURE", "PROC")), ("EXCEPT ", ("EXCEPT ", "EXC ")), ("CARDIAC CATHETERIZATION", ("CARDIAC CATH", "CARD CATH")),
-    ("MAJOR ", ("MAJOR ", "MAJ ")), ("RESPIRATORY ", ("RESPIRATORY ", "RESP ")), ("DIAGNOSIS", ("DIAGNOSIS", "DIAG")),
-    ("DISORDERS", ("DISORDERS", "DISORD")), ("MISCELLANEOUS", ("MISC",)), ("PERCUTANEOUS", ("PERC", "PERCUTANEOUS")),
-)  # fmt: skip
+    ("WITHOUT ", ("W/O ", "W/O ", "WO ")),
+    ("WITH ", ("W ",)),
+    (" AND ", (" & ",)),
+    ("PROCEDURES", ("PROCEDURES", "PROC")),
+    ("PROCEDURE", ("PROCEDURE", "PROC")),
+    ("EXCEPT ", ("EXCEPT ", "EXC ")),
+    ("CARDIAC CATHETERIZATION", ("CARDIAC CATH", "CARD CATH")),
+    ("MAJOR ", ("MAJOR ", "MAJ ")),
+    ("RESPIRATORY ", ("RESPIRATORY ", "RESP ")),
+    ("DIAGNOSIS", ("DIAGNOSIS", "DIAG")),
+    ("DISORDERS", ("DISORDERS", "DISORD")),
+    ("MISCELLANEOUS", ("MISC",)),
+    ("PERCUTANEOUS", ("PERC", "PERCUTANEOUS")),
+)
 
 LATER_VERSION = 0.25
 """Share of rows in a later version's numbering and wording, where that differs."""
@@ -29,7 +38,7 @@ def described(drg: str, random: Random) -> tuple[str, str]:
     for word, choices in _SHORT:
         if word in title:
             title = title.replace(word, random.choice(choices))
-    return code, title.replace(", ", random.choice((", ", " ", ","))) [:LONGEST].strip()
+    return code, title.replace(", ", random.choice((", ", " ", ",")))[:LONGEST].strip()
 
 
 @cache

@@ -83,23 +83,38 @@ def _patient(number: int, random: Random, heldout: tuple[int, float]) -> Patient
     subject_id = 10_000_000 + number * 7 + random.randrange(7)
     year = random.randrange(2110, 2200)
     group_start = random.choice((2008, 2011, 2014, 2017))
-    race = random.choices(("WHITE", "BLACK/AFRICAN AMERICAN", "HISPANIC OR LATINO", "ASIAN", "OTHER", "UNKNOWN"), (66, 14, 6, 4, 5, 5))[0]
+    race = random.choices(
+        ("WHITE", "BLACK/AFRICAN AMERICAN", "HISPANIC OR LATINO", "ASIAN", "OTHER", "UNKNOWN"),
+        (66, 14, 6, 4, 5, 5),
+    )[0]
     seed, share = heldout
     return Patient(
-        subject_id, "F" if random.random() < 0.52 else "M", min(91, max(18, round(random.gauss(60, 18)))), year,
-        f"{group_start} - {group_start + 2}", race, split_of(subject_id, seed, share, 0.0) is Split.TEST,
-    )  # fmt: skip
+        subject_id,
+        "F" if random.random() < 0.52 else "M",
+        min(91, max(18, round(random.gauss(60, 18)))),
+        year,
+        f"{group_start} - {group_start + 2}",
+        race,
+        split_of(subject_id, seed, share, 0.0) is Split.TEST,
+    )
 
 
 def _admission(
-    known: Knowledge, patient: Patient, number: int, when: datetime, chronic: list[tuple[Condition, str]], random: Random
+    known: Knowledge,
+    patient: Patient,
+    number: int,
+    when: datetime,
+    chronic: list[tuple[Condition, str]],
+    random: Random,
 ) -> Admission | None:
     age = min(91, patient.age + when.year - patient.year)
     principal, code, procedures = _principal(known, patient, age, random)
     if principal is None:
         return None
     documented = _secondaries(known, patient, principal, code, chronic, random)
-    coded = [one for _, one in documented if random.random() > NOT_CODED] + [one for one in principal.extra if one != code]
+    coded = [one for _, one in documented if random.random() > NOT_CODED] + [
+        one for one in principal.extra if one != code
+    ]
     for condition, one in documented:
         coded += [extra for extra in condition.extra if one in coded]
     documented = [pair for pair in documented if pair[1] not in coded or random.random() > NOT_WRITTEN]
@@ -112,9 +127,19 @@ def _admission(
         return None
     days = max(0.6, random.gammavariate(2.2, principal.stay / 2.2) * (1.3 if severe else 1.0))
     return Admission(
-        patient, 20_000_000 + number * 11 + random.randrange(11), age, when, days, died, principal, code,
-        procedures, documented, coded, drg,
-    )  # fmt: skip
+        patient,
+        20_000_000 + number * 11 + random.randrange(11),
+        age,
+        when,
+        days,
+        died,
+        principal,
+        code,
+        procedures,
+        documented,
+        coded,
+        drg,
+    )
 
 
 def _principal(
@@ -126,7 +151,11 @@ def _principal(
         if (one.sex and one.sex != patient.sex) or not one.ages[0] <= age <= one.ages[1]:
             return None, "", []
         done = [known.procedures[name] for name, chance in one.procedures.items() if random.random() < chance]
-        return one, one.code(random), [(random.choice(each.choices), random.choice(each.says)) for each in done]
+        return (
+            one,
+            one.code(random),
+            [(random.choice(each.choices), random.choice(each.says)) for each in done],
+        )
     done_codes: tuple[str, ...] = ()
     if draw < CURATED + MEDICAL_TAIL:
         family = random.choice(known.medical_tail)
@@ -138,33 +167,67 @@ def _principal(
         return None, "", []
     name = clinical(title)
     done_code = random.choice(done_codes[:: max(1, len(done_codes) // 8)]) if done_codes else ""
-    surgical = [((done_code,), clinical(known.titles[done_code]))] if done_code else []
+    surgical: list[tuple[tuple[str, ...], str]] = (
+        [((done_code,), clinical(known.titles[done_code]))] if done_code else []
+    )
     tail = Condition(
-        name=name, codes=(code,), code_weights=(1.0,), says=(name,), heldout=(), guards=(code[:3],),
-        service="SURGERY" if surgical else "MEDICINE", complaint=("pain", "weakness", "fever", "referral", name), stay=5,
-        did=_TAIL_DID, light=code[0] == "O",
-    )  # fmt: skip
+        name=name,
+        codes=(code,),
+        code_weights=(1.0,),
+        says=(name,),
+        heldout=(),
+        guards=(code[:3],),
+        service="SURGERY" if surgical else "MEDICINE",
+        complaint=("pain", "weakness", "fever", "referral", name),
+        stay=5,
+        did=_TAIL_DID,
+        light=code[0] == "O",
+    )
     return tail, code, surgical
 
 
 _TAIL_DID = (
-    "specialists were consulted and their recommendations followed", "symptoms improved with supportive care",
-    "imaging was reviewed with the consulting team", "{He} was monitored closely and progressed as expected",
-)  # fmt: skip
+    "specialists were consulted and their recommendations followed",
+    "symptoms improved with supportive care",
+    "imaging was reviewed with the consulting team",
+    "{He} was monitored closely and progressed as expected",
+)
 
 
 def _suits(title: str, code: str, patient: Patient, age: int) -> bool:
-    female = code[0] == "O" or code[:2] in ("N7", "N8", "N9") or any(word in title for word in ("female", "ovar", "uter", "cervix", "vagin"))
-    male = code[:3] in ("N40", "N41", "N42", "N43", "N44", "N45", "N46", "N47", "N48", "N49", "N50", "N51", "N52", "N53") or any(
-        word in title for word in (" male", "prostat", "penis", "testi", "scrot")
+    female = (
+        code[0] == "O"
+        or code[:2] in ("N7", "N8", "N9")
+        or any(word in title for word in ("female", "ovar", "uter", "cervix", "vagin"))
     )
+    male = code[:3] in (
+        "N40",
+        "N41",
+        "N42",
+        "N43",
+        "N44",
+        "N45",
+        "N46",
+        "N47",
+        "N48",
+        "N49",
+        "N50",
+        "N51",
+        "N52",
+        "N53",
+    ) or any(word in title for word in (" male", "prostat", "penis", "testi", "scrot"))
     if code[0] == "O" and not 18 <= age <= 46:
         return False
     return not (female and patient.sex == "M") and not (male and patient.sex == "F" and "female" not in title)
 
 
 def _secondaries(
-    known: Knowledge, patient: Patient, principal: Condition, code: str, chronic: list[tuple[Condition, str]], random: Random
+    known: Knowledge,
+    patient: Patient,
+    principal: Condition,
+    code: str,
+    chronic: list[tuple[Condition, str]],
+    random: Random,
 ) -> list[tuple[Condition, str]]:
     """Secondary diagnoses: companions of the principal one, chronic ones from before, and others."""
     chosen: dict[str, tuple[Condition, str]] = {}

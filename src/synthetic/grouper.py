@@ -16,14 +16,20 @@ def engine() -> Any:
     return DRGEngine("v36")
 
 
-def group(principal: str, secondaries: Sequence[str], procedures: Sequence[str], *, sex: str, alive: bool) -> str | None:
+def group(
+    principal: str, secondaries: Sequence[str], procedures: Sequence[str], *, sex: str, alive: bool
+) -> str | None:
     """The v34 DRG of an admission; None when the grouper finds none or its codes contradict each other.
 
     >>> group("I5023", ["N179"], [], sex="F", alive=True)
     '292'
     """
     found = engine().get_drg(
-        [principal, *secondaries], list(procedures), gender=sex, is_alive=alive, discharge_status="01" if alive else "20"
+        [principal, *secondaries],
+        list(procedures),
+        gender=sex,
+        is_alive=alive,
+        discharge_status="01" if alive else "20",
     )
     if not str(found).isdigit():
         return None

@@ -96,8 +96,16 @@ def _read(name: str) -> dict[str, Any]:
 
 
 def _condition(name: str, row: dict[str, Any]) -> Condition:
-    lists = {key: tuple(row[key]) for key in ("says", "heldout", "found", "did", "guards", "needs", "extra", "complaint", "ages") if key in row}
-    plain = {key: row[key] for key in ("service", "stay", "dies", "sex", "chronic", "light", "elective", "procedures") if key in row}
+    lists: dict[str, Any] = {
+        key: tuple(row[key])
+        for key in ("says", "heldout", "found", "did", "guards", "needs", "extra", "complaint", "ages")
+        if key in row
+    }
+    plain: dict[str, Any] = {
+        key: row[key]
+        for key in ("service", "stay", "dies", "sex", "chronic", "light", "elective", "procedures")
+        if key in row
+    }
     return Condition(
         name=name,
         codes=tuple(row["codes"]),
@@ -160,10 +168,16 @@ def _surgical_tail(titles: dict[str, str]) -> list[tuple[tuple[str, ...], tuple[
 
 _WORDING = (
     (r",? ?(unspecified|initial encounter( for closed fracture)?|not elsewhere classified|other specified)\b", ""),
-    (r"\b[Oo]ther (and )?", ""), (r"malignant neoplasm", "carcinoma"), (r"without", "w/o"), (r"chronic kidney disease", "CKD"),
-    (r"\bopen approach\b", "open"), (r"percutaneous endoscopic approach", "laparoscopic"), (r"percutaneous approach", "percutaneously"),
-    (r"via natural or artificial opening( endoscopic)?", "endoscopically"), (r"external approach", ""),
-)  # fmt: skip
+    (r"\b[Oo]ther (and )?", ""),
+    (r"malignant neoplasm", "carcinoma"),
+    (r"without", "w/o"),
+    (r"chronic kidney disease", "CKD"),
+    (r"\bopen approach\b", "open"),
+    (r"percutaneous endoscopic approach", "laparoscopic"),
+    (r"percutaneous approach", "percutaneously"),
+    (r"via natural or artificial opening( endoscopic)?", "endoscopically"),
+    (r"external approach", ""),
+)
 
 
 @cache

@@ -39,12 +39,19 @@ def write_note(stay: Admission, known: Knowledge, random: Random) -> Note:
         one.phrase(random, patient.heldout) for one, _ in stay.documented if random.random() < 0.7
     ]
     done = "; ".join(name for _, name in stay.procedures) or "None"
-    family = random.choice(phrases()["family"]).replace("{what}", random.choice(("CAD", "breast cancer", "diabetes", "stroke")))
+    family = random.choice(phrases()["family"]).replace(
+        "{what}", random.choice(("CAD", "breast cancer", "diabetes", "stroke"))
+    )
     wbc, hgb = random.randint(40, 110) / 10, random.randint(90, 145) / 10
     parts = [
         f" \nName:  ___                     Unit No:   ___\n \nAdmission Date:  ___              Discharge Date:   ___\n \n"
         f"Date of Birth:  ___             Sex:   {patient.sex}\n \nService: {principal.service}\n",
-        _section("Allergies:", random.choice(("No Known Allergies / Adverse Drug Reactions", "Penicillins", "Sulfa (Sulfonamide Antibiotics)"))),
+        _section(
+            "Allergies:",
+            random.choice(
+                ("No Known Allergies / Adverse Drug Reactions", "Penicillins", "Sulfa (Sulfonamide Antibiotics)")
+            ),
+        ),
         _section("Attending: ___.", ""),
         _section("Chief Complaint:", random.choice(principal.complaint)),
         _section("Major Surgical or Invasive Procedure:", done),
@@ -52,17 +59,35 @@ def write_note(stay: Admission, known: Knowledge, random: Random) -> Note:
         _section("Past Medical History:", "\n".join([*chronic, *before])),
         _section("Social History:", "___"),
         _section("Family History:", family),
-        _section("Physical Exam:", f"VS: T 98.{random.randint(0, 9)} HR {random.randint(60, 98)} RR {random.randint(12, 20)}\nGEN: examined with ___ on admission and discharge"),
+        _section(
+            "Physical Exam:",
+            f"VS: T 98.{random.randint(0, 9)} HR {random.randint(60, 98)} RR {random.randint(12, 20)}\nGEN: examined with ___ on admission and discharge",
+        ),
         _section("Pertinent Results:", f"___ 06:{random.randint(10, 55)}AM BLOOD WBC-{wbc} Hgb-{hgb}* Plt ___"),
         _section(_heading(random), course),
-        _section("Medications on Admission:" if random.random() > 0.02 else "___ on Admission:", "1. Acetaminophen 650 mg PO Q6H:PRN pain"),
+        _section(
+            "Medications on Admission:" if random.random() > 0.02 else "___ on Admission:",
+            "1. Acetaminophen 650 mg PO Q6H:PRN pain",
+        ),
         _section("Discharge Medications:", "1. Acetaminophen 650 mg PO Q6H:PRN pain"),
-        _section("Discharge Disposition:", "Expired" if stay.died else random.choice(("Home", "Home With Service", "Extended Care\n \nFacility:\n___"))),
+        _section(
+            "Discharge Disposition:",
+            "Expired"
+            if stay.died
+            else random.choice(("Home", "Home With Service", "Extended Care\n \nFacility:\n___")),
+        ),
         _section("Discharge Diagnosis:", "\n".join(diagnoses)),
-        _section("Discharge Condition:", "Expired" if stay.died else "Mental Status: Clear and coherent.\nActivity Status: Ambulatory - Independent."),
-        _section("Discharge Instructions:", "" if stay.died else "Dear ___,\n\nIt was a pleasure caring for you at ___."),
+        _section(
+            "Discharge Condition:",
+            "Expired"
+            if stay.died
+            else "Mental Status: Clear and coherent.\nActivity Status: Ambulatory - Independent.",
+        ),
+        _section(
+            "Discharge Instructions:", "" if stay.died else "Dear ___,\n\nIt was a pleasure caring for you at ___."
+        ),
         "Followup Instructions:\n___\n",
-    ]  # fmt: skip
+    ]
     return Note("\n".join(parts), len(course.split()), told["mcc"], told["implicit"])
 
 

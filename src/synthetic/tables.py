@@ -46,13 +46,19 @@ class Tables:
             self.notes += 1
             number = sum(1 for _ in self._stays(stay)) + 1
             stored = left + timedelta(hours=random.randrange(1, 60))
-            self._row("note/discharge", [f"{ids[0]}-DS-{number}", *ids, "DS", number, _day(left), _time(stored), text])
+            self._row(
+                "note/discharge",
+                [f"{ids[0]}-DS-{number}", *ids, "DS", number, _day(left), _time(stored), text],
+            )
         self._drg_rows(stay, ids)
         self._admission_row(stay, ids, left)
         for place, code in enumerate([stay.code, *stay.coded], 1):
             self._row("hosp/diagnoses_icd", [*ids, place, code, 10])
         for place, code in enumerate([one for codes, _ in stay.procedures for one in codes], 1):
-            self._row("hosp/procedures_icd", [*ids, place, f"{stay.admitted + timedelta(days=min(1, stay.days)):%Y-%m-%d}", code, 10])
+            self._row(
+                "hosp/procedures_icd",
+                [*ids, place, f"{stay.admitted + timedelta(days=min(1, stay.days)):%Y-%m-%d}", code, 10],
+            )
         self._remember(stay)
 
     def close(self) -> None:
@@ -86,7 +92,10 @@ class Tables:
                 self._row("hosp/drgcodes", [*ids, "HCFA", *described(other, random), "", ""])
         kind = "APR " if random.random() < 0.2 else "APR"
         title = stay.principal.says[0].upper()[:LONGEST_APR]
-        self._row("hosp/drgcodes", [*ids, kind, f"{random.randint(1, 952):03d}", title, random.randint(1, 4), random.randint(1, 4)])
+        self._row(
+            "hosp/drgcodes",
+            [*ids, kind, f"{random.randint(1, 952):03d}", title, random.randint(1, 4), random.randint(1, 4)],
+        )
 
     def _admission_row(self, stay: Admission, ids: list[int], left: datetime) -> None:
         random, elective = self._random, stay.principal.elective
@@ -94,14 +103,23 @@ class Tables:
         self._row(
             "hosp/admissions",
             [
-                *ids, _time(stay.admitted), _time(left), _time(left) if stay.died else "",
+                *ids,
+                _time(stay.admitted),
+                _time(left),
+                _time(left) if stay.died else "",
                 "ELECTIVE" if elective else random.choice(("EW EMER.", "URGENT", "OBSERVATION ADMIT")),
-                f"P{random.randrange(10**5):05d}", "PHYSICIAN REFERRAL" if elective else "EMERGENCY ROOM",
+                f"P{random.randrange(10**5):05d}",
+                "PHYSICIAN REFERRAL" if elective else "EMERGENCY ROOM",
                 "DIED" if stay.died else random.choice(("HOME", "HOME HEALTH CARE", "SKILLED NURSING FACILITY")),
-                "Medicare" if old else random.choice(("Other", "Medicaid")), random.choice(("ENGLISH",) * 9 + ("?",)),
-                random.choice(("MARRIED", "SINGLE", "WIDOWED", "DIVORCED", "")), stay.patient.race, "", "", int(stay.died),
+                "Medicare" if old else random.choice(("Other", "Medicaid")),
+                random.choice(("ENGLISH",) * 9 + ("?",)),
+                random.choice(("MARRIED", "SINGLE", "WIDOWED", "DIVORCED", "")),
+                stay.patient.race,
+                "",
+                "",
+                int(stay.died),
             ],
-        )  # fmt: skip
+        )
 
 
 LONGEST_APR = 70

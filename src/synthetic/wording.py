@@ -8,8 +8,13 @@ _SLOT = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"(\d+)-(\d+)")
 _PRONOUNS = {"he", "she", "He", "She"}
 LABS = {
-    "WBC": (12, 24), "Lactate": (3, 8), "TropnT": (1, 6), "Hct": (21, 27), "Creat": (3, 6), "TotBili": (3, 12),
-}  # fmt: skip
+    "WBC": (12, 24),
+    "Lactate": (3, 8),
+    "TropnT": (1, 6),
+    "Hct": (21, 27),
+    "Creat": (3, 6),
+    "TotBili": (3, 12),
+}
 """Values of laboratory slots in abnormal states."""
 
 

@@ -16,7 +16,12 @@ ENVIRONMENT = {
     "WANDB_SILENT": "true",
 }
 
-FOLDERS = {"WANDB_CACHE_DIR": "cache", "WANDB_DATA_DIR": "data", "WANDB_ARTIFACT_DIR": "artifacts", "WANDB_CONFIG_DIR": "config"}
+FOLDERS = {
+    "WANDB_CACHE_DIR": "cache",
+    "WANDB_DATA_DIR": "data",
+    "WANDB_ARTIFACT_DIR": "artifacts",
+    "WANDB_CONFIG_DIR": "config",
+}
 
 IGNORED = tuple("/".join(["*"] * depth) for depth in range(1, 7))
 """No file of the run's folder is uploaded; `**` does not work here."""
@@ -25,7 +30,9 @@ IGNORED = tuple("/".join(["*"] * depth) for depth in range(1, 7))
 def set_environment(folder: Path) -> None:
     """Sets W&B's environment before it is imported; caches stay in the run's folder."""
     os.environ.update(ENVIRONMENT)
-    os.environ.update({name: str(folder / "wandb" / leaf) for name, leaf in FOLDERS.items() if name != "WANDB_CONFIG_DIR"})
+    os.environ.update(
+        {name: str(folder / "wandb" / leaf) for name, leaf in FOLDERS.items() if name != "WANDB_CONFIG_DIR"}
+    )
 
 
 def settings() -> dict[str, Any]:

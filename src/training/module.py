@@ -34,7 +34,7 @@ class DrgModule(pl.LightningModule):
         self.tokens_seen += int(batch.notes.ids.numel())
         self.notes_seen += len(batch)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))
-        self.log("train/lr", self.lr_schedulers().get_last_lr()[0], batch_size=len(batch))  # type: ignore[union-attr]
+        self.log("train/lr", self.lr_schedulers().get_last_lr()[0], batch_size=len(batch))
         return loss
 
     def on_validation_epoch_start(self) -> None:

@@ -35,11 +35,16 @@ def print_plan(cfg: TrainConfig) -> None:
     seconds = step_flop(cfg, parameters, int(tokens)) / (rate * EFFICIENCY)
     print(json.dumps(dataclasses.asdict(cfg), indent=2))
     print(f"\ncohort {cfg.data.dir}: {count:,} training notes, {len(session.space.codes)} DRGs")
-    print(f"tokens of {int(lengths['notes']):,} notes: mean {lengths['mean']:.0f}, median {lengths['median']:.0f}, ", end="")
+    print(
+        f"tokens of {int(lengths['notes']):,} notes: mean {lengths['mean']:.0f}, median {lengths['median']:.0f}, ",
+        end="",
+    )
     print(f"p90 {lengths['p90']:.0f}, longest {lengths['longest']:.0f}")
     print(f"at max_len={cfg.max_len}: mean {lengths['mean_kept']:.0f}, {lengths['share_cut']:.1%} of the notes are cut")
     print(f"parameters: base {parameters.base:,}, adapters {parameters.adapters:,}, head {parameters.head:,}")
     print(f"trained: {parameters.trained:,} ({parameters.trained / (parameters.base + parameters.trained):.2%})")
     print(f"memory: about {held / 2**30:.1f} GiB on {session.device} in {session.precision}")
     print(f"steps: {steps:,} of {cfg.batch_size} notes, {np.ceil(tokens / 1e6):.0f} million tokens")
-    print(f"time: about {minutes(seconds)} at {rate * EFFICIENCY / 1e12:.2f} TFLOP/s, measured on this machine just now")
+    print(
+        f"time: about {minutes(seconds)} at {rate * EFFICIENCY / 1e12:.2f} TFLOP/s, measured on this machine just now"
+    )

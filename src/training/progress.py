@@ -39,5 +39,9 @@ def quiet_libraries() -> None:
     transformers_logging.set_verbosity_error()
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    for message in (".*is_gradient_checkpointing.*", ".*isinstance.treespec.*", ".*in eval mode at the start.*"):
+    for message in (
+        ".*is_gradient_checkpointing.*",
+        ".*isinstance.treespec.*",
+        ".*in eval mode at the start.*",
+    ):
         warnings.filterwarnings("ignore", message=message)
