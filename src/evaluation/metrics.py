@@ -74,9 +74,9 @@ def f1_scores(predicted: NDArray[np.int64], truth: NDArray[np.int64], drgs: int)
     from torchmetrics.functional.classification import multiclass_stat_scores
 
     counts = multiclass_stat_scores(
-        torch.from_numpy(predicted), torch.from_numpy(truth), num_classes=drgs, average="none"
+        torch.from_numpy(predicted), torch.from_numpy(truth), num_classes=max(drgs, 2), average="none"
     )
-    hits, false_hits, _, _, true = counts.numpy().T.astype(np.float64)
+    hits, false_hits, _, _, true = counts.numpy()[:drgs].T.astype(np.float64)
     either = hits + false_hits + true
     f1 = 2 * hits / np.maximum(either, 1)
     present = true > 0

@@ -85,6 +85,7 @@ def test_small_shapes_equal_scikit_learn(case: tuple[NDArray[np.float32], NDArra
     assert measure_scores(*case) == pytest.approx(oracle(*case), abs=1e-7, rel=0, nan_ok=True)
 
 
+@pytest.mark.filterwarnings("ignore:No positive samples")
 def test_torchmetrics_agrees_with_the_settings_that_the_docstrings_name() -> None:
     import torch
     from torchmetrics.functional import classification as tm

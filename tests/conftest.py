@@ -1,0 +1,83 @@
+"""What tests share: a small hospital, its cohort, and one short run of each label scheme."""
+
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+# Two threads made tiny models ten times slower on a two-core machine.
+torch.set_num_threads(1)
+
+ROOT = Path(__file__).parents[1]
+
+SHORT = ["max_len=64", "epochs=1", "data.limit=48", "threads=1", "device=cpu"]
+"""A run of seconds on the small base."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Warnings are errors; these few come from inside the libraries and cannot be acted on here."""
+    for text in (
+        "ignore:.*isinstance.treespec:Warning",
+        "ignore:.*is_gradient_checkpointing:FutureWarning",
+        "ignore:.*in eval mode at the start:Warning",
+        "ignore:.*does not have many workers:Warning",
+    ):
+        for item in items:
+            item.add_marker(pytest.mark.filterwarnings(text))
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Every test runs with connections to other machines refused."""
+    connect = socket.socket.connect
+
+    def refused(self: socket.socket, address: object) -> None:
+        if self.family != socket.AF_UNIX and not (isinstance(address, tuple) and address[0] in ("127.0.0.1", "::1")):
+            raise ConnectionRefusedError(f"a test reached for the network: {address}")
+        connect(self, address)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(socket.socket, "connect", refused)
+    yield
+
+
+@pytest.fixture(scope="session")
+def command() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs `python -m MODULE WORD ...` in a process of its own, as a user would."""
+
+    def run(module: str, *words: str, ok: bool = True) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [sys.executable, "-m", module, *words], cwd=ROOT, capture_output=True, text=True, timeout=400, check=False
+        )
+        assert (done.returncode == 0) is ok, done.stdout + done.stderr
+        return done
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def hospital(tmp_path_factory: pytest.TempPathFactory, command: Callable[..., object]) -> Path:
+    """A hospital of 900 admissions."""
+    out = tmp_path_factory.mktemp("hospital") / "mimic"
+    command("src.hospital", f"out={out}", "admissions=900", "seed=5")
+    return out
+
+
+@pytest.fixture(scope="session")
+def cohort(tmp_path_factory: pytest.TempPathFactory, hospital: Path, command: Callable[..., object]) -> Path:
+    """The hospital's cohort."""
+    out = tmp_path_factory.mktemp("cohort") / "cohort"
+    command("src.prepare", f"data.dir={hospital}", f"data.out={out}")
+    return out
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory: pytest.TempPathFactory, cohort: Path, command: Callable[..., object]) -> dict[str, Path]:
+    """One finished run of each label scheme, by scheme."""
+    out = tmp_path_factory.mktemp("runs")
+    for scheme in ("single", "two"):
+        command("src.train", f"data.dir={cohort}", f"out={out}", f"labels={scheme}", f"name={scheme}", *SHORT)
+    return {scheme: out / scheme for scheme in ("single", "two")}
