@@ -66,21 +66,26 @@ def compose(schema: type[S], line: CommandLine) -> list[S]:
     where = line.config_name
     raise_all(_missing_config(line), where)
     GlobalHydra.instance().clear()
-    with initialize_config_dir(str(CONF.absolute()), version_base="1.3"):
-        extra = [f"hydra.searchpath=[{Path(line.config_dir).absolute()}]"] if line.config_dir else []
-        raise_all(_override_problems(schema, line, line.multirun or line.config_name != where), where)
-        plain = [o for o in line.overrides if not _is_sweep(o)]
+    # Hydra reads a search path only from the primary configuration, so its folder comes first here.
+    home = next(folder for folder in reversed(line.searched) if (folder / f"{line.config_name}.yaml").is_file())
+    with initialize_config_dir(str(home.absolute()), version_base="1.3"):
+        others = [f"file://{folder.absolute()}" for folder in line.searched if folder != home]
+        extra = [f"hydra.searchpath=[{','.join(others)}]"] if others else []
+        problems, good = _override_problems(schema, line)
+        if any(_key(text) in _groups(line.searched) for text in set(line.overrides) - set(good)):
+            raise_all(problems, where)  # what else is wrong depends on a choice that does not exist
+        plain = [text for text in good if not _is_sweep(text)]
         first = hydra_compose(line.config_name, [*extra, *plain], return_hydra_config=True)
         multirun = line.multirun or str(first.hydra.mode) == "RunMode.MULTIRUN"
         if not multirun:
-            several = [f"{o}: several values; add -m to run each" for o in line.overrides if _is_sweep(o)]
-            raise_all(several, where)
+            problems += [f"{text}: several values; add -m to run each" for text in good if _is_sweep(text)]
+            good = plain
         params = dict(first.hydra.sweeper.params or {}) if multirun else {}
-        swept = [f"{key}={value}" for key, value in params.items()]
-        swept_line = dataclasses.replace(line, overrides=[*swept, *line.overrides])
-        raise_all(_override_problems(schema, swept_line, True), where)
-        composed, problems = [], []
-        for cell in _cells(swept_line.overrides):
+        swept = dataclasses.replace(line, overrides=[f"{key}={value}" for key, value in params.items()])
+        wrong, params_good = _override_problems(schema, swept)
+        raise_all([*problems, *wrong] if wrong else [], where)
+        composed = []
+        for cell in _cells([*params_good, *good]):
             config, wrong = _typed(schema, hydra_compose(line.config_name, [*extra, *cell]))
             at = f" (in the cell {' '.join(cell)})" if multirun else ""
             problems += [problem + at for problem in wrong]
@@ -125,12 +130,19 @@ def _cells(overrides: Sequence[str]) -> list[list[str]]:
     return batches[0]
 
 
-def _override_problems(schema: type[Schema], line: CommandLine, several: bool) -> list[str]:
-    problems = []
+def _override_problems(schema: type[Schema], line: CommandLine) -> tuple[list[str], list[str]]:
+    """The problems of the overrides, and the overrides without any."""
+    problems, good = [], []
     leaves, groups = dict(_leaves(schema)), _groups(line.searched)
     for text in line.overrides:
-        problems += _one_override(text, leaves, groups)
-    return problems
+        wrong = _one_override(text, leaves, groups)
+        problems += wrong
+        good += [] if wrong else [text]
+    return problems, good
+
+
+def _key(text: str) -> str:
+    return text.lstrip("+~").split("=")[0]
 
 
 def _one_override(text: str, leaves: dict[str, Any], groups: dict[str, list[str]]) -> list[str]:
