@@ -41,7 +41,7 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         connect(self, address)  # type: ignore[arg-type]
 
     monkeypatch.setattr(socket.socket, "connect", refused)
-    yield
+    return
 
 
 @pytest.fixture(scope="session")

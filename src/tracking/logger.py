@@ -98,4 +98,5 @@ def _start(cfg: WandbConfig, mode: WandbMode, run_dir: Path, axes: dict[str, Any
         if mode is WandbMode.OFFLINE:
             raise
         print(f"W&B: {type(error).__name__}; recording offline, send it later with wandb sync", file=sys.stderr)
+        wandb.teardown()  # the failed start still holds the run's id
         return begin(WandbMode.OFFLINE)

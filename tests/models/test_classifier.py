@@ -1,0 +1,135 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from src.cohort.msdrg import load_drgs
+from src.config.train import LoraConfig, ModelConfig, Precision, Weights
+from src.models.bases import load_base, quantisation
+from src.models.classifier import Classifier, load_adapters, save_adapters, with_adapters
+from src.models.labelspace import LabelSpace
+from src.models.packing import pack
+from src.models.schemes import SingleLabel, TwoLabel
+from src.shell.errors import UserError
+
+LORA = LoraConfig(4, 8, 0.0, ["q_proj", "k_proj", "v_proj", "o_proj"])
+SPACE = LabelSpace.from_labels(list(load_drgs().values()))
+
+
+def tiny(path: str = "-", weights: Weights = Weights.RANDOM) -> ModelConfig:
+    return ModelConfig("tiny", path, "Ask for access.", weights, 32, 64, 2, 4, 2, 300, 128, 10000.0, False)
+
+
+def classifier(width: int = 7) -> Classifier:
+    torch.manual_seed(0)
+    made = with_adapters(load_base(tiny(), Precision.FP32, "cpu"), LORA, width, "cpu")
+    for name, weight in made.trained():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.1)
+    return made.eval()
+
+
+NOTES = [[5, 6, 7, 8, 9, 10, 11], [12, 13], [14, 15, 16, 17, 18]]
+
+
+def scores(made: Classifier, notes: list[list[int]]) -> Tensor:
+    with torch.inference_mode():
+        return made(pack(notes))
+
+
+def test_packed_notes_are_scored_as_if_each_were_alone() -> None:
+    made = classifier()
+    alone = torch.cat([scores(made, [note]) for note in NOTES])
+    assert torch.allclose(scores(made, NOTES), alone, atol=1e-6)
+
+
+def test_a_note_is_blind_to_its_neighbour() -> None:
+    made = classifier()
+    poisoned = [[99] * 7, *NOTES[1:]]
+    assert torch.equal(scores(made, NOTES)[1:], scores(made, poisoned)[1:])
+
+
+def test_scores_equal_transformers_own_sequence_classifier() -> None:
+    from transformers import LlamaForSequenceClassification
+
+    made = classifier()
+    merged = made.backbone.merge_and_unload()
+    config = merged.config
+    config.num_labels, config.pad_token_id, config._attn_implementation = 7, 0, "sdpa"
+    theirs = LlamaForSequenceClassification(config).eval()
+    theirs.model.load_state_dict(merged.state_dict())
+    theirs.score.weight.data.copy_(made.head.weight)
+    ours = Classifier(merged, 32, 7, "cpu").eval()
+    ours.head.weight.data.copy_(made.head.weight)
+    with torch.inference_mode():
+        told = theirs(input_ids=torch.tensor([NOTES[0]])).logits
+    assert torch.allclose(told, scores(ours, [NOTES[0]]), atol=1e-5)
+
+
+def test_a_step_changes_adapters_and_head_and_nothing_else() -> None:
+    made = classifier().train()
+    before = {name: value.clone() for name, value in made.state_dict().items()}
+    optimiser = torch.optim.AdamW([weight for _, weight in made.trained()], lr=0.1)
+    torch.nn.functional.cross_entropy(made(pack(NOTES)), torch.tensor([0, 1, 2])).backward()
+    optimiser.step()
+    changed = {name for name, value in made.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed == {name for name, _ in made.trained()}
+    assert all("lora_" in name or name == "head.weight" for name in changed)
+
+
+def test_saved_adapters_give_the_same_logits_on_a_fresh_base(tmp_path: Path) -> None:
+    made = classifier()
+    save_adapters(made, tmp_path / "adapter")
+    torch.manual_seed(0)
+    again = load_adapters(load_base(tiny(), Precision.FP32, "cpu"), tmp_path / "adapter", 7, "cpu").eval()
+    assert torch.equal(scores(again, NOTES), scores(made, NOTES))
+
+
+def test_a_head_of_another_width_is_refused(tmp_path: Path) -> None:
+    save_adapters(classifier(), tmp_path / "adapter")
+    with pytest.raises(UserError, match="the head is"):
+        load_adapters(load_base(tiny(), Precision.FP32, "cpu"), tmp_path / "adapter", 8, "cpu")
+
+
+def test_missing_weights_are_told_in_one_sentence_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(UserError, match=r"Ask for access\.") as told:
+        load_base(tiny("no-such/model", Weights.PRETRAINED), Precision.FP32, "cpu")
+    assert "\n" not in str(told.value)
+
+
+def test_quantised_bases_are_refused_off_cuda() -> None:
+    with pytest.raises(UserError, match="needs a CUDA GPU"):
+        quantisation(Precision.NF4, "cpu")
+
+
+def test_two_label_scores_are_a_distribution_over_all_757_drgs() -> None:
+    scheme = TwoLabel(SPACE, 0.5)
+    logits = torch.randn(6, scheme.width, generator=torch.Generator().manual_seed(1))
+    joint = scheme.heads(logits)["scores"]
+    assert joint.shape == (6, 757)
+    assert torch.allclose(joint.exp().sum(1), torch.ones(6), atol=1e-5)
+
+
+def test_two_label_scores_are_log_p_base_plus_log_p_severity_given_base() -> None:
+    scheme = TwoLabel(SPACE, 0.5)
+    logits = torch.randn(1, scheme.width, generator=torch.Generator().manual_seed(2)).double()
+    base, severity = logits[0, :340].softmax(0), logits[0, 340:].softmax(0)
+    place = SPACE.index["292"]
+    k, s = SPACE.base[place], SPACE.severity[place]
+    states = np.flatnonzero(SPACE.states[k])
+    expected = base[k].log() + (severity[s] / severity[states].sum()).log()
+    assert torch.allclose(scheme.heads(logits)["scores"][0, place], expected)
+
+
+def test_the_losses_are_the_papers() -> None:
+    logits = torch.randn(3, 345, generator=torch.Generator().manual_seed(3))
+    drg = torch.tensor([0, 100, 756])
+    base, severity = torch.tensor(SPACE.base)[drg], torch.tensor(SPACE.severity)[drg]
+    ce = torch.nn.functional.cross_entropy
+    expected = ce(logits[:, :340], base) + 0.5 * ce(logits[:, 340:], severity)
+    assert torch.allclose(TwoLabel(SPACE, 0.5).loss(logits, drg), expected)
+    wide = torch.randn(3, 757, generator=torch.Generator().manual_seed(4))
+    assert torch.allclose(SingleLabel(SPACE).loss(wide, drg), ce(wide, drg))

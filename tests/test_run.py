@@ -1,0 +1,155 @@
+"""The whole run: train, evaluate in a fresh process, kill and resume, and what is left behind."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from safetensors.torch import load_file
+
+ROOT = Path(__file__).parents[1]
+SHORT = ["max_len=64", "epochs=1", "data.limit=48", "threads=1", "device=cpu"]
+"""The words of the shared runs in conftest.py."""
+
+METRICS = {
+    "accuracy",
+    "top5",
+    "top10",
+    "macro_f1",
+    "micro_f1",
+    "macro_auc",
+    "micro_auc",
+    "base_accuracy",
+    "severity_accuracy",
+}
+
+
+@pytest.mark.parametrize("scheme", ["single", "two"])
+def test_a_run_leaves_its_record(scheme: str, runs: dict[str, Path]) -> None:
+    record = json.loads((runs[scheme] / "result.json").read_text())
+    assert {"config", "counts", "metrics", "versions", "seconds", "tokens_seen"} <= set(record)
+    wanted = METRICS | ({"rule_accuracy"} if scheme == "two" else set())
+    for split in ("test", "val"):
+        assert {f"{split}/{name}" for name in wanted} <= set(record["metrics"])
+    assert record["config"]["labels"] == scheme
+    assert record["tokens_seen"] > 48 * 30
+    assert all(value is None or 0 <= value <= 1 for value in record["metrics"].values())
+
+
+@pytest.mark.parametrize("scheme", ["single", "two"])
+def test_a_fresh_process_reproduces_the_numbers(
+    scheme: str, runs: dict[str, Path], command: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    told = command("src.evaluate", f"run={runs[scheme]}").stdout
+    assert float(told.rsplit(": ", 1)[1]) <= 1e-6
+
+
+def test_changed_weights_are_noticed(
+    runs: dict[str, Path], tmp_path: Path, command: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    import shutil
+
+    from safetensors.torch import save_file
+
+    shutil.copytree(runs["single"], tmp_path / "run")
+    head = tmp_path / "run" / "adapter" / "head.safetensors"
+    save_file({"weight": load_file(head)["weight"].flip(0).contiguous()}, head)
+    assert "the numbers differ" in command("src.evaluate", f"run={tmp_path / 'run'}", ok=False).stderr
+
+
+def test_predictions_stand_beside_the_truth(runs: dict[str, Path], cohort: Path) -> None:
+    table = pl.read_parquet(runs["two"] / "predictions.parquet")
+    notes = pl.read_parquet(cohort / "notes.parquet").filter(pl.col("split") == "test")
+    assert table["hadm_id"].to_list() == notes["hadm_id"].head(48).to_list()
+    assert table["drg"].to_list() == notes["drg"].head(48).to_list()
+    joint = np.exp(table["scores"].to_numpy().astype(np.float64)).sum(1)
+    assert np.allclose(joint, 1, atol=1e-4)
+
+
+def test_only_adapters_and_head_are_kept(runs: dict[str, Path]) -> None:
+    names = set(load_file(runs["single"] / "adapter" / "adapter_model.safetensors"))
+    assert names
+    assert all("lora_" in name for name in names)
+    assert not list(runs["single"].glob("*.safetensors"))
+
+
+def test_a_finished_run_is_not_trained_again(
+    runs: dict[str, Path], cohort: Path, command: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    before = (runs["single"] / "result.json").stat().st_mtime_ns
+    told = command("src.train", f"data.dir={cohort}", f"out={runs['single'].parent}", "name=single", *SHORT)
+    assert "finished already" in told.stdout
+    assert (runs["single"] / "result.json").stat().st_mtime_ns == before
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_from_its_last_checkpoint(
+    cohort: Path, tmp_path: Path, command: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    words = [f"data.dir={cohort}", f"out={tmp_path}", "name=killed", *SHORT, "epochs=6", "data.limit=200"]
+    job = subprocess.Popen([sys.executable, "-m", "src.train", *words], cwd=ROOT, stderr=subprocess.DEVNULL)
+    last = tmp_path / "killed" / "checkpoints" / "last.ckpt"
+    while not last.exists() and job.poll() is None:
+        time.sleep(0.02)
+    job.send_signal(signal.SIGKILL)
+    job.wait()
+    assert job.returncode == -signal.SIGKILL
+    assert not (tmp_path / "killed" / "result.json").exists()
+    command("src.train", *words)
+    record = json.loads((tmp_path / "killed" / "result.json").read_text())
+    assert record["counts"]["steps"] == 6 * 50
+    assert "largest difference" in command("src.evaluate", f"run={tmp_path / 'killed'}").stdout
+
+
+@pytest.mark.slow
+def test_the_smoke_sweep_ends_with_a_table_of_four_runs(
+    cohort: Path, tmp_path: Path, command: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    words = [
+        "--config-dir",
+        "sweeps",
+        "--config-name",
+        "smoke",
+        f"data.dir={cohort}",
+        f"out={tmp_path}",
+        "data.limit=40",
+    ]
+    lines = command("src.train", *words).stdout.strip().splitlines()[-5:]
+    assert lines[0].startswith("run ")
+    assert len({line.split()[0] for line in lines[1:]}) == 4
+    assert len(list(tmp_path.glob("*/result.json"))) == 4
+    assert len(list(tmp_path.glob("*/wandb/offline-run-*"))) == 4
+
+
+def test_a_dry_run_says_what_it_would_take_and_shows_no_note(
+    cohort: Path, tmp_path: Path, command: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    told = command("src.train", f"data.dir={cohort}", f"out={tmp_path}", "dry_run=true").stdout
+    for expected in ("tokens of", "trained:", "memory: about", "time: about", '"max_len": 256'):
+        assert expected in told
+    for text in pl.read_parquet(cohort / "notes.parquet")["text"].head(50):
+        words = text.split()
+        assert " ".join(words[:5]) not in told
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_the_notebook_runs(runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    import nbformat
+    from nbclient import NotebookClient
+
+    monkeypatch.setenv("RUNS", str(runs["single"].parent))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    paths = sorted((ROOT / "notebooks").glob("*.ipynb"))
+    assert len(paths) == 1
+    for path in paths:
+        notebook = nbformat.read(path, as_version=4)
+        assert all(not cell.get("outputs") for cell in notebook.cells), f"{path}: strip the outputs"
+        NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(path.parent)}}).execute()
+        assert "single" in notebook.cells[1].outputs[0].text

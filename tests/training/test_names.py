@@ -1,0 +1,31 @@
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from src.config.train import TrainConfig
+from src.shell.overrides import compose, read_command_line
+from src.training.names import identity, readable_name
+
+
+def config(cohort: Path, *words: str) -> TrainConfig:
+    return compose(TrainConfig, read_command_line([f"data.dir={cohort}", *words], "train"))[0]
+
+
+def test_the_readable_name_shows_the_axes(cohort: Path) -> None:
+    assert readable_name(config(cohort, "labels=two", "max_len=128", "seed=3")) == "nano-len128-r8-two-s3"
+
+
+@pytest.mark.parametrize("word", ["lr=0.01", "seed=1", "prompt=none", "lora.alpha=32", "data.limit=5", "epochs=9"])
+def test_what_changes_the_result_changes_the_identity(word: str, cohort: Path) -> None:
+    assert identity(config(cohort, word), "x") != identity(config(cohort), "x")
+
+
+@pytest.mark.parametrize("word", ["out=elsewhere", "wandb.mode=disabled", "threads=2", "device=cpu"])
+def test_where_a_run_happens_does_not_change_the_identity(word: str, cohort: Path) -> None:
+    assert identity(config(cohort, word), "x") == identity(config(cohort), "x")
+
+
+def test_another_cohort_changes_the_identity(cohort: Path) -> None:
+    cfg = config(cohort)
+    assert identity(cfg, "x") != identity(dataclasses.replace(cfg), "y")
