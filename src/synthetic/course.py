@@ -60,7 +60,8 @@ def write_course(stay: Admission, known: Knowledge, random: Random) -> list[Bloc
             *(_filler(random.choice((0, 0, 40, 90) if length < 450 else (0, 90, 240)), patient.sex, random)),
             main,
         ]
-    negatives = [Block(sentence(_absent("negative", absent, random))) for _ in range(random.randint(0, 3))]
+    denied = random.sample(absent, min(len(absent), random.randint(0, 3)))
+    negatives = [Block(sentence(_absent("negative", [one], random))) for one in denied]
     budget = length - sum(len(block.text.split()) for block in (opening, *early, *late, *chronic, *negatives))
     filler = _filler(budget, patient.sex, random)
     half = len(filler) // 2 + len(filler) // 4

@@ -233,7 +233,8 @@ def _secondaries(
     chosen: dict[str, tuple[Condition, str]] = {}
 
     def add(one: Condition, its: str) -> None:
-        if allowed(one, its, principal, code, patient) and all(its[:3] != other[:3] for _, other in chosen.values()):
+        others = [code, *(other for _, other in chosen.values())]
+        if allowed(one, its, principal, code, patient) and not any(_exclude(its, other) for other in others):
             chosen.setdefault(one.name, (one, its))
 
     for one, its in chronic:
@@ -251,6 +252,15 @@ def _secondaries(
     pairs = list(chosen.values())
     random.shuffle(pairs)
     return pairs
+
+
+_ONE_OF = (("E10", "E11", "E13"), ("E43", "E44", "E66", "R64"), ("I11", "I10", "I13"))
+"""Families of which a patient has one at most."""
+
+
+def _exclude(code: str, other: str) -> bool:
+    """Whether two codes repeat or contradict each other."""
+    return code[:3] == other[:3] or any(code[:3] in family and other[:3] in family for family in _ONE_OF)
 
 
 _DRAWN: dict[int, tuple[list[str], list[float]]] = {}

@@ -30,65 +30,66 @@ def write_note(stay: Admission, known: Knowledge, random: Random) -> Note:
     if random.random() < VERY_SHORT:
         course = random.choice(("See operative note.", "Uneventful, see above.", "Please see ___ note for details."))
         told = {"mcc": [], "implicit": 0}
+    heading = random.choice(OTHER_HEADINGS) if random.random() < 0.02 else "Medications on Admission:"
+    sections = [
+        *_admission(stay, known, random),
+        _section(_heading(random), course),
+        _section(heading, MEDICATIONS),
+        *_discharge(stay, random),
+    ]
+    return Note("\n".join(sections), len(course.split()), told["mcc"], told["implicit"])
+
+
+ALLERGIES = ("No Known Allergies / Adverse Drug Reactions", "Penicillins", "Sulfa (Sulfonamide Antibiotics)")
+FAMILY = ("CAD", "breast cancer", "diabetes", "stroke")
+HOMES = ("Home", "Home With Service", "Extended Care\n \nFacility:\n___")
+MEDICATIONS = "1. Acetaminophen 650 mg PO Q6H:PRN pain"
+OTHER_HEADINGS = ("___ on Admission:", "___  on Admission:")
+
+
+def _admission(stay: Admission, known: Knowledge, random: Random) -> list[str]:
+    """The sections before the hospital course."""
+    patient, principal = stay.patient, stay.principal
     absent = not_present(stay, known, random)
     before = [past(absent, random) for _ in range(random.randint(1, 3))]
-    patient, principal = stay.patient, stay.principal
     chronic = [one.phrase(random, patient.heldout) for one, _ in stay.documented if one.chronic]
-    history = f"{stay.age} y/o {patient.sex} with {', '.join([*chronic[:2], *before])} presenting with {random.choice(principal.complaint)}."
-    diagnoses = [principal.phrase(random, patient.heldout)] + [
-        one.phrase(random, patient.heldout) for one, _ in stay.documented if random.random() < 0.7
-    ]
-    done = "; ".join(name for _, name in stay.procedures) or "None"
-    family = random.choice(phrases()["family"]).replace(
-        "{what}", random.choice(("CAD", "breast cancer", "diabetes", "stroke"))
-    )
-    wbc, hgb = random.randint(40, 110) / 10, random.randint(90, 145) / 10
-    parts = [
-        f" \nName:  ___                     Unit No:   ___\n \nAdmission Date:  ___              Discharge Date:   ___\n \n"
-        f"Date of Birth:  ___             Sex:   {patient.sex}\n \nService: {principal.service}\n",
-        _section(
-            "Allergies:",
-            random.choice(
-                ("No Known Allergies / Adverse Drug Reactions", "Penicillins", "Sulfa (Sulfonamide Antibiotics)")
-            ),
-        ),
+    who = f"{stay.age} y/o {patient.sex} with {', '.join([*chronic[:2], *before])}"
+    vitals = f"VS: T 98.{random.randint(0, 9)} HR {random.randint(60, 98)} RR {random.randint(12, 20)}"
+    blood = f"WBC-{random.randint(40, 110) / 10} Hgb-{random.randint(90, 145) / 10}* Plt ___"
+    family = random.choice(phrases()["family"]).replace("{what}", random.choice(FAMILY))
+    return [
+        " \nName:  ___                     Unit No:   ___\n ",
+        "Admission Date:  ___              Discharge Date:   ___\n ",
+        f"Date of Birth:  ___             Sex:   {patient.sex}\n ",
+        f"Service: {principal.service}\n ",
+        _section("Allergies:", random.choice(ALLERGIES)),
         _section("Attending: ___.", ""),
         _section("Chief Complaint:", random.choice(principal.complaint)),
-        _section("Major Surgical or Invasive Procedure:", done),
-        _section("History of Present Illness:", history),
+        _section("Major Surgical or Invasive Procedure:", "; ".join(name for _, name in stay.procedures) or "None"),
+        _section("History of Present Illness:", f"{who} presenting with {random.choice(principal.complaint)}."),
         _section("Past Medical History:", "\n".join([*chronic, *before])),
         _section("Social History:", "___"),
         _section("Family History:", family),
-        _section(
-            "Physical Exam:",
-            f"VS: T 98.{random.randint(0, 9)} HR {random.randint(60, 98)} RR {random.randint(12, 20)}\nGEN: examined with ___ on admission and discharge",
-        ),
-        _section("Pertinent Results:", f"___ 06:{random.randint(10, 55)}AM BLOOD WBC-{wbc} Hgb-{hgb}* Plt ___"),
-        _section(_heading(random), course),
-        _section(
-            "Medications on Admission:" if random.random() > 0.02 else "___ on Admission:",
-            "1. Acetaminophen 650 mg PO Q6H:PRN pain",
-        ),
-        _section("Discharge Medications:", "1. Acetaminophen 650 mg PO Q6H:PRN pain"),
-        _section(
-            "Discharge Disposition:",
-            "Expired"
-            if stay.died
-            else random.choice(("Home", "Home With Service", "Extended Care\n \nFacility:\n___")),
-        ),
+        _section("Physical Exam:", f"{vitals}\nGEN: examined with ___ on admission and discharge"),
+        _section("Pertinent Results:", f"___ 06:{random.randint(10, 55)}AM BLOOD {blood}"),
+    ]
+
+
+def _discharge(stay: Admission, random: Random) -> list[str]:
+    """The sections after the medications on admission."""
+    heldout = stay.patient.heldout
+    diagnoses = [stay.principal.phrase(random, heldout)]
+    diagnoses += [one.phrase(random, heldout) for one, _ in stay.documented if random.random() < 0.7]
+    condition = "Mental Status: Clear and coherent.\nActivity Status: Ambulatory - Independent."
+    wishes = "Dear ___,\n\nIt was a pleasure caring for you at ___."
+    return [
+        _section("Discharge Medications:", "None" if stay.died else MEDICATIONS),
+        _section("Discharge Disposition:", "Expired" if stay.died else random.choice(HOMES)),
         _section("Discharge Diagnosis:", "\n".join(diagnoses)),
-        _section(
-            "Discharge Condition:",
-            "Expired"
-            if stay.died
-            else "Mental Status: Clear and coherent.\nActivity Status: Ambulatory - Independent.",
-        ),
-        _section(
-            "Discharge Instructions:", "" if stay.died else "Dear ___,\n\nIt was a pleasure caring for you at ___."
-        ),
+        _section("Discharge Condition:", "Expired" if stay.died else condition),
+        _section("Discharge Instructions:", "" if stay.died else wishes),
         "Followup Instructions:\n___\n",
     ]
-    return Note("\n".join(parts), len(course.split()), told["mcc"], told["implicit"])
 
 
 def _section(heading: str, body: str) -> str:

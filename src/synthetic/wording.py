@@ -5,7 +5,7 @@ from functools import cache
 from random import Random
 
 _SLOT = re.compile(r"\{([^{}]*)\}")
-_RANGE = re.compile(r"(\d+)-(\d+)")
+_RANGE = re.compile(r"(\d+(?:\.(\d+))?)-(\d+(?:\.\d+)?)")
 _PRONOUNS = {"he", "she", "He", "She"}
 LABS = {
     "WBC": (12, 24),
@@ -24,9 +24,14 @@ def _parts(template: str) -> tuple[str, ...]:
 
 
 @cache
-def _range(slot: str) -> tuple[int, int] | None:
+def _range(slot: str) -> tuple[int, int, int] | None:
+    """Lower and upper bound in units of the last decimal, and the number of decimals."""
     found = _RANGE.fullmatch(slot)
-    return (int(found.group(1)), int(found.group(2))) if found else None
+    if not found:
+        return None
+    decimals = len(found.group(2) or "")
+    low, high = (round(float(bound) * 10**decimals) for bound in (found.group(1), found.group(3)))
+    return low, high, decimals
 
 
 @cache
@@ -39,6 +44,8 @@ def fill(template: str, random: Random, sex: str) -> str:
 
     >>> fill("{He} was given {2-2} units", Random(0), "F")
     'She was given 2 units'
+    >>> fill("pH {7.14-7.14}", Random(0), "F")
+    'pH 7.14'
     """
     parts = _parts(template)
     if len(parts) == 1:
@@ -52,7 +59,9 @@ def fill(template: str, random: Random, sex: str) -> str:
         elif slot in LABS:
             said[place] = str(random.randint(*LABS[slot]))
         elif bounds := _range(slot):
-            said[place] = str(random.randint(*bounds))
+            low, high, decimals = bounds
+            number = random.randint(low, high)
+            said[place] = f"{number / 10**decimals:.{decimals}f}" if decimals else str(number)
         else:
             said[place] = random.choice(_choices(slot))
     return "".join(said)
