@@ -131,7 +131,7 @@ def test_a_dry_run_says_what_it_would_take_and_shows_no_note(
     cohort: Path, tmp_path: Path, command: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     told = command("src.train", f"data.dir={cohort}", f"out={tmp_path}", "dry_run=true").stdout
-    for expected in ("tokens of", "trained:", "memory: about", "time: about", '"max_len": 256'):
+    for expected in ("tokens of", "trained:", "memory: about", "time: about", '"max_len": 320'):
         assert expected in told
     for text in pl.read_parquet(cohort / "notes.parquet")["text"].head(50):
         words = text.split()
