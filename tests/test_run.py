@@ -127,6 +127,67 @@ def test_the_smoke_sweep_ends_with_a_table_of_four_runs(
     assert len(list(tmp_path.glob("*/wandb/offline-run-*"))) == 4
 
 
+def test_a_run_needs_no_network(cohort: Path, tmp_path: Path) -> None:
+    code = (
+        "import socket, sys\n"
+        "connect = socket.socket.connect\n"
+        "def refused(self, address):\n"
+        "    if self.family != socket.AF_UNIX and address[0] not in ('127.0.0.1', '::1', 'localhost'):\n"
+        "        raise SystemExit(f'reached for the network: {address}')\n"
+        "    return connect(self, address)\n"
+        "socket.socket.connect = refused\n"
+        f"sys.argv = ['train', *{[f'data.dir={cohort}', f'out={tmp_path}', 'name=alone', *SHORT]!r}]\n"
+        "from src.train import main\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "alone" / "result.json").is_file()
+
+
+@pytest.mark.slow
+def test_a_base_can_be_pretrained_and_then_tuned(
+    cohort: Path, tmp_path: Path, command: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    shape = {"hidden_size": 32, "intermediate_size": 64, "layers": 2, "heads": 2, "vocab_size": 600}
+    sizes = [f"{key}={value}" for key, value in shape.items()]
+    command("src.pretrain", f"data.dir={cohort}", f"out={tmp_path / 'base'}", "epochs=1", *sizes)
+    told = json.loads((tmp_path / "base" / "pretrain.json").read_text())
+    assert told["result"]["perplexity"] < 600
+    path = [f"model.path={tmp_path / 'base'}", *(f"model.{size}" for size in sizes), "model.kv_heads=2"]
+    command("src.train", f"data.dir={cohort}", f"out={tmp_path}", "name=tuned", *SHORT, *path)
+    assert (tmp_path / "tuned" / "result.json").is_file()
+
+
+@pytest.mark.slow
+def test_the_demo_ends_with_a_table_and_pictures(
+    tmp_path: Path, command: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    words = [f"out={tmp_path / 'demo'}", "admissions=700", "limit=48", "train=[max_len=64,epochs=1]"]
+    told = command("src.demo", *words).stdout
+    for system in ("majority", "TF-IDF + linear", "LLaMA, single", "LLaMA, two"):
+        assert system in (tmp_path / "demo" / "table.txt").read_text()
+        assert system in told
+    for picture in ("comparison.png", "by_frequency.png"):
+        assert (tmp_path / "demo" / picture).read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("model", ["llama7b", "llama13b", "llama2_7b", "llama2_13b", "llama3_8b", "smollm2"])
+def test_every_architecture_runs_with_random_weights(
+    model: str, cohort: Path, tmp_path: Path, command: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    small = [
+        "model.layers=1",
+        "model.hidden_size=96",
+        "model.intermediate_size=128",
+        "model.heads=6",
+        "model.kv_heads=3",
+    ]
+    words = [f"model={model}", "model.weights=random", *small, "model.vocab_size=5000", "max_steps=2", "lr=0.001"]
+    command("src.train", f"data.dir={cohort}", f"out={tmp_path}", "name=random", *SHORT, "data.limit=8", *words)
+    assert json.loads((tmp_path / "random" / "result.json").read_text())["counts"]["steps"] == 2
+
+
 def test_a_dry_run_says_what_it_would_take_and_shows_no_note(
     cohort: Path, tmp_path: Path, command: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:

@@ -42,8 +42,8 @@ class Condition:
     elective: bool = False
 
     def phrase(self, random: Random, heldout: bool) -> str:
-        """A name of the condition; half the time a held-out one where these may be used."""
-        return random.choice(self.heldout if heldout and self.heldout and random.random() < 0.5 else self.says)
+        """A name of the condition; three times in ten a held-out one where these may be used."""
+        return random.choice(self.heldout if heldout and self.heldout and random.random() < 0.3 else self.says)
 
     def code(self, random: Random) -> str:
         """One of the condition's ICD-10-CM codes."""
