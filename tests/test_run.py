@@ -163,7 +163,7 @@ def test_a_base_can_be_pretrained_and_then_tuned(
 def test_the_demo_ends_with_a_table_and_pictures(
     tmp_path: Path, command: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
-    words = [f"out={tmp_path / 'demo'}", "admissions=700", "limit=48", "train=[max_len=64,epochs=1]"]
+    words = [f"out={tmp_path / 'demo'}", "admissions=700", "limit=48", "train=['max_len=64','epochs=1']"]
     told = command("src.demo", *words).stdout
     for system in ("majority", "TF-IDF + linear", "LLaMA, single", "LLaMA, two"):
         assert system in (tmp_path / "demo" / "table.txt").read_text()
