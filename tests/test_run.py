@@ -214,3 +214,12 @@ def test_the_notebook_runs(runs: dict[str, Path], monkeypatch: pytest.MonkeyPatc
         assert all(not cell.get("outputs") for cell in notebook.cells), f"{path}: strip the outputs"
         NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(path.parent)}}).execute()
         assert "single" in notebook.cells[1].outputs[0].text
+
+
+def test_a_run_that_stops_within_its_first_epoch_is_validated_and_recorded(
+    cohort: Path, tmp_path: Path, command: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    command("src.train", f"data.dir={cohort}", f"out={tmp_path}", "name=one", *SHORT, "batch_size=2", "max_steps=1")
+    record = json.loads((tmp_path / "one" / "result.json").read_text())
+    assert record["counts"]["steps"] == 1
+    assert 0 <= record["metrics"]["val/accuracy"] <= 1

@@ -1,43 +1,107 @@
-"""Sections of a discharge summary: the hospital course and the discharge diagnosis."""
+"""Sections of a discharge summary: every standard heading, and the text under it.
 
-import re
+A heading stands at the start of a line and ends with a colon or with the line. Its section ends at the first
+heading that comes later in the order of `HEADINGS`. Source of names and order: MIMIC-IV-Note 2.2.
+"""
 
-_MARK = r"_{2,}"
-_COURSE_NAMES = "|".join(
-    (
-        r"b?rief[ \t]+hospital[ \t]+course",
-        r"hospital[ \t]+course",
-        rf"{_MARK}[ \t]+hospital[ \t]+course",
-        rf"brief[ \t]+{_MARK}[ \t]+course",
-        rf"brief[ \t]+hospital[ \t]+{_MARK}",
-    )
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+import polars as pl
+
+_MARK = "_{2,}"
+WHOLE_NOTE = "whole_note"
+
+HEADINGS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "allergies": ("allergies",),
+        "chief_complaint": ("chief complaint", f"chief {_MARK}"),
+        "procedure": ("major surgical or invasive procedures?",),
+        "history_of_present_illness": (
+            "history of (?:the )?present(?:ing)? illness",
+            f"history of present {_MARK}",
+            "hpi",
+        ),
+        "past_medical_history": ("past medical history", f"past {_MARK} history", "pmh"),
+        "social_history": ("social history", f"{_MARK} history"),
+        "family_history": ("family history", f"family {_MARK}"),
+        "physical_exam": ("physical exam(?:ination)?", f"physical {_MARK}"),
+        "pertinent_results": ("pertinent results", f"pertinent {_MARK}"),
+        # `rief` is a slip that MIMIC-IV's notes hold.
+        "hospital_course": (
+            "b?rief hospital course",
+            "hospital course",
+            f"{_MARK} hospital course",
+            f"brief {_MARK} course",
+            f"brief hospital {_MARK}",
+        ),
+        "medications_on_admission": ("medications? on admission", f"{_MARK} on admission"),
+        "discharge_medications": (f"(?:discharge|{_MARK}) medications?",),
+        "discharge_disposition": (f"(?:discharge|{_MARK}) disposition",),
+        "discharge_diagnosis": (f"(?:discharge|{_MARK}) diagnos[ie]s",),
+        "discharge_condition": (f"(?:discharge|{_MARK}) condition",),
+        "discharge_instructions": (f"(?:discharge|{_MARK}) instructions?",),
+        "followup_instructions": ("follow-?up instructions?",),
+    }
 )
-"""De-identification defaces headings too; `rief` is a slip that MIMIC-IV's notes hold."""
+"""Patterns of each section's heading, in the order of a note; `_MARK` is where de-identification defaced one."""
 
-_LATER_NAMES = "|".join(
-    (
-        rf"(?:medications?|{_MARK})[ \t]+on[ \t]+admission",
-        rf"(?:discharge|{_MARK})[ \t]+(?:medications?|disposition|diagnos[ie]s|condition|instructions?)",
-        r"follow-?up[ \t]+instructions?",
-    )
-)
+SECTIONS = (*HEADINGS, WHOLE_NOTE)
 
-_COURSE = re.compile(rf"^[ \t]*(?:{_COURSE_NAMES})[ \t]*(?::|$)", re.IGNORECASE | re.MULTILINE)
-_LATER = re.compile(rf"^[ \t]*(?:{_LATER_NAMES})[ \t]*(?::|$)", re.IGNORECASE | re.MULTILINE)
-_DIAGNOSIS = re.compile(r"^[ \t]*discharge[ \t]+diagnos[ie]s[ \t]*(?::|$)", re.IGNORECASE | re.MULTILINE)
+
+class Sections:
+    """Finds sections under the standard headings and those that a hospital adds.
+
+    >>> note = pl.Series(["Results:\\n___\\nBrief Hospital Course: Stable.\\nHome.\\nDischarge Condition:\\nGood"])
+    >>> Sections().find(note, "hospital_course").to_list()
+    ['Stable.\\nHome.']
+    >>> Sections({"hospital_course": ["Results"]}).find(note, "hospital_course")[0][:3]
+    '___'
+    """
+
+    def __init__(self, more: Mapping[str, Sequence[str]] | None = None) -> None:
+        self._patterns = {name: list(patterns) for name, patterns in HEADINGS.items()}
+        for name, titles in (more or {}).items():
+            self._patterns[name] += [_quoted(title) for title in titles]
+
+    def find(self, texts: pl.Series, section: str) -> pl.Series:
+        """The text of one section of each note, without blanks around it; null without its heading."""
+        if section == WHOLE_NOTE:
+            return texts.str.strip_chars()
+        names = list(self._patterns)
+        later = [pattern for name in names[names.index(section) + 1 :] for pattern in self._patterns[name]]
+        heading = _heading(self._patterns[section])
+        tail = from_byte(texts, texts.str.find(heading)).str.replace(rf"\A{heading}", "")
+        return (to_byte(tail, tail.str.find(_heading(later))) if later else tail).str.strip_chars()
+
+    def join(self, texts: pl.Series, sections: Sequence[str]) -> pl.Series:
+        """Several sections of each note in the order given, a blank line between; null when none is there."""
+        found = pl.DataFrame([self.find(texts, name).alias(name) for name in sections])
+        present = [pl.when(pl.col(name) != "").then(pl.col(name)) for name in sections]
+        joined = pl.concat_str(present, separator="\n\n", ignore_nulls=True)
+        return found.select(text=pl.when(pl.any_horizontal(pl.all().is_not_null())).then(joined))["text"]
+
+
+def from_byte(texts: pl.Series, start: pl.Series) -> pl.Series:
+    """Each text from a byte on; null where `start` is."""
+    frame = pl.DataFrame({"text": texts.cast(pl.Binary), "start": start})
+    return frame.select(pl.col("text").bin.slice(pl.col("start")).cast(pl.String)).to_series()
+
+
+def to_byte(texts: pl.Series, end: pl.Series) -> pl.Series:
+    """Each text up to a byte; the whole text where `end` is null."""
+    frame = pl.DataFrame({"text": texts.cast(pl.Binary), "end": end})
+    cut = pl.col("text").bin.slice(0, pl.col("end").fill_null(2**32 - 1))
+    return frame.select(cut.cast(pl.String)).to_series()
 
 
 def hospital_course(text: str) -> str | None:
-    """The brief hospital course: from its heading to the first later heading; None without a heading.
+    """The brief hospital course; None without its heading. Text on the heading's own line is kept.
 
-    Text on the heading's own line is kept. Source of the headings: MIMIC-IV-Note 2.2.
-
-    >>> hospital_course("Results:\\n___\\nBrief Hospital Course: Stable.\\nHome today.\\nDischarge Condition:\\nGood")
-    'Stable.\\nHome today.'
     >>> hospital_course("Discharge Diagnosis:\\nPneumonia") is None
     True
     """
-    return _section(text, _COURSE)
+    return _one(text, "hospital_course")
 
 
 def discharge_diagnosis(text: str) -> str | None:
@@ -46,12 +110,18 @@ def discharge_diagnosis(text: str) -> str | None:
     >>> discharge_diagnosis("Discharge Diagnosis:\\nPneumonia\\n\\nDischarge Condition:\\nGood")
     'Pneumonia'
     """
-    return _section(text, _DIAGNOSIS)
+    return _one(text, "discharge_diagnosis")
 
 
-def _section(text: str, heading: re.Pattern[str]) -> str | None:
-    start = heading.search(text)
-    if start is None:
-        return None
-    end = _LATER.search(text, start.end())
-    return text[start.end() : end.start() if end else len(text)].strip()
+def _one(text: str, section: str) -> str | None:
+    found: str | None = Sections().find(pl.Series([text], dtype=pl.String), section)[0]
+    return found
+
+
+def _heading(patterns: Sequence[str]) -> str:
+    names = "|".join(pattern.replace(" ", "[ \t]+") for pattern in patterns)
+    return rf"(?im:^[ \t]*(?:{names})[ \t\r]*(?::|$))"
+
+
+def _quoted(title: str) -> str:
+    return "".join(letter if letter.isalnum() or letter == " " else f"\\{letter}" for letter in title)

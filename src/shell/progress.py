@@ -3,7 +3,8 @@
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -51,6 +52,36 @@ class Clock:
         left = elapsed / max(self.done, 1) * max(self.total - self.done, 0)
         text = f"{self.what}: {self.done} of {self.total}, {minutes(elapsed)} gone, {minutes(left)} left"
         return f"{text}, {note}" if note else text
+
+
+class Bytes:
+    """How far a file is read: a bar on a terminal, a line now and then elsewhere."""
+
+    def __init__(self, path: Path, what: str) -> None:
+        self.total, self.what = max(1, path.stat().st_size), what
+        self.place = 0
+        self._bar: Any = None
+        self._clock = Clock(total=100, what=what, unit="%")
+
+    def __enter__(self) -> "Bytes":
+        if sys.stderr.isatty():
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=self.total, desc=self.what, unit="B", unit_scale=True, file=sys.stderr)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def at(self, place: int) -> None:
+        """Tells that `place` bytes of the file are read."""
+        if self._bar is not None:
+            self._bar.update(place - self.place)
+        else:
+            self._clock.done = round(100 * place / self.total) - 1
+            self._clock.step()
+        self.place = place
 
 
 def minutes(seconds: float) -> str:

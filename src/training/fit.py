@@ -38,7 +38,8 @@ def fit(
     module = DrgModule(classifier, session.scheme, cfg, steps)
     module.train()  # Lightning keeps the mode it finds, and loaded weights come in eval mode, without dropout
     best = keep_best_and_last(run_dir)
-    trainer = _trainer(cfg, run_dir, logger, session.device, [best, *_progress(cfg, steps)])
+    batches = math.ceil(len(train) / cfg.batch_size)
+    trainer = _trainer(cfg, run_dir, logger, session.device, [best, *_progress(cfg, steps)], min(batches, steps))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
@@ -60,16 +61,19 @@ def _progress(cfg: TrainConfig, steps: int) -> list[pl.Callback]:
     return [] if sys.stderr.isatty() else [Lines(f"{cfg.model.name} {cfg.labels}", steps)]
 
 
-def _trainer(cfg: TrainConfig, run_dir: Path, logger: Any, device: str, callbacks: list[pl.Callback]) -> pl.Trainer:
+def _trainer(
+    cfg: TrainConfig, run_dir: Path, logger: Any, device: str, callbacks: list[pl.Callback], batches: int
+) -> pl.Trainer:
     kind, _, number = device.partition(":")
     return pl.Trainer(
         accelerator="gpu" if kind == "cuda" else "cpu",
         devices=[int(number)] if number else 1,
         max_epochs=cfg.epochs,
         max_steps=cfg.max_steps or -1,
+        limit_train_batches=batches,  # an epoch that max_steps cuts short ends there, and is validated
         gradient_clip_val=cfg.clip,
         logger=logger or False,
-        log_every_n_steps=10,
+        log_every_n_steps=min(10, batches),
         callbacks=callbacks,
         num_sanity_val_steps=0,
         enable_progress_bar=sys.stderr.isatty(),

@@ -43,5 +43,6 @@ def quiet_libraries() -> None:
         ".*is_gradient_checkpointing.*",
         ".*isinstance.treespec.*",
         ".*in eval mode at the start.*",
+        ".*Could not find a config file.*",
     ):
         warnings.filterwarnings("ignore", message=message)
