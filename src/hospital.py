@@ -11,11 +11,17 @@ from src.shell.command import command
 
 
 def hospital(cfg: HospitalConfig) -> None:
-    """Writes `note/` and `hosp/` in MIMIC-IV's formats, and `hospital.json` with counts of what they hold.
+    """Writes `note/` and `hosp/` in MIMIC-IV's formats, `hospital.json` with counts, and `split.csv`.
+
+    Some phrasings are held out for the test patients of `split.csv`, which `prepare` follows.
 
     Raises:
         UserError: `out` holds something.
     """
+    import polars as pl
+
+    from src.cohort.prepared import SPLIT
+    from src.cohort.split import write_split
     from src.shell.files import replacing_folder
     from src.shell.progress import track
     from src.synthetic.facts import admissions
@@ -27,6 +33,7 @@ def hospital(cfg: HospitalConfig) -> None:
     drgs: Counter[str] = Counter()
     count: Counter[str] = Counter()
     words: list[int] = []
+    splits: dict[int, str] = {}
     stays = admissions(known, cfg.admissions, random, (cfg.split_seed, cfg.test_share))
     with replacing_folder(Path(cfg.out)) as folder:
         with open_tables(folder, random) as tables:
@@ -34,6 +41,7 @@ def hospital(cfg: HospitalConfig) -> None:
                 note = write_note(stay, known, random)
                 tables.add(stay, note.text)
                 drgs[stay.drg] += 1
+                splits[stay.patient.subject_id] = "test" if stay.patient.heldout else "train"
                 words.append(note.words)
                 documented = {code for _, code in stay.documented}
                 implied = {extra for one, _ in stay.documented for extra in one.extra} | set(stay.principal.extra)
@@ -53,6 +61,7 @@ def hospital(cfg: HospitalConfig) -> None:
             "mcc_after_word_400": round(count["mcc_late"] / max(1, count["mcc"]), 4),
             "mcc_implicit": round(count["mcc_implicit"] / max(1, count["mcc"]), 4),
         }
+        write_split(folder / SPLIT, pl.DataFrame({"subject_id": splits.keys(), "split": splits.values()}))
         (folder / "hospital.json").write_text(json.dumps(told, indent=2) + "\n", "utf-8")
     print("\n".join(f"{name}: {value}" for name, value in told.items()))
 

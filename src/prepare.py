@@ -1,44 +1,37 @@
-"""Makes a cohort from MIMIC-IV files: `python -m src.prepare data.dir=MIMIC data.out=COHORT`."""
+"""Makes a cohort from MIMIC-IV files, or any hospital's: `python -m src.prepare data.dir=MIMIC data.out=COHORT`."""
 
-from pathlib import Path
+from typing import Any
 
-from src.config.prepare import PrepareConfig
+from src.config.prepare import PrepareConfig, Protocol
 from src.shell.command import command
 
 
 def prepare(cfg: PrepareConfig) -> None:
-    """Writes `notes.parquet` and `cohort.json` to `data.out`, and prints the flow of counts.
+    """Writes a cohort to `data.out`, and prints the flow of counts.
 
     Raises:
         UserError: a table is missing or damaged, no note is left, or `data.out` holds something.
     """
-    from src.cohort.flow import Shares, build
-    from src.cohort.prepared import write_cohort
+    from src.cohort.build import build
 
-    shares = Shares(cfg.split_seed, cfg.test_share, cfg.validation_share)
-    notes, flow, how = build(Path(cfg.data.dir), shares)
-    splits = {
-        name: {
-            "notes": rows.height,
-            "patients": rows["subject_id"].n_unique(),
-            "drgs": rows["drg"].n_unique(),
-        }
-        for name in ("train", "validation", "test")
-        for rows in [notes.filter(notes["split"] == name)]
-    }
-    record = {
-        "drg_version": "v34",
-        "flow": flow.steps,
-        "splits": splits,
-        "labels_decided_by": how,
-        "words": {"mean": notes["words"].mean(), "p90": notes["words"].quantile(0.9)},
-        "split": {"by": "patient", "seed": shares.seed, "test": shares.test, "validation": shares.validation},
-    }
-    write_cohort(Path(cfg.data.out), notes, record)
+    flow, record = build(cfg)
     print("\n".join(flow.lines()))
-    for name, counts in splits.items():
+    for name, counts in record["splits"].items():
         print(f"{counts['notes']:>9,}  {name}: {counts['patients']:,} patients, {counts['drgs']} DRGs")
+    print(f"split by {record['split']['by']}")
+    for row in record["undecided"][:5]:
+        print(f"undecided: {row['drg_code']} {row['description'][:80]}: {row['reason']} ({row['rows']} rows)")
+    if len(record["undecided"]) > 5:
+        print(f"and {len(record['undecided']) - 5} more; all are in cohort.json")
+    if cfg.protocol is Protocol.PAPER:
+        print("\n".join(_against_the_paper(record)))
     print(f"cohort: {cfg.data.out}")
+
+
+def _against_the_paper(record: dict[str, Any]) -> list[str]:
+    from src.cohort.published import deviations
+
+    return deviations(record)
 
 
 def main() -> None:

@@ -1,16 +1,11 @@
-"""From MIMIC-IV's tables to a cohort, with a count at every exclusion."""
+"""Which notes make the cohort: every exclusion counted, and listed by row."""
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import polars as pl
 
-from src.cohort.mimic import DRG_CODES, NOTES, read_table
-from src.cohort.sections import discharge_diagnosis, hospital_course
-from src.cohort.split import split_of
-from src.cohort.titles import resolve
-from src.shell.errors import UserError
-from src.shell.progress import track
+from src.cohort.labels import Labels
+from src.cohort.sources import numbered
 
 FEWEST_WORDS = 41
 """The paper keeps notes of more than 40 words."""
@@ -18,89 +13,108 @@ FEWEST_WORDS = 41
 
 @dataclass
 class Flow:
-    """How many notes each step left, and why the others went."""
+    """How many notes each step left, and which ones went where."""
 
     steps: list[dict[str, int | str]] = field(default_factory=list)
+    gone: list[pl.DataFrame] = field(default_factory=list)
 
-    def count(self, what: str, left: int) -> None:
-        """Records what is left after a step."""
-        before = int(self.steps[-1]["left"]) if self.steps else left
-        self.steps.append({"step": what, "excluded": before - left, "left": left})
+    def start(self, what: str, rows: int, rejected: list[tuple[int, str]]) -> None:
+        """Counts the file's rows, and those of them that are no text."""
+        self.steps.append({"step": what, "excluded": 0, "left": rows + len(rejected)})
+        if rejected:
+            self.steps.append({"step": "of readable text", "excluded": len(rejected), "left": rows})
+            schema = {"row": pl.UInt32, "excluded": pl.String}
+            self.gone.append(
+                pl.DataFrame(rejected, schema=schema, orient="row").with_columns(note=pl.lit(None, pl.String))
+            )
+
+    def keep(self, rows: pl.DataFrame, where: pl.Expr, what: str) -> pl.DataFrame:
+        """The rows where `where` holds; counts and lists the others."""
+        fits = rows.select(where.fill_null(False)).to_series()
+        out = rows.filter(~fits)
+        self.steps.append({"step": what, "excluded": out.height, "left": rows.height - out.height})
+        note = pl.col("note").cast(pl.String) if "note" in rows.columns else pl.lit(None, pl.String)
+        self.gone.append(out.select("row", excluded=pl.lit(f"not {what}"), note=note))
+        return rows.filter(fits)
+
+    def grow(self, rows: pl.DataFrame, what: str) -> pl.DataFrame:
+        """Counts rows that a step added."""
+        added = rows.height - int(self.steps[-1]["left"])
+        if added:
+            self.steps.append({"step": what, "excluded": -added, "left": rows.height})
+        return rows
 
     def lines(self) -> list[str]:
         """The flow as people read it."""
-        return [f"{step['left']:>9,}  {step['step']}  (-{step['excluded']:,})" for step in self.steps]
+        return [f"{step['left']:>9,}  {step['step']}  ({-int(step['excluded']):+,})" for step in self.steps]
+
+    def excluded(self) -> pl.DataFrame:
+        """`row` and `note_id` of every note that was left out, and at which step."""
+        schema = {"row": pl.UInt32, "excluded": pl.String, "note": pl.String}
+        rows = pl.concat(self.gone) if self.gone else pl.DataFrame(schema=schema)
+        return rows.select("row", note_id="note", excluded="excluded").sort("row", "excluded")
 
 
-@dataclass(frozen=True)
-class Shares:
-    """How patients are split."""
-
-    seed: int
-    test: float
-    validation: float
-
-
-def build(folder: Path, shares: Shares) -> tuple[pl.DataFrame, Flow, dict[str, int]]:
-    """The cohort's notes, the flow, and how often each rule decided a label.
-
-    Raises:
-        UserError: a table is missing or damaged, or no note is left.
-    """
-    flow = Flow()
-    notes = _with_courses(read_table(folder, NOTES), flow)
-    labels, how = _labels(read_table(folder, DRG_CODES))
-    coded = notes.join(labels, on="hadm_id", how="inner")
-    flow.count("with a row of type HCFA", coded.height)
-    single = coded.filter(pl.col("drgs") == 1)
-    flow.count("with one MS-DRG", single.height)
-    known = single.filter(pl.col("drg").is_not_null())
-    flow.count("with a description that names a DRG of v34", known.height)
-    if known.is_empty():
-        raise UserError(f"{folder}: no note is left; the counts were\n" + "\n".join(flow.lines()))
-    patients = known["subject_id"].unique().to_list()
-    split = {who: str(split_of(who, shares.seed, shares.test, shares.validation)) for who in patients}
-    return (
-        known.with_columns(split=pl.col("subject_id").replace_strict(split, return_dtype=pl.String)),
-        flow,
-        how,
+def with_ids(found: pl.DataFrame, flow: Flow) -> pl.DataFrame:
+    """The notes of a MIMIC-IV file whose ids are whole, with `note_id`, `subject_id` and `hadm_id`."""
+    ids = {name: pl.col(role).cast(pl.Int64, strict=False) for name, role in _MIMIC_IDS.items()}
+    rows = found.with_columns(**ids)
+    rows = flow.keep(rows, pl.col("admission").is_not_null(), "of an admission")
+    rows = flow.keep(rows, (pl.col("hadm_id") > 0) & (pl.col("subject_id") > 0), "with ids above zero")
+    rows = flow.keep(
+        rows, pl.col("note").is_not_null() & pl.col("note").is_first_distinct(), "with a note_id of its own"
     )
+    return rows.with_columns(note_id="note")
 
 
-def _with_courses(table: pl.DataFrame, flow: Flow) -> pl.DataFrame:
-    flow.count("discharge summaries", table.height)
-    table = table.filter(pl.col("text").is_not_null()).sort("hadm_id", "note_id")
-    texts = track(table["text"], total=table.height, what="hospital courses", unit="note")
-    found = [(hospital_course(text), discharge_diagnosis(text) or "") for text in texts]
-    courses = table.select("subject_id", "hadm_id").with_columns(
-        text=pl.Series([course for course, _ in found], dtype=pl.String),
-        diagnosis=pl.Series([diagnosis for _, diagnosis in found], dtype=pl.String),
-    )
-    courses = courses.filter(pl.col("text").is_not_null())
-    flow.count("with a hospital course", courses.height)
-    words = pl.col("text").str.extract_all(r"\S+").list.len()
-    courses = courses.with_columns(words=words).filter(pl.col("words") >= FEWEST_WORDS)
-    flow.count(f"of {FEWEST_WORDS} words or more", courses.height)
-    courses = courses.unique("text", keep="first", maintain_order=True)
-    flow.count("without exact duplicates", courses.height)
-    courses = courses.unique("hadm_id", keep="first", maintain_order=True)
-    flow.count("one an admission", courses.height)
-    return courses
+_MIMIC_IDS = {"hadm_id": "admission", "subject_id": "patient"}
 
 
-def _labels(rows: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int]]:
-    """The DRG of each admission, how many different ones its rows name, and how rows were decided."""
-    hcfa = rows.filter(pl.col("drg_type").str.strip_chars() == "HCFA").drop_nulls(["drg_code", "description"])
-    pairs = hcfa.select("drg_code", "description").unique().sort("drg_code", "description")
-    matches = [resolve(code, description) for code, description in pairs.iter_rows()]
-    decided = pairs.with_columns(
-        drg=pl.Series([match.drg.code if match.drg else None for match in matches], dtype=pl.String),
-        how=pl.Series([match.how if match.drg else "not decided" for match in matches], dtype=pl.String),
-    )
-    hcfa = hcfa.join(decided, on=["drg_code", "description"], how="left")
-    how = {str(name): int(count) for name, count in hcfa["how"].value_counts().sort("how").iter_rows()}
+def with_own_ids(found: pl.DataFrame) -> pl.DataFrame:
+    """The notes of any hospital's file; a row without a patient counts as a patient of its own."""
+    row = pl.col("row").cast(pl.Int64)
+    columns = {"note_id": pl.col("row").cast(pl.String), "hadm_id": row, "subject_id": row}
+    rows = found.with_columns(**columns)
+    if "patient" in found.columns:
+        rows = rows.with_columns(subject_id=numbered(found["patient"])).with_columns(
+            pl.col("subject_id").fill_null(-row)
+        )
+    return rows
+
+
+def clean(rows: pl.DataFrame, labels: Labels, flow: Flow, sections: str, fewest: int) -> pl.DataFrame:
+    """Notes with one text, one admission and one DRG, in the order of `hadm_id`."""
+    rows = flow.keep(rows.sort("hadm_id", "note_id"), pl.col("words") > 0, f"with {sections}")
+    rows = flow.keep(rows, pl.col("words") >= fewest, f"of {fewest} words or more")
+    rows = flow.keep(rows, pl.col("digest").is_first_distinct(), "without exact duplicates")
+    rows = flow.keep(rows, pl.col("hadm_id").is_first_distinct(), "one an admission")
     # Two spellings of one DRG do not conflict; a row that names none conflicts with one that does.
-    return (
-        hcfa.group_by("hadm_id").agg(pl.col("drg").n_unique().alias("drgs"), pl.col("drg").sort().first()),
-        how,
+    each = labels.rows.group_by("hadm_id").agg(
+        pl.col("drg").n_unique().alias("drgs"), pl.col("drg").sort(nulls_last=True).first()
     )
+    coded = rows.join(each, on="hadm_id", how="left", maintain_order="left")
+    coded = flow.keep(coded, pl.col("drgs").is_not_null(), "with a row of type HCFA")
+    coded = flow.keep(coded, pl.col("drgs") == 1, "with one MS-DRG")
+    return flow.keep(coded, pl.col("drg").is_not_null(), "with a description that names a DRG of v34")
+
+
+def paper(rows: pl.DataFrame, labels: Labels, flow: Flow) -> pl.DataFrame:
+    """The paper's cohort: an admission with two HCFA rows is there twice, and DRGs with one note go."""
+    rows = flow.keep(rows.sort("row"), pl.col("words").is_not_null(), "with a hospital course by the paper's patterns")
+    rows = flow.keep(rows, pl.col("words") >= FEWEST_WORDS, f"of {FEWEST_WORDS} words or more")
+    rows = flow.keep(rows, pl.col("digest").is_first_distinct(), "without exact duplicates")
+    has = rows.join(labels.rows.with_columns(coded=True), on="hadm_id", how="left", maintain_order="left")
+    flow.grow(has, "counting an admission once for each HCFA row")
+    has = flow.keep(has, pl.col("coded").is_not_null(), "with a row of type HCFA")
+    has = flow.keep(has, pl.col("drg").is_not_null(), "with a description that names a DRG of v34")
+    return flow.keep(has, pl.len().over("drg") > 1, "of a DRG with two notes or more")
+
+
+def own(rows: pl.DataFrame, labels: Labels, flow: Flow, sections: str, fewest: int) -> pl.DataFrame:
+    """The notes of any hospital's file with a text and a label, in file order."""
+    rows = flow.keep(rows.sort("row"), pl.col("words") > 0, f"with {sections}")
+    rows = flow.keep(rows, pl.col("words") >= fewest, f"of {fewest} words or more")
+    rows = flow.keep(rows, pl.struct("digest", "subject_id").is_first_distinct(), "without exact duplicates")
+    rows = flow.keep(rows, pl.col("label").is_not_null(), "with a label")
+    known = rows.join(labels.rows, on="label", how="left", maintain_order="left")
+    return flow.keep(known, pl.col("drg").is_not_null(), "with a label that names a DRG of v34")

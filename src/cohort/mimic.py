@@ -8,9 +8,9 @@ from src.shell.errors import UserError
 
 NOTES = ("note", "discharge")
 DRG_CODES = ("hosp", "drgcodes")
+PATIENTS = ("hosp", "patients")
 
 COLUMNS = {
-    NOTES: {"note_id": pl.String, "subject_id": pl.Int64, "hadm_id": pl.Int64, "text": pl.String},
     DRG_CODES: {
         "subject_id": pl.Int64,
         "hadm_id": pl.Int64,
@@ -18,8 +18,9 @@ COLUMNS = {
         "drg_code": pl.String,
         "description": pl.String,
     },
+    PATIENTS: {"subject_id": pl.Int64, "anchor_year_group": pl.String},
 }
-"""The columns that are read, with their types; codes are strings because of their leading zeros."""
+"""Columns of the small tables, with their types; codes are strings because of their leading zeros."""
 
 
 def find_table(folder: Path, table: tuple[str, str]) -> Path | None:

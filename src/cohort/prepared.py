@@ -1,22 +1,24 @@
-"""A prepared cohort on disk: `notes.parquet` and `cohort.json`."""
+"""A prepared cohort on disk: `notes.parquet`, `cohort.json`, `split.csv` and `excluded.csv`."""
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+from polars.io.plugins import register_io_source
 
 from src.cohort.msdrg import Drg, load_drgs
 from src.cohort.split import Split
 from src.shell.errors import UserError
 from src.shell.files import replacing_folder
 
-NOTES, RECORD = "notes.parquet", "cohort.json"
+NOTES, RECORD, SPLIT, EXCLUDED = "notes.parquet", "cohort.json", "split.csv", "excluded.csv"
 
 SCHEMA = {
+    "note_id": pl.String,
     "subject_id": pl.Int64,
     "hadm_id": pl.Int64,
     "split": pl.String,
@@ -25,7 +27,16 @@ SCHEMA = {
     "diagnosis": pl.String,
     "words": pl.UInt32,
 }
-"""Columns of `notes.parquet`: `text` is the hospital course, `diagnosis` the discharge diagnosis."""
+"""Columns of `notes.parquet`: `text` is what the model reads, `diagnosis` the discharge diagnosis."""
+
+
+@dataclass(frozen=True)
+class OwnLabel:
+    """A class that is no MS-DRG."""
+
+    code: str
+    base_drg: None = None
+    severity: None = None
 
 
 @dataclass(frozen=True)
@@ -42,13 +53,17 @@ class Cohort:
         return str(self.record["fingerprint"])
 
     @property
-    def labels(self) -> list[Drg]:
-        """The classes, in the order of the logits: all of the MS-DRG version."""
-        return list(load_drgs(self.record["drg_version"]).values())
+    def labels(self) -> list[Drg] | list[OwnLabel]:
+        """The classes, in the order of the logits: those that the record names, or all of the MS-DRG version."""
+        named, version = self.record.get("labels"), self.record["drg_version"]
+        if version is None:
+            return [OwnLabel(code) for code in named or []]
+        drgs = load_drgs(version)
+        return [drgs[code] for code in named or drgs]
 
     def notes(self, split: Split) -> pl.DataFrame:
         """The notes of one split, in the order of `hadm_id`."""
-        return pl.read_parquet(self.folder / NOTES).filter(pl.col("split") == str(split))
+        return pl.scan_parquet(self.folder / NOTES).filter(pl.col("split") == str(split)).collect()
 
 
 def read_cohort(folder: Path) -> Cohort:
@@ -77,16 +92,27 @@ def write_cohort(folder: Path, notes: pl.DataFrame, record: dict[str, Any]) -> C
         UserError: `folder` holds something.
     """
     notes = notes.select(pl.col(name).cast(kind) for name, kind in SCHEMA.items()).sort("hadm_id")
-    whole = {**record, "fingerprint": fingerprint(notes)}
     with replacing_folder(folder) as beside:
-        notes.write_parquet(beside / NOTES)
-        (beside / RECORD).write_text(json.dumps(whole, indent=2) + "\n", "utf-8")
+        whole = write_record(beside, record, write_notes(beside, [notes]))
     return Cohort(folder, whole)
 
 
-def fingerprint(notes: pl.DataFrame) -> str:
-    """Sixteen hex digits that change with any note, split or label."""
+def write_notes(folder: Path, pieces: Iterable[pl.DataFrame]) -> str:
+    """Writes `notes.parquet` piece by piece; 16 hex digits that change with any note, split or label."""
     digest = hashlib.sha256()
-    for row in notes.select("subject_id", "hadm_id", "split", "drg", "text").iter_rows():
-        digest.update("\x1f".join(map(str, row)).encode() + b"\x1e")
+
+    def told(columns: list[str] | None, where: Any, rows: int | None, size: int | None) -> Iterator[pl.DataFrame]:
+        for piece in pieces:
+            for row in piece.select("subject_id", "hadm_id", "split", "drg", "text").iter_rows():
+                digest.update("\x1f".join(map(str, row)).encode() + b"\x1e")
+            yield piece.select(columns) if columns else piece
+
+    register_io_source(told, schema=SCHEMA).sink_parquet(folder / NOTES, row_group_size=10_000)
     return digest.hexdigest()[:16]
+
+
+def write_record(folder: Path, record: dict[str, Any], fingerprint: str) -> dict[str, Any]:
+    """Writes `cohort.json` with the fingerprint of the notes."""
+    whole = {**record, "fingerprint": fingerprint}
+    (folder / RECORD).write_text(json.dumps(whole, indent=2) + "\n", "utf-8")
+    return whole

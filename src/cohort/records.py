@@ -41,8 +41,12 @@ def read_header(path: Path) -> list[str]:
     Raises:
         UserError: the file is empty or cannot be read.
     """
-    block = next(_blocks(path, None), b"").removeprefix(codecs.BOM_UTF8)
-    line = block.split(b"\n", 1)[0].decode("utf-8", "replace")
+    begin = b""
+    for block in _blocks(path, None):
+        begin += block
+        if b"\n" in begin:
+            break
+    line = begin.removeprefix(codecs.BOM_UTF8).split(b"\n", 1)[0].decode("utf-8", "replace")
     if not line.strip():
         raise UserError(f"{path}: the file is empty")
     return next(csv.reader([line]))

@@ -1,7 +1,18 @@
-"""Train, validation and test by patient: a hash of the patient's number decides, whatever else is in the data."""
+"""Train, validation and test: by patient with DRGs balanced, by row as in the paper, by time, or as published.
+
+A hash of the patient's number gives each patient a place between 0 and 1, whatever else is in the data; low places
+go to test. So a split does not change with row order or library versions, and little with other patients.
+"""
 
 import hashlib
+from collections.abc import Callable
 from enum import StrEnum
+from pathlib import Path
+
+import polars as pl
+
+from src.shell.errors import UserError
+from src.shell.files import replacing
 
 
 class Split(StrEnum):
@@ -12,6 +23,12 @@ class Split(StrEnum):
     TEST = "test"
 
 
+def place_of(who: int | str, seed: int) -> float:
+    """The place of a patient, or of anything that has a name, between 0 and 1."""
+    digest = hashlib.sha256(f"{seed}:{who}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
+
+
 def split_of(subject_id: int | str, seed: int, test_share: float, validation_share: float) -> Split:
     """The split of one patient; the same under any row order, library version or other patients.
 
@@ -20,8 +37,131 @@ def split_of(subject_id: int | str, seed: int, test_share: float, validation_sha
     >>> split_of(10000032, seed=0, test_share=1.0, validation_share=0.0)
     <Split.TEST: 'test'>
     """
-    digest = hashlib.sha256(f"{seed}:{subject_id}".encode()).digest()
-    place = int.from_bytes(digest[:8], "big") / 2**64
+    place = place_of(subject_id, seed)
     if place < test_share:
         return Split.TEST
     return Split.VALIDATION if place < test_share + validation_share else Split.TRAIN
+
+
+def by_patient(rows: pl.DataFrame, seed: int, test: float, validation: float) -> pl.Series:
+    """Splits patients so that each DRG has its share in each split, as far as whole patients allow.
+
+    A patient counts for the rarest DRG among the notes. Of the patients of a DRG those with the lowest places
+    go to test; where a share is no whole number of patients, the DRG's own place decides on the last.
+    """
+    often = rows.group_by("drg").len("often")
+    rarest = rows.join(often, on="drg").sort("often", "drg").unique("subject_id", keep="first", maintain_order=True)
+    patients = rarest.select("subject_id", "drg").with_columns(
+        place=_places(rarest["subject_id"], seed), last=_places(rarest["drg"], seed)
+    )
+    rank = pl.col("place").rank("ordinal").over("drg") - 1
+    count = pl.len().over("drg")
+    tests, others = ((count * share + pl.col("last")).floor() for share in (test, test + validation))
+    split = pl.when(rank < tests).then(pl.lit("test")).when(rank < others).then(pl.lit("validation"))
+    decided = patients.with_columns(split=split.otherwise(pl.lit("train")))
+    return _looked_up(rows["subject_id"], decided["subject_id"], decided["split"])
+
+
+def by_row(rows: pl.DataFrame, validation: float) -> pl.Series:
+    """The paper's split: 90 to 10 by row, stratified by DRG, seed 42; validation rows are taken from training.
+
+    Raises:
+        UserError: there are fewer test rows than DRGs.
+    """
+    from sklearn.model_selection import train_test_split
+
+    order = rows.with_row_index("at").sort("drg", maintain_order=True)
+    try:
+        _, test = train_test_split(
+            order["at"].to_list(), test_size=0.1, stratify=order["drg"].to_list(), random_state=42
+        )
+    except ValueError as error:
+        raise UserError(f"the paper's split needs more notes: {error}") from None
+    chosen = set(test)
+    names = rows["note_id"].to_list()
+    return pl.Series(
+        [
+            "test" if at in chosen else "validation" if place_of(name, 42) < validation else "train"
+            for at, name in enumerate(names)
+        ]
+    )
+
+
+def by_time(rows: pl.DataFrame, groups: pl.DataFrame, since: str | None, seed: int, validation: float) -> pl.Series:
+    """Patients of `since` and later `anchor_year_group`s are the test; the others train and validate.
+
+    Args:
+        rows: notes with their `subject_id`.
+        groups: `subject_id` and `anchor_year_group` of every patient.
+        since: the first group of the test; None for the last group of all.
+        seed: of the validation patients.
+        validation: share of validation patients among the earlier ones.
+
+    Raises:
+        UserError: no patient has the group, a patient has none, or one side would be empty.
+    """
+    known = rows.select("subject_id").join(
+        groups.unique("subject_id"), on="subject_id", how="left", maintain_order="left"
+    )
+    if missing := known["anchor_year_group"].null_count():
+        raise UserError(f"split=time: {missing:,} notes are of patients without an anchor_year_group in hosp/patients")
+    names = sorted(known["anchor_year_group"].unique())
+    first = since if since is not None else names[-1]
+    if first not in names or first == names[0]:
+        raise UserError(f"split_since={first}: must be one of {', '.join(names[1:])}, so that earlier patients train")
+    rest = pl.Series([str(split_of(who, seed, 0.0, validation)) for who in rows["subject_id"]])
+    return pl.select(pl.when(known["anchor_year_group"] >= first).then(pl.lit("test")).otherwise(rest)).to_series()
+
+
+def by_file(rows: pl.DataFrame, path: Path, seed: int, test: float, validation: float) -> pl.Series:
+    """The split that a file of hashed ids gives; null for who is not in it.
+
+    A file without validation patients leaves some of its training patients to validation.
+
+    Raises:
+        UserError: the file is damaged or of another form.
+    """
+    try:
+        told = pl.read_csv(path, infer_schema=False)
+    except (OSError, pl.exceptions.PolarsError):
+        raise UserError(f"{path}: cannot be read; a split file has the columns id and split") from None
+    odd = told.columns != ["id", "split"] or not set(told["split"]) <= set(Split)
+    if odd or told["id"].n_unique() < told.height:
+        raise UserError(
+            f"{path}: a split file has the columns id and split, each id once, split one of {', '.join(Split)}"
+        )
+    hashed = _hashed(rows, "note_id" if told["id"][0:1].str.starts_with("n").all() else "subject_id")
+    found = _looked_up(hashed, told["id"], told["split"])
+    if "validation" in set(told["split"]):
+        return found
+    own = pl.Series([str(split_of(who, seed, test, validation)) for who in rows["subject_id"]])
+    moved = (found == "train") & (own == "validation")
+    return pl.select(pl.when(moved).then(own).otherwise(found)).to_series()
+
+
+def write_split(path: Path, rows: pl.DataFrame) -> None:
+    """Writes the split as hashed ids: of patients where each patient is in one split, else of notes."""
+    whole = rows.group_by("subject_id").agg(pl.col("split").n_unique())["split"].max() == 1
+    table = pl.DataFrame({"id": _hashed(rows, "subject_id" if whole else "note_id"), "split": rows["split"]})
+    with replacing(path) as beside:
+        table.unique("id", keep="first").sort("id").write_csv(beside)
+
+
+def _hashed(rows: pl.DataFrame, column: str) -> pl.Series:
+    """Patients by number; notes with their DRG, since the paper has some notes twice."""
+    kind = "n" if column == "note_id" else "p"
+    named = rows["note_id"] + ":" + rows["drg"] if kind == "n" else rows["subject_id"]
+    return _mapped(named, lambda who: kind + hashlib.sha256(f"{kind}:{who}".encode()).hexdigest()[:16], pl.String())
+
+
+def _places(who: pl.Series, seed: int) -> pl.Series:
+    return _mapped(who, lambda one: place_of(one, seed), pl.Float64())
+
+
+def _mapped(values: pl.Series, function: Callable[[int | str], object], kind: pl.DataType) -> pl.Series:
+    own = values.unique()
+    return _looked_up(values, own, pl.Series([function(one) for one in own], dtype=kind))
+
+
+def _looked_up(keys: pl.Series, known: pl.Series, values: pl.Series) -> pl.Series:
+    return keys.replace_strict(known, values, default=None, return_dtype=values.dtype)

@@ -1,24 +1,77 @@
 """The configuration of `python -m src.prepare`."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
+
+
+class Protocol(StrEnum):
+    """Which notes make the cohort."""
+
+    CLEAN = "clean"
+    """Fixed extraction, one DRG an admission, split by patient."""
+    PAPER = "paper"
+    """The paper's code to the letter, defects included."""
+
+
+class SplitBy(StrEnum):
+    """Who decides on train, validation and test."""
+
+    AUTO = "auto"
+    """A `split.csv` in `data.dir` or a `data.split` column where there is one; else the protocol's own."""
+    PATIENT = "patient"
+    ROW = "row"
+    TIME = "time"
+    FILE = "file"
+
+
+class LabelKind(StrEnum):
+    """What a hospital's own labels are."""
+
+    AUTO = "auto"
+    """MS-DRG codes or titles when all of them are; else classes of their own."""
+    DRG = "drg"
+    ANY = "any"
 
 
 @dataclass
 class PrepareData:
     """From where to where."""
 
-    dir: str
+    dir: str | None
     """Folder of MIMIC-IV files, with `note` and `hosp` in it."""
+    path: str | None
+    """A hospital's own file of notes instead: CSV, Parquet or JSON lines."""
+    text: str | None
+    """Its column of texts."""
+    label: str | None
+    """Its column of labels."""
+    patient: str | None
+    """Its column of patients, if it has one."""
+    split: str | None
+    """Its column of splits (train, validation, test), if it has one."""
+    labels: LabelKind
+    sections: list[str]
+    """Which sections the model reads, in this order."""
+    headings: list[str]
+    """Further headings of sections, each `SECTION:HEADING`."""
+    words: int
+    """Fewest words of a note."""
     out: str
     """Folder for the prepared cohort; must not hold anything yet."""
 
 
 @dataclass
 class PrepareConfig:
-    """Makes a cohort of hospital courses with MS-DRG labels, split by patient, from MIMIC-IV files."""
+    """Makes a cohort of notes with labels, split into train, validation and test, from MIMIC-IV or any file."""
 
     data: PrepareData
+    protocol: Protocol
+    split: SplitBy
+    split_file: str | None
+    """With split=file: hashed ids and their splits, as `prepare` writes them to `split.csv`."""
+    split_since: str | None
+    """With split=time: the first anchor_year_group of the test; null for the last."""
     test_share: float
     """Share of patients in the test split."""
     validation_share: float
@@ -27,14 +80,55 @@ class PrepareConfig:
 
     def problems(self) -> list[str]:
         """One line for each value that cannot be."""
+        found = self._shares() + self._source() + self._split()
+        if self.data.words < 1:
+            found.append(f"data.words={self.data.words}: must be at least 1")
+        if not self.data.sections:
+            found.append("data.sections=[]: name at least one section")
+        if Path(self.data.out).is_dir() and any(Path(self.data.out).iterdir()):
+            found.append(f"data.out={self.data.out}: the folder is not empty; name another, or remove it first")
+        return found
+
+    def _shares(self) -> list[str]:
         found = []
         for key, share in (("test_share", self.test_share), ("validation_share", self.validation_share)):
             if not 0 <= share < 1:
                 found.append(f"{key}={share}: must be at least 0 and below 1")
         if self.test_share + self.validation_share >= 1:
             found.append("test_share and validation_share: together they must leave patients for training")
-        if not Path(self.data.dir).is_dir():
-            found.append(f"data.dir={self.data.dir}: no such folder; it is where MIMIC-IV's note and hosp folders lie")
-        if Path(self.data.out).is_dir() and any(Path(self.data.out).iterdir()):
-            found.append(f"data.out={self.data.out}: the folder is not empty; name another, or remove it first")
+        return found
+
+    def _source(self) -> list[str]:
+        data, found = self.data, []
+        if data.path is None:
+            where = "it is where MIMIC-IV's note and hosp folders lie"
+            if data.dir is None or not Path(data.dir).is_dir():
+                found.append(
+                    f"data.dir={data.dir}: no such folder; {where}. For your own file write data=csv data.path=FILE"
+                )
+            return found + [
+                f"data.{key}={value}: belongs to data=csv data.path=FILE"
+                for key, value in (("label", data.label), ("patient", data.patient), ("split", data.split))
+                if value is not None
+            ]
+        if not Path(data.path).is_file():
+            found.append(f"data.path={data.path}: no such file")
+        if self.protocol is Protocol.PAPER:
+            found.append("protocol=paper: reads MIMIC-IV files; leave data.path out")
+        return found + [
+            f"data.{key}: not given; name the column, data.{key}=COLUMN"
+            for key, value in (("text", data.text), ("label", data.label))
+            if value is None
+        ]
+
+    def _split(self) -> list[str]:
+        found = []
+        if self.split is SplitBy.FILE and (self.split_file is None or not Path(self.split_file).is_file()):
+            found.append(f"split_file={self.split_file}: no such file; split=file needs a split.csv that prepare wrote")
+        if self.split is not SplitBy.FILE and self.split_file is not None:
+            found.append(f"split_file={self.split_file}: needs split=file")
+        if self.split_since is not None and self.split is not SplitBy.TIME:
+            found.append(f"split_since={self.split_since}: needs split=time")
+        if self.split is SplitBy.TIME and self.data.path is not None:
+            found.append("split=time: needs MIMIC-IV's hosp/patients; leave data.path out")
         return found

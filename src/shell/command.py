@@ -1,5 +1,6 @@
 """What every entry point's `main` does around its work."""
 
+import errno
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -34,9 +35,21 @@ def told_to_the_user() -> Iterator[None]:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except OSError as error:
+        if not _is_full(error):
+            raise
+        print(
+            "error: the disk is full, or a limit on files is reached; free some space and run it again", file=sys.stderr
+        )
+        sys.exit(2)
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         sys.exit(130)
+
+
+def _is_full(error: OSError) -> bool:
+    full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return error.errno in full or any(f"(os error {number})" in str(error) for number in full)
 
 
 def _described(schema: type[Schema], config_name: str, overrides: list[str], whole: bool) -> str:

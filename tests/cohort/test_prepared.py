@@ -1,18 +1,14 @@
-import gzip
 import itertools
 import json
-import shutil
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-from src.cohort.flow import Shares, build
-from src.cohort.prepared import SCHEMA, fingerprint, read_cohort
-from src.cohort.split import Split, split_of
+from src.cohort.prepared import SCHEMA, read_cohort
+from src.cohort.split import Split
 from src.shell.errors import UserError
-
-SHARES = Shares(0, 0.1, 0.1)
+from tests.cohort.conftest import Prepare
 
 
 def test_a_patient_is_in_one_split_only(cohort: Path) -> None:
@@ -21,18 +17,20 @@ def test_a_patient_is_in_one_split_only(cohort: Path) -> None:
     assert set(notes["split"]) == set(Split)
 
 
-def test_shares_of_patients_are_what_was_asked_for() -> None:
-    drawn = [split_of(number, 3, 0.2, 0.1) for number in range(20_000)]
-    assert abs(drawn.count(Split.TEST) / 20_000 - 0.2) < 0.01
-    assert abs(drawn.count(Split.VALIDATION) / 20_000 - 0.1) < 0.01
-
-
 def test_the_flow_counts_every_exclusion(cohort: Path) -> None:
     record = json.loads((cohort / "cohort.json").read_text())
     steps = record["flow"]
     assert all(a["left"] - b["excluded"] == b["left"] for a, b in itertools.pairwise(steps))
     assert steps[-1]["left"] == sum(split["notes"] for split in record["splits"].values())
     assert steps[-1]["left"] == pl.read_parquet(cohort / "notes.parquet").height
+
+
+def test_every_excluded_note_is_listed_with_the_step_that_left_it_out(cohort: Path) -> None:
+    steps = json.loads((cohort / "cohort.json").read_text())["flow"]
+    listed = pl.read_csv(cohort / "excluded.csv")
+    by_step = dict(listed.group_by("excluded").len().iter_rows())
+    assert by_step == {f"not {step['step']}": step["excluded"] for step in steps if step["excluded"]}
+    assert not set(listed["note_id"]) & set(pl.read_parquet(cohort / "notes.parquet")["note_id"])
 
 
 def test_notes_have_the_documented_columns(cohort: Path) -> None:
@@ -46,35 +44,95 @@ def test_labels_are_drgs_that_the_hospital_coded(cohort: Path, hospital: Path) -
     assert set(notes["drg"]) <= {drg.code for drg in read_cohort(cohort).labels}
 
 
-def test_row_order_does_not_change_the_cohort(hospital: Path, tmp_path: Path) -> None:
+def test_row_order_and_compression_do_not_change_the_cohort(hospital: Path, tmp_path: Path, prepare: Prepare) -> None:
     for name in ("note/discharge", "hosp/drgcodes"):
         table = pl.read_csv(hospital / f"{name}.csv.gz", infer_schema=False).reverse()
         (tmp_path / name).parent.mkdir(exist_ok=True)
         table.write_csv(tmp_path / f"{name}.csv")
-    forward, back = (build(folder, SHARES)[0].sort("hadm_id") for folder in (hospital, tmp_path))
-    assert fingerprint(forward) == fingerprint(back)
+    forward, back = (prepare(f"data.dir={folder}", "split=patient")[0] for folder in (hospital, tmp_path))
+    assert forward["fingerprint"] == back["fingerprint"]
 
 
-def test_a_missing_table_is_named(hospital: Path, tmp_path: Path) -> None:
-    shutil.copytree(hospital / "note", tmp_path / "note")
-    with pytest.raises(UserError, match=r"no hosp/drgcodes\.csv\.gz or \.csv"):
-        build(tmp_path, SHARES)
+def test_a_published_split_is_rebuilt_from_its_hashed_ids(hospital: Path, tmp_path: Path, prepare: Prepare) -> None:
+    first, _ = prepare(f"data.dir={hospital}", "split=patient", "split_seed=7")
+    published = tmp_path / "cohort-1" / "split.csv"
+    again, _ = prepare(f"data.dir={hospital}", "split=file", f"split_file={published}")
+    other, _ = prepare(f"data.dir={hospital}", "split=patient", "split_seed=8")
+    assert first["fingerprint"] == again["fingerprint"] != other["fingerprint"]
 
 
-def test_a_missing_column_is_named(hospital: Path, tmp_path: Path) -> None:
-    shutil.copytree(hospital, tmp_path / "m")
-    table = pl.read_csv(tmp_path / "m/hosp/drgcodes.csv.gz", infer_schema=False).drop("drg_type")
-    (tmp_path / "m/hosp/drgcodes.csv.gz").write_bytes(gzip.compress(table.write_csv().encode()))
-    with pytest.raises(UserError, match="no column drg_type"):
-        build(tmp_path / "m", SHARES)
+def test_a_split_that_comes_with_the_data_is_followed(hospital: Path, prepare: Prepare) -> None:
+    record, _ = prepare(f"data.dir={hospital}")
+    assert record["split"]["by"] == "file"
 
 
-def test_an_error_about_a_damaged_file_shows_no_text_of_a_note(hospital: Path, tmp_path: Path) -> None:
-    shutil.copytree(hospital, tmp_path / "m")
-    text = gzip.decompress((tmp_path / "m/note/discharge.csv.gz").read_bytes()).decode()
-    first, rest = text.split("\n", 1)
-    (tmp_path / "m/note/discharge.csv.gz").write_bytes(gzip.compress((first + "\nx,SECRETWORD,y,z\n" + rest).encode()))
-    with pytest.raises(UserError) as told:
-        build(tmp_path / "m", SHARES)
-    assert "discharge.csv.gz" in str(told.value)
-    assert "SECRETWORD" not in str(told.value)
+def test_a_split_by_time_tests_on_the_latest_patients(hospital: Path, prepare: Prepare) -> None:
+    _, notes = prepare(f"data.dir={hospital}", "split=time")
+    groups = pl.read_csv(hospital / "hosp/patients.csv.gz").select("subject_id", "anchor_year_group")
+    told = notes.join(groups, on="subject_id")
+    latest = groups["anchor_year_group"].max()
+    assert set(told.filter(pl.col("split") == "test")["anchor_year_group"]) == {latest}
+    assert latest not in set(told.filter(pl.col("split") != "test")["anchor_year_group"])
+    with pytest.raises(UserError, match=r"split_since=1999: must be one of"):
+        prepare(f"data.dir={hospital}", "split=time", "split_since='1999'")
+
+
+def test_chosen_sections_are_what_the_model_reads(hospital: Path, prepare: Prepare) -> None:
+    _, notes = prepare(f"data.dir={hospital}", "data.sections=[chief_complaint,discharge_diagnosis]", "data.words=1")
+    assert notes.select(pl.struct("text", "diagnosis")).to_series()[0]["text"].endswith(notes["diagnosis"][0])
+    assert "Discharge Diagnosis" not in notes["text"][0]
+
+
+def test_an_unknown_section_is_refused_with_the_names_that_there_are(hospital: Path, prepare: Prepare) -> None:
+    with pytest.raises(UserError, match=r"there is no section course; choose .*hospital_course"):
+        prepare(f"data.dir={hospital}", "data.sections=[course]")
+
+
+def test_a_file_with_labels_of_its_own_becomes_a_single_label_cohort(tmp_path: Path, prepare: Prepare) -> None:
+    rows = [{"who": f"p{n % 40}", "note": f"note {n} of a person with cough", "y": "ab"[n % 2]} for n in range(200)]
+    pl.DataFrame(rows).write_csv(tmp_path / "n.csv")
+    pl.DataFrame(rows).write_parquet(tmp_path / "n.parquet")
+    pl.DataFrame(rows).write_ndjson(tmp_path / "n.jsonl")
+    columns = ["data=csv", "data.text=note", "data.label=y", "data.patient=who"]
+    records = [prepare(*columns, f"data.path={tmp_path / name}")[0] for name in ("n.csv", "n.parquet", "n.jsonl")]
+    assert len({record["fingerprint"] for record in records}) == 1
+    assert records[0]["labels"] == ["a", "b"]
+    assert records[0]["drg_version"] is None
+    assert [label.code for label in read_cohort(tmp_path / "cohort-1").labels] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "labels", [["291", "065"], ["HEART FAILURE AND SHOCK WITH MCC", "SIMPLE PNEUMONIA & PLEURISY W CC"]]
+)
+def test_a_file_labelled_with_drgs_is_read_as_such(labels: list[str], tmp_path: Path, prepare: Prepare) -> None:
+    rows = [{"note": f"note {n}", "y": labels[n % 2]} for n in range(100)]
+    pl.DataFrame(rows).write_csv(tmp_path / "n.csv")
+    record, notes = prepare("data=csv", f"data.path={tmp_path / 'n.csv'}", "data.text=note", "data.label=y")
+    assert record["drg_version"] == "v34"
+    assert set(notes["drg"]) == ({"291", "065"} if labels[0] == "291" else {"291", "194"})
+
+
+def test_labels_that_are_drgs_but_for_a_few_are_not_decided_silently(tmp_path: Path, prepare: Prepare) -> None:
+    pl.DataFrame([{"t": f"note {n}", "y": y} for n, y in enumerate(["291", "065", "064", "odd"] * 9)]).write_csv(
+        tmp_path / "n.csv"
+    )
+    words = ["data=csv", f"data.path={tmp_path / 'n.csv'}", "data.text=t", "data.label=y"]
+    with pytest.raises(UserError, match=r"3 of 4 labels are MS-DRGs, but not 'odd'.*data\.labels=drg"):
+        prepare(*words)
+    record, _ = prepare(*words, "data.labels=drg")
+    assert record["undecided"] == [
+        {"drg_code": "", "description": "odd", "reason": "no title of v34 to v43 fits", "rows": 9}
+    ]
+    assert prepare(*words, "data.labels=any")[0]["labels"] == ["064", "065", "291", "odd"]
+
+
+def test_a_split_column_is_followed(tmp_path: Path, prepare: Prepare) -> None:
+    rows = [
+        {"t": f"note {n}", "y": "ab"[n % 2], "s": ["train", "validation", "test", "spare"][n % 4]} for n in range(80)
+    ]
+    pl.DataFrame(rows).write_csv(tmp_path / "n.csv")
+    record, notes = prepare(
+        "data=csv", f"data.path={tmp_path / 'n.csv'}", "data.text=t", "data.label=y", "data.split=s"
+    )
+    assert dict(notes.group_by("split").len().iter_rows()) == {"train": 20, "validation": 20, "test": 20}
+    assert record["flow"][-1]["excluded"] == 20

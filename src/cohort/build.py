@@ -1,0 +1,180 @@
+"""From a configuration to a prepared cohort on disk, in little memory."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from src.cohort import split
+from src.cohort.flow import Flow, clean, own, paper, with_ids, with_own_ids
+from src.cohort.gather import Extract, gather
+from src.cohort.heap import Heap
+from src.cohort.labels import Labels, mimic_labels, own_labels
+from src.cohort.mimic import DRG_CODES, PATIENTS, read_table
+from src.cohort.msdrg import load_drgs
+from src.cohort.paper import paper_course
+from src.cohort.prepared import EXCLUDED, SCHEMA, SPLIT, write_notes, write_record
+from src.cohort.sections import HEADINGS, SECTIONS, Sections
+from src.cohort.sources import Columns, Source, mimic_source
+from src.config.prepare import PrepareConfig, PrepareData, Protocol, SplitBy
+from src.shell.errors import UserError, raise_all
+from src.shell.files import replacing_folder
+
+PIECE = 4_000
+"""Notes written at a time."""
+
+
+def build(cfg: PrepareConfig) -> tuple[Flow, dict[str, Any]]:
+    """Writes the cohort to `data.out`, whole or not at all; the flow, and what `cohort.json` holds.
+
+    Raises:
+        UserError: an input is missing or damaged, no note is left, or `data.out` holds something.
+    """
+    text, diagnosis = extractors(cfg)
+    flow = Flow()
+    with replacing_folder(Path(cfg.data.out)) as folder:
+        with Heap(folder / ".texts") as heap:
+            rows, labels, record = _chosen(cfg, text, diagnosis, heap, flow)
+            if rows.is_empty():
+                raise UserError(
+                    f"{cfg.data.path or cfg.data.dir}: no note is left; the counts were\n" + "\n".join(flow.lines())
+                )
+            rows = _split(cfg, rows, flow)
+            fingerprint = write_notes(folder, _pieces(rows, heap))
+        (folder / ".texts").unlink()
+        split.write_split(folder / SPLIT, rows)
+        flow.excluded().write_csv(folder / EXCLUDED)
+        record = write_record(folder, {**record, **_described(cfg, rows, labels, flow)}, fingerprint)
+    return flow, record
+
+
+def extractors(cfg: PrepareConfig) -> tuple[Extract, Extract]:
+    """What finds the model's text, and the discharge diagnosis, in notes.
+
+    Raises:
+        UserError: a section has no such name, or a heading no section.
+    """
+    names, more = ", ".join(SECTIONS), {name: list[str]() for name in HEADINGS}
+    wrong = [
+        f"data.sections: there is no section {name}; choose {names}"
+        for name in cfg.data.sections
+        if name not in SECTIONS
+    ]
+    for each in cfg.data.headings:
+        name, _, heading = each.partition(":")
+        if name not in more or not heading.strip():
+            wrong.append(f"data.headings: {each}: must be SECTION:HEADING with one of {', '.join(HEADINGS)}")
+        else:
+            more[name].append(heading.strip())
+    if cfg.protocol is Protocol.PAPER and (cfg.data.sections != ["hospital_course"] or cfg.data.headings):
+        wrong.append(
+            "protocol=paper: reads the hospital course under its own headings; leave data.sections and data.headings"
+        )
+    raise_all(wrong, "prepare")
+    sections = Sections(more)
+    diagnosis: Extract = lambda texts: sections.find(texts, "discharge_diagnosis")  # noqa: E731
+    if cfg.protocol is Protocol.PAPER:
+        return paper_course, diagnosis
+    return lambda texts: sections.join(texts, cfg.data.sections), diagnosis
+
+
+def _chosen(
+    cfg: PrepareConfig, text: Extract, diagnosis: Extract, heap: Heap, flow: Flow
+) -> tuple[pl.DataFrame, Labels, dict[str, Any]]:
+    """The cohort's rows with their `drg`, the labels, and which classes there are."""
+    sections = " and ".join(name.replace("_", " ") for name in cfg.data.sections)
+    if cfg.data.path is not None:
+        return _chosen_own(cfg.data, text, diagnosis, heap, flow, sections)
+    folder = Path(str(cfg.data.dir))
+    labels = mimic_labels(read_table(folder, DRG_CODES))
+    found, rejected = gather(mimic_source(folder), text, diagnosis, heap)
+    flow.start("discharge summaries", found.height, rejected)
+    rows = with_ids(found, flow)
+    if cfg.protocol is Protocol.PAPER:
+        rows = paper(rows, labels, flow)
+        return rows, labels, {"drg_version": "v34", "labels": sorted(rows["drg"].unique())}
+    return clean(rows, labels, flow, sections, cfg.data.words), labels, {"drg_version": "v34"}
+
+
+def _chosen_own(
+    data: PrepareData, text: Extract, diagnosis: Extract, heap: Heap, flow: Flow, sections: str
+) -> tuple[pl.DataFrame, Labels, dict[str, Any]]:
+    columns = Columns(str(data.text), patient=data.patient, label=data.label, split=data.split)
+    found, rejected = gather(Source(Path(str(data.path)), columns), text, diagnosis, heap)
+    flow.start("rows", found.height, rejected)
+    labels = own_labels(found["label"], data.labels, str(data.label))
+    rows = own(with_own_ids(found), labels, flow, sections, data.words)
+    if set(rows["drg"].unique()) <= set(load_drgs()) and "own label" not in labels.how:
+        return rows, labels, {"drg_version": "v34"}
+    return rows, labels, {"drg_version": None, "labels": sorted(rows["drg"].unique())}
+
+
+def split_by(cfg: PrepareConfig) -> SplitBy:
+    """Who splits, with `auto` decided."""
+    if cfg.split is not SplitBy.AUTO:
+        return cfg.split
+    if cfg.protocol is Protocol.PAPER:
+        return SplitBy.ROW
+    return SplitBy.FILE if _published(cfg) else SplitBy.PATIENT
+
+
+def _published(cfg: PrepareConfig) -> Path | None:
+    """The split that comes with the data, or that `split_file` names."""
+    path = Path(cfg.split_file) if cfg.split_file else Path(cfg.data.dir or "") / SPLIT
+    return path if path.is_file() and (cfg.split_file or cfg.data.dir) else None
+
+
+def _split(cfg: PrepareConfig, rows: pl.DataFrame, flow: Flow) -> pl.DataFrame:
+    by, seed, test, validation = split_by(cfg), cfg.split_seed, cfg.test_share, cfg.validation_share
+    if cfg.data.split is not None and cfg.split is SplitBy.AUTO:
+        known = {str(one) for one in split.Split}
+        return flow.keep(rows, pl.col("split").is_in(known), f"with a split ({', '.join(split.Split)})")
+    if by is SplitBy.ROW:
+        found = split.by_row(rows, validation)
+    elif by is SplitBy.TIME:
+        groups = read_table(Path(str(cfg.data.dir)), PATIENTS)
+        found = split.by_time(rows, groups, cfg.split_since, seed, validation)
+    elif by is SplitBy.FILE:
+        found = split.by_file(rows, _published(cfg) or Path(str(cfg.split_file)), seed, test, validation)
+    else:
+        found = split.by_patient(rows, seed, test, validation)
+    rows = rows.with_columns(split=found)
+    return flow.keep(rows, pl.col("split").is_not_null(), "in the split file") if by is SplitBy.FILE else rows
+
+
+def _pieces(rows: pl.DataFrame, heap: Heap) -> Iterator[pl.DataFrame]:
+    for piece in rows.iter_slices(PIECE):
+        texts = {
+            name: heap.read(piece[f"{place}_at"], piece[f"{place}_bytes"])
+            for name, place in (("text", "text"), ("diagnosis", "diagnosis"))
+        }
+        whole = piece.with_columns(pl.Series(name, values, dtype=pl.String) for name, values in texts.items())
+        yield whole.select(pl.col(name).cast(kind) for name, kind in SCHEMA.items())
+
+
+def _described(cfg: PrepareConfig, rows: pl.DataFrame, labels: Labels, flow: Flow) -> dict[str, Any]:
+    by, own_column = split_by(cfg), cfg.data.split is not None and cfg.split is SplitBy.AUTO
+    return {
+        "protocol": "own" if cfg.data.path else str(cfg.protocol),
+        "sections": cfg.data.sections,
+        "flow": flow.steps,
+        "splits": {
+            name: {
+                "notes": part.height,
+                "patients": part["subject_id"].n_unique(),
+                "drgs": part["drg"].n_unique(),
+            }
+            for name in split.Split
+            for part in [rows.filter(pl.col("split") == name)]
+        },
+        "labels_decided_by": labels.how,
+        "undecided": labels.undecided,
+        "words": {"mean": rows["words"].mean(), "p90": rows["words"].quantile(0.9)},
+        "split": {
+            "by": f"column {cfg.data.split}" if own_column else str(by),
+            "seed": 42 if by is SplitBy.ROW else cfg.split_seed,
+            "test": 0.1 if by is SplitBy.ROW else cfg.test_share,
+            "validation": cfg.validation_share,
+        },
+    }

@@ -1,0 +1,37 @@
+"""Texts of a cohort on disk while it is made: appended in any order, read back in another."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+
+import polars as pl
+
+
+class Heap:
+    """A file of texts, each known by its place; a million notes take no memory."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("w+b")
+        self._end = 0
+
+    def __enter__(self) -> "Heap":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._file.close()
+
+    def add(self, texts: pl.Series) -> tuple[pl.Series, pl.Series]:
+        """Appends texts; their places and lengths, in bytes. A null has length 0."""
+        lengths = texts.str.len_bytes().fill_null(0).cast(pl.Int64)
+        places = (lengths.cum_sum() - lengths + self._end).cast(pl.Int64)
+        self._file.write("".join(text for text in texts if text is not None).encode())
+        self._end += int(lengths.sum())
+        return places, lengths
+
+    def read(self, places: Iterable[int], lengths: Iterable[int]) -> list[str]:
+        """The texts at these places."""
+        texts = []
+        for place, length in zip(places, lengths, strict=True):
+            self._file.seek(place)
+            texts.append(self._file.read(length).decode())
+        return texts

@@ -1,0 +1,41 @@
+import re
+
+import polars as pl
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from src.cohort.paper import paper_course
+
+COURSE = re.compile(
+    r"Brief Hospital Course[^\n]*\n(.*)(?:Medications on Admission|___  on Admission|___ on Admission)", re.DOTALL
+)
+DISCHARGE = re.compile(r"Brief Hospital Course[^\n]*\n(.*)Discharge Medications", re.DOTALL)
+MASKED = re.compile(
+    r"(?:Mg-[12]\.|LACTATE-[12]\.|Epi-|Gap-|COUNT-|TRF-)___[^\n]*\n(.*)Medications on Admission", re.DOTALL
+)
+
+
+def by_backtracking(text: str) -> str | None:
+    for pattern in (COURSE, DISCHARGE, MASKED):
+        if found := pattern.search(text):
+            return found.group(1).strip()
+    return None
+
+
+PIECES = st.sampled_from(
+    [
+        "Brief Hospital Course", "Medications on Admission", "___ on Admission", "___  on Admission",
+        "Discharge Medications", "Gap-___", "Mg-1.___", "\n", " ", ":", "é stable", "BRIEF HOSPITAL COURSE",
+        "\r\n",
+    ]
+)  # fmt: skip
+
+
+@settings(max_examples=1000, deadline=None)
+@given(notes=st.lists(st.lists(PIECES, max_size=14).map("".join), min_size=1, max_size=6))
+def test_the_linear_extractor_is_the_backtracking_one(notes: list[str]) -> None:
+    assert paper_course(pl.Series(notes)).to_list() == [by_backtracking(note) for note in notes]
+
+
+def test_a_later_heading_is_not_tried_when_the_first_has_no_terminator_below() -> None:
+    assert paper_course(pl.Series(["Brief Hospital Course:\nHome.\nDischarge Condition:\nGood"])).to_list() == [None]
