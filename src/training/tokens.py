@@ -120,6 +120,8 @@ def _read(folder: Path) -> NoteTokens | None:
 
 def _make_once(folder: Path, cohort: Cohort, tokenizer: Any, made_from: dict[str, Any]) -> NoteTokens:
     """Makes the tokens, or waits for the run that is making them."""
+    if folder.is_relative_to(user_cache()):
+        user_cache().mkdir(mode=0o700, parents=True, exist_ok=True)  # tokens are as private as the notes
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _alone(folder.with_name(f"{folder.name}.lock")):
         if (tokens := _read(folder)) is not None:

@@ -194,6 +194,7 @@ def test_a_cohort_that_cannot_be_written_keeps_its_tokens_with_the_user(own: Pat
     tokens = open_tokens(read_cohort(own), tokenizer)
     own.chmod(0o755)
     assert Path(str(tokens.ids.filename)).is_relative_to(user_cache())  # type: ignore[attr-defined]
+    assert user_cache().stat().st_mode & 0o077 == 0
     assert whole(tokens) == tokenizer(texts(own), add_special_tokens=False).input_ids
 
 
