@@ -1,6 +1,7 @@
 """What the model reads: a note cut to a number of tokens, and the words around it."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from src.config.train import Prompt
@@ -21,11 +22,59 @@ def encode_notes(tokenizer: Any, texts: Sequence[str], prompt: Prompt, max_len: 
     Raises:
         ValueError: `max_len` leaves no place for a note.
     """
-    after = tokenizer(WORDS_AFTER[prompt], add_special_tokens=False)["input_ids"] if WORDS_AFTER[prompt] else []
-    room = max_len - len(after)
-    if room < 2:
-        raise ValueError(f"max_len={max_len} leaves no place for a note beside the prompt's {len(after)} tokens")
+    after = _words_after(tokenizer, prompt)
+    room = _room(max_len, after)
     if not texts:
         return []
     encoded = tokenizer(list(texts), truncation=True, max_length=room)["input_ids"]
     return [ids + after for ids in encoded]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What stands around a note's own tokens, for notes that are tokenised once and cut to many lengths."""
+
+    first: tuple[int, ...]
+    """The tokenizer's own tokens before a note: LLaMA's `<s>`."""
+    last: tuple[int, ...]
+    """The tokenizer's own tokens and the prompt's words after a note."""
+    room: int
+    """Tokens of the note itself that are kept."""
+
+    @property
+    def tokens(self) -> int:
+        """Tokens around a note."""
+        return len(self.first) + len(self.last)
+
+    def around(self, ids: Sequence[int]) -> list[int]:
+        """What `encode_notes` gives for a note, from its tokens without the tokenizer's own.
+
+        >>> Frame((1,), (2,), room=3).around([11, 12, 13, 14])
+        [1, 11, 12, 13, 2]
+        """
+        return [*self.first, *ids[: self.room], *self.last]
+
+
+def frame(tokenizer: Any, prompt: Prompt, max_len: int) -> Frame:
+    """The frame in which notes fill `max_len` tokens at most.
+
+    Raises:
+        ValueError: `max_len` leaves no place for a note.
+    """
+    after = _words_after(tokenizer, prompt)
+    whole, bare = (tokenizer("a", add_special_tokens=own)["input_ids"] for own in (True, False))
+    start = next(at for at in range(len(whole)) if whole[at : at + len(bare)] == bare)
+    first, last = whole[:start], whole[start + len(bare) :]
+    return Frame(tuple(first), (*last, *after), max(_room(max_len, after) - len(first) - len(last), 0))
+
+
+def _words_after(tokenizer: Any, prompt: Prompt) -> list[int]:
+    words = WORDS_AFTER[prompt]
+    return list(tokenizer(words, add_special_tokens=False)["input_ids"]) if words else []
+
+
+def _room(max_len: int, after: Sequence[int]) -> int:
+    room = max_len - len(after)
+    if room < 2:
+        raise ValueError(f"max_len={max_len} leaves no place for a note beside the prompt's {len(after)} tokens")
+    return room

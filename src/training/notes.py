@@ -1,34 +1,74 @@
 """The notes of a prepared cohort as token ids, with how much of them a length keeps."""
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, overload
 
 import numpy as np
+import polars as pl
+from numpy.typing import NDArray
 
-from src.cohort.prepared import Cohort
+from src.cohort.prepared import NOTES, Cohort
 from src.cohort.split import Split
-from src.config.train import Prompt, TrainConfig
+from src.config.train import TrainConfig
 from src.models.labelspace import LabelSpace
-from src.models.prompts import encode_notes
+from src.models.prompts import Frame, frame
 from src.shell.errors import UserError
 from src.training.batches import TokenisedNotes
+from src.training.tokens import NoteTokens
 
 
-def tokenise(cohort: Cohort, split: Split, tokenizer: Any, space: LabelSpace, cfg: TrainConfig) -> TokenisedNotes:
-    """The notes of one split, cut to `max_len` tokens.
+@dataclass(frozen=True, eq=False)
+class CutNotes(Sequence[list[int]]):
+    """Some notes of a cohort, each cut and framed when it is asked for.
+
+    Attributes:
+        tokens: every note of the cohort.
+        rows: which of them, in order.
+        frame: what stands around a note, and how much of it is kept.
+    """
+
+    tokens: NoteTokens
+    rows: NDArray[np.int64]
+    frame: Frame
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, index: int) -> list[int]: ...
+    @overload
+    def __getitem__(self, index: slice) -> "CutNotes": ...
+    def __getitem__(self, index: int | slice) -> "list[int] | CutNotes":
+        if isinstance(index, slice):
+            return CutNotes(self.tokens, self.rows[index], self.frame)
+        return self.frame.around(self.tokens.head(int(self.rows[index]), self.frame.room))
+
+
+def tokenise(
+    cohort: Cohort, tokens: NoteTokens, split: Split, tokenizer: Any, space: LabelSpace, cfg: TrainConfig
+) -> TokenisedNotes:
+    """The notes of one split, cut to `max_len` tokens, with their labels.
 
     Raises:
         UserError: the split holds no note.
     """
-    notes = cohort.notes(split).head(cfg.data.limit) if cfg.data.limit else cohort.notes(split)
+    notes = split_rows(cohort, split, cfg.data.limit)
     if notes.is_empty():
         raise UserError(f"data.dir={cfg.data.dir}: no note in the {split} split; prepare more, or other shares")
-    ids = encode_notes(tokenizer, notes["text"].to_list(), cfg.prompt, cfg.max_len)
+    ids = CutNotes(tokens, notes["row"].to_numpy(), frame(tokenizer, cfg.prompt, cfg.max_len))
     return TokenisedNotes(ids, [space.index[code] for code in notes["drg"].to_list()])
 
 
-def token_lengths(tokenizer: Any, texts: list[str], max_len: int, prompt: Prompt) -> dict[str, float]:
+def split_rows(cohort: Cohort, split: Split, limit: int | None = None) -> pl.DataFrame:
+    """The row in `notes.parquet` and the DRG of each note of one split, without reading a text."""
+    every = pl.scan_parquet(cohort.folder / NOTES).select("split", "drg").with_row_index("row")
+    notes = every.filter(pl.col("split") == str(split)).select(pl.col("row").cast(pl.Int64), "drg").collect()
+    return notes.head(limit) if limit else notes
+
+
+def token_lengths(whole: NDArray[np.int64], max_len: int) -> dict[str, float]:
     """Statistics of the notes' lengths in tokens before cutting, and the share that `max_len` cuts."""
-    whole = np.array([len(ids) for ids in encode_notes(tokenizer, texts, prompt, 1_000_000)])
     return {
         "notes": len(whole),
         "mean": float(whole.mean()),

@@ -8,13 +8,11 @@ import numpy as np
 from src.cohort.split import Split
 from src.config.train import TrainConfig
 from src.models.estimate import matrix_rate, memory_bytes, step_flop
+from src.models.prompts import frame
 from src.shell.progress import minutes
 from src.training.fit import count_steps
-from src.training.notes import token_lengths
+from src.training.notes import split_rows, token_lengths
 from src.training.session import open_session
-
-NOTES_READ = 2000
-"""Training notes whose tokens are counted."""
 
 EFFICIENCY = 0.6
 """Share of the matrix-product rate that training reaches: 0.68 to 0.83 measured at hidden 1024, less below."""
@@ -23,10 +21,10 @@ EFFICIENCY = 0.6
 def print_plan(cfg: TrainConfig) -> None:
     """Prints the resolved configuration, token lengths, parameters, memory and time; never a note's text."""
     session = open_session(cfg)
-    train = session.cohort.notes(Split.TRAIN)
-    count = min(train.height, cfg.data.limit or train.height)
-    texts = train["text"].head(min(count, NOTES_READ)).to_list()
-    lengths = token_lengths(session.tokenizer, texts, cfg.max_len, cfg.prompt)
+    rows = split_rows(session.cohort, Split.TRAIN, cfg.data.limit)["row"].to_numpy()
+    count = len(rows)
+    around = frame(session.tokenizer, cfg.prompt, cfg.max_len).tokens
+    lengths = token_lengths(session.tokens.lengths(rows) + around, cfg.max_len)
     parameters = session.parameters
     steps = count_steps(cfg, count)
     tokens = steps * cfg.batch_size * lengths["mean_kept"]

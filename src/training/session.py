@@ -1,6 +1,7 @@
 """What a run works with: cohort, label scheme, tokenizer, base, device."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from src.training.batches import TokenisedNotes
 from src.training.names import axes
 from src.training.notes import tokenise
 from src.training.progress import quiet_libraries
+from src.training.tokens import NoteTokens, open_tokens
 
 
 @dataclass(frozen=True)
@@ -41,9 +43,14 @@ class Session:
         """The grid's axes, flat."""
         return axes(self.cfg, self.parameters.base)
 
+    @cached_property
+    def tokens(self) -> NoteTokens:
+        """The tokens of every note of the cohort."""
+        return open_tokens(self.cohort, self.tokenizer)
+
     def notes(self, split: Split) -> TokenisedNotes:
         """The tokenised notes of one split."""
-        return tokenise(self.cohort, split, self.tokenizer, self.space, self.cfg)
+        return tokenise(self.cohort, self.tokens, split, self.tokenizer, self.space, self.cfg)
 
     def base(self) -> torch.nn.Module:
         """The frozen base on the session's device."""

@@ -10,6 +10,7 @@ from src.config.gauge import GaugeConfig
 from src.config.hospital import HospitalConfig
 from src.config.prepare import PrepareConfig
 from src.config.pretrain import PretrainConfig
+from src.config.report import ReportConfig
 from src.config.train import TrainConfig
 from src.shell.errors import UserError
 from src.shell.overrides import CONF, compose, read_command_line
@@ -22,6 +23,7 @@ SCHEMAS = {
     "hospital": HospitalConfig,
     "prepare": PrepareConfig,
     "pretrain": PretrainConfig,
+    "report": ReportConfig,
     "train": TrainConfig,
 }
 
@@ -40,11 +42,12 @@ def test_every_configuration_file_composes(cohort: Path, hospital: Path, runs: d
         "hospital": [f"out={tmp_path / 'h'}"],
         "prepare": [f"data.dir={hospital}", f"data.out={tmp_path / 'c'}"],
         "pretrain": [f"data.dir={cohort}", f"out={tmp_path / 'b'}"],
+        "report": [f"data.dir={cohort}"],
         "train": [f"data.dir={cohort}"],
     }
     files = sorted(path.stem for path in CONF.glob("*.yaml"))
     assert files == sorted(given)
-    assert len(files) == 7
+    assert len(files) == 8
     for name, words in given.items():
         assert len(compose(SCHEMAS[name], read_command_line(words, name))) == 1
 

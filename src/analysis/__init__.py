@@ -1,0 +1,1 @@
+"""What cohorts and finished runs say together: reports and their pictures."""

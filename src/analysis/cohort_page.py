@@ -1,0 +1,132 @@
+"""The report of a cohort as one page that needs nothing beside it."""
+
+import html
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from src.analysis.cohort_pictures import flow_picture, label_picture, length_picture, svg
+from src.analysis.cohort_report import figure
+
+UNDECIDED_SHOWN = 200
+"""Rows of the longest table; `report.json` has them all."""
+
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #1f2933; background: #fff; max-width: 62rem; margin: 2rem auto;
+  padding: 0 1rem; }
+h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
+svg { max-width: 100%; height: auto; }
+table { border-collapse: collapse; margin: .6rem 0; }
+th, td { padding: .2rem .8rem .2rem 0; border-bottom: 1px solid #e3e5e8; text-align: left; }
+td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; }
+.less { color: #5f6b76; }
+"""
+
+
+def page(numbers: Mapping[str, Any], words: NDArray[Any], tokens: NDArray[Any], tokenizer: str) -> str:
+    """The whole page.
+
+    Args:
+        numbers: what `measure` gives.
+        words: of each note.
+        tokens: of each note before it is cut.
+        tokenizer: whose tokens they are, in words.
+    """
+    parts = [
+        "<h1>Cohort report</h1>",
+        f'<p class="less">cohort {_safe(numbers["cohort"])}, MS-DRG {_safe(numbers["drg_version"])}. '
+        "Numbers and label names only: no text of any note.</p>",
+        *_flow(numbers),
+        *_splits(numbers),
+        *_labels(numbers),
+        *_lengths(numbers, words, tokens, tokenizer),
+        *_undecided(numbers["undecided"]),
+        "<h2>Beside the paper</h2>",
+        table(("", "here", "paper"), ([row["what"], row["here"], row["paper"]] for row in numbers["beside_the_paper"])),
+    ]
+    head = f'<meta charset="utf-8"><title>Cohort report</title><style>{STYLE}</style>'
+    return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>\n' + "\n".join(parts) + "\n</body></html>\n"
+
+
+def _flow(numbers: Mapping[str, Any]) -> list[str]:
+    picture = flow_picture(numbers["flow"], numbers["splits"])
+    return ["<h2>From discharge summaries to splits</h2>", svg(picture, "flow of counts")]
+
+
+def _splits(numbers: Mapping[str, Any]) -> list[str]:
+    rows = ([name, each["notes"], each["patients"], each["drgs"]] for name, each in numbers["splits"].items())
+    shared = ", ".join(f"{count:,} {what}" for what, count in numbers["in_two_splits"].items())
+    unseen = numbers["labels"]["test_notes_of_drgs_without_a_training_note"]
+    return [
+        "<h2>Splits</h2>",
+        table(("split", "notes", "patients", "DRGs"), rows),
+        f"<p>In more than one split: {shared}. Test notes whose DRG has no training note: {unseen:,}.</p>",
+    ]
+
+
+def _labels(numbers: Mapping[str, Any]) -> list[str]:
+    labels = numbers["labels"]
+    counts = list(labels["notes_by_drg"].values())
+    decided = sorted(numbers["labels_decided_by"].items(), key=lambda pair: -pair[1])
+    return [
+        "<h2>Labels</h2>",
+        f"<p>{labels['drgs']} of the version's {labels['drgs_of_the_version']} DRGs have a note, and "
+        f"{labels['base_drgs']} of its {labels['base_drgs_of_the_version']} base DRGs. "
+        f"The ten commonest DRGs hold {labels['share_of_the_ten_commonest']:.1%} of the notes.</p>",
+        svg(label_picture(counts, labels["drgs_by_notes"]), "notes by DRG"),
+        table(("label decided by", "rows"), decided) if decided else "",
+    ]
+
+
+def _lengths(numbers: Mapping[str, Any], words: NDArray[Any], tokens: NDArray[Any], tokenizer: str) -> list[str]:
+    names = ("mean", "p10", "p50", "p90", "p99", "longest")
+    spreads = ([unit, *(round(numbers[unit][name]) for name in names)] for unit in ("words", "tokens"))
+    cuts = numbers["tokens"]["share_cut"]
+    return [
+        "<h2>Lengths</h2>",
+        svg(length_picture(words, tokens, cuts), "lengths of notes"),
+        table(("", *names), spreads),
+        table(("max_len", "notes cut"), ([length, f"{share:.1%}"] for length, share in cuts.items())),
+        f'<p class="less">Tokens of {_safe(tokenizer)}.</p>',
+    ]
+
+
+def _undecided(rows: Sequence[Mapping[str, Any]] | None) -> list[str]:
+    if rows is None:
+        return []
+    most = sorted(rows, key=lambda row: -row["rows"])
+    shown = ([row["drg_code"], row["description"], row["reason"], row["rows"]] for row in most[:UNDECIDED_SHOWN])
+    more = len(most) - UNDECIDED_SHOWN
+    return [
+        "<h2>Descriptions that name no DRG for certain</h2>",
+        table(("code", "description", "reason", "rows"), shown) if most else "<p>None.</p>",
+        f"<p>{more:,} more are in report.json.</p>" if more > 0 else "",
+    ]
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """An HTML table; numbers stand right, and every text is escaped.
+
+    >>> table(["a", "b"], [["<x>", 1200]])
+    '<table><tr><th>a</th><th class="n">b</th></tr><tr><td>&lt;x&gt;</td><td class="n">1,200</td></tr></table>'
+    """
+    body = [list(row) for row in rows]
+    right = [any(_is_number(row[at]) for row in body) for at in range(len(heads))]
+    lines = [_row("th", heads, right), *(_row("td", row, right) for row in body)]
+    return f"<table>{''.join(lines)}</table>"
+
+
+def _row(tag: str, cells: Sequence[Any], right: Sequence[bool]) -> str:
+    marked = (f'<{tag} class="n">' if numeric else f"<{tag}>" for numeric in right)
+    joined = "".join(f"{mark}{_safe(figure(cell))}</{tag}>" for mark, cell in zip(marked, cells, strict=True))
+    return f"<tr>{joined}</tr>"
+
+
+def _is_number(cell: Any) -> bool:
+    return isinstance(cell, (int, float, np.number)) or str(cell).endswith("%")
+
+
+def _safe(text: object) -> str:
+    return html.escape(str(text))
