@@ -12,18 +12,17 @@ def gauge(cfg: GaugeConfig) -> None:
     Raises:
         UserError: the cohort cannot be read.
     """
-    from src.cohort.msdrg import load_drgs
     from src.cohort.prepared import read_cohort
     from src.cohort.split import Split
     from src.models.tfidf import TfidfLinear, first_words
 
-    cohort, drgs = read_cohort(Path(cfg.data.dir)), load_drgs()
+    cohort = read_cohort(Path(cfg.data.dir))
+    labels = {label.code: label for label in cohort.labels}
     train, test = cohort.notes(Split.TRAIN), cohort.notes(Split.TEST)
-    targets = {
-        "drg": lambda code: code,
-        "base_drg": lambda code: drgs[code].base_drg,
-        "severity": lambda code: drgs[code].severity.name,
-    }
+    targets = {"drg": lambda code: code}
+    if cohort.record["drg_version"]:
+        targets["base_drg"] = lambda code: str(labels[code].base_drg)
+        targets["severity"] = lambda code: str(labels[code].severity)
     print(f"{'words':>6} " + " ".join(f"{name:>9}" for name in targets))
     for words in cfg.words:
         seen = [first_words(text, words) for text in train["text"]]

@@ -16,8 +16,9 @@ def prepare(cfg: PrepareConfig) -> None:
 
     flow, record = build(cfg)
     print("\n".join(flow.lines()))
+    classes = "DRGs" if record["drg_version"] else "classes"
     for name, counts in record["splits"].items():
-        print(f"{counts['notes']:>9,}  {name}: {counts['patients']:,} patients, {counts['drgs']} DRGs")
+        print(f"{counts['notes']:>9,}  {name}: {counts['patients']:,} patients, {counts['drgs']} {classes}")
     print(f"split by {record['split']['by']}")
     for row in record["undecided"][:5]:
         print(f"undecided: {row['drg_code']} {row['description'][:80]}: {row['reason']} ({row['rows']} rows)")

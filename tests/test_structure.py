@@ -17,6 +17,7 @@ STAGES = [
     "sweeps",
     "tracking",
     "analysis",
+    "benchmarks",
 ]
 TORCH_FREE = ["shell", "config", "cohort", "synthetic"]
 TOP = {

@@ -112,9 +112,9 @@ def paper(rows: pl.DataFrame, labels: Labels, flow: Flow) -> pl.DataFrame:
 
 def own(rows: pl.DataFrame, labels: Labels, flow: Flow, sections: str, fewest: int) -> pl.DataFrame:
     """The notes of any hospital's file with a text and a label, in file order."""
-    rows = flow.keep(rows.sort("row"), pl.col("words") > 0, f"with {sections}")
+    rows = flow.keep(rows.sort("row"), pl.col("words") > 0, f"with a text ({sections})")
     rows = flow.keep(rows, pl.col("words") >= fewest, f"of {fewest} words or more")
     rows = flow.keep(rows, pl.struct("digest", "subject_id").is_first_distinct(), "without exact duplicates")
     rows = flow.keep(rows, pl.col("label").is_not_null(), "with a label")
     known = rows.join(labels.rows, on="label", how="left", maintain_order="left")
-    return flow.keep(known, pl.col("drg").is_not_null(), "with a label that names a DRG of v34")
+    return flow.keep(known, pl.col("drg").is_not_null(), "with a label of the cohort's kind")

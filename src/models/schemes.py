@@ -11,6 +11,7 @@ from torch.nn.functional import cross_entropy, log_softmax
 
 from src.config.train import Labels
 from src.models.labelspace import LabelSpace
+from src.shell.errors import UserError
 
 
 class Scheme(Protocol):
@@ -54,12 +55,12 @@ class TwoLabel:
     as log p(base) + log p(severity | base), the severities renormalised over those the base has.
 
     Raises:
-        ValueError: the label space has no base DRGs and severities.
+        UserError: the label space has no base DRGs and severities.
     """
 
     def __init__(self, space: LabelSpace, severity_weight: float) -> None:
         if not space.has_severity:
-            raise ValueError("labels=two: these labels have no base DRG and severity; write labels=single")
+            raise UserError("labels=two: these labels have no base DRG and severity; write labels=single")
         self.space = space
         self.severity_weight = severity_weight
         self.bases, self.severities = space.states.shape

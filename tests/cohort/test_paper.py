@@ -1,24 +1,15 @@
-import re
-
 import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from src.benchmarks.preparation import PATTERNS
 from src.cohort.paper import paper_course
-
-COURSE = re.compile(
-    r"Brief Hospital Course[^\n]*\n(.*)(?:Medications on Admission|___  on Admission|___ on Admission)", re.DOTALL
-)
-DISCHARGE = re.compile(r"Brief Hospital Course[^\n]*\n(.*)Discharge Medications", re.DOTALL)
-MASKED = re.compile(
-    r"(?:Mg-[12]\.|LACTATE-[12]\.|Epi-|Gap-|COUNT-|TRF-)___[^\n]*\n(.*)Medications on Admission", re.DOTALL
-)
 
 
 def by_backtracking(text: str) -> str | None:
-    for pattern in (COURSE, DISCHARGE, MASKED):
+    for pattern in PATTERNS:
         if found := pattern.search(text):
-            return found.group(1).strip()
+            return found.group(1)
     return None
 
 

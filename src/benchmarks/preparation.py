@@ -1,0 +1,195 @@
+"""Reading discharge summaries and finding hospital courses, beside the paper's way.
+
+`python -m src.benchmarks.preparation HOSPITAL [notes=20000] [bytes=10000] [rounds=3]` writes a discharge file of that
+many notes of that mean length, and reads it with pandas and `re` as the paper's code does, with this project's reader
+under both protocols, and by inflating alone. Every reading is a process of its own on one thread.
+"""
+
+import gzip
+import hashlib
+import json
+import os
+import re
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from statistics import median
+
+from src.shell.command import told_to_the_user
+from src.shell.errors import UserError
+from src.shell.progress import track
+
+LINES = r"((?:\n.*)+?)"
+"""As few lines as will do: which is tried to the note's end, and back from there."""
+
+BLANKS = " " * 24
+PATTERNS = (
+    re.compile(rf"Brief Hospital Course.*\n*{LINES}(?:Medications on Admission|___  on Admission|___ on Admission)"),
+    re.compile(rf"Brief Hospital Course.*\n*{LINES}Discharge Medications"),
+    re.compile(rf"(?:[Bb]?rief Hospital Course|HOSPITAL COURSE){BLANKS}.*\n*{LINES}{BLANKS}(?:Medications|Discharge)"),
+    re.compile(r"(?:Mg-[12].|LACTATE-[12].|Epi-|Gap-|COUNT-|TRF-)___(.*\n*(?:\n.*)+?)Medications on Admission"),
+)
+"""What the paper's four patterns find, written anew; the third never fits."""
+
+FEWEST_WORDS = 41
+
+
+def by_pandas(path: Path) -> Iterator[tuple[str, str]]:
+    """The paper's way: the whole table, then the first pattern that fits, then the words."""
+    import pandas as pd
+
+    table = pd.read_csv(path)
+    table["course"] = table["text"].map(_first)
+    table = table.dropna(subset=["course"])
+    table = table[table["course"].map(lambda text: len(text.split()) >= FEWEST_WORDS)].drop_duplicates("course")
+    yield from zip(table["note_id"], table["course"], strict=True)
+
+
+def _first(text: str) -> str | None:
+    """As the paper's code: a pattern that fits is searched again for its text."""
+    for pattern in PATTERNS:
+        if pattern.search(text):
+            found = pattern.search(text)
+            return found.group(1) if found else None
+    return None
+
+
+def by_protocol(path: Path, protocol: str) -> Iterator[tuple[str, str]]:
+    """This project's way, as `prepare` goes: texts to a heap on disk, ids and counts in memory."""
+    import polars as pl
+
+    from src.cohort.gather import gather
+    from src.cohort.heap import Heap
+    from src.cohort.paper import paper_course
+    from src.cohort.sections import Sections
+    from src.cohort.sources import MIMIC, Source
+
+    sections = Sections()
+    find = paper_course if protocol == "paper" else lambda texts: sections.find(texts, "hospital_course")
+    diagnosis = lambda texts: sections.find(texts, "discharge_diagnosis")  # noqa: E731
+    if protocol == "paper":
+        diagnosis = lambda texts: pl.Series([None] * len(texts), dtype=pl.String)  # noqa: E731
+    with tempfile.TemporaryDirectory() as folder, Heap(Path(folder) / "texts") as heap:
+        rows, _ = gather(Source(path, MIMIC), find, diagnosis, heap)
+        rows = rows.filter(pl.col("words") >= FEWEST_WORDS).filter(pl.col("digest").is_first_distinct())
+        for piece in rows.iter_slices(2_000):
+            yield from zip(piece["note"], heap.read(piece["text_at"], piece["text_bytes"]), strict=True)
+
+
+def by_inflating(path: Path) -> Iterator[tuple[str, str]]:
+    """The floor: every byte inflated, none looked at."""
+    from isal import igzip
+
+    with igzip.open(path) as file:
+        while file.read(4 << 20):
+            pass
+    yield from ()
+
+
+WAYS: dict[str, Callable[[Path], Iterator[tuple[str, str]]]] = {
+    "pandas + re": by_pandas,
+    "paper": lambda path: by_protocol(path, "paper"),
+    "clean": lambda path: by_protocol(path, "clean"),
+    "inflate only": by_inflating,
+}
+
+
+def read_once(way: str, path: Path) -> dict[str, float | str]:
+    """Seconds, peak memory in MB, and a hash of the texts of one reading in this process."""
+    import polars  # noqa: F401  (importing is not timed)
+
+    if way == "pandas + re":
+        import pandas  # noqa: F401
+    start, digest = time.perf_counter(), hashlib.sha256()
+    for note, text in WAYS[way](path):
+        digest.update(f"{note}\x1f{text}\x1e".encode())
+    seconds = time.perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"seconds": seconds, "peak": peak, "texts": digest.hexdigest()}
+
+
+def write_notes(hospital: Path, path: Path, notes: int, size: int) -> None:
+    """A discharge file of `notes` notes of `size` bytes on average: the hospital's own, with longer lists.
+
+    Three fifths of what is added are laboratory results before the hospital course, two fifths drugs after it.
+    """
+    import csv
+
+    from src.cohort.mimic import NOTES, find_table
+
+    source = find_table(hospital, NOTES)
+    if source is None:
+        raise UserError(f"{hospital}: no note/discharge.csv.gz; build one with python -m src.hospital out={hospital}")
+    opener = gzip.open if source.suffix == ".gz" else open
+    with opener(source, "rt", encoding="utf-8", newline="") as file:
+        header, *rows = csv.reader(file)
+    mean = sum(len(row[-1]) for row in rows) / len(rows)
+    lines = "___ 06:50AM BLOOD WBC-8.1 RBC-4.02* Hgb-11.9* Hct-36.0 MCV-90 MCH-29.6 Plt Ct-245\n"
+    drugs = "7. Metoprolol Succinate XL 50 mg PO DAILY \nRX *metoprolol succinate 50 mg 1 tablet by mouth daily\n"
+    more = {
+        "Pertinent Results:\n": lines * max(0, round(0.6 * (size - mean) / len(lines))),
+        "Discharge Medications:\n": drugs * max(0, round(0.4 * (size - mean) / len(drugs))),
+    }
+    with gzip.open(path, "wt", compresslevel=1, encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        for number in track(range(notes), total=notes, what="writing", unit="note"):
+            row = list(rows[number % len(rows)])
+            row[0], row[2] = f"{row[0]}-{number}", str(20_000_000 + number)
+            for heading, added in more.items():
+                row[-1] = row[-1].replace(heading, heading + added, 1)
+            if number >= len(rows):  # no exact duplicate of an earlier round
+                row[-1] = row[-1].replace("Course:\n", f"Course:\nStay {number // len(rows)}. ", 1)
+            writer.writerow(row)
+
+
+def main() -> None:
+    """The command."""
+    with told_to_the_user():
+        hospital, *words = sys.argv[1:] or [""]
+        given = dict(word.split("=", 1) for word in words if "=" in word)
+        if way := given.get("way"):
+            print(json.dumps(read_once(way, Path(hospital))))
+            return
+        asked = {"notes": 20_000, "bytes": 10_000, "rounds": 3}
+        if not hospital or set(given) - set(asked) or not all(value.isdigit() for value in given.values()):
+            raise UserError("python -m src.benchmarks.preparation HOSPITAL [notes=20000] [bytes=10000] [rounds=3]")
+        chosen = {**asked, **{key: int(value) for key, value in given.items()}}
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "discharge.csv.gz"
+            write_notes(Path(hospital), path, chosen["notes"], chosen["bytes"])
+            _compare(path, chosen["notes"], chosen["rounds"])
+
+
+def _compare(path: Path, notes: int, rounds: int) -> None:
+    found: dict[str, list[dict[str, float | str]]] = {way: [] for way in WAYS}
+    for _ in track(range(rounds), total=rounds, what="measuring", unit="round"):
+        for way in WAYS:
+            found[way].append(_in_a_process(way, path))
+    first = median(float(one["seconds"]) for one in found["pandas + re"])
+    print(f"{notes:,} notes, {path.stat().st_size / 1e6:,.0f} MB compressed; medians of {rounds} rounds, one thread")
+    print(f"{'':<14}{'notes/s':>10}{'times pandas + re':>20}{'peak MB':>10}")
+    for way, runs in found.items():
+        seconds, peak = (median(float(one[key]) for one in runs) for key in ("seconds", "peak"))
+        print(f"{way:<14}{notes / seconds:>10,.0f}{first / seconds:>20.1f}{peak:>10,.0f}")
+    same = {str(one["texts"]) for way in ("pandas + re", "paper") for one in found[way]}
+    print("texts of pandas + re and of paper: " + ("identical" if len(same) == 1 else "DIFFERENT"))
+
+
+def _in_a_process(way: str, path: Path) -> dict[str, float | str]:
+    one_thread = {**os.environ, "POLARS_MAX_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    words = [sys.executable, "-m", "src.benchmarks.preparation", str(path), f"way={way}"]
+    done = subprocess.run(words, capture_output=True, text=True, env=one_thread, check=False)
+    if done.returncode:
+        last = done.stderr.strip().splitlines()[-1:]
+        raise UserError(f"{way}: {''.join(last)}; pandas comes with pip install -e '.[benchmark]' -c constraints.txt")
+    result: dict[str, float | str] = json.loads(done.stdout)
+    return result
+
+
+if __name__ == "__main__":
+    main()
