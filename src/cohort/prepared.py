@@ -103,12 +103,23 @@ def write_notes(folder: Path, pieces: Iterable[pl.DataFrame]) -> str:
 
     def told(columns: list[str] | None, where: Any, rows: int | None, size: int | None) -> Iterator[pl.DataFrame]:
         for piece in pieces:
-            for row in piece.select("subject_id", "hadm_id", "split", "drg", "text").iter_rows():
-                digest.update("\x1f".join(map(str, row)).encode() + b"\x1e")
+            _add(digest, piece)
             yield piece.select(columns) if columns else piece
 
     register_io_source(told, schema=SCHEMA).sink_parquet(folder / NOTES, row_group_size=10_000)
     return digest.hexdigest()[:16]
+
+
+def fingerprint(notes: pl.DataFrame) -> str:
+    """Sixteen hex digits that change with any note, split or label."""
+    digest = hashlib.sha256()
+    _add(digest, notes)
+    return digest.hexdigest()[:16]
+
+
+def _add(digest: Any, notes: pl.DataFrame) -> None:
+    for row in notes.select("subject_id", "hadm_id", "split", "drg", "text").iter_rows():
+        digest.update("\x1f".join(map(str, row)).encode() + b"\x1e")
 
 
 def write_record(folder: Path, record: dict[str, Any], fingerprint: str) -> dict[str, Any]:

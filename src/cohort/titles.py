@@ -3,10 +3,12 @@
 Descriptions are abbreviated, cut at 77 to 80 characters, and of several MS-DRG versions in one table.
 """
 
+import csv
 import re
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import cache
+from importlib.resources import files
 
 from src.cohort.msdrg import Drg, load_drgs
 
@@ -24,11 +26,14 @@ OBSTETRIC = {
 """DRGs that v36 made of v34's obstetric ones, by code; 777, 778 and 780 need the diagnosis."""
 
 _WRITTEN = {
-    "W": "WITH", "WO": "WITHOUT", "W/O": "WITHOUT", "W/": "WITH", "O.R.": "OR", "DX": "DIAGNOSIS",
+    "W": "WITH", "WO": "WITHOUT", "EXC": "EXCEPT", "EXCL": "EXCEPT",
+    "W/O": "WITHOUT", "W/": "WITH", "O.R.": "OR", "DX": "DIAGNOSIS",
     "PDX": "PRINCIPAL DIAGNOSIS", "FX": "FRACTURE", "MV": "MV", "MAJ": "MAJOR", "GI": "G.I.",
     "CC/MCC": "CC/MCC", "MCC/CC": "CC/MCC",
 }  # fmt: skip
 _SILENT = frozenset({"AND", "&", "OF", "THE", "FOR", "OR", "TO"})
+_DECISIVE = frozenset({"WITH", "WITHOUT", "CC", "MCC", "CC/MCC", "EXCEPT", "NON", "OTHER", "MAJOR", "NO", "NOT"})
+"""Words that never go missing: without them the title is another DRG's."""
 _STATE = frozenset({"WITH", "WITHOUT", "CC", "MCC", "CC/MCC"})
 
 
@@ -55,16 +60,28 @@ def resolve(code: str, description: str) -> Match:
     """
     said = _words(description)
     named = _titles().get(said, set())
-    if len(named) == 1:
-        return _known(next(iter(named)), "title")
-    cut = len(description) >= SHORTEST_CUT
     digits = f"{int(code):03d}" if code.isdigit() else code
+    if len(named) == 1:
+        drg = next(iter(named))
+        other = digits in load_drgs() and digits != drg
+        return _known(drg, "title; the code is another DRG's in v34" if other else "title")
+    cut = len(description) >= SHORTEST_CUT
+    if cut and said and any(silent.startswith(said[-1]) for silent in _SILENT):
+        said = said[:-1]  # what is left of AND, OR, FOR at the cut
+    former = _former(said, cut)
+    if former is not None:
+        return Match(load_drgs().get(former), "title of v24 to v33" if former else "of a family that v34 no longer has")
     for title in _titles_of_code().get(digits, ()):
         if _fits(said, title, cut):
             return _known(_in_v34(digits), "code and abbreviated title")
     fitting = {drg for title, drgs in _titles().items() if _fits(said, title, cut) for drg in drgs}
     if len(fitting) == 1:
-        return _known(next(iter(fitting)), "abbreviated title")
+        drg = next(iter(fitting))
+        if digits in load_drgs() and digits != drg:
+            return Match(None, f"the title looks like {drg}, but {digits} is another DRG in v34")
+        return _known(drg, "abbreviated title")
+    if not fitting and digits in load_drgs() and _nearly(said, digits):
+        return _known(digits, "code and shortened or misspelt title")
     if fitting:
         return Match(None, f"fits {len(fitting)} titles, and code {code} decides for none")
     return Match(None, f"no title of v34 to {VERSIONS[-1]} fits")
@@ -117,6 +134,49 @@ def _titles_of_code() -> dict[str, list[tuple[str, ...]]]:
     for code, title in _all_titles():
         titles[code].append(title)
     return titles
+
+
+@cache
+def _former_titles() -> dict[tuple[str, ...], str]:
+    """The reviewed table of titles of v24 to v33; an empty code where v34 has no single counterpart."""
+    lines = files("src.cohort").joinpath("former_titles.csv").read_text("utf-8").splitlines()
+    return {_words(row["title"]): row["drg"] for row in csv.DictReader(lines)}
+
+
+def _former(said: tuple[str, ...], cut: bool) -> str | None:
+    """The code of the one former title that the words fit, while no title of v34 on fits them too."""
+    fitting = {code for title, code in _former_titles().items() if _fits(said, title, cut)}
+    if len(fitting) != 1 or any(_fits(said, title, cut) for title in _titles()):
+        return None
+    return next(iter(fitting))
+
+
+def _nearly(said: tuple[str, ...], code: str) -> bool:
+    """The code's own title says the same state, with a few words left out or a letter wrong, and no other does."""
+    fitting = {drg for title, drgs in _titles().items() if _skips(said, title) for drg in drgs}
+    return fitting == {code}
+
+
+def _skips(said: tuple[str, ...], title: tuple[str, ...]) -> bool:
+    """Each word said is, in order, a word of the title; two of the title's may be missing, no state or number."""
+    if not 2 <= len(said) <= len(title) <= len(said) + 2:
+        return False
+    place = 0
+    for word in title:
+        if place < len(said) and (_abbreviates(said[place], word) or _misspells(said[place], word)):
+            place += 1
+        elif word in _DECISIVE or any(letter.isdigit() for letter in word):
+            return False
+    return place == len(said)
+
+
+def _misspells(word: str, whole: str) -> bool:
+    """One letter is wrong, missing, added or swapped in a word of six letters or more."""
+    if min(len(word), len(whole)) < 6 or abs(len(word) - len(whole)) > 1 or word == whole:
+        return False
+    start = next((at for at, (a, b) in enumerate(zip(word, whole, strict=False)) if a != b), min(len(word), len(whole)))
+    a, b = word[start:], whole[start:]
+    return a[1:] == b[1:] or a[1:] == b or a == b[1:] or (a[:2] == b[:2][::-1] and a[2:] == b[2:])
 
 
 @cache

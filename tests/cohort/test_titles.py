@@ -67,3 +67,40 @@ def test_real_descriptions_are_resolved_or_left_open_but_never_to_another_code()
     known = {row: drg for row, drg in found.items() if drg}
     assert len(known) >= 0.95 * len(rows)
     assert all(drg.code == code.zfill(3) for (code, _), drg in known.items())
+
+
+@pytest.mark.parametrize(
+    ("code", "description", "drg"),
+    [
+        ("871", "SEPTICEMIA W/O MV 96+ HOURS W MCC", "871"),
+        ("208", "RESPIRATORY SYSTEM DIAGNOSIS W VENTILATOR SUPPORT <96 HOURS", "208"),
+        ("065", "INTRACRANIAL HEMORRHAGE OR CEREBRAL INFARCTION W CC", "065"),
+        ("230", "OTHER CARDIOTHORACIC PROCEDURES W/O CC/MCC", "229"),
+        ("884", "ORGANIC DISTURBANCES & MENTAL RETARDATION", "884"),
+        ("484", "MAJOR JOINT & LIMB REATTACHMENT PROC OF UPPER EXTREMITY W/O CC/MCC", "483"),
+        ("291", "HEART FALIURE & SHOCK W MCC", "291"),
+        ("190", "CHRONIC OBSTRUCTIVE PULMONRY DISEASE W MCC", "190"),
+    ],
+)
+def test_former_and_misspelt_titles_find_their_code(code: str, description: str, drg: str) -> None:
+    found = resolve(code, description).drg
+    assert found is not None
+    assert found.code == drg
+
+
+@pytest.mark.parametrize(
+    ("code", "description", "reason"),
+    [
+        ("237", "MAJOR CARDIOVASC PROCEDURES W MCC", "of a family that v34 no longer has"),
+        ("490", "BACK & NECK PROC EXC SPINAL FUSION W CC/MCC OR DISC DEVICE/NEUROSTIM", "of a family"),
+        ("292", "HRT FAIL & SHOCK W MCC", "looks like 291, but 292 is another DRG"),
+        ("292", "HEART FALIURE & SHOCK W MCC", "no title"),
+        ("291", "HEART", "no title"),
+        ("", "W MCC", "no title"),
+        ("", "", "no title"),
+    ],
+)
+def test_what_is_not_certain_is_reported(code: str, description: str, reason: str) -> None:
+    match = resolve(code, description)
+    assert match.drg is None
+    assert reason in match.how

@@ -1,0 +1,67 @@
+"""Audits a list of DRG codes and descriptions: `python -m src.drg FILE.csv`."""
+
+import csv
+import sys
+from collections import Counter
+from pathlib import Path
+
+from src.shell.command import told_to_the_user
+from src.shell.errors import UserError
+
+ADDED = ("v34", "title", "mdc", "type", "base_drg", "severity", "how")
+
+
+def audit(path: Path) -> None:
+    """Prints the file as CSV with the v34 DRG of each row and how it was decided; counts go to standard error.
+
+    `v34` is empty where a row was not decided, and `how` says why.
+
+    Raises:
+        UserError: the file is missing or damaged, or lacks `drg_code` or `description`.
+    """
+    from src.cohort.records import read_header, read_records
+
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    header = read_header(path)
+    names = {name.strip().lower(): name for name in header}
+    if missing := [name for name in ("drg_code", "description") if name not in names]:
+        raise UserError(f"{path}: no column {', '.join(missing)}; its columns are {', '.join(header)}")
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow([*header, *ADDED])
+    told: Counter[str] = Counter()
+    for chunk in read_records(path, header, "auditing"):
+        for row, reason in chunk.rejected:
+            raise UserError(f"{path}: row {row} holds {reason}")
+        cells: dict[str, str | None]
+        for cells in chunk.rows.select(header).iter_rows(named=True):
+            kind = cells[names["drg_type"]] if "drg_type" in names else None
+            found = _decide(cells[names["drg_code"]] or "", cells[names["description"]] or "", kind)
+            told["decided" if found[0] else found[-1]] += 1
+            writer.writerow([*cells.values(), *found])
+    for how, rows in told.most_common():
+        print(f"{rows:>9,}  {how}", file=sys.stderr)
+
+
+def _decide(code: str, description: str, kind: str | None) -> tuple[str, ...]:
+    from src.cohort.titles import resolve
+
+    if kind is not None and kind.strip().upper() not in ("HCFA", "MS", "MS-DRG"):
+        return ("", "", "", "", "", "", f"not an MS-DRG: drg_type {kind.strip()}")
+    match = resolve(code.strip(), description.strip())
+    drg = match.drg
+    if drg is None:
+        return ("", "", "", "", "", "", match.how)
+    return (drg.code, drg.title, drg.mdc, str(drg.type), drg.base_drg, drg.severity.name, match.how)
+
+
+def main() -> None:
+    """The command."""
+    with told_to_the_user():
+        if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
+            raise UserError("python -m src.drg FILE.csv; the file has the columns drg_code and description")
+        audit(Path(sys.argv[1]))
+
+
+if __name__ == "__main__":
+    main()
