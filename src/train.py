@@ -1,10 +1,12 @@
 """Trains a LLaMA with LoRA on a prepared cohort: `python -m src.train model=llama13b max_len=1024 labels=two`."""
 
 import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from src.config.train import TrainConfig
+from src.config.train import Together, TrainConfig
 from src.shell.command import told_to_the_user
 from src.shell.overrides import CONF, CommandLine, compose, read_command_line, to_schema
 
@@ -19,33 +21,46 @@ def train(cfg: TrainConfig, run_dir: Path) -> dict[str, Any]:
 
     Raises:
         UserError: the cohort, the weights or the device are not what the configuration says.
+        Interrupted: a signal came; the run is saved.
     """
-    import pytorch_lightning as pl
-
-    from src.cohort.split import Split
-    from src.evaluation.outcome import ADAPTERS, Stopwatch, evaluate_splits, record
     from src.evaluation.record import finished, read_record
-    from src.models.classifier import save_adapters, with_adapters
-    from src.tracking.logger import recording
-    from src.training.fit import fit
-    from src.training.session import open_session
 
     if finished(run_dir):
         print(f"{run_dir}: finished already; its record is kept")
         return read_record(run_dir)
-    clock = Stopwatch()
-    session = open_session(cfg)
-    notes = {split: session.notes(split) for split in Split}
-    pl.seed_everything(cfg.seed, verbose=False)
-    classifier = with_adapters(session.base(), cfg.lora, session.scheme.width, session.device)
-    with recording(cfg.wandb, run_dir, session.axes) as logger:
-        module = fit(classifier, session, notes, run_dir, logger)
-        clock.lap("training")
-        save_adapters(classifier, run_dir / ADAPTERS)
-        metrics = evaluate_splits(session, classifier, notes, run_dir)
-        logger.log_metrics(metrics)
-        clock.lap("evaluation")
-        return record(session, notes, module, metrics, clock, run_dir)
+    (record,) = train_together([(cfg, run_dir)])
+    return record
+
+
+def train_together(runs: Sequence[tuple[TrainConfig, Path]]) -> list[dict[str, Any]]:
+    """Trains unfinished runs over one copy of the frozen base, each to its own record."""
+    from src.evaluation.outcome import ADAPTERS, Stopwatch, evaluate_splits, record
+    from src.models.classifier import save_adapters
+    from src.shell.stopping import Stop
+    from src.tracking.logger import recording
+    from src.training.cells import open_cells
+    from src.training.fit import fit
+    from src.training.session import open_session
+
+    clock, told = Stopwatch(), []
+    sessions = [open_session(cfg) for cfg, _ in runs]
+    with Stop() as stop, ExitStack() as stack:
+        recorders = [
+            stack.enter_context(recording(session.cfg.wandb, run_dir, session.axes))
+            for session, (_, run_dir) in zip(sessions, runs, strict=True)
+        ]
+        for cells, setting in open_cells(sessions, [run_dir for _, run_dir in runs], recorders):
+            clock.lap("starting")
+            fit(cells, setting, stop)
+            for cell in cells:
+                clock.lap("training")
+                if cell.ranks.first:
+                    save_adapters(cell.classifier, cell.run_dir / ADAPTERS)
+                metrics = evaluate_splits(cell, stop)
+                cell.recorder.log_metrics(metrics)
+                clock.lap("evaluation")
+                told.append(record(cell, metrics, clock))
+    return told
 
 
 def run(cfg: TrainConfig) -> None:
@@ -62,6 +77,17 @@ def run(cfg: TrainConfig) -> None:
     print_results([folder])
 
 
+def run_together(cells: Sequence[TrainConfig]) -> None:
+    """Trains the unfinished runs of a multirun, those that can share a base over one."""
+    from src.evaluation.record import finished
+    from src.training.cells import groups
+    from src.training.names import run_dir
+
+    for group in groups([cfg for cfg in cells if not finished(run_dir(cfg))]):
+        print("runs over one base:\n  " + "\n  ".join(str(run_dir(cfg)) for cfg in group), flush=True)
+        train_together([(cfg, run_dir(cfg)) for cfg in group])
+
+
 def print_results(folders: list[Path]) -> None:
     """Prints the test metrics of finished runs, a row a run."""
     from src.evaluation.record import finished, read_record
@@ -75,7 +101,10 @@ def main() -> None:
     with told_to_the_user():
         line = read_command_line(sys.argv[1:], "train")
         cells = [] if line.shows else compose(TrainConfig, line)
-        hydra_main(line, several=len(cells) > 1)
+        if len(cells) > 1 and cells[0].together is not Together.NO and not cells[0].dry_run:
+            run_together(cells)
+        else:
+            hydra_main(line, several=len(cells) > 1)
         if len(cells) > 1 and not cells[0].dry_run:
             from src.training.names import run_dir
 

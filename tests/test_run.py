@@ -1,10 +1,8 @@
 """The whole run: train, evaluate in a fresh process, kill and resume, and what is left behind."""
 
 import json
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -86,25 +84,6 @@ def test_a_finished_run_is_not_trained_again(
     told = command("src.train", f"data.dir={cohort}", f"out={runs['single'].parent}", "name=single", *SHORT)
     assert "finished already" in told.stdout
     assert (runs["single"] / "result.json").stat().st_mtime_ns == before
-
-
-@pytest.mark.slow
-def test_a_killed_run_goes_on_from_its_last_checkpoint(
-    cohort: Path, tmp_path: Path, command: Callable[..., subprocess.CompletedProcess[str]]
-) -> None:
-    words = [f"data.dir={cohort}", f"out={tmp_path}", "name=killed", *SHORT, "epochs=6", "data.limit=200"]
-    job = subprocess.Popen([sys.executable, "-m", "src.train", *words], cwd=ROOT, stderr=subprocess.DEVNULL)
-    last = tmp_path / "killed" / "checkpoints" / "last.ckpt"
-    while not last.exists() and job.poll() is None:
-        time.sleep(0.02)
-    job.send_signal(signal.SIGKILL)
-    job.wait()
-    assert job.returncode == -signal.SIGKILL
-    assert not (tmp_path / "killed" / "result.json").exists()
-    command("src.train", *words)
-    record = json.loads((tmp_path / "killed" / "result.json").read_text())
-    assert record["counts"]["steps"] == 6 * 50
-    assert "largest difference" in command("src.evaluate", f"run={tmp_path / 'killed'}").stdout
 
 
 @pytest.mark.slow

@@ -36,6 +36,17 @@ class Precision(StrEnum):
     NF4 = "nf4"
 
 
+class Together(StrEnum):
+    """Several runs over one copy of the frozen base."""
+
+    NO = "no"
+    """One after the other, each with a base of its own."""
+    AUTO = "auto"
+    """In one pass over the base where that is measured to be faster and fits; else in turn over one base."""
+    YES = "yes"
+    """In one pass over the base."""
+
+
 class WandbMode(StrEnum):
     """Where W&B records go."""
 
@@ -111,10 +122,14 @@ class TrainConfig:
     max_len: int
     """Tokens of a note that the model sees, the prompt's included."""
     precision: Precision
-    checkpointing: bool
-    """Recompute activations in the backward pass: less memory, about a third more time."""
+    checkpointing: bool | None
+    """Compute activations again in the backward pass: less memory, a third more time; null: where it is needed."""
     batch_size: int
-    """Notes an optimiser step."""
+    """Notes an optimiser step, over all devices together."""
+    micro_batch: int | None
+    """Notes of a step that a device reads at once; their gradients are added up. null: as many as fit."""
+    checkpoint_minutes: float
+    """Minutes between checkpoints; there is one after each epoch and at a signal as well."""
     epochs: int
     max_steps: int | None
     """Optimiser steps after which training ends early; null for all epochs."""
@@ -128,6 +143,13 @@ class TrainConfig:
     seed: int
     device: str
     """`auto`, `cpu`, `cuda` or `cuda:N`."""
+    devices: int
+    """GPUs, or processes on a CPU, that share each step on one node."""
+    nodes: int
+    shard: bool
+    """Spread the frozen base over the devices, for one that does not fit on a single GPU."""
+    together: Together
+    """Whether the runs of a multirun that have model, cohort and length in common are trained over one base."""
     threads: int | None
     """CPU threads of PyTorch; null leaves its default."""
     out: str
@@ -139,7 +161,7 @@ class TrainConfig:
 
     def problems(self) -> list[str]:
         """One line for each value that cannot be."""
-        found = [f"{key}={value}: {must}" for key, value, holds, must in self._bounds() if not holds]
+        found = [f"{key}={value}: {must}" for key, value, holds, must in self._bounds() + self._devices() if not holds]
         return found + self._lora_targets() + self._data_folder()
 
     def _bounds(self) -> list[tuple[str, object, bool, str]]:
@@ -177,6 +199,50 @@ class TrainConfig:
                 self.name,
                 self.name is None or (bool(self.name) and "/" not in self.name and self.name not in (".", "..")),
                 "must be one folder's name, without /",
+            ),
+        ]
+
+    def _devices(self) -> list[tuple[str, object, bool, str]]:
+        return [
+            (
+                "batch_size",
+                self.batch_size,
+                self.batch_size >= self.devices * self.nodes,
+                f"must be at least devices x nodes, {self.devices * self.nodes}: each reads a note of every step",
+            ),
+            ("micro_batch", self.micro_batch, (self.micro_batch or 1) >= 1, "must be at least 1 or null"),
+            (
+                "micro_batch",
+                self.micro_batch,
+                (self.micro_batch or 1) <= self.batch_size,
+                f"must be at most batch_size, {self.batch_size}",
+            ),
+            ("checkpoint_minutes", self.checkpoint_minutes, self.checkpoint_minutes >= 0, "must be at least 0"),
+            ("devices", self.devices, self.devices >= 1, "must be at least 1"),
+            ("nodes", self.nodes, self.nodes >= 1, "must be at least 1"),
+            (
+                "devices",
+                self.devices,
+                self.devices == 1 or ":" not in self.device,
+                f"device={self.device} names a single one; write device=cuda",
+            ),
+            (
+                "shard",
+                self.shard,
+                not self.shard or self.devices * self.nodes > 1,
+                "spreads the base over several devices; write devices=2 or more",
+            ),
+            (
+                "shard",
+                self.shard,
+                not self.shard or self.precision not in (Precision.INT8, Precision.NF4),
+                f"a base of precision={self.precision} cannot be spread; write precision=bf16",
+            ),
+            (
+                "together",
+                self.together,
+                self.together is Together.NO or self.devices * self.nodes == 1,
+                "runs share a base on one device; leave devices and nodes out, or write together=no",
             ),
         ]
 

@@ -3,9 +3,7 @@
 import dataclasses
 import platform
 import time
-from collections.abc import Mapping
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +12,10 @@ from src.cohort.split import Split
 from src.evaluation.predictions import Predictions, measure, write_predictions
 from src.evaluation.record import write_record
 from src.models.classifier import Classifier
+from src.shell.stopping import Stop
 from src.training.batches import TokenisedNotes
-from src.training.module import DrgModule
+from src.training.cell import Cell
+from src.training.ranks import ALONE, Ranks
 from src.training.scoring import score_notes
 from src.training.session import Session
 
@@ -47,9 +47,14 @@ class Stopwatch:
 
 
 def score_split(
-    session: Session, classifier: Classifier, notes: TokenisedNotes, split: Split
+    session: Session,
+    classifier: Classifier,
+    notes: TokenisedNotes,
+    split: Split,
+    ranks: Ranks = ALONE,
+    stop: Stop | None = None,
 ) -> tuple[Predictions, dict[str, float]]:
-    """Scores one split's notes, and measures them under names such as `test/accuracy`."""
+    """Scores one split's notes, shared by processes, and measures them under names such as `test/accuracy`."""
     cfg = session.cfg
     rows = session.cohort.notes(split).head(len(notes))
     heads = score_notes(
@@ -57,7 +62,8 @@ def score_split(
         session.scheme,
         notes,
         batch_size=cfg.batch_size,
-        device=session.device,
+        ranks=ranks,
+        stop=stop or Stop(),
         what=f"scores {split}",
     )
     truth = np.asarray(notes.drg, dtype=np.int64)
@@ -67,27 +73,20 @@ def score_split(
     }
 
 
-def evaluate_splits(
-    session: Session, classifier: Classifier, notes: Mapping[Split, TokenisedNotes], run_dir: Path
-) -> dict[str, float]:
-    """Measures validation and test, and keeps the predictions of both in `run_dir`."""
+def evaluate_splits(cell: Cell, stop: Stop) -> dict[str, float]:
+    """Measures validation and test, and keeps the predictions of both in the run's folder."""
     metrics: dict[str, float] = {}
     for split, name in PREDICTIONS.items():
-        predictions, measured = score_split(session, classifier, notes[split], split)
-        write_predictions(run_dir / name, predictions, session.space)
+        predictions, measured = score_split(cell.session, cell.classifier, cell.notes[split], split, cell.ranks, stop)
+        if cell.ranks.first:
+            write_predictions(cell.run_dir / name, predictions, cell.session.space)
         metrics |= measured
     return metrics
 
 
-def record(
-    session: Session,
-    notes: Mapping[Split, TokenisedNotes],
-    module: DrgModule,
-    metrics: dict[str, float],
-    clock: Stopwatch,
-    run_dir: Path,
-) -> dict[str, Any]:
+def record(cell: Cell, metrics: dict[str, float], clock: Stopwatch) -> dict[str, Any]:
     """Writes `result.json`; the run is finished then."""
+    session, notes = cell.session, cell.notes
     told = {
         "config": dataclasses.asdict(session.cfg),
         "axes": session.axes,
@@ -98,14 +97,16 @@ def record(
             "drgs": len(session.space.codes),
             "trainable_parameters": session.parameters.trained,
             "base_parameters": session.parameters.base,
-            "steps": int(module.trainer.global_step),
+            "steps": cell.progress.step,
+            "best_step": cell.progress.best_step,
         },
         "metrics": metrics,
         "versions": versions(),
-        "tokens_seen": int(module.tokens_seen),
-        "seconds": {**clock.laps, "total": clock.total},
+        "tokens_seen": cell.progress.tokens_seen,
+        "seconds": {**clock.laps, "training": round(cell.progress.seconds, 3), "total": clock.total},
     }
-    write_record(run_dir, told)
+    if cell.ranks.first:
+        write_record(cell.run_dir, told)
     return told
 
 

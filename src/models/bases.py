@@ -8,6 +8,7 @@ import torch
 
 from src.config.train import ModelConfig, Precision, Weights
 from src.models.attention import PACKED, register_packed_attention
+from src.models.blocks import install
 from src.shell.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -44,6 +45,7 @@ def load_base(model: ModelConfig, precision: Precision, device: str) -> torch.nn
         base = _told(model, AutoModel.from_pretrained, where, dtype=DTYPES[precision], **extra, **_gguf(where))
     base.set_attn_implementation(PACKED)
     base.config.use_cache = False
+    install(base)
     for weight in base.parameters():
         weight.requires_grad_(False)
     return base if extra else base.to(device)
@@ -64,13 +66,15 @@ def load_tokenizer(model: ModelConfig) -> Any:
 
 
 def random_base(model: ModelConfig, dtype: torch.dtype) -> torch.nn.Module:
-    """A LLaMA of the model's architecture with random weights, made directly in `dtype`."""
+    """A LLaMA of the model's architecture with random weights, made directly in `dtype`; always the same ones."""
     from transformers import LlamaModel
 
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
-        return LlamaModel(architecture(model))
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            return LlamaModel(architecture(model))
     finally:
         torch.set_default_dtype(before)
 

@@ -1,6 +1,7 @@
-"""A frozen LLaMA with LoRA adapters and a classification head."""
+"""A frozen LLaMA with LoRA adapters and a classification head; several of them can share one base."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,17 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from src.config.train import LoraConfig
-from src.models.packing import Packed
+from src.models.attention import Backend, pick_backend
+from src.models.blocks import Reading
+from src.models.noise import Noise
+from src.models.packing import Packed, join
+from src.models.projections import Part
 from src.shell.errors import UserError
 from src.shell.files import replacing_folder
 
 HEAD_FILE = "head.safetensors"
+ADAPTER = "default"
+"""Name of the adapters where there is one classifier on a base."""
 
 
 class Classifier(nn.Module):
@@ -22,31 +29,76 @@ class Classifier(nn.Module):
     The head is a linear map without bias, trained in full in fp32, as in `LlamaForSequenceClassification`.
     """
 
-    def __init__(self, backbone: nn.Module, hidden_size: int, width: int, device: str) -> None:
+    def __init__(self, backbone: nn.Module, hidden_size: int, width: int, device: str, adapter: str = ADAPTER) -> None:
         super().__init__()
-        self.backbone = backbone
+        self.backbone, self.adapter = backbone, adapter
         self.head = nn.Linear(hidden_size, width, bias=False, device=device, dtype=torch.float32)
         nn.init.normal_(self.head.weight, std=0.02)
 
     def forward(self, notes: Packed) -> Tensor:
         """Logits [B, width] of B packed notes, fp32."""
-        hidden = self.backbone(
-            input_ids=notes.ids[None],
-            position_ids=notes.positions[None],
-            note_lengths=notes.lengths,
-            use_cache=False,
-        ).last_hidden_state[0]
-        return self.head(hidden[notes.last].float())
+        return read_together([Asked(self, notes)])[0]
 
-    def trained(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """Names and values of what training changes: adapters and head."""
-        return ((name, weight) for name, weight in self.named_parameters() if weight.requires_grad)
+    def trained(self) -> dict[str, Tensor]:
+        """What training changes, adapters and head, by a name that does not hold the adapters' own name."""
+        mine = f".{self.adapter}."
+        adapters: dict[str, Tensor] = {
+            f"backbone.{name.replace(mine, '.')}": weight
+            for name, weight in self.backbone.named_parameters()
+            if "lora_" in name and mine in name
+        }
+        return {**adapters, "head.weight": self.head.weight}
 
 
-def with_adapters(base: nn.Module, lora: LoraConfig, width: int, device: str) -> Classifier:
-    """The base with fresh adapters (fp32) and a fresh head of `width` logits."""
+@dataclass(frozen=True)
+class Asked:
+    """Notes that a classifier is to score, and the dropout of its adapters' inputs."""
+
+    classifier: Classifier
+    notes: Packed
+    noise: Noise | None = None
+
+
+def read_together(
+    asked: Sequence[Asked], *, prune: bool = True, recompute: bool = False, backend: Backend | None = None
+) -> list[Tensor]:
+    """Logits [B, width] of each classifier's notes, in one pass over the base that they share.
+
+    Args:
+        asked: classifiers on one base, each with notes of its own.
+        prune: the last block computes the notes' last tokens only; the same logits.
+        recompute: keep one hidden state a block and compute the rest again in the backward pass.
+        backend: which attention; None for the fastest.
+    """
+    backbone: Any = asked[0].classifier.backbone
+    notes = join([each.notes for each in asked])
+    where = backbone.get_input_embeddings().weight
+    reading = Reading(
+        parts=tuple(Part(each.classifier.adapter, each.notes.lengths, each.noise) for each in asked),
+        last=notes.last,
+        prune=prune,
+        backend=backend or pick_backend(where.device.type, where.dtype),
+        recompute=recompute and torch.is_grad_enabled(),
+    )
+    ids, positions = notes.ids[None], notes.positions[None]
+    hidden = backbone(input_ids=ids, position_ids=positions, reading=reading, use_cache=False).last_hidden_state[0]
+    ends = (hidden if prune else hidden[notes.last]).split([len(each.notes.lengths) for each in asked])
+    heads = (each.classifier.head for each in asked)
+    return [head(end.to(head.weight.dtype)) for head, end in zip(heads, ends, strict=True)]
+
+
+def with_adapters(base: nn.Module, lora: LoraConfig, width: int, device: str, adapter: str = ADAPTER) -> Classifier:
+    """The base with fresh adapters (fp32) and a fresh head of `width` logits.
+
+    Args:
+        base: a frozen base, or the backbone of another classifier on it.
+        lora: rank, factor and places of the adapters.
+        width: logits.
+        device: where the head lies.
+        adapter: a name that no other classifier on the base has.
+    """
     from peft import LoraConfig as PeftLora
-    from peft import get_peft_model
+    from peft import PeftModel, get_peft_model
 
     adapters = PeftLora(
         r=lora.r,
@@ -55,16 +107,30 @@ def with_adapters(base: nn.Module, lora: LoraConfig, width: int, device: str) ->
         target_modules=list(lora.targets),
         bias="none",
     )
-    return Classifier(get_peft_model(base, adapters), _hidden_size(base), width, device)
+    backbone: Any = base
+    if isinstance(backbone, PeftModel):
+        backbone.add_adapter(adapter, adapters)
+    else:
+        backbone = get_peft_model(base, adapters, adapter)
+    for name, weight in backbone.named_parameters():
+        weight.requires_grad_("lora_" in name)  # peft leaves the last adapters alone trainable
+    return Classifier(backbone, _hidden_size(backbone), width, device, adapter)
 
 
 def save_adapters(classifier: Classifier, folder: Path) -> None:
     """Writes adapters in peft's format and the head beside them; the folder is whole or absent."""
+    from peft import get_peft_model_state_dict
+
+    backbone: Any = classifier.backbone
+    state = get_peft_model_state_dict(backbone, adapter_name=classifier.adapter)
     with replacing_folder(folder) as beside:
-        peft: Any = classifier.backbone
-        peft.save_pretrained(str(beside))
-        (beside / "README.md").unlink(missing_ok=True)
-        save_file({"weight": classifier.head.weight.detach().cpu().contiguous()}, beside / HEAD_FILE)
+        backbone.peft_config[classifier.adapter].save_pretrained(str(beside))
+        save_file({name: _plain(value) for name, value in state.items()}, beside / "adapter_model.safetensors")
+        save_file({"weight": _plain(classifier.head.weight)}, beside / HEAD_FILE)
+
+
+def _plain(value: Tensor) -> Tensor:
+    return value.detach().cpu().contiguous()
 
 
 def load_adapters(base: nn.Module, folder: Path, width: int, device: str) -> Classifier:

@@ -10,8 +10,8 @@ from src.config.train import ModelConfig, Precision, TrainConfig
 BYTES = {Precision.FP32: 4.0, Precision.BF16: 2.0, Precision.INT8: 1.0, Precision.NF4: 0.55}
 """Bytes a weight of the frozen base; NF4 with its scales (Dettmers et al. 2023, section 3)."""
 
-TRAINED_BYTES = 16
-"""Bytes a trained parameter: fp32 weight, gradient, and AdamW's two moments."""
+TRAINED_BYTES = 24
+"""Bytes a trained parameter: fp32 weight, gradient, AdamW's two moments, one more in its step, and the best epoch's."""
 
 
 @dataclass(frozen=True)
@@ -52,27 +52,75 @@ def count_parameters(cfg: TrainConfig, width: int) -> Parameters:
     return Parameters(base, adapters, model.hidden_size * width)
 
 
-def step_flop(cfg: TrainConfig, parameters: Parameters, tokens: int) -> float:
+def step_flop(model: ModelConfig, parameters: Parameters, tokens: int, *, recompute: bool, prune: bool = True) -> float:
     """Floating-point operations of forward and backward over `tokens` real tokens.
 
-    A frozen base costs 2 a weight and token forward and 2 backward (no gradients of its weights), and
-    2 more when activations are recomputed; the input words' table costs nothing.
+    A frozen base costs 2 a weight and token forward and 2 backward (no gradients of its weights), and 2 more when
+    activations are computed again; the input words' table costs nothing, and of a pruned last block only keys and
+    values are computed for every token.
     """
-    body = parameters.base - cfg.model.vocab_size * cfg.model.hidden_size
-    return float(tokens) * body * (6 if cfg.checkpointing else 4)
+    blocks = shapes(model)
+    block = sum(rows * columns for rows, columns in blocks.values())
+    ends = sum(blocks[name][0] * blocks[name][1] for name in ("k_proj", "v_proj")) if prune else block
+    body = (model.layers - 1) * block + ends
+    return float(tokens) * (body * (6 if recompute else 4) + adapters_flop(parameters))
 
 
-def memory_bytes(cfg: TrainConfig, parameters: Parameters, precision: Precision, tokens: int) -> float:
-    """Bytes held in a step over `tokens` tokens: base, trained weights, and activations.
+def adapters_flop(parameters: Parameters) -> float:
+    """Operations a token of the adapters: 2 a weight forward, 4 backward."""
+    return 6.0 * parameters.adapters
 
-    A block keeps about ten vectors of the hidden width and four of the inner width a token for the
-    backward pass, in the base's format; with checkpointing one hidden vector a block and one block whole.
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes that a training step holds at its peak."""
+
+    base: float
+    """The frozen base, and what it is read with."""
+    trained: float
+    """Adapters and head: weights, gradients, moments, the best epoch's copy."""
+    activations: float
+    """What the longest micro-batch keeps for the backward pass, and what is in use at its peak."""
+
+    @property
+    def total(self) -> float:
+        """All of them."""
+        return self.base + self.trained + self.activations
+
+
+def memory(
+    cfg: TrainConfig, parameters: Parameters, precision: Precision, *, tokens: int, recompute: bool, shares: int = 1
+) -> Memory:
+    """The peak of a step whose longest micro-batch has `tokens` tokens.
+
+    A block keeps, a token: its input, the normed input that the adapters read, queries, keys, values, what attention
+    gave and what the output's adapters read of it, the input of the second norm, gate and up; and a byte an entry for
+    dropout. With `recompute` it keeps its input alone, and one block is whole at a time.
+
+    Args:
+        cfg: of the run.
+        parameters: of the run.
+        precision: of the base.
+        tokens: of the longest micro-batch.
+        recompute: activations are computed again in the backward pass.
+        shares: processes that the base is spread over.
     """
-    model = cfg.model
-    width = 4 if precision is Precision.FP32 else 2
-    block = (10 * model.hidden_size + 4 * model.intermediate_size) * width
-    kept = model.layers * model.hidden_size * width + block if cfg.checkpointing else model.layers * block
-    return parameters.base * BYTES[precision] + parameters.trained * TRAINED_BYTES + tokens * kept
+    model, wide = cfg.model, 4 if precision is Precision.FP32 else 2
+    hidden, inner = model.hidden_size, model.intermediate_size
+    blocks = shapes(model)
+    queries, keys = blocks["q_proj"][1], blocks["k_proj"][1]
+    masks = (hidden + queries) if cfg.lora.dropout else 0
+    block = wide * (3 * hidden + 3 * queries + 2 * keys + 2 * inner) + masks + 4 * model.heads
+    last = wide * (2 * hidden + 2 * keys) + (hidden if cfg.lora.dropout else 0)
+    in_use = wide * (3 * inner + 4 * hidden)
+    kept = model.layers * wide * hidden + block if recompute else (model.layers - 1) * block + last
+    whole = parameters.base * BYTES[precision]
+    one_block = whole / model.layers if shares > 1 else 0.0
+    return Memory(
+        base=whole / shares + 2 * one_block,
+        trained=float(parameters.trained * TRAINED_BYTES),
+        activations=float(tokens * (kept + in_use)),
+    )
 
 
 def matrix_rate(cfg: TrainConfig, precision: Precision, device: str) -> float:

@@ -47,3 +47,15 @@ def pack(notes: Sequence[Sequence[int]]) -> Packed:
     ids = torch.tensor([token for note in notes for token in note], dtype=torch.long)
     positions = torch.cat([torch.arange(length) for length in lengths])
     return Packed(ids, positions, lengths)
+
+
+def join(rows: Sequence[Packed]) -> Packed:
+    """Several packed rows as one.
+
+    >>> join([pack([[5, 6]]), pack([[7], [8, 9]])]).lengths
+    (2, 1, 2)
+    """
+    if len(rows) == 1:
+        return rows[0]
+    ids, positions = (torch.cat([getattr(row, name) for row in rows]) for name in ("ids", "positions"))
+    return Packed(ids, positions, tuple(length for row in rows for length in row.lengths))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from src.shell.errors import UserError
+from src.shell.errors import Interrupted, UserError
 from src.shell.overrides import CONF, Schema, compose, read_command_line
 
 S = TypeVar("S", bound=Schema)
@@ -29,7 +29,7 @@ def command(schema: type[S], config_name: str, run: Callable[[S], object]) -> No
 
 @contextmanager
 def told_to_the_user() -> Iterator[None]:
-    """Prints a UserError as one message and exits with status 2; an interrupt exits with 130."""
+    """Prints a UserError as one message and exits with status 2; a signal exits with 128 plus its number."""
     try:
         yield
     except UserError as error:
@@ -42,6 +42,9 @@ def told_to_the_user() -> Iterator[None]:
             "error: the disk is full, or a limit on files is reached; free some space and run it again", file=sys.stderr
         )
         sys.exit(2)
+    except Interrupted as stop:
+        print(stop, file=sys.stderr)
+        sys.exit(128 + stop.signal)
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         sys.exit(130)

@@ -1,4 +1,4 @@
-"""The one error that a person at a terminal is meant to read."""
+"""The errors that a person at a terminal is meant to read."""
 
 from collections.abc import Sequence
 
@@ -9,6 +9,18 @@ class UserError(ValueError):
     The message names the file, row, key or value, and what to do. Entry points print it without a
     traceback and exit with status 2.
     """
+
+
+class Interrupted(Exception):
+    """A signal asked the process to end, and its work was saved; the same command goes on with it.
+
+    Attributes:
+        signal: number of the signal. Entry points exit with 128 plus it, as shells do.
+    """
+
+    def __init__(self, signal: int) -> None:
+        super().__init__(f"stopped by signal {signal}; the same command goes on from here")
+        self.signal = signal
 
 
 def raise_all(problems: Sequence[str], where: str) -> None:

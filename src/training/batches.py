@@ -1,32 +1,20 @@
-"""Prepared notes as packed batches."""
+"""Which notes each optimiser step reads: a pure function of seed and step, so that any step can be made anew."""
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property, lru_cache
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
 
+from src.models.noise import Noise
 from src.models.packing import Packed, pack
 
 
-@dataclass(frozen=True)
-class Batch:
-    """B packed notes with the indices of their DRGs, [B]."""
-
-    notes: Packed
-    drg: Tensor
-
-    def to(self, device: torch.device | str, **kwargs: Any) -> "Batch":
-        """The same batch on `device`."""
-        return Batch(self.notes.to(device), self.drg.to(device))
-
-    def __len__(self) -> int:
-        return len(self.notes.lengths)
-
-
-class TokenisedNotes(Dataset[tuple[Sequence[int], int]]):
+class TokenisedNotes:
     """Notes as token ids, each with the index of its DRG in the label space."""
 
     def __init__(self, ids: Sequence[Sequence[int]], drg: Sequence[int]) -> None:
@@ -37,43 +25,95 @@ class TokenisedNotes(Dataset[tuple[Sequence[int], int]]):
     def __len__(self) -> int:
         return len(self.ids)
 
-    def __getitem__(self, index: int) -> tuple[Sequence[int], int]:
-        return self.ids[index], self.drg[index]
+    @cached_property
+    def lengths(self) -> NDArray[np.int64]:
+        """Tokens of each note."""
+        known: NDArray[np.int64] | None = getattr(self.ids, "lengths", None)
+        return np.array([len(note) for note in self.ids], dtype=np.int64) if known is None else known
 
     @property
     def tokens(self) -> int:
         """Tokens of all notes together."""
-        return sum(len(note) for note in self.ids)
+        return int(self.lengths.sum())
+
+    def batch(self, rows: Sequence[int]) -> "Batch":
+        """Some notes, packed."""
+        return Batch(pack([self.ids[row] for row in rows]), torch.tensor([self.drg[row] for row in rows]))
 
 
-class Shuffled(Sampler[int]):
-    """A new order every epoch, which depends on the seed and the epoch alone."""
+@dataclass(frozen=True)
+class Batch:
+    """B packed notes with the indices of their DRGs, [B]."""
 
-    def __init__(self, count: int, seed: int) -> None:
-        self.count, self.seed, self.epoch = count, seed, 0
+    notes: Packed
+    drg: Tensor
 
-    def set_epoch(self, epoch: int) -> None:
-        """Lightning calls it before each epoch, after a resume too."""
-        self.epoch = epoch
+    def to(self, device: torch.device | str) -> "Batch":
+        """The same batch on `device`."""
+        return Batch(self.notes.to(device), self.drg.to(device))
 
     def __len__(self) -> int:
-        return self.count
-
-    def __iter__(self) -> Iterator[int]:
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-        yield from torch.randperm(self.count, generator=generator).tolist()
+        return len(self.notes.lengths)
 
 
-def collate(items: Sequence[tuple[Sequence[int], int]]) -> Batch:
-    """Packs notes with their labels."""
-    return Batch(pack([ids for ids, _ in items]), torch.tensor([drg for _, drg in items]))
+@dataclass(frozen=True, eq=False)
+class Steps:
+    """The optimiser steps of a run: `batch_size` notes each, in an order that is new every epoch.
+
+    Attributes:
+        notes: the training notes.
+        batch_size: notes a step; the last step of an epoch may have fewer.
+        epochs: how often each note is read.
+        max_steps: steps after which training ends early; None for all epochs.
+        seed: decides the order, with the epoch.
+    """
+
+    notes: TokenisedNotes
+    batch_size: int
+    epochs: int
+    max_steps: int | None
+    seed: int
+
+    def __len__(self) -> int:
+        every = self.epochs * self.per_epoch
+        return min(every, self.max_steps or every)
+
+    @property
+    def per_epoch(self) -> int:
+        """Steps of a whole epoch."""
+        return math.ceil(len(self.notes) / self.batch_size)
+
+    def rows(self, step: int) -> list[int]:
+        """The notes of a step, counted from 0."""
+        epoch, place = divmod(step, self.per_epoch)
+        rows = _order(len(self.notes), self.seed, epoch)[place * self.batch_size : (place + 1) * self.batch_size]
+        return rows.tolist()
+
+    def ends_epoch(self, step: int) -> bool:
+        """Whether validation is due when this many steps are done."""
+        return step > 0 and (step % self.per_epoch == 0 or step == len(self))
+
+    def epoch(self, step: int) -> int:
+        """Epochs that have begun when this many steps are done."""
+        return math.ceil(step / self.per_epoch)
+
+    def noise(self, step: int, places: Sequence[int], share: float) -> Noise:
+        """Dropout of the notes at these places of a step."""
+        return Noise(share, tuple((self.seed, step, place) for place in places))
+
+    def longest(self, at_once: int) -> list[int]:
+        """The notes of the micro-batch with the most tokens in the whole run."""
+        lengths, most, found = self.notes.lengths, -1, [0]
+        for step in range(len(self)):
+            rows = self.rows(step)
+            for start in range(0, len(rows), at_once):
+                some = rows[start : start + at_once]
+                if (tokens := int(lengths[some].sum())) > most:
+                    most, found = tokens, some
+        return found
 
 
-def training_batches(notes: TokenisedNotes, batch_size: int, seed: int) -> DataLoader[Any]:
-    """Shuffled batches of `batch_size` notes; the last of an epoch may be smaller."""
-    return DataLoader(notes, batch_size, sampler=Shuffled(len(notes), seed), collate_fn=collate)
-
-
-def ordered_batches(notes: TokenisedNotes, batch_size: int) -> DataLoader[Any]:
-    """Batches in cohort order."""
-    return DataLoader(notes, batch_size, shuffle=False, collate_fn=collate)
+@lru_cache(maxsize=64)
+def _order(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+    return torch.randperm(count, generator=generator).numpy()

@@ -1,39 +1,92 @@
-"""Checkpoints that are whole or absent, and where they lie in a run's folder."""
+"""Checkpoints of a run: one file each, whole or noticed to be damaged, without pickled code.
 
+`last.safetensors` is the newest, `before.safetensors` the one before it. Each holds what training changes (adapters,
+head, the optimiser's moments, the best epoch's weights), and, as metadata, where the run stands.
+"""
+
+import json
+import os
+import sys
+import uuid
+import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lightning_fabric.utilities.types import _PATH
-from pytorch_lightning.callbacks import ModelCheckpoint
-from pytorch_lightning.plugins.io import TorchCheckpointIO
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
 
-from src.shell.files import replacing
+from src.shell.errors import UserError
 
 FOLDER = "checkpoints"
+LAST, BEFORE = "last.safetensors", "before.safetensors"
 
 
-class WholeCheckpoints(TorchCheckpointIO):
-    """Writes a checkpoint beside its place and renames it, so that a kill never leaves half of one."""
+def write_checkpoint(run_dir: Path, tensors: Mapping[str, Tensor], told: Mapping[str, Any]) -> None:
+    """Writes a checkpoint beside the last one and renames it; a kill or a power cut leaves one that is whole.
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: _PATH, storage_options: Any | None = None) -> None:
-        with replacing(Path(path)) as beside:
-            super().save_checkpoint(checkpoint, beside, storage_options)
+    Args:
+        run_dir: the run's folder.
+        tensors: by name, on any device.
+        told: what else is needed, as JSON.
+
+    Raises:
+        UserError: it cannot be written; the last one is kept.
+    """
+    folder = run_dir / FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    whole = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    beside = folder / f".{LAST}.{uuid.uuid4().hex[:8]}"
+    try:
+        save_file(whole, beside, metadata={"told": json.dumps({**told, "crc32": _crc32(whole)})})
+        with beside.open("rb") as file:
+            os.fsync(file.fileno())
+        if (folder / LAST).exists():
+            os.replace(folder / LAST, folder / BEFORE)
+        os.replace(beside, folder / LAST)
+        _sync(folder)
+    except SafetensorError as error:
+        raise UserError(f"{folder / LAST}: cannot be written ({error}); the last one is kept") from None
+    finally:
+        beside.unlink(missing_ok=True)
 
 
-def keep_best_and_last(run_dir: Path) -> ModelCheckpoint:
-    """Keeps the epoch with the best accuracy on validation patients, and the last one to resume from."""
-    return ModelCheckpoint(
-        dirpath=run_dir / FOLDER,
-        filename="best",
-        monitor="val/accuracy",
-        mode="max",
-        save_top_k=1,
-        save_last=True,
-        enable_version_counter=False,
-    )
+def read_checkpoint(run_dir: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """The newest whole checkpoint of a run, on the CPU; None where there is none."""
+    for name in (LAST, BEFORE):
+        path = run_dir / FOLDER / name
+        if not path.is_file():
+            continue
+        try:
+            with safe_open(path, "pt") as file:
+                told = json.loads(file.metadata()["told"])
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
+            if told.pop("crc32") == _crc32(tensors):
+                return tensors, told
+        except (SafetensorError, OSError, ValueError, KeyError, TypeError):
+            pass
+        print(f"{path}: damaged; looking for the checkpoint before it", file=sys.stderr, flush=True)
+    return None
 
 
-def last_checkpoint(run_dir: Path) -> Path | None:
-    """The checkpoint that an interrupted run goes on from, if there is one."""
-    path = run_dir / FOLDER / "last.ckpt"
-    return path if path.is_file() else None
+def remove_leftovers(run_dir: Path) -> None:
+    """Removes what a killed process left half-written."""
+    for path in (run_dir / FOLDER).glob(f".{LAST}.*"):
+        path.unlink(missing_ok=True)
+
+
+def _crc32(tensors: Mapping[str, Tensor]) -> int:
+    crc = 0
+    for name in sorted(tensors):
+        value = tensors[name]
+        crc = zlib.crc32(value.reshape(-1).numpy().data, zlib.crc32(name.encode(), crc))
+    return crc
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

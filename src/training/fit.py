@@ -1,84 +1,148 @@
-"""One fit: steps, validation after each epoch, the best epoch's weights at the end."""
+"""One fit: steps, validation after each epoch, checkpoints, the best epoch's weights at the end."""
 
-import math
-import sys
+import time
 import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
-from pytorch_lightning.plugins.environments import LightningEnvironment
+from pytorch_lightning.plugins.environments import ClusterEnvironment, LightningEnvironment
 
-from src.cohort.split import Split
 from src.config.train import TrainConfig
-from src.models.classifier import Classifier
-from src.training.batches import TokenisedNotes, ordered_batches, training_batches
-from src.training.checkpoints import WholeCheckpoints, keep_best_and_last, last_checkpoint
+from src.shell.stopping import Stop
+from src.training.cell import Cell
+from src.training.memory import Setting, rehearse
 from src.training.module import DrgModule
-from src.training.progress import Lines
-from src.training.session import Session
+from src.training.progress import StepsDone
 
 
-def count_steps(cfg: TrainConfig, notes: int) -> int:
-    """Optimiser steps of a run over `notes` training notes."""
-    every_epoch = cfg.epochs * math.ceil(notes / cfg.batch_size)
-    return min(every_epoch, cfg.max_steps or every_epoch)
+def fit(cells: Sequence[Cell], setting: Setting, stop: Stop) -> None:
+    """Trains cells over one base to their ends; each has the weights of its best validation accuracy then.
 
+    An interrupted run goes on from its last checkpoint.
 
-def fit(
-    classifier: Classifier, session: Session, notes: dict[Split, TokenisedNotes], run_dir: Path, logger: Any
-) -> DrgModule:
-    """Trains, and returns the module with the weights of the best validation accuracy.
-
-    An interrupted run in `run_dir` goes on from its last checkpoint.
+    Raises:
+        Interrupted: a signal came; the runs are saved.
+        UserError: memory runs out; the message says what would fit.
     """
-    cfg, train, validation = session.cfg, notes[Split.TRAIN], notes[Split.VALIDATION]
-    steps = count_steps(cfg, len(train))
-    module = DrgModule(classifier, session.scheme, cfg, steps)
-    module.train()  # Lightning keeps the mode it finds, and loaded weights come in eval mode, without dropout
-    best = keep_best_and_last(run_dir)
-    batches = math.ceil(len(train) / cfg.batch_size)
-    trainer = _trainer(cfg, run_dir, logger, session.device, [best, *_progress(cfg, steps)], min(batches, steps))
+    first = cells[0]
+    for cell in cells:
+        cell.restore()
+    if all(cell.done for cell in cells):
+        for cell in cells:
+            cell.take_best()
+        return
+    module = DrgModule(cells, setting, stop)
+    module.train()  # loaded weights come in eval mode, without dropout
+    loop = Loop(module)
+    trainer = make_trainer(first.session.cfg, first.run_dir, first.session.device, loop)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
-        trainer.fit(
-            module,
-            training_batches(train, cfg.batch_size, cfg.seed),
-            ordered_batches(validation, cfg.batch_size),
-            ckpt_path=last_checkpoint(run_dir),
-            weights_only=True,
-        )
-    if trainer.interrupted:
-        raise KeyboardInterrupt
-    state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
-    module.load_state_dict(state, strict=False)
-    return module
+        warnings.filterwarnings("ignore", message=".*`training_step` returned `None`.*")
+        trainer.fit(module, loop)
+    stop.check()
+    for cell in cells:
+        cell.take_best()
 
 
-def _progress(cfg: TrainConfig, steps: int) -> list[pl.Callback]:
-    return [] if sys.stderr.isatty() else [Lines(f"{cfg.model.name} {cfg.labels}", steps)]
+class Loop(pl.Callback):
+    """What Lightning goes through: the steps that are left, with validations and checkpoints between them."""
+
+    def __init__(self, module: DrgModule) -> None:
+        self.module, self.cells, self.stop = module, module.cells, module.stop
+        cfg = self.cells[0].session.cfg
+        self.seconds_between = 60 * cfg.checkpoint_minutes
+        self.saved = time.monotonic()
+        left = [len(cell.steps) - cell.progress.step for cell in self.cells]
+        self.left = max(left)
+        name = f"{cfg.model.name} {cfg.labels}" if len(left) == 1 else f"{cfg.model.name}, {len(left)} runs"
+        self.told = StepsDone(name, self.left, quiet=False)
+
+    def __len__(self) -> int:
+        return max(self.left, 1)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(len(self)))
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.stop.listen()  # Lightning has set handlers of its own
+        for cell in self.cells:
+            cell.ranks = type(cell.ranks).here()
+        self.told.quiet = not self.cells[0].ranks.first
+        rehearse(self.module)
+        self._validate_those_due(trainer)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self.told.step(self.cells[0].last_loss)
+        self._validate_those_due(trainer)
+        if self._asked() or self.seconds_between <= time.monotonic() - self.saved:
+            self._save(self.cells)
+        if self._asked():
+            trainer.should_stop = True
+
+    def _asked(self) -> bool:
+        """Whether any process was asked to stop: all of them save at the same step then."""
+        ranks = self.cells[0].ranks
+        if ranks.count == 1:
+            return self.stop.asked is not None
+        asked = [number for number in ranks.gathered(self.stop.asked) if number is not None]
+        self.stop.asked = asked[0] if asked else None
+        return bool(asked)
+
+    def _validate_those_due(self, trainer: pl.Trainer) -> None:
+        due = [cell for cell in self.cells if cell.validation_due]
+        if due and self.stop.asked is None:
+            self._save(due)  # validation may take longer than a grace period
+            for cell in due:
+                self.module.validate(cell)
+                self.told.validated(cell.steps.epoch(cell.progress.step), cell.progress.best)
+            self._save(due)
+
+    def _save(self, cells: Sequence[Cell]) -> None:
+        for cell in cells:
+            cell.save()
+        self.saved = time.monotonic()
 
 
-def _trainer(
-    cfg: TrainConfig, run_dir: Path, logger: Any, device: str, callbacks: list[pl.Callback], batches: int
-) -> pl.Trainer:
+def make_trainer(cfg: TrainConfig, run_dir: Path, device: str, loop: Loop) -> pl.Trainer:
+    """Lightning's trainer: devices, processes and nodes; steps, checkpoints and progress are the loop's."""
     kind, _, number = device.partition(":")
+    strategy: Any = "auto" if cfg.devices * cfg.nodes == 1 else "ddp"
+    if cfg.shard:
+        from pytorch_lightning.strategies import ModelParallelStrategy
+
+        strategy = ModelParallelStrategy(data_parallel_size=cfg.devices * cfg.nodes, tensor_parallel_size=1)
+    environment = cluster(cfg)
     return pl.Trainer(
         accelerator="gpu" if kind == "cuda" else "cpu",
-        devices=[int(number)] if number else 1,
-        max_epochs=cfg.epochs,
-        max_steps=cfg.max_steps or -1,
-        limit_train_batches=batches,  # an epoch that max_steps cuts short ends there, and is validated
-        gradient_clip_val=cfg.clip,
-        logger=logger or False,
-        log_every_n_steps=min(10, batches),
-        callbacks=callbacks,
-        num_sanity_val_steps=0,
-        enable_progress_bar=sys.stderr.isatty(),
+        devices=[int(number)] if number else cfg.devices,
+        num_nodes=cfg.nodes,
+        strategy=strategy,
+        max_epochs=1,
+        logger=False,
+        callbacks=[loop],
+        enable_checkpointing=False,
+        enable_progress_bar=False,
         enable_model_summary=False,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
         default_root_dir=run_dir,
-        # LightningEnvironment keeps Lightning's own Slurm requeue, and its hpc_ckpt files, out of the way.
-        plugins=[WholeCheckpoints(), LightningEnvironment()],
+        plugins=[environment] if environment else [],
     )
+
+
+def cluster(cfg: TrainConfig) -> ClusterEnvironment | None:
+    """Who starts the processes: Slurm or torchrun where they do, else Lightning.
+
+    Lightning's own requeue under Slurm, which leaves checkpoints that a later run would start from, stays off.
+    """
+    from pytorch_lightning.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
+
+    if TorchElasticEnvironment.detect():
+        return TorchElasticEnvironment()
+    if cfg.devices * cfg.nodes > 1 and SLURMEnvironment.detect():
+        return SLURMEnvironment(auto_requeue=False)
+    return LightningEnvironment()

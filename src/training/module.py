@@ -1,70 +1,81 @@
-"""The Lightning module: loss, optimiser, validation, and checkpoints of what is trained."""
+"""The Lightning module: one optimiser step of every run that is trained over one base, and their validations."""
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor
-from torch.optim.lr_scheduler import LambdaLR
+from torch import nn
 
-from src.config.train import TrainConfig
-from src.models.classifier import Classifier
-from src.models.schemes import Scheme
-from src.shell.errors import UserError
-from src.training.batches import Batch
+from src.cohort.split import Split
+from src.models.classifier import read_together
+from src.shell.stopping import Stop
+from src.training.cell import Cell
+from src.training.memory import Setting
+from src.training.scoring import score_share
 
 
 class DrgModule(pl.LightningModule):
-    """Trains a classifier's adapters and head under a label scheme.
+    """Trains the adapters and heads of some cells, whose notes share one pass over the frozen base.
 
-    AdamW with weight decay and linear decay of the learning rate without warm-up, as the paper's code.
+    Lightning brings devices and processes; the optimiser step is our own, as each cell has its own, with micro-batches,
+    and with gradients averaged over processes in one message.
     """
 
-    def __init__(self, classifier: Classifier, scheme: Scheme, cfg: TrainConfig, steps: int) -> None:
+    def __init__(self, cells: Sequence[Cell], setting: Setting, stop: Stop) -> None:
         super().__init__()
-        self.classifier, self.scheme, self.cfg, self.steps = classifier, scheme, cfg, steps
-        self.strict_loading = False  # a checkpoint holds adapters and head; `on_load_checkpoint` checks them
-        self.tokens_seen = 0
-        self.notes_seen = 0
-        self._right = self._seen = 0
-        self._loss = 0.0
-
-    def training_step(self, batch: Batch, index: int) -> Tensor:
-        loss = self.scheme.loss(self.classifier(batch.notes), batch.drg)
-        self.tokens_seen += int(batch.notes.ids.numel())
-        self.notes_seen += len(batch)
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))
-        self.log("train/lr", self.lr_schedulers().get_last_lr()[0], batch_size=len(batch))
-        return loss
-
-    def on_validation_epoch_start(self) -> None:
-        self._right = self._seen = 0
-        self._loss = 0.0
-
-    def validation_step(self, batch: Batch, index: int) -> None:
-        logits = self.classifier(batch.notes)
-        self._right += int((self.scheme.predict(logits) == batch.drg).sum())
-        self._loss += float(self.scheme.loss(logits, batch.drg)) * len(batch)
-        self._seen += len(batch)
-
-    def on_validation_epoch_end(self) -> None:
-        self.log("val/accuracy", self._right / self._seen, prog_bar=True)
-        self.log("val/loss", self._loss / self._seen)
+        self.automatic_optimization = False
+        self.cells, self.setting, self.stop = list(cells), setting, stop
+        self.classifiers = nn.ModuleList(cell.classifier for cell in cells)
 
     def configure_optimizers(self) -> Any:
-        weights = [weight for _, weight in self.classifier.trained()]
-        optimiser = torch.optim.AdamW(weights, lr=self.cfg.lr, weight_decay=self.cfg.weight_decay)
-        decay = LambdaLR(optimiser, lambda step: max(0.0, 1 - step / self.steps))
-        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": decay, "interval": "step"}}
+        return [cell.optimiser for cell in self.cells]
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        names = {f"classifier.{name}" for name, _ in self.classifier.trained()}
-        checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in names}
-        checkpoint["seen"] = {"tokens": self.tokens_seen, "notes": self.notes_seen}
+    def configure_model(self) -> None:
+        """Spreads the frozen base over the processes, where the strategy is to shard it."""
+        if self.device_mesh is not None:
+            shard_base(self.classifiers[0].backbone, self.device_mesh["data_parallel"])
 
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        names = {f"classifier.{name}" for name, _ in self.classifier.trained()}
-        odd = names ^ set(checkpoint["state_dict"])
-        if odd:
-            raise UserError(f"the checkpoint does not fit this model: {len(odd)} weights differ, as {min(odd)}")
-        self.tokens_seen, self.notes_seen = checkpoint["seen"]["tokens"], checkpoint["seen"]["notes"]
+    def training_step(self, places: Any, index: int) -> None:
+        """One step of every cell that is not done."""
+        busy = [cell for cell in self.cells if not cell.done]
+        for pieces in together([cell.micro_batches(self.setting.notes) for cell in busy]):
+            logits = read_together([asked for _, (asked, _, _) in pieces], recompute=self.setting.recompute)
+            losses = (busy[at].loss(each, *rest) for each, (at, (_, *rest)) in zip(logits, pieces, strict=True))
+            torch.stack(list(losses)).sum().backward()
+        for cell in busy:
+            cell.ranks.average_gradients(list(cell.weights.values()))
+            cell.update()
+
+    def validate(self, cell: Cell) -> None:
+        """Measures a cell on its validation notes."""
+        scores, notes = [], cell.notes[Split.VALIDATION]
+        right = loss = 0.0
+        self.eval()
+        for logits, batch in score_share(cell.classifier, notes, cell.ranks, cell.session.cfg.batch_size, self.stop):
+            right += float((cell.scheme.predict(logits) == batch.drg).sum())
+            loss += float(cell.scheme.loss(logits, batch.drg)) * len(batch)
+        self.train()
+        scores = cell.ranks.gathered((right, loss))
+        right, loss = (sum(each) for each in zip(*scores, strict=True))
+        cell.validated(right / len(notes), loss / len(notes))
+
+
+def together(cells: Sequence[Sequence[Any]]) -> Iterator[list[tuple[int, Any]]]:
+    """The first micro-batch of each cell, then the second, each with its cell's place.
+
+    >>> list(together([["a", "b"], ["c"]]))
+    [[(0, 'a'), (1, 'c')], [(0, 'b')]]
+    """
+    for turn in range(max(map(len, cells), default=0)):
+        yield [(at, pieces[turn]) for at, pieces in enumerate(cells) if turn < len(pieces)]
+
+
+def shard_base(backbone: Any, mesh: Any) -> None:
+    """Leaves each process a part of every block's frozen weights; adapters stay whole everywhere."""
+    from torch.distributed.fsdp import fully_shard
+
+    trained = {weight for weight in backbone.parameters() if weight.requires_grad}
+    for layer in backbone.get_base_model().layers:
+        fully_shard(layer, mesh=mesh, ignored_params=trained)
+    fully_shard(backbone, mesh=mesh, ignored_params=trained)

@@ -9,8 +9,11 @@ from typing import Any
 from src.cohort.prepared import read_cohort
 from src.config.train import TrainConfig
 
-ONLY_WHERE = ("data.dir", "wandb", "device", "threads", "out", "name", "dry_run", "model.access")
-"""Keys that say where a run happens, not what comes out."""
+ONLY_WHERE = (
+    "data.dir", "wandb", "device", "devices", "nodes", "shard", "threads", "out", "name", "dry_run", "model.access",
+    "micro_batch", "checkpointing", "checkpoint_minutes", "together",
+)  # fmt: skip
+"""Keys that say where and how a run happens, not what comes out."""
 
 
 def run_dir(cfg: TrainConfig) -> Path:

@@ -35,6 +35,11 @@ class CutNotes(Sequence[list[int]]):
     def __len__(self) -> int:
         return len(self.rows)
 
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Tokens of each note as it is read, what stands around it included."""
+        return np.minimum(self.tokens.lengths(self.rows), self.frame.room) + self.frame.tokens
+
     @overload
     def __getitem__(self, index: int) -> list[int]: ...
     @overload

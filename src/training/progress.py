@@ -1,31 +1,39 @@
-"""Progress of training where no terminal shows a bar."""
+"""Progress of training: a bar on a terminal, a line now and then elsewhere."""
 
+import sys
 from typing import Any
-
-import pytorch_lightning as pl
 
 from src.shell.progress import Clock
 
 
-class Lines(pl.Callback):
-    """Prints one line now and then: steps done, time gone, time left, loss; and each validation."""
+class StepsDone:
+    """Steps done, time gone, time left, loss; and each validation."""
 
-    def __init__(self, name: str, steps: int) -> None:
-        self.name, self.steps = name, steps
-        self.clock: Clock | None = None
+    def __init__(self, name: str, steps: int, quiet: bool) -> None:
+        self.name, self.steps, self.quiet = name, steps, quiet
+        self._clock = Clock(total=steps, what=name, unit="step")
+        self._bar: Any = None
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.clock = Clock(total=self.steps - trainer.global_step, what=self.name, unit="step")
+    def step(self, loss: float) -> None:
+        """Counts one step."""
+        if self.quiet:
+            return
+        if not sys.stderr.isatty():
+            self._clock.step(f"loss {loss:.3f}")
+            return
+        if self._bar is None:
+            from tqdm import tqdm
 
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        if self.clock:
-            self.clock.step(f"loss {float(trainer.callback_metrics['train/loss']):.3f}")
+            self._bar = tqdm(total=self.steps, desc=self.name, unit=" step", file=sys.stderr)
+        self._bar.update()
+        self._bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
+        if self._bar.n >= self.steps:
+            self._bar.close()
 
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        accuracy = float(trainer.callback_metrics["val/accuracy"])
-        print(f"{self.name}: epoch {trainer.current_epoch + 1}, validation accuracy {accuracy:.3f}", flush=True)
+    def validated(self, epoch: int, best: float) -> None:
+        """Tells of a validation."""
+        if not self.quiet:
+            print(f"{self.name}: epoch {epoch}, best validation accuracy {best:.3f}", flush=True)
 
 
 def quiet_libraries() -> None:
@@ -40,9 +48,10 @@ def quiet_libraries() -> None:
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     for message in (
-        ".*is_gradient_checkpointing.*",
         ".*isinstance.treespec.*",
         ".*in eval mode at the start.*",
         ".*Could not find a config file.*",
+        ".*is_gradient_checkpointing.*",
+        ".*srun. command is available.*",
     ):
         warnings.filterwarnings("ignore", message=message)

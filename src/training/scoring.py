@@ -1,28 +1,63 @@
 """Scores of notes under a trained classifier."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from src.models.classifier import Classifier
 from src.models.schemes import Scheme
 from src.shell.progress import track
-from src.training.batches import TokenisedNotes, ordered_batches
+from src.shell.stopping import Stop
+from src.training.batches import Batch, TokenisedNotes
+from src.training.ranks import Ranks
+
+
+def score_share(
+    classifier: Classifier, notes: TokenisedNotes, ranks: Ranks, batch_size: int, stop: Stop, what: str = ""
+) -> Iterator[tuple[Tensor, Batch]]:
+    """Logits and batch of this process's notes, `batch_size` at a time; every note belongs to one process.
+
+    Args:
+        classifier: in eval mode.
+        notes: of one split.
+        ranks: which processes share them.
+        batch_size: notes at once.
+        stop: raises between batches when a signal came.
+        what: name of the progress that is shown; none without it.
+    """
+    mine = ranks.mine(len(notes))
+    device = classifier.head.weight.device
+    starts = range(0, len(mine), batch_size)
+    with torch.inference_mode():
+        for start in track(starts, total=len(starts), what=what, unit="batch") if what and ranks.first else starts:
+            stop.check()
+            batch = notes.batch(mine[start : start + batch_size]).to(device)
+            yield classifier(batch.notes), batch
 
 
 def score_notes(
-    classifier: Classifier, scheme: Scheme, notes: TokenisedNotes, *, batch_size: int, device: str, what: str
+    classifier: Classifier,
+    scheme: Scheme,
+    notes: TokenisedNotes,
+    *,
+    batch_size: int,
+    ranks: Ranks,
+    stop: Stop,
+    what: str,
 ) -> dict[str, NDArray[np.float32]]:
-    """Log-probabilities of each head for every note, in the order of `notes`.
+    """Log-probabilities of each head for every note, in the order of `notes`, in every process.
 
     Returns:
         `scores` [B, D], and what else the scheme predicts, by the name of its column in the predictions.
     """
-    batches = ordered_batches(notes, batch_size)
     parts: dict[str, list[NDArray[np.float32]]] = {}
     classifier.eval()
-    with torch.inference_mode():
-        for batch in track(batches, total=len(batches), what=what, unit="batch"):
-            for name, scores in scheme.heads(classifier(batch.notes.to(device))).items():
-                parts.setdefault(name, []).append(scores.float().cpu().numpy())
-    return {name: np.concatenate(scores) for name, scores in parts.items()}
+    for logits, _ in score_share(classifier, notes, ranks, batch_size, stop, what):
+        for name, scores in scheme.heads(logits).items():
+            parts.setdefault(name, []).append(scores.float().cpu().numpy())
+    shares = ranks.gathered({name: np.concatenate(scores) for name, scores in parts.items()})
+    order = np.argsort(np.concatenate([Ranks(rank, ranks.count).mine(len(notes)) for rank in range(ranks.count)]))
+    return {name: np.concatenate([share[name] for share in shares if share])[order] for name in shares[0]}

@@ -25,7 +25,7 @@ def tiny(path: str = "-", weights: Weights = Weights.RANDOM) -> ModelConfig:
 def classifier(width: int = 7) -> Classifier:
     torch.manual_seed(0)
     made = with_adapters(load_base(tiny(), Precision.FP32, "cpu"), LORA, width, "cpu")
-    for name, weight in made.trained():
+    for name, weight in made.trained().items():
         if "lora_B" in name:
             torch.nn.init.normal_(weight, std=0.1)
     return made.eval()
@@ -71,11 +71,11 @@ def test_scores_equal_transformers_own_sequence_classifier() -> None:
 def test_a_step_changes_adapters_and_head_and_nothing_else() -> None:
     made = classifier().train()
     before = {name: value.clone() for name, value in made.state_dict().items()}
-    optimiser = torch.optim.AdamW([weight for _, weight in made.trained()], lr=0.1)
+    optimiser = torch.optim.AdamW(list(made.trained().values()), lr=0.1)
     torch.nn.functional.cross_entropy(made(pack(NOTES)), torch.tensor([0, 1, 2])).backward()
     optimiser.step()
     changed = {name for name, value in made.state_dict().items() if not torch.equal(value, before[name])}
-    assert changed == {name for name, _ in made.trained()}
+    assert {name.replace(".default.", ".") for name in changed} == set(made.trained())
     assert all("lora_" in name or name == "head.weight" for name in changed)
 
 

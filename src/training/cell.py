@@ -1,0 +1,201 @@
+"""One run in training: its classifier and optimiser, its place in the notes, and its best epoch so far."""
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import AdamW
+
+from src.cohort.split import Split
+from src.models.classifier import Asked, Classifier
+from src.shell.errors import UserError
+from src.training.batches import Batch, Steps, TokenisedNotes
+from src.training.checkpoints import read_checkpoint, remove_leftovers, write_checkpoint
+from src.training.names import identity
+from src.training.ranks import Ranks
+from src.training.session import Session
+
+MOMENTS = ("exp_avg", "exp_avg_sq")
+STEPS_BETWEEN_LOGS = 10
+
+
+@dataclasses.dataclass
+class Progress:
+    """Where a run stands; all of it goes into a checkpoint."""
+
+    step: int = 0
+    """Optimiser steps done."""
+    validated: int = 0
+    """Steps after which validation was last done."""
+    best: float = -1.0
+    """Best accuracy on validation notes."""
+    best_step: int = 0
+    tokens_seen: int = 0
+    notes_seen: int = 0
+    seconds: float = 0.0
+    """Time in training, earlier starts included."""
+
+
+class Cell:
+    """A run that is being trained.
+
+    AdamW with weight decay and linear decay of the learning rate without warm-up, as the paper's code. Every step is a
+    function of the state that `save` writes, and of nothing else: a run that goes on equals one that was never stopped.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        classifier: Classifier,
+        notes: Mapping[Split, TokenisedNotes],
+        run_dir: Path,
+        recorder: Any,
+        ranks: Ranks,
+    ) -> None:
+        cfg = session.cfg
+        self.session, self.classifier, self.run_dir, self.recorder = session, classifier, run_dir, recorder
+        self.notes, self.ranks, self.scheme = notes, ranks, session.scheme
+        self.steps = Steps(notes[Split.TRAIN], cfg.batch_size, cfg.epochs, cfg.max_steps, cfg.seed)
+        self.weights = classifier.trained()
+        self.optimiser = AdamW(list(self.weights.values()), lr=cfg.lr, weight_decay=cfg.weight_decay)
+        self.progress = Progress()
+        self.best_weights: dict[str, Tensor] = {}
+        self._loss = torch.zeros((), device=session.device)
+        self._since = time.monotonic()
+        self._logged = (0, self._since)
+
+    @property
+    def done(self) -> bool:
+        """Whether every step is done and validated."""
+        return self.progress.step >= len(self.steps) and not self.validation_due
+
+    @property
+    def validation_due(self) -> bool:
+        """Whether an epoch, or the run, has ended since the last validation."""
+        return self.steps.ends_epoch(self.progress.step) and self.progress.validated < self.progress.step
+
+    def micro_batches(self, at_once: int) -> list[tuple[Asked, Batch, float]]:
+        """This process's notes of the next step, `at_once` at a time, each with its share of the step's loss.
+
+        The shares of all processes add up to the number of processes: gradients are averaged over them.
+        """
+        step, rows = self.progress.step, self.steps.rows(self.progress.step)
+        places = self.ranks.mine(len(rows)) or [0]
+        idle = not self.ranks.mine(len(rows))  # a process without a note reads along, for nothing
+        of = float("inf") if idle else len(rows) / self.ranks.count
+        chunks = [places[start : start + at_once] for start in range(0, len(places), at_once)]
+        return [self.micro_batch(step, rows, some, of) for some in chunks]
+
+    def micro_batch(self, step: int, rows: list[int], places: list[int], of: float) -> tuple[Asked, Batch, float]:
+        """The notes at some places of a step, and their share of its loss: their number over `of`."""
+        batch = self.steps.notes.batch([rows[place] for place in places]).to(self.session.device)
+        noise = self.steps.noise(step, places, self.session.cfg.lora.dropout)
+        return Asked(self.classifier, batch.notes, noise), batch, len(places) / of
+
+    def loss(self, logits: Tensor, batch: Batch, share: float) -> Tensor:
+        """A micro-batch's part of the step's loss."""
+        loss = self.scheme.loss(logits, batch.drg) * share
+        self._loss += loss.detach() / self.ranks.count
+        return loss
+
+    def update(self) -> None:
+        """The optimiser step, once all gradients of it are there."""
+        cfg, step = self.session.cfg, self.progress.step
+        rows = self.steps.rows(step)
+        rate = cfg.lr * (1 - step / len(self.steps))
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        norm = torch.nn.utils.clip_grad_norm_(list(self.weights.values()), cfg.clip)
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        self.progress.step += 1
+        self.progress.notes_seen += len(rows)
+        self.progress.tokens_seen += int(self.steps.notes.lengths[rows].sum())
+        if self.progress.step % STEPS_BETWEEN_LOGS == 0 or self.validation_due:
+            self._log(rate, norm)
+        self._loss = torch.zeros_like(self._loss)
+
+    @property
+    def last_loss(self) -> float:
+        """The loss of the step that was last logged."""
+        return self._told["train/loss"] if hasattr(self, "_told") else float("nan")
+
+    def _log(self, rate: float, norm: Tensor) -> None:
+        now, (tokens, since) = time.monotonic(), self._logged
+        self._told = {
+            "train/loss": float(self.ranks.summed(self._loss)),
+            "train/lr": rate,
+            "train/grad_norm": float(norm),
+            "train/tokens_per_second": (self.progress.tokens_seen - tokens) / max(now - since, 1e-9),
+            "train/epoch": self.progress.step / self.steps.per_epoch,
+        }
+        self._logged = (self.progress.tokens_seen, now)
+        self.recorder.log_metrics(self._told, self.progress.step)
+
+    def validated(self, accuracy: float, loss: float) -> None:
+        """Takes the result of a validation; the best epoch's weights are kept."""
+        self.progress.validated = self.progress.step
+        self.recorder.log_metrics({"val/accuracy": accuracy, "val/loss": loss}, self.progress.step)
+        if accuracy > self.progress.best:
+            self.progress.best, self.progress.best_step = accuracy, self.progress.step
+            self.best_weights = {name: weight.detach().clone() for name, weight in self.weights.items()}
+
+    def take_best(self) -> None:
+        """Sets the weights of the epoch with the best validation accuracy."""
+        with torch.no_grad():
+            for name, weight in self.weights.items():
+                weight.copy_(self.best_weights[name])
+
+    def save(self) -> None:
+        """Writes a checkpoint; the first process of several does."""
+        now = time.monotonic()
+        self.progress.seconds, self._since = self.progress.seconds + now - self._since, now
+        if not self.ranks.first:
+            return
+        tensors: dict[str, Tensor] = {f"weights/{name}": weight for name, weight in self.weights.items()}
+        tensors |= {f"best/{name}": weight for name, weight in self.best_weights.items()}
+        for name, weight in self.weights.items():
+            state = self.optimiser.state.get(weight, {})
+            tensors |= {f"{moment}/{name}": state[moment] for moment in MOMENTS if moment in state}
+        told = {"identity": self._identity(), "progress": dataclasses.asdict(self.progress)}
+        write_checkpoint(self.run_dir, tensors, told)
+
+    def restore(self) -> bool:
+        """Goes on from the newest whole checkpoint; False where there is none.
+
+        Raises:
+            UserError: the checkpoint is of another configuration, cohort or model.
+        """
+        if self.ranks.first:
+            remove_leftovers(self.run_dir)
+        if (found := read_checkpoint(self.run_dir)) is None:
+            return False
+        tensors, told = found
+        if told["identity"] != self._identity():
+            raise UserError(
+                f"{self.run_dir}: holds an unfinished run of another configuration or cohort; "
+                "give this one another name=, or remove the folder"
+            )
+        self.progress = Progress(**told["progress"])
+        with torch.no_grad():
+            for name, weight in self.weights.items():
+                weight.copy_(self._fitting(tensors, f"weights/{name}", weight))
+                if f"best/{name}" in tensors:
+                    self.best_weights[name] = tensors[f"best/{name}"].to(weight.device)
+                if f"{MOMENTS[0]}/{name}" in tensors:
+                    moments = {kind: tensors[f"{kind}/{name}"].to(weight.device) for kind in MOMENTS}
+                    self.optimiser.state[weight] = {"step": torch.tensor(float(self.progress.step)), **moments}
+        self._logged = (self.progress.tokens_seen, time.monotonic())
+        return True
+
+    def _fitting(self, tensors: Mapping[str, Tensor], name: str, like: Tensor) -> Tensor:
+        if name not in tensors or tensors[name].shape != like.shape:
+            raise UserError(f"{self.run_dir}: its checkpoint does not fit this model ({name}); is model.path the same?")
+        return tensors[name]
+
+    def _identity(self) -> str:
+        return identity(self.session.cfg, self.session.cohort.fingerprint)

@@ -1,0 +1,196 @@
+"""The memory plan: the fastest way to take a step that fits, tried on the longest micro-batch before training."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from src.models.classifier import read_together
+from src.models.estimate import Memory, memory
+from src.shell.errors import UserError
+from src.training.batches import Steps
+from src.training.session import Session
+
+if TYPE_CHECKING:
+    from src.training.module import DrgModule
+
+HEADROOM = 0.92
+"""Share of the free memory that is planned for; the rest is for what allocators leave between."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How a step is taken; neither changes its result.
+
+    Attributes:
+        notes: notes of a step that are read at once; their gradients are added up.
+        recompute: activations are computed again in the backward pass: less memory, about a third more time.
+    """
+
+    notes: int
+    recompute: bool
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A setting and what it takes."""
+
+    setting: Setting
+    memory: Memory
+    free: float
+    """Bytes that are free on the device before the base is loaded."""
+
+    @property
+    def fits(self) -> bool:
+        """Whether the peak is below the planned share of what is free."""
+        return self.memory.total <= HEADROOM * self.free
+
+
+def settings(batch_size: int, micro_batch: int | None, recompute: bool | None) -> Iterator[Setting]:
+    """Settings from the fastest to the smallest, within what was asked for.
+
+    >>> [(each.notes, each.recompute) for each in settings(4, None, None)]
+    [(4, False), (2, False), (1, False), (4, True), (2, True), (1, True)]
+    >>> [(each.notes, each.recompute) for each in settings(4, 3, False)]
+    [(3, False)]
+    """
+    for again in (False, True) if recompute is None else (recompute,):
+        notes = micro_batch or batch_size
+        while notes:
+            yield Setting(notes, again)
+            notes = 0 if micro_batch else notes // 2
+
+
+def plan(sessions: Sequence[Session], steps: Sequence[Steps], free: float | None = None) -> Plan:
+    """The fastest setting that fits for runs that are trained together; the smallest where none does.
+
+    Args:
+        sessions: one a run, on one base.
+        steps: each run's steps.
+        free: bytes; None for what the device has free now.
+    """
+    cfg = sessions[0].cfg
+    free = free_bytes(sessions[0].device) if free is None else free
+    ranks = cfg.devices * cfg.nodes
+    batch = max(-(-each.batch_size // ranks) for each in steps)
+    found = None
+    for setting in settings(batch, cfg.micro_batch, cfg.checkpointing):
+        whole = memory_of(sessions, steps, setting)
+        found = Plan(setting, whole, free)
+        if found.fits:
+            return found
+    if found is None:
+        raise ValueError("no setting to choose from")
+    return found
+
+
+def memory_of(sessions: Sequence[Session], steps: Sequence[Steps], setting: Setting) -> Memory:
+    """The peak of a step of all runs together: one base, each run's adapters, all longest micro-batches at once."""
+    each = [
+        memory(
+            session.cfg,
+            session.parameters,
+            session.precision,
+            tokens=int(some.notes.lengths[some.longest(setting.notes)].sum()),
+            recompute=setting.recompute,
+            shares=session.cfg.devices * session.cfg.nodes if session.cfg.shard else 1,
+        )
+        for session, some in zip(sessions, steps, strict=True)
+    ]
+    return Memory(each[0].base, sum(one.trained for one in each), sum(one.activations for one in each))
+
+
+def free_bytes(device: str) -> float:
+    """Bytes that are free on a device."""
+    if device.startswith("cuda"):
+        return float(torch.cuda.mem_get_info(device)[0])
+    import psutil
+
+    return float(psutil.virtual_memory().available)
+
+
+def check_fits(found: Plan, session: Session) -> None:
+    """Says what would fit where the smallest setting does not.
+
+    Raises:
+        UserError: the base and the step need more than is free.
+    """
+    if not found.fits:
+        need, free = found.memory.total / 2**30, found.free / 2**30
+        raise UserError(
+            f"memory: {need:.1f} GiB are needed on {session.device}, {free:.1f} are free; {remedies(session)}"
+        )
+
+
+def remedies(session: Session) -> str:
+    """Three overrides that need less memory."""
+    cfg = session.cfg
+    ways = [f"max_len={max(cfg.max_len // 2, 16)}"]
+    if cfg.micro_batch != 1 and cfg.batch_size > 1:
+        ways.insert(0, "micro_batch=1")
+    if not cfg.checkpointing:
+        ways.insert(1, "checkpointing=true")
+    if session.device.startswith("cuda"):
+        ways.append("precision=nf4" if cfg.precision != "nf4" else "a smaller model=")
+        ways.append("shard=true devices=2")
+    else:
+        ways += ["precision=bf16" if str(session.precision) == "fp32" else "a smaller model=", "a smaller model="]
+    return "try " + ", ".join(ways[:3])
+
+
+def rehearse(module: "DrgModule") -> None:
+    """Takes the longest micro-batch forward and backward, so that running out of memory shows now; changes nothing.
+
+    Where a slower setting was not ruled out by the configuration, it is tried next.
+
+    Raises:
+        UserError: it does not fit; the message says what would.
+    """
+    cells = module.cells
+    cfg = cells[0].session.cfg
+    batch = max(-(-len(cell.steps.rows(0)) // cell.ranks.count) for cell in cells)
+    slower = [module.setting, *_after(module.setting, batch, cfg.micro_batch, cfg.checkpointing)]
+    for setting in slower:
+        try:
+            _longest_step(module, setting)
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+        else:
+            if setting != module.setting:
+                print(
+                    f"memory: going on with micro_batch={setting.notes} checkpointing={setting.recompute}",
+                    file=sys.stderr,
+                )
+            module.setting = setting
+            return
+        finally:
+            for cell in cells:
+                cell.optimiser.zero_grad(set_to_none=True)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+    raise UserError(f"memory: the longest step does not fit; {remedies(cells[0].session)}")
+
+
+def _after(setting: Setting, batch: int, micro_batch: int | None, recompute: bool | None) -> list[Setting]:
+    every = list(settings(batch, micro_batch, recompute))
+    return every[every.index(setting) + 1 :] if setting in every else []
+
+
+def _longest_step(module: "DrgModule", setting: Setting) -> None:
+    asked, rest = [], []
+    for cell in module.cells:
+        rows = cell.steps.longest(setting.notes)
+        ask, batch, _ = cell.micro_batch(0, rows, list(range(len(rows))), len(rows))
+        asked.append(ask)
+        rest.append((cell, batch))
+    logits = read_together(asked, recompute=setting.recompute)
+    losses = [cell.scheme.loss(each, batch.drg) for each, (cell, batch) in zip(logits, rest, strict=True)]
+    torch.stack(losses).sum().backward()
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    words = ("out of memory", "not enough memory", "can't allocate memory", "alloc_failed")
+    return isinstance(error, torch.OutOfMemoryError) or any(word in str(error).lower() for word in words)

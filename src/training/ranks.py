@@ -1,0 +1,68 @@
+"""The processes that share a run, and what each does of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch import distributed as dist
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among `count` of them."""
+
+    rank: int = 0
+    count: int = 1
+
+    @classmethod
+    def here(cls) -> "Ranks":
+        """As torch.distributed knows them; one process where it is not in use."""
+        if dist.is_available() and dist.is_initialized():
+            return cls(dist.get_rank(), dist.get_world_size())
+        return cls()
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes and tells."""
+        return self.rank == 0
+
+    def mine(self, count: int) -> list[int]:
+        """The places of `count` notes that this process reads: none twice, none left out.
+
+        >>> [Ranks(rank, 3).mine(4) for rank in range(3)]
+        [[0, 3], [1], [2]]
+        """
+        return list(range(self.rank, count, self.count))
+
+    def summed(self, value: Tensor) -> Tensor:
+        """The sum of a value over all processes."""
+        if self.count == 1:
+            return value
+        value = value.clone()
+        dist.all_reduce(value)
+        return value
+
+    def average_gradients(self, weights: Sequence[Tensor]) -> None:
+        """Averages the gradients of all processes, in one message."""
+        if self.count == 1:
+            return
+        grads = [weight.grad if weight.grad is not None else torch.zeros_like(weight) for weight in weights]
+        flat = torch.cat([grad.reshape(-1) for grad in grads])
+        dist.all_reduce(flat)
+        flat /= self.count
+        for weight, grad in zip(weights, flat.split([grad.numel() for grad in grads]), strict=True):
+            weight.grad = grad.view_as(weight)
+
+    def gathered(self, mine: Any) -> list[Any]:
+        """What every process holds, in the order of their ranks, in every process."""
+        if self.count == 1:
+            return [mine]
+        found: list[Any] = [None] * self.count
+        dist.all_gather_object(found, mine)
+        return found
+
+
+ALONE = Ranks()
+"""The only process."""

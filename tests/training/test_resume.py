@@ -1,0 +1,171 @@
+"""A run that is stopped in any way and started again by the same command equals one that was never stopped."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from safetensors import safe_open
+
+from src.training.checkpoints import BEFORE, FOLDER, LAST, read_checkpoint, write_checkpoint
+
+ROOT = Path(__file__).parents[2]
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def words(cohort: Path, out: Path) -> list[str]:
+    return [
+        f"data.dir={cohort}",
+        f"out={out}",
+        "name=run",
+        "max_len=64",
+        "data.limit=120",
+        "epochs=3",
+        "threads=1",
+        "device=cpu",
+        "checkpoint_minutes=0",
+        "wandb.mode=disabled",
+    ]
+
+
+def step_of(run: Path) -> int:
+    try:
+        with safe_open(run / FOLDER / LAST, "pt") as file:
+            return int(json.loads(file.metadata()["told"])["progress"]["step"])
+    except Exception:  # not there yet, or being renamed
+        return -1
+
+
+def stopped(cohort: Path, out: Path, number: signal.Signals, after: int) -> int:
+    """Starts the run, sends a signal when `after` steps are saved, and returns its exit status."""
+    job = subprocess.Popen(
+        [sys.executable, "-m", "src.train", *words(cohort, out)],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    while step_of(out / "run") < after and job.poll() is None:
+        time.sleep(0.005)
+    job.send_signal(number)
+    return job.wait(60)
+
+
+def left(run: Path) -> tuple[dict[str, object], dict[str, bytes], pl.DataFrame]:
+    record = json.loads((run / "result.json").read_text())
+    kept = {name: record[name] for name in ("metrics", "counts", "tokens_seen", "axes")}
+    adapter = {path.name: path.read_bytes() for path in sorted((run / "adapter").glob("*.safetensors"))}
+    return kept, adapter, pl.read_parquet(run / "predictions.parquet")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(cohort: Path, tmp_path_factory: pytest.TempPathFactory, command: Run) -> Path:
+    out = tmp_path_factory.mktemp("undisturbed")
+    command("src.train", *words(cohort, out))
+    return out / "run"
+
+
+@pytest.mark.slow
+def test_a_run_killed_and_terminated_in_mid_epoch_ends_bit_equal(
+    cohort: Path, undisturbed: Path, tmp_path: Path, command: Run
+) -> None:
+    assert stopped(cohort, tmp_path, signal.SIGKILL, 7) == -signal.SIGKILL
+    killed_at = step_of(tmp_path / "run")
+    assert 7 <= killed_at < 30
+    assert stopped(cohort, tmp_path, signal.SIGTERM, killed_at + 20) == 128 + signal.SIGTERM
+    terminated_at = step_of(tmp_path / "run")
+    assert killed_at + 20 <= terminated_at < 90
+    assert not (tmp_path / "run" / "result.json").exists()
+    command("src.train", *words(cohort, tmp_path))
+    one, two = left(undisturbed), left(tmp_path / "run")
+    assert one[0] == two[0]
+    assert one[1] == two[1]
+    assert one[2].equals(two[2])
+
+
+@pytest.mark.slow
+def test_a_truncated_checkpoint_is_noticed_and_the_one_before_is_used(
+    cohort: Path, undisturbed: Path, tmp_path: Path, command: Run
+) -> None:
+    assert stopped(cohort, tmp_path, signal.SIGKILL, 40) == -signal.SIGKILL
+    last = tmp_path / "run" / FOLDER / LAST
+    last.write_bytes(last.read_bytes()[:-1000])
+    told = command("src.train", *words(cohort, tmp_path))
+    assert "damaged" in told.stderr
+    assert left(undisturbed)[1] == left(tmp_path / "run")[1]
+
+
+def test_an_unfinished_run_of_another_configuration_is_left_alone(
+    cohort: Path, undisturbed: Path, tmp_path: Path, command: Run
+) -> None:
+    shutil.copytree(undisturbed / FOLDER, tmp_path / "run" / FOLDER)
+    told = command("src.train", *words(cohort, tmp_path), "lora.r=4", ok=False)
+    assert "an unfinished run of another configuration" in told.stderr
+    assert "Traceback" not in told.stderr
+
+
+def test_checkpoints_hold_adapters_and_head_alone(undisturbed: Path) -> None:
+    found = read_checkpoint(undisturbed)
+    assert found is not None
+    kinds = {name.split("/")[0] for name in found[0]}
+    assert kinds == {"weights", "best", "exp_avg", "exp_avg_sq"}
+    assert all("lora_" in name or name.endswith("/head.weight") for name in found[0])
+    assert not [path for path in undisturbed.rglob("*") if path.suffix in (".ckpt", ".pt", ".pkl", ".bin")]
+
+
+def test_a_changed_byte_of_a_checkpoint_is_noticed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for step in (1, 2):
+        write_checkpoint(tmp_path, {"weights/a": torch.full((50,), float(step))}, {"step": step})
+    last = tmp_path / FOLDER / LAST
+    content = bytearray(last.read_bytes())
+    content[-3] ^= 1
+    last.write_bytes(bytes(content))
+    found = read_checkpoint(tmp_path)
+    assert found is not None
+    assert found[1] == {"step": 1}
+    assert "damaged" in capsys.readouterr().err
+    (tmp_path / FOLDER / BEFORE).write_bytes(b"")
+    assert read_checkpoint(tmp_path) is None
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_last_one(tmp_path: Path) -> None:
+    code = (
+        "import resource, sys, torch\nfrom pathlib import Path\n"
+        "from src.training.checkpoints import write_checkpoint\n"
+        "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        f"run = Path({str(tmp_path)!r})\n"
+        "write_checkpoint(run, {'a': torch.ones(10)}, {'step': 1})\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))\n"
+        "try:\n    write_checkpoint(run, {'a': torch.ones(10_000)}, {'step': 2})\n"
+        "except Exception as error:\n    print(type(error).__name__)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() in ("UserError", "OSError")
+    found = read_checkpoint(tmp_path)
+    assert found is not None
+    assert found[1] == {"step": 1}
+    assert [path.name for path in (tmp_path / FOLDER).iterdir()] == [LAST]
+
+
+def test_the_order_of_notes_is_a_function_of_seed_and_epoch() -> None:
+    from src.training.batches import Steps, TokenisedNotes
+
+    notes = TokenisedNotes([[1] * (place + 1) for place in range(10)], [0] * 10)
+    steps = Steps(notes, 4, 2, None, 3)
+    assert len(steps) == 6
+    for epoch in range(2):
+        rows = [row for step in range(3 * epoch, 3 * epoch + 3) for row in steps.rows(step)]
+        assert sorted(rows) == list(range(10))
+    assert steps.rows(0) != steps.rows(3)
+    assert steps.rows(4) == Steps(notes, 4, 2, None, 3).rows(4)
+    most = max(notes.lengths[steps.rows(step)].sum() for step in range(6))
+    assert notes.lengths[steps.longest(4)].sum() == most
+    assert [step for step in range(8) if steps.ends_epoch(step)] == [3, 6]
+    assert np.array_equal(notes.lengths, np.arange(1, 11))
