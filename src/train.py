@@ -1,5 +1,6 @@
 """Trains a LLaMA with LoRA on a prepared cohort: `python -m src.train model=llama13b max_len=1024 labels=two`."""
 
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -72,9 +73,16 @@ def run(cfg: TrainConfig) -> None:
         print_plan(cfg)
         return
     folder = run_dir(cfg)
-    print(f"run: {folder}", flush=True)
+    if first := leads():
+        print(f"run: {folder}", flush=True)
     train(cfg, folder)
-    print_results([folder])
+    if first:
+        print_results([folder])
+
+
+def leads() -> bool:
+    """Whether this process tells of the run: Lightning, torchrun and Slurm number those that share one."""
+    return all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "RANK", "NODE_RANK"))
 
 
 def run_together(cells: Sequence[TrainConfig]) -> None:

@@ -1,5 +1,6 @@
 """A frozen LLaMA with LoRA adapters and a classification head; several of them can share one base."""
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,13 +120,14 @@ def with_adapters(base: nn.Module, lora: LoraConfig, width: int, device: str, ad
 
 def save_adapters(classifier: Classifier, folder: Path) -> None:
     """Writes adapters in peft's format and the head beside them; the folder is whole or absent."""
-    from peft import get_peft_model_state_dict
-
     backbone: Any = classifier.backbone
-    state = get_peft_model_state_dict(backbone, adapter_name=classifier.adapter)
+    trained = classifier.trained().items()
+    adapters = {name.removeprefix("backbone."): _plain(value) for name, value in trained if "lora_" in name}
+    if folder.is_dir():
+        shutil.rmtree(folder)  # of a process that was killed before the run's record was written
     with replacing_folder(folder) as beside:
         backbone.peft_config[classifier.adapter].save_pretrained(str(beside))
-        save_file({name: _plain(value) for name, value in state.items()}, beside / "adapter_model.safetensors")
+        save_file(adapters, beside / "adapter_model.safetensors")
         save_file({"weight": _plain(classifier.head.weight)}, beside / HEAD_FILE)
 
 

@@ -64,6 +64,7 @@ class Cell:
         self.optimiser = AdamW(list(self.weights.values()), lr=cfg.lr, weight_decay=cfg.weight_decay)
         self.progress = Progress()
         self.best_weights: dict[str, Tensor] = {}
+        self.accuracy = self.last_loss = float("nan")
         self._loss = torch.zeros((), device=session.device)
         self._since = time.monotonic()
         self._logged = (0, self._since)
@@ -84,11 +85,9 @@ class Cell:
         The shares of all processes add up to the number of processes: gradients are averaged over them.
         """
         step, rows = self.progress.step, self.steps.rows(self.progress.step)
-        places = self.ranks.mine(len(rows)) or [0]
-        idle = not self.ranks.mine(len(rows))  # a process without a note reads along, for nothing
-        of = float("inf") if idle else len(rows) / self.ranks.count
-        chunks = [places[start : start + at_once] for start in range(0, len(places), at_once)]
-        return [self.micro_batch(step, rows, some, of) for some in chunks]
+        of = len(rows) / self.ranks.count
+        turns = self.ranks.turns(len(rows), at_once)
+        return [self.micro_batch(step, rows, some or [0], of if some else float("inf")) for some in turns]
 
     def micro_batch(self, step: int, rows: list[int], places: list[int], of: float) -> tuple[Asked, Batch, float]:
         """The notes at some places of a step, and their share of its loss: their number over `of`."""
@@ -119,26 +118,22 @@ class Cell:
             self._log(rate, norm)
         self._loss = torch.zeros_like(self._loss)
 
-    @property
-    def last_loss(self) -> float:
-        """The loss of the step that was last logged."""
-        return self._told["train/loss"] if hasattr(self, "_told") else float("nan")
-
     def _log(self, rate: float, norm: Tensor) -> None:
         now, (tokens, since) = time.monotonic(), self._logged
-        self._told = {
-            "train/loss": float(self.ranks.summed(self._loss)),
+        self.last_loss = float(self.ranks.summed(self._loss))
+        told = {
+            "train/loss": self.last_loss,
             "train/lr": rate,
             "train/grad_norm": float(norm),
             "train/tokens_per_second": (self.progress.tokens_seen - tokens) / max(now - since, 1e-9),
             "train/epoch": self.progress.step / self.steps.per_epoch,
         }
         self._logged = (self.progress.tokens_seen, now)
-        self.recorder.log_metrics(self._told, self.progress.step)
+        self.recorder.log_metrics(told, self.progress.step)
 
     def validated(self, accuracy: float, loss: float) -> None:
         """Takes the result of a validation; the best epoch's weights are kept."""
-        self.progress.validated = self.progress.step
+        self.progress.validated, self.accuracy = self.progress.step, accuracy
         self.recorder.log_metrics({"val/accuracy": accuracy, "val/loss": loss}, self.progress.step)
         if accuracy > self.progress.best:
             self.progress.best, self.progress.best_step = accuracy, self.progress.step

@@ -98,7 +98,7 @@ class Loop(pl.Callback):
             self._save(due)  # validation may take longer than a grace period
             for cell in due:
                 self.module.validate(cell)
-                self.told.validated(cell.steps.epoch(cell.progress.step), cell.progress.best)
+                self.told.validated(cell.run_dir.name, cell.steps.epoch(cell.progress.step), cell.accuracy)
             self._save(due)
 
     def _save(self, cells: Sequence[Cell]) -> None:

@@ -30,10 +30,10 @@ class StepsDone:
         if self._bar.n >= self.steps:
             self._bar.close()
 
-    def validated(self, epoch: int, best: float) -> None:
-        """Tells of a validation."""
+    def validated(self, run: str, epoch: int, accuracy: float) -> None:
+        """Tells of a run's validation."""
         if not self.quiet:
-            print(f"{self.name}: epoch {epoch}, best validation accuracy {best:.3f}", flush=True)
+            print(f"{run}: epoch {epoch}, validation accuracy {accuracy:.3f}", flush=True)
 
 
 def quiet_libraries() -> None:
@@ -53,5 +53,6 @@ def quiet_libraries() -> None:
         ".*Could not find a config file.*",
         ".*is_gradient_checkpointing.*",
         ".*srun. command is available.*",
+        ".*FSDP2-wrapped module .* returned a view.*",
     ):
         warnings.filterwarnings("ignore", message=message)

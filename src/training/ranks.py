@@ -36,6 +36,17 @@ class Ranks:
         """
         return list(range(self.rank, count, self.count))
 
+    def turns(self, count: int, at_once: int) -> list[list[int]]:
+        """The places this process reads, `at_once` at a time; as many times in every process, some for nothing.
+
+        A process that has fewer reads an empty turn: what all must do at once, all do equally often.
+
+        >>> Ranks(0, 2).turns(5, 2), Ranks(1, 2).turns(5, 2)
+        ([[0, 2], [4]], [[1, 3], []])
+        """
+        mine, longest = self.mine(count), -(-count // self.count)
+        return [mine[start : start + at_once] for start in range(0, longest, at_once)]
+
     def summed(self, value: Tensor) -> Tensor:
         """The sum of a value over all processes."""
         if self.count == 1:

@@ -28,14 +28,14 @@ def score_share(
         stop: raises between batches when a signal came.
         what: name of the progress that is shown; none without it.
     """
-    mine = ranks.mine(len(notes))
-    device = classifier.head.weight.device
-    starts = range(0, len(mine), batch_size)
-    with torch.inference_mode():
-        for start in track(starts, total=len(starts), what=what, unit="batch") if what and ranks.first else starts:
+    turns, device = ranks.turns(len(notes), batch_size), classifier.head.weight.device
+    with torch.no_grad():
+        for rows in track(turns, total=len(turns), what=what, unit="batch") if what and ranks.first else turns:
             stop.check()
-            batch = notes.batch(mine[start : start + batch_size]).to(device)
-            yield classifier(batch.notes), batch
+            batch = notes.batch(rows or [0]).to(device)
+            logits = classifier(batch.notes)
+            if rows:
+                yield logits, batch
 
 
 def score_notes(
