@@ -39,7 +39,7 @@ def load_base(model: ModelConfig, precision: Precision, device: str) -> torch.nn
     register_packed_attention()
     extra = quantisation(precision, device)
     if model.weights is Weights.RANDOM:
-        base = random_base(model, DTYPES[precision])
+        base = random_base(model, DTYPES[precision], device)
     else:
         where = locate(model)
         base = _told(model, AutoModel.from_pretrained, where, dtype=DTYPES[precision], **extra, **_gguf(where))
@@ -65,14 +65,14 @@ def load_tokenizer(model: ModelConfig) -> Any:
     return _told(model, AutoTokenizer.from_pretrained, where, **_gguf(where))
 
 
-def random_base(model: ModelConfig, dtype: torch.dtype) -> torch.nn.Module:
-    """A LLaMA of the model's architecture with random weights, made directly in `dtype`; always the same ones."""
+def random_base(model: ModelConfig, dtype: torch.dtype, device: str) -> torch.nn.Module:
+    """A LLaMA of the model's architecture with random weights, made where and as they are used; always the same."""
     from transformers import LlamaModel
 
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(), torch.device(device):
             torch.manual_seed(0)
             return LlamaModel(architecture(model))
     finally:

@@ -95,6 +95,7 @@ def memory_of(sessions: Sequence[Session], steps: Sequence[Steps], setting: Sett
             session.precision,
             tokens=int(some.notes.lengths[some.longest(setting.notes)].sum()),
             recompute=setting.recompute,
+            on_gpu=session.device.startswith("cuda"),
             shares=session.cfg.devices * session.cfg.nodes if session.cfg.shard else 1,
         )
         for session, some in zip(sessions, steps, strict=True)

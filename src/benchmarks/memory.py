@@ -1,0 +1,156 @@
+"""The memory plan beside what a step really takes.
+
+`python -m src.benchmarks.memory [hidden=1024] [layers=8] [max_len=512] [precision=fp32] [device=cpu]` takes two
+optimiser steps on notes that fill `max_len`, in a process of its own for each setting, and prints planned and measured
+peaks above what the process held before the base was loaded: resident memory on a CPU, what torch allocated on a GPU.
+"""
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from src.benchmarks.material import (
+    ALPHA,
+    DRGS,
+    DROPOUT,
+    RANK,
+    TARGETS,
+    asked,
+    engine,
+    random_drgs,
+    random_notes,
+    small_model,
+)
+from src.benchmarks.recipe import RATE
+from src.config.train import LoraConfig, ModelConfig, Precision
+from src.models.classifier import Asked, read_together
+from src.models.estimate import count_parameters, memory
+from src.models.noise import Noise
+from src.models.packing import pack
+from src.shell.command import told_to_the_user
+from src.shell.errors import UserError
+from src.shell.progress import track
+from src.training.progress import quiet_libraries
+
+SETTINGS = ((4, False), (1, False), (4, True), (1, True))
+MIB = 2**20
+
+
+class Peak:
+    """The largest resident memory of this process while entered, in bytes above what it was."""
+
+    def __init__(self) -> None:
+        import psutil
+
+        self._process, self._ended = psutil.Process(), threading.Event()
+        self.before = self.most = self._process.memory_info().rss
+        self._watch = threading.Thread(target=self._look, daemon=True)
+
+    def __enter__(self) -> "Peak":
+        self._watch.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._ended.set()
+        self._watch.join()
+
+    def _look(self) -> None:
+        while not self._ended.is_set():
+            self.most = max(self.most, self._process.memory_info().rss)
+            time.sleep(0.002)
+
+    @property
+    def above(self) -> int:
+        """Bytes above what the process held at first."""
+        above: int = self.most - self.before
+        return above
+
+
+def steps(model: ModelConfig, max_len: int, precision: Precision, device: str, notes: int, recompute: bool) -> None:
+    """Two optimiser steps of four notes of `max_len` tokens."""
+    classifier = engine(model, precision, device)
+    weights = list(classifier.trained().values())
+    optimiser = torch.optim.AdamW(weights, lr=RATE)
+    rows = [(note * 50)[:max_len] for note in random_notes(4, max_len, model.vocab_size, 0)]
+    for step in range(2):
+        for start in range(0, 4, notes):
+            some = rows[start : start + notes]
+            keys = tuple((0, step, start + place) for place in range(len(some)))
+            asking = [Asked(classifier, pack(some).to(device), Noise(DROPOUT, keys))]
+            logits = read_together(asking, recompute=recompute)[0]
+            cross_entropy(logits, random_drgs(len(some), step).to(device)).backward()
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+
+
+def measured(words: dict[str, str]) -> int:
+    """Bytes of one setting, in this process."""
+    device, precision = words["device"], Precision(words["precision"])
+    model = small_model(int(words["hidden"]), int(words["layers"]))
+    tried = (model, int(words["max_len"]), precision, device, int(words["notes"]), words["recompute"] == "True")
+    if device.startswith("cuda"):
+        torch.cuda.reset_peak_memory_stats()
+        steps(*tried)
+        return _allocated()
+    steps(small_model(64, 1), 64, precision, device, 4, False)  # what libraries load at first use is not a step's
+    with Peak() as peak:
+        steps(*tried)
+    return peak.above
+
+
+def _allocated() -> int:
+    most: int = torch.cuda.max_memory_allocated()
+    return most
+
+
+def planned(words: dict[str, str], notes: int, recompute: bool) -> float:
+    """Bytes that the plan expects."""
+    from src.config.train import TrainConfig
+
+    model = small_model(int(words["hidden"]), int(words["layers"]))
+    cfg = TrainConfig.__new__(TrainConfig)
+    cfg.model, cfg.lora = model, LoraConfig(RANK, ALPHA, DROPOUT, TARGETS)
+    parameters = count_parameters(cfg, DRGS)
+    tokens = notes * int(words["max_len"])
+    on_gpu, precision = words["device"].startswith("cuda"), Precision(words["precision"])
+    return memory(cfg, parameters, precision, tokens=tokens, recompute=recompute, on_gpu=on_gpu).total
+
+
+def main() -> None:
+    """The command."""
+    with told_to_the_user():
+        known = {"hidden": "1024", "layers": "8", "max_len": "512", "precision": "fp32", "device": "cpu"}
+        words = asked(sys.argv[1:], {**known, "notes": "", "recompute": ""})
+        quiet_libraries()
+        torch.set_num_threads(1)
+        if words["notes"]:
+            print(json.dumps({"bytes": measured(words)}))
+            return
+        told = []
+        for notes, recompute in track(SETTINGS, total=len(SETTINGS), what="measuring", unit="setting"):
+            found = _in_a_process({**words, "notes": str(notes), "recompute": str(recompute)})
+            plan = planned(words, notes, recompute)
+            told.append(
+                f"{notes:>5}{recompute!s:>12}{plan / MIB:>12,.0f}{found / MIB:>12,.0f}{plan / found - 1:>10.0%}"
+            )
+        print(" ".join(f"{key}={words[key]}" for key in known))
+        print(f"{'notes':>5}{'recompute':>12}{'planned MB':>12}{'measured':>12}{'off by':>10}")
+        print("\n".join(told))
+
+
+def _in_a_process(words: dict[str, str]) -> int:
+    command = [sys.executable, "-m", "src.benchmarks.memory", *(f"{key}={value}" for key, value in words.items())]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
+    if done.returncode:
+        raise UserError(f"measuring failed: {done.stderr.strip().splitlines()[-1:]}")
+    return int(json.loads(done.stdout.splitlines()[-1])["bytes"])
+
+
+if __name__ == "__main__":
+    main()

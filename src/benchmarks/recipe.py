@@ -1,0 +1,78 @@
+"""The paper's recipe on today's Trainer, timed step by step."""
+
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from src.benchmarks.material import Note, padded
+
+RATE = 2e-4
+
+Clock = Callable[[], float]
+
+
+class TrainerSteps:
+    """transformers' Trainer over given batches: padded to the longest note, AdamW, clipped at 1, no accumulation."""
+
+    def __init__(self, model: Any, *, recompute: bool, clock: Clock = time.process_time) -> None:
+        self.model, self.recompute, self.clock = model, recompute, clock
+        if not recompute:
+            model.base_model.model.gradient_checkpointing = False
+
+    def seconds(self, batches: Sequence[tuple[list[Note], Tensor]]) -> list[float]:
+        """Seconds of each step: forward, backward, clipping and update; not of collating."""
+        from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+
+        clock, told, started = self.clock, [], [0.0]
+
+        class Timed(TrainerCallback):
+            def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
+                started[0] = clock()
+
+            def on_step_end(self, *args: Any, **kwargs: Any) -> None:
+                told.append(clock() - started[0])
+
+        on_gpu = next(self.model.parameters()).is_cuda
+        with tempfile.TemporaryDirectory() as folder:
+            arguments = TrainingArguments(
+                output_dir=folder,
+                per_device_train_batch_size=len(batches[0][0]),
+                max_steps=len(batches),
+                learning_rate=RATE,
+                weight_decay=0.01,
+                train_sampling_strategy="sequential",
+                activation_checkpointing=self.recompute,
+                activation_checkpointing_kwargs={"use_reentrant": False} if self.recompute else None,
+                use_cpu=not on_gpu,
+                report_to=[],
+                save_strategy="no",
+                logging_strategy="no",
+                disable_tqdm=True,
+                remove_unused_columns=False,
+                dataloader_pin_memory=False,
+            )
+            rows = [
+                {"note": note, "label": int(label)}
+                for notes, labels in batches
+                for note, label in zip(notes, labels, strict=True)
+            ]
+            trainer = Trainer(
+                self.model,
+                arguments,
+                train_dataset=rows,
+                data_collator=collate,
+                callbacks=[Timed()],
+            )
+            trainer.remove_callback(PrinterCallback)
+            trainer.train()
+        return told
+
+
+def collate(rows: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+    """Pads to the longest note of the step, with an attention mask, as the paper's code does."""
+    ids, mask = padded([row["note"] for row in rows])
+    return {"input_ids": ids, "attention_mask": mask, "labels": torch.tensor([row["label"] for row in rows])}

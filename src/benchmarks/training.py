@@ -1,0 +1,241 @@
+"""Speed of a training step beside the paper's recipe on stock libraries.
+
+`python -m src.benchmarks.training [max_len=512,1024] [hidden=256] [layers=4] [rounds=8] [precision=fp32] [wide=true]`
+first holds the losses of this project's engine against a plain transformers + peft loop on padded batches, then takes
+the same steps with every variant in turn, one thread, and prints ratios of medians of processor time a real token.
+`wide=true` measures hidden 1,024 against this machine's own matrix products of the same shapes instead.
+"""
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from src.benchmarks.material import (
+    DROPOUT,
+    Note,
+    asked,
+    engine,
+    padded,
+    random_drgs,
+    random_notes,
+    small_model,
+    stock,
+    take_over,
+)
+from src.benchmarks.recipe import RATE, TrainerSteps
+from src.config.train import ModelConfig, Precision
+from src.models.classifier import Asked, Classifier, read_together
+from src.models.estimate import shapes
+from src.models.noise import Noise
+from src.models.packing import pack
+from src.shell.command import told_to_the_user
+from src.shell.errors import UserError
+from src.shell.progress import track
+from src.training.progress import quiet_libraries
+
+Batch = tuple[list[Note], Tensor]
+STEPS_A_ROUND = 3
+NOTES_A_STEP = 4
+
+
+class EngineSteps:
+    """This project's step: one packed row, fused blocks, AdamW, clipped at 1."""
+
+    def __init__(self, classifier: Classifier, *, prune: bool = True, dropout: float = DROPOUT) -> None:
+        self.classifier, self.prune, self.dropout, self.step = classifier, prune, dropout, 0
+        self.weights = list(classifier.trained().values())
+        self.optimiser = torch.optim.AdamW(self.weights, lr=RATE, weight_decay=0.01)
+
+    def take(self, notes: Sequence[Note], drgs: Tensor) -> float:
+        """One optimiser step; its loss."""
+        self.step += 1
+        keys = tuple((0, self.step, place) for place in range(len(notes)))
+        packed = pack(notes).to(drgs.device)
+        logits = read_together([Asked(self.classifier, packed, Noise(self.dropout, keys))], prune=self.prune)[0]
+        loss = cross_entropy(logits, drgs)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.weights, 1.0)
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        return float(loss.detach())
+
+    def seconds(self, batches: Sequence[Batch]) -> list[float]:
+        """Seconds of each step, packing included."""
+        told = []
+        for notes, drgs in batches:
+            start = time.process_time()
+            self.take(notes, drgs)
+            told.append(time.process_time() - start)
+        return told
+
+
+def equality_on(device: str) -> float:
+    """Largest difference of the loss in ten steps of a small model in fp32."""
+    return equality(small_model(256, 4), 512, 10, torch.float32, device)
+
+
+def equality(model: ModelConfig, max_len: int, steps: int, dtype: torch.dtype, device: str = "cpu") -> float:
+    """Largest difference of the loss from a plain transformers + peft loop on padded batches, dropout 0."""
+    ours = engine(model, Precision.FP32, device, 0.0).to(dtype)
+    theirs = stock(model, Precision.FP32, device, 0.0, like=ours).to(dtype)
+    take_over(theirs, ours)
+    mine = EngineSteps(ours, dropout=0.0)
+    weights = [weight for weight in theirs.parameters() if weight.requires_grad]
+    optimiser = torch.optim.AdamW(weights, lr=RATE, weight_decay=0.01)
+    worst = 0.0
+    for step in track(range(steps), total=steps, what=f"equality {dtype}", unit="step"):
+        notes = random_notes(NOTES_A_STEP, max_len, model.vocab_size, step)
+        drgs = random_drgs(NOTES_A_STEP, step).to(device)
+        ids, mask = (each.to(device) for each in padded(notes))
+        loss = cross_entropy(theirs(input_ids=ids, attention_mask=mask).logits, drgs)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(weights, 1.0)
+        optimiser.step()
+        optimiser.zero_grad()
+        worst = max(worst, abs(float(loss.detach()) - mine.take(notes, drgs)))
+    return worst
+
+
+def batches_of(notes: Sequence[Note], drgs: Tensor) -> list[Batch]:
+    """Notes four at a time."""
+    starts = range(0, len(notes), NOTES_A_STEP)
+    return [(list(notes[start : start + NOTES_A_STEP]), drgs[start : start + NOTES_A_STEP]) for start in starts]
+
+
+def tokens(batches: Sequence[Batch]) -> list[int]:
+    """Real tokens of each step."""
+    return [sum(map(len, notes)) for notes, _ in batches]
+
+
+def waste(batches: Sequence[Batch]) -> float:
+    """Share of padding in batches padded to their longest note."""
+    whole = sum(len(notes) * max(map(len, notes)) for notes, _ in batches)
+    return 1 - sum(tokens(batches)) / whole
+
+
+def by_length(notes: Sequence[Note], drgs: Tensor, steps: int) -> list[Batch]:
+    """Steps of notes of like length, spread over the lengths: what Trainer's group_by_length makes of them."""
+    order = sorted(range(len(notes)), key=lambda place: len(notes[place]))
+    whole = batches_of([notes[place] for place in order], drgs[order])
+    return [whole[round((at + 0.5) * len(whole) / steps - 0.5)] for at in range(steps)]
+
+
+def ladder(model: ModelConfig, max_len: int, rounds: int, precision: Precision) -> None:
+    """Measures every variant on the same steps, in turn, and prints the table."""
+    pool, drgs = random_notes(200, max_len, model.vocab_size, 1), random_drgs(200, 1)
+    every = batches_of(pool, drgs)
+    variants: dict[str, Any] = {
+        "recipe: Trainer, recomputed": TrainerSteps(stock(model, precision, "cpu"), recompute=True),
+        "Trainer": TrainerSteps(stock(model, precision, "cpu"), recompute=False),
+        "Trainer, by length": TrainerSteps(stock(model, precision, "cpu"), recompute=False),
+        "this, whole last block": EngineSteps(engine(model, precision, "cpu"), prune=False),
+        "this": EngineSteps(engine(model, precision, "cpu")),
+    }
+    pace: dict[str, list[float]] = {name: [] for name in variants}
+    for turn in track(range(rounds + 1), total=rounds + 1, what=f"max_len={max_len}", unit="round"):
+        at = turn * STEPS_A_ROUND % len(every)
+        random_order = every[at : at + STEPS_A_ROUND] or every[:STEPS_A_ROUND]
+        for name, variant in variants.items():
+            some = by_length(pool, drgs, STEPS_A_ROUND) if "by length" in name else random_order
+            found = [took / real for took, real in zip(variant.seconds(some), tokens(some), strict=True)]
+            pace[name] += found if turn else []  # the first round warms up
+    print(f"\n{precision}, max_len={max_len}: {waste(every):.1%} padding in random steps of {NOTES_A_STEP}")
+    table(pace)
+
+
+def table(pace: dict[str, list[float]]) -> None:
+    """Prints real tokens a second and the ratio to each stock variant."""
+    names = list(pace)
+    mid = {name: median(pace[name]) for name in names}
+    print(f"{'':<30}{'tokens/s':>10}" + "".join(f"{'/ ' + name.split(':')[0]:>20}" for name in names[:3]))
+    for name in names:
+        print(f"{name:<30}{1 / mid[name]:>10,.0f}" + "".join(f"{mid[other] / mid[name]:>20.2f}" for other in names[:3]))
+
+
+def wide(rounds: int, precision: Precision) -> None:
+    """Hidden 1,024, two blocks: packed against the same engine on padded notes, and against matrix products."""
+    model = small_model(1024, 2)
+    pool, drgs = random_notes(200, 512, model.vocab_size, 1), random_drgs(200, 1)
+    every = batches_of(pool, drgs)
+    steps = EngineSteps(engine(model, precision, "cpu"), prune=False)
+    whole, packed, product, useful, ratio = [], [], [], [], []
+    for turn in track(range(rounds), total=rounds, what="hidden 1024", unit="round"):
+        (notes, labels), filled = every[turn], []
+        longest = max(map(len, notes))
+        filled = [note + [0] * (longest - len(note)) for note in notes]
+        packed += steps.seconds([(notes, labels)])
+        whole += steps.seconds([(filled, labels)])
+        real = sum(map(len, notes))
+        ratio.append(longest * len(notes) / real)
+        took, flop = products(model, real, precision)
+        product.append(flop / took)
+        useful.append(4 * real * model.layers * sum(a * b for a, b in shapes(model).values()) / packed[-1])
+    faster = median(slow / fast for slow, fast in zip(whole, packed, strict=True))
+    print(
+        f"\nhidden 1,024, 2 blocks, {precision}, 512 tokens: packed {faster:.2f} times padded, "
+        f"token ratio {median(ratio):.2f}, share {faster / median(ratio):.2f}"
+    )
+    print(
+        f"useful {median(useful) / 1e9:.1f} GFLOP/s, matrix products of these shapes {median(product) / 1e9:.1f}: "
+        f"{median(useful) / median(product):.0%}"
+    )
+
+
+def products(model: ModelConfig, rows: int, precision: Precision) -> tuple[float, float]:
+    """Seconds and operations of one forward and backward product through every matrix of a block."""
+    dtype = torch.float32 if precision is Precision.FP32 else torch.bfloat16
+    took = flop = 0.0
+    for inputs, outputs in shapes(model).values():
+        x, grad = torch.randn(rows, inputs).to(dtype), torch.randn(rows, outputs).to(dtype)
+        weight = torch.randn(outputs, inputs).to(dtype)
+        start = time.process_time()
+        _ = x @ weight.T
+        _ = grad @ weight
+        took += time.process_time() - start
+        flop += 4.0 * rows * inputs * outputs
+    return took, flop
+
+
+def main() -> None:
+    """The command."""
+    with told_to_the_user():
+        known = {"max_len": "512,1024", "hidden": 256, "layers": 4, "rounds": 8, "precision": "fp32", "wide": "false"}
+        words = asked(sys.argv[1:], known)
+        torch.set_num_threads(1)
+        quiet_libraries()
+        precision, rounds = Precision(words["precision"]), int(words["rounds"])
+        model = small_model(int(words["hidden"]), int(words["layers"]))
+        gate(small_model(64, 3), model)
+        if words["wide"] == "true":
+            wide(rounds, precision)
+            return
+        for max_len in str(words["max_len"]).split(","):
+            ladder(model, int(max_len), rounds, precision)
+
+
+def gate(tiny: ModelConfig, model: ModelConfig) -> None:
+    """Holds losses against the plain loop's.
+
+    Raises:
+        UserError: they differ.
+    """
+    checks: list[tuple[str, Callable[[], float], float]] = [
+        ("50 steps in fp64, hidden 64", lambda: equality(tiny, 128, 50, torch.float64), 1e-9),
+        (f"10 steps in fp32, hidden {model.hidden_size}", lambda: equality(model, 512, 10, torch.float32), 1e-5),
+    ]
+    for name, check, most in checks:
+        worst = check()
+        print(f"losses of {name}: largest difference {worst:.1e}, at most {most:.0e} is let pass", flush=True)
+        if not np.isfinite(worst) or worst > most:
+            raise UserError(f"{name}: the losses differ by {worst:.1e}; speeds of another computation are not shown")
+
+
+if __name__ == "__main__":
+    main()
