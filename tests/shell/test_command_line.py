@@ -54,8 +54,9 @@ def test_every_configuration_file_composes(cohort: Path, hospital: Path, runs: d
 
 def test_every_model_composes_with_the_papers_defaults_or_its_own(cohort: Path) -> None:
     models = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
-    assert models == ["llama13b", "llama2_13b", "llama2_7b", "llama3_8b", "llama7b", "nano", "smollm2"]
-    for model in models:
+    assert models == ["llama13b", "llama2_13b", "llama2_7b", "llama3_8b", "llama7b", "local", "nano", "smollm2"]
+    assert "model.path: not given" in problems("train", "model=local", f"data.dir={cohort}")
+    for model in set(models) - {"local"}:
         (cfg,) = compose(TrainConfig, read_command_line([f"model={model}", f"data.dir={cohort}"], "train"))
         assert cfg.model.name == model
         assert cfg.lora.targets == ["q_proj", "k_proj", "v_proj", "o_proj"]
@@ -104,6 +105,7 @@ def test_all_problems_are_told_at_once() -> None:
         ("lora.targets=[wrong]", "lora.targets=['wrong']: must be some of q_proj"),
         ("device=gpu", "device=gpu: must be auto, cpu, cuda or cuda:N"),
         ("seed=1,2", "seed=1,2: several values; add -m"),
+        ("'name=a'", "'name=a': not of the form key=value"),
         ("name=a/b", "name=a/b: must be one folder's name"),
     ],
 )
