@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from src.cohort.split import Split
 from src.evaluation.predictions import Predictions, measure, write_predictions
@@ -51,7 +52,6 @@ def score_split(
 ) -> tuple[Predictions, dict[str, float]]:
     """Scores one split's notes, and measures them under names such as `test/accuracy`."""
     cfg = session.cfg
-    rows = session.cohort.notes(split).head(len(notes))
     heads = score_notes(
         classifier,
         session.scheme,
@@ -60,11 +60,19 @@ def score_split(
         device=session.device,
         what=f"scores {split}",
     )
-    truth = np.asarray(notes.drg, dtype=np.int64)
-    predictions = Predictions(rows["subject_id"].to_numpy(), rows["hadm_id"].to_numpy(), truth, heads)
+    predictions = predictions_of(session, notes, split, heads)
     return predictions, {
         f"{PREFIX[split]}/{name}": value for name, value in measure(predictions, session.space).items()
     }
+
+
+def predictions_of(
+    session: Session, notes: TokenisedNotes, split: Split, heads: Mapping[str, NDArray[np.float32]]
+) -> Predictions:
+    """The scores of one split's notes beside their ids and labels."""
+    rows = session.cohort.notes(split).head(len(notes))
+    truth = np.asarray(notes.drg, dtype=np.int64)
+    return Predictions(rows["subject_id"].to_numpy(), rows["hadm_id"].to_numpy(), truth, heads)
 
 
 def evaluate_splits(

@@ -30,13 +30,17 @@ class Classifier(nn.Module):
 
     def forward(self, notes: Packed) -> Tensor:
         """Logits [B, width] of B packed notes, fp32."""
+        return self.at(notes, notes.last)
+
+    def at(self, notes: Packed, places: Tensor) -> Tensor:
+        """Logits [P, width] at P places of the packed row, fp32: what each note would get if it ended there."""
         hidden = self.backbone(
             input_ids=notes.ids[None],
             position_ids=notes.positions[None],
             note_lengths=notes.lengths,
             use_cache=False,
         ).last_hidden_state[0]
-        return self.head(hidden[notes.last].float())
+        return self.head(hidden[places].float())
 
     def trained(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Names and values of what training changes: adapters and head."""
