@@ -22,26 +22,17 @@ def evaluate(cfg: EvaluateConfig) -> dict[str, float]:
         UserError: the cohort is another one, weights are missing, or a metric differs from the record.
     """
     from src.cohort.split import Split
-    from src.config.train import TrainConfig
     from src.evaluation.outcome import ADAPTERS
     from src.evaluation.prefixes import measure_prefixes, report_prefixes
-    from src.evaluation.record import read_record
+    from src.evaluation.reopen import reopen
     from src.evaluation.table import table
     from src.models.classifier import load_adapters
-    from src.shell.overrides import to_schema
-    from src.training.session import open_session
 
     run = Path(cfg.run)
-    record = read_record(run)
-    config = record["config"]
-    longest = config["max_len"]
+    record, session = reopen(run, cfg.device, cfg.data_dir)
+    longest = session.cfg.max_len
     if over := [length for length in cfg.prefixes if length > longest]:
         raise UserError(f"prefixes={over}: above max_len={longest}, with which {run} was trained")
-    config["device"] = cfg.device
-    config["data"]["dir"] = cfg.data_dir or config["data"]["dir"]
-    session = open_session(to_schema(TrainConfig, config))
-    if session.cohort.fingerprint != record["cohort"]:
-        raise UserError(f"{session.cfg.data.dir}: not the cohort that {run} was trained on; write data_dir=COHORT")
     classifier = load_adapters(session.base(), run / ADAPTERS, session.scheme.width, session.device)
     lengths = sorted({*cfg.prefixes, longest})
     splits = (Split.VALIDATION, Split.TEST)

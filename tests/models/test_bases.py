@@ -169,10 +169,16 @@ def test_missing_weights_are_never_replaced_by_random_ones(cohort: Path, tmp_pat
         load_base(cfg.model, Precision.FP32, "cpu")
 
 
-def test_a_run_trains_on_a_base_of_another_family(cohort: Path, tmp_path: Path, command: Callable[..., object]) -> None:
+@pytest.mark.slow
+def test_a_run_trains_evaluates_and_exports_on_a_base_of_another_family(
+    cohort: Path, tmp_path: Path, command: Callable[..., object]
+) -> None:
     path = folder(tmp_path / "base", **FAMILIES["qwen2"])
     words = ["model=local", f"model.path={path}", "max_len=64", "epochs=1", "data.limit=24", "threads=1", "device=cpu"]
     command("src.train", f"data.dir={cohort}", f"out={tmp_path}", "name=qwen", *words, "lr=0.001")
     record = json.loads((tmp_path / "qwen" / "result.json").read_text())
     assert (record["config"]["model"]["family"], record["config"]["model"]["hidden_size"]) == ("qwen2", 32)
     command("src.evaluate", f"run={tmp_path / 'qwen'}")
+    command("src.export", f"run={tmp_path / 'qwen'}", f"out={tmp_path / 'exported'}")
+    exported = json.loads((tmp_path / "exported" / "config.json").read_text())
+    assert exported["architectures"] == ["Qwen2ForSequenceClassification"]

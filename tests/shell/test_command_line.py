@@ -6,6 +6,7 @@ import pytest
 
 from src.config.demo import DemoConfig
 from src.config.evaluate import EvaluateConfig
+from src.config.export import ExportConfig
 from src.config.gauge import GaugeConfig
 from src.config.hospital import HospitalConfig
 from src.config.prepare import PrepareConfig
@@ -19,6 +20,7 @@ SWEEPS = CONF.parent / "sweeps"
 SCHEMAS = {
     "demo": DemoConfig,
     "evaluate": EvaluateConfig,
+    "export": ExportConfig,
     "gauge": GaugeConfig,
     "hospital": HospitalConfig,
     "prepare": PrepareConfig,
@@ -38,6 +40,7 @@ def test_every_configuration_file_composes(cohort: Path, hospital: Path, runs: d
     given = {
         "demo": [],
         "evaluate": [f"run={runs['two']}"],
+        "export": [f"run={runs['two']}", f"out={tmp_path / 'e'}"],
         "gauge": [f"data.dir={cohort}"],
         "hospital": [f"out={tmp_path / 'h'}"],
         "prepare": [f"data.dir={hospital}", f"data.out={tmp_path / 'c'}"],
@@ -47,7 +50,7 @@ def test_every_configuration_file_composes(cohort: Path, hospital: Path, runs: d
     }
     files = sorted(path.stem for path in CONF.glob("*.yaml"))
     assert files == sorted(given)
-    assert len(files) == 8
+    assert len(files) == 9
     for name, words in given.items():
         assert len(compose(SCHEMAS[name], read_command_line(words, name))) == 1
 
