@@ -51,7 +51,9 @@ def used_as_the_card_says(folder: Path, texts: list[str]) -> dict[str, np.ndarra
     given = re.sub(r"^notes = .*$", lambda _: f"notes = {texts!r}", use, flags=re.MULTILINE)
     assert given != use
     script = given + AFTER_THE_CARD + peft + AFTER_PEFT
-    done = subprocess.run([sys.executable, "-I", "-c", script], cwd=folder, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-I", "-"], input=script, cwd=folder, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == 5 * len(texts)
     told = dict(np.load(folder / "told.npz"))
