@@ -170,12 +170,14 @@ def _adapter(session: Session, written: Mapping[str, Any]) -> str:
 
 ```python
 import torch
-from peft import AutoPeftModelForSequenceClassification
+from peft import PeftConfig, PeftModel
+from transformers import AutoModelForSequenceClassification
 
-model = AutoPeftModelForSequenceClassification.from_pretrained(
-    "{ADAPTER}", num_labels={session.scheme.width}, dtype=torch.{kind}{more}
-).eval()
-model.config.pad_token_id = {written["pad"]}
+path = PeftConfig.from_pretrained("{ADAPTER}").base_model_name_or_path
+base = AutoModelForSequenceClassification.from_pretrained(
+    path, num_labels={session.scheme.width}, pad_token_id={written["pad"]}, dtype=torch.{kind}{more}
+)
+model = PeftModel.from_pretrained(base, "{ADAPTER}").eval()
 ```"""
 
 

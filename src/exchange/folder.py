@@ -53,7 +53,7 @@ def write_export(session: Session, record: Mapping[str, Any], adapter: Path, out
         title_of = titles(session)
         classifier = load_adapters(session.base(), adapter, session.scheme.width, session.device).eval()
         expected = packed_logits(classifier, readings, cfg.batch_size, session.device)
-        token = padding_token(session.tokenizer, readings)
+        token = padding_token(session.tokenizer, readings, cfg.model.vocab_size)
         pad = session.tokenizer.convert_tokens_to_ids(token)
         model = merge(classifier, logit_names(session.scheme, title_of), pad)
         model.save_pretrained(beside, max_shard_size=SHARD)

@@ -43,8 +43,8 @@ def merge(classifier: Classifier, names: Sequence[str], pad: int) -> Any:
     return model.eval()
 
 
-def padding_token(tokenizer: Any, readings: Sequence[Sequence[int]]) -> str:
-    """A special token of the tokenizer that no reading ends with.
+def padding_token(tokenizer: Any, readings: Sequence[Sequence[int]], vocab_size: int) -> str:
+    """A special token of the tokenizer that the base knows, and that no reading ends with.
 
     transformers scores the last token that is not padding: were padding a note's last token, it would be
     the one before that is scored.
@@ -54,7 +54,8 @@ def padding_token(tokenizer: Any, readings: Sequence[Sequence[int]]) -> str:
     """
     ends = {reading[-1] for reading in readings}
     for token in (tokenizer.pad_token, tokenizer.eos_token, tokenizer.unk_token, tokenizer.bos_token):
-        if token is not None and tokenizer.convert_tokens_to_ids(token) not in ends:
+        place = vocab_size if token is None else tokenizer.convert_tokens_to_ids(token)
+        if place < vocab_size and place not in ends:
             return str(token)
     raise UserError("the base's tokenizer has no special token that could pad a batch; add one to its folder")
 

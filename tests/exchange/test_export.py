@@ -112,14 +112,18 @@ def test_the_card_tells_data_metrics_and_the_warning_and_no_place_of_this_machin
     assert "/src/models" not in card
 
 
-def test_an_export_in_bf16_is_half_the_size(
+def test_a_run_on_a_quantised_base_is_merged_in_bf16_from_the_original_weights(
     runs: dict[str, Path], exported: dict[str, Path], tmp_path: Path, command: Command
 ) -> None:
-    command("src.export", f"run={runs['single']}", f"out={tmp_path / 'half'}", "precision=bf16", "notes=4")
-    kinds = {weight.dtype for weight in load_file(tmp_path / "half" / "model.safetensors").values()}
-    assert kinds == {torch.bfloat16}
-    whole, half = ((folder / "model.safetensors").stat().st_size for folder in (exported["single"], tmp_path / "half"))
-    assert 0.45 < half / whole < 0.55
+    shutil.copytree(runs["single"], tmp_path / "run")
+    record = json.loads((tmp_path / "run" / "result.json").read_text())
+    record["config"]["precision"] = "nf4"
+    (tmp_path / "run" / "result.json").write_text(json.dumps(record))
+    command("src.export", f"run={tmp_path / 'run'}", f"out={tmp_path / 'half'}", "notes=4")
+    whole, half = (load_file(folder / "model.safetensors") for folder in (exported["single"], tmp_path / "half"))
+    assert {weight.dtype for weight in half.values()} == {torch.bfloat16}
+    assert whole.keys() == half.keys()
+    assert all(torch.allclose(half[name].float(), whole[name], rtol=2**-7, atol=1e-3) for name in whole)
 
 
 def test_the_adapter_holds_adapter_and_head_alone(exported: dict[str, Path]) -> None:
@@ -154,7 +158,10 @@ def test_logits_that_differ_by_more_than_rounding_are_refused() -> None:
 def test_a_token_that_ends_a_note_never_pads() -> None:
     tokenizer = AutoTokenizer.from_pretrained(STAND_IN)
     start, end = tokenizer.bos_token_id, tokenizer.eos_token_id
-    assert padding_token(tokenizer, [[start, 7], [start, 9]]) == tokenizer.eos_token
-    assert padding_token(tokenizer, [[start, 7], [start, 9, end]]) == tokenizer.bos_token
+    assert padding_token(tokenizer, [[start, 7], [start, 9]], 4096) == tokenizer.eos_token
+    assert padding_token(tokenizer, [[start, 7], [start, 9, end]], 4096) == tokenizer.bos_token
+    tokenizer.add_special_tokens({"pad_token": "<pad>"})
+    assert padding_token(tokenizer, [[start, 7]], 4096) == tokenizer.eos_token
+    assert padding_token(tokenizer, [[start, 7]], 4097) == "<pad>"
     with pytest.raises(UserError, match="no special token that could pad"):
-        padding_token(tokenizer, [[start], [start, end]])
+        padding_token(tokenizer, [[start], [start, end]], 4096)
