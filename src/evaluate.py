@@ -13,6 +13,8 @@ TOLERANCE = 1e-6
 def evaluate(cfg: EvaluateConfig) -> dict[str, float]:
     """Rebuilds the run's model from its adapters, scores validation and test, and prints the metrics.
 
+    With `prefixes` it also tells what fewer tokens give, and leaves that curve in the run's folder.
+
     Returns:
         The metrics, as `result.json` names them.
 
@@ -20,27 +22,23 @@ def evaluate(cfg: EvaluateConfig) -> dict[str, float]:
         UserError: the cohort is another one, weights are missing, or a metric differs from the record.
     """
     from src.cohort.split import Split
-    from src.config.train import TrainConfig
-    from src.evaluation.outcome import ADAPTERS, score_split
-    from src.evaluation.record import read_record
+    from src.evaluation.outcome import ADAPTERS
+    from src.evaluation.prefixes import measure_prefixes, report_prefixes
+    from src.evaluation.reopen import reopen
     from src.evaluation.table import table
     from src.models.classifier import load_adapters
-    from src.shell.overrides import to_schema
-    from src.training.session import open_session
 
     run = Path(cfg.run)
-    record = read_record(run)
-    config = record["config"]
-    config["device"] = cfg.device
-    config["data"]["dir"] = cfg.data_dir or config["data"]["dir"]
-    session = open_session(to_schema(TrainConfig, config))
-    if session.cohort.fingerprint != record["cohort"]:
-        raise UserError(f"{session.cfg.data.dir}: not the cohort that {run} was trained on; write data_dir=COHORT")
+    record, session = reopen(run, cfg.device, cfg.data_dir)
+    longest = session.cfg.max_len
+    if over := [length for length in cfg.prefixes if length > longest]:
+        raise UserError(f"prefixes={over}: above max_len={longest}, with which {run} was trained")
     classifier = load_adapters(session.base(), run / ADAPTERS, session.scheme.width, session.device)
-    metrics: dict[str, float] = {}
-    for split in (Split.VALIDATION, Split.TEST):
-        metrics |= score_split(session, classifier, session.notes(split), split)[1]
-    print(table({run.name: metrics}))
+    lengths = sorted({*cfg.prefixes, longest})
+    splits = (Split.VALIDATION, Split.TEST)
+    curves = {split: measure_prefixes(session, classifier, split, lengths) for split in splits}
+    metrics = {name: value for split in splits for name, value in curves[split][longest].items()}
+    print(report_prefixes(session, curves, run) if cfg.prefixes else table({run.name: metrics}))
     worst = max(abs(metrics[name] - value) for name, value in record["metrics"].items() if value is not None)
     print(f"largest difference from {run / 'result.json'}: {worst:.1e}")
     if worst > TOLERANCE:

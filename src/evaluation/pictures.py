@@ -61,6 +61,26 @@ def draw_by_frequency(path: Path, right: Mapping[str, NDArray[np.bool_]], seen: 
     _save(figure, path)
 
 
+def draw_prefixes(path: Path, curve: Mapping[int, Mapping[str, float]], title: str) -> None:
+    """Lines: test accuracy and macro-F1 by the number of tokens that are read."""
+    figure, axes = _figure()
+    for key, colour in (("test/accuracy", COLOURS[2]), ("test/macro_f1", COLOURS[1])):
+        values = [metrics[key] for metrics in curve.values()]
+        axes.plot(list(curve), values, marker="o", label=SHOWN[key], color=colour)
+        for length, value in zip(curve, values, strict=True):
+            axes.annotate(f"{value:.3f}", (length, value), (0, 6), textcoords="offset points", ha="center", fontsize=7)
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(list(curve), [f"{length:,}" for length in curve])
+    axes.minorticks_off()
+    axes.margins(y=0.12)
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("tokens of a note that are read at most")
+    axes.set_ylabel("share of test notes (macro-F1: mean over DRGs)")
+    axes.set_title(title, loc="left")
+    axes.legend(frameon=False)
+    _save(figure, path)
+
+
 def _band(low: int, high: int) -> str:
     return f"{low} or more" if high >= 10**9 else f"{low} to {high}"
 

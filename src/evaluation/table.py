@@ -9,18 +9,18 @@ COLUMNS = {
 }  # fmt: skip
 
 
-def table(runs: Mapping[str, Mapping[str, float | None]]) -> str:
-    """A row a run, a column a metric; a metric that a run lacks is a dash.
+def table(runs: Mapping[str, Mapping[str, float | None]], what: str = "run") -> str:
+    """A row a run, or another `what`, a column a metric; a metric that a run lacks is a dash.
 
     >>> print(table({"majority": {"test/accuracy": 0.05}}))
     run       top-1
     majority  0.050
     """
     shown = {key: name for key, name in COLUMNS.items() if any(row.get(key) is not None for row in runs.values())}
-    wide = max([3, *map(len, runs)])
+    wide = max([len(what), *map(len, runs)])
     widths = [max(5, len(name)) for name in shown.values()]
     head = [
-        f"{'run':<{wide}}",
+        f"{what:<{wide}}",
         *(f"{name:>{width}}" for name, width in zip(shown.values(), widths, strict=True)),
     ]
     lines = ["  ".join(head)]

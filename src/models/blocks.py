@@ -5,7 +5,6 @@ layers gets `read_block` as its forward. Exact: the test of every family compare
 Shapes: T rows, h hidden width, H heads, D head width, B notes.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from types import MethodType
 from typing import Any
@@ -161,8 +160,3 @@ class _Gated(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> Any:
         gate, up = ctx.saved_tensors
         return torch.ops.aten.silu_backward(grad * up, gate), silu(gate).mul_(grad)
-
-
-def families() -> Sequence[str]:
-    """`model_type` of the transformers configurations whose blocks are of this form."""
-    return ("llama", "mistral", "qwen2", "qwen3")

@@ -40,6 +40,11 @@ class Classifier(nn.Module):
         """Logits [B, width] of B packed notes, fp32."""
         return read_together([Asked(self, notes)])[0]
 
+    def at(self, notes: Packed, places: Tensor) -> Tensor:
+        """Logits [P, width] at P places of the packed row: what each note would get if it ended there."""
+        hidden = _hidden([Asked(self, notes)], notes, prune=False)
+        return self.head(hidden[places].to(self.head.weight.dtype))
+
     def trained(self) -> dict[str, Tensor]:
         """What training changes, adapters and head, by a name that does not hold the adapters' own name."""
         mine = f".{self.adapter}."
@@ -71,8 +76,18 @@ def read_together(
         recompute: keep one hidden state a block and compute the rest again in the backward pass.
         backend: which attention; None for the fastest.
     """
-    backbone: Any = asked[0].classifier.backbone
     notes = join([each.notes for each in asked])
+    hidden = _hidden(asked, notes, prune=prune, recompute=recompute, backend=backend)
+    ends = (hidden if prune else hidden[notes.last]).split([len(each.notes.lengths) for each in asked])
+    heads = (each.classifier.head for each in asked)
+    return [head(end.to(head.weight.dtype)) for head, end in zip(heads, ends, strict=True)]
+
+
+def _hidden(
+    asked: Sequence[Asked], notes: Packed, *, prune: bool, recompute: bool = False, backend: Backend | None = None
+) -> Tensor:
+    """Hidden states [T, h] of the joined notes; with `prune` [B, h], of their last tokens."""
+    backbone: Any = asked[0].classifier.backbone
     where = backbone.get_input_embeddings().weight
     reading = Reading(
         parts=tuple(Part(each.classifier.adapter, each.notes.lengths, each.noise) for each in asked),
@@ -81,11 +96,9 @@ def read_together(
         backend=backend or pick_backend(where.device.type, where.dtype),
         recompute=recompute and torch.is_grad_enabled(),
     )
-    ids, positions = notes.ids[None], notes.positions[None]
-    hidden = backbone(input_ids=ids, position_ids=positions, reading=reading, use_cache=False).last_hidden_state[0]
-    ends = (hidden if prune else hidden[notes.last]).split([len(each.notes.lengths) for each in asked])
-    heads = (each.classifier.head for each in asked)
-    return [head(end.to(head.weight.dtype)) for head, end in zip(heads, ends, strict=True)]
+    how = {"position_ids": notes.positions[None], "reading": reading, "use_cache": False}
+    hidden: Tensor = backbone(input_ids=notes.ids[None], **how).last_hidden_state
+    return hidden[0]
 
 
 def with_adapters(base: nn.Module, lora: LoraConfig, width: int, device: str, adapter: str = ADAPTER) -> Classifier:

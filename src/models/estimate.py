@@ -14,7 +14,7 @@ TRAINED_BYTES = 24
 """Bytes a trained parameter: fp32 weight, gradient, AdamW's two moments, one more in its step, and the best epoch's."""
 
 
-HEAP = (1.37, 4.2)
+HEAP = (1.25, 4.2)
 """Resident bytes a byte that is kept for the backward pass, and a byte in use for a moment, as glibc's heap leaves
 them; fitted by `python -m src.benchmarks.memory`. Giving freed blocks back at once (MALLOC_MMAP_THRESHOLD_) brings both
 to 1, and takes 8 to 12 % more time."""
@@ -37,12 +37,12 @@ class Parameters:
 def shapes(model: ModelConfig) -> dict[str, tuple[int, int]]:
     """(inputs, outputs) of each matrix of one block, by its name in transformers."""
     hidden, inner = model.hidden_size, model.intermediate_size
-    keys = hidden // model.heads * model.kv_heads
+    queries, keys = model.head_width * model.heads, model.head_width * model.kv_heads
     return {
-        "q_proj": (hidden, hidden),
+        "q_proj": (hidden, queries),
         "k_proj": (hidden, keys),
         "v_proj": (hidden, keys),
-        "o_proj": (hidden, hidden),
+        "o_proj": (queries, hidden),
         "gate_proj": (hidden, inner),
         "up_proj": (hidden, inner),
         "down_proj": (inner, hidden),
@@ -52,7 +52,9 @@ def shapes(model: ModelConfig) -> dict[str, tuple[int, int]]:
 def count_parameters(cfg: TrainConfig, width: int) -> Parameters:
     """Parameters of a run whose head has `width` logits."""
     model, blocks = cfg.model, shapes(cfg.model)
-    block = sum(rows * columns for rows, columns in blocks.values()) + 2 * model.hidden_size
+    norms = 2 * model.hidden_size + (2 * model.head_width if model.family == "qwen3" else 0)
+    biases = sum(blocks[name][1] for name in model.biases)
+    block = sum(rows * columns for rows, columns in blocks.values()) + biases + norms
     base = model.vocab_size * model.hidden_size + model.layers * block + model.hidden_size
     adapters = model.layers * cfg.lora.r * sum(sum(blocks[name]) for name in cfg.lora.targets)
     return Parameters(base, adapters, model.hidden_size * width)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from src.config.train import Prompt
+from src.shell.errors import UserError
 
 WORDS_AFTER = {Prompt.NONE: "", Prompt.DIAGNOSIS: "\n\nDischarge Diagnosis:\n"}
 """Appended to a note after it is cut, so that it is always read in full."""
@@ -20,7 +21,7 @@ def encode_notes(tokenizer: Any, texts: Sequence[str], prompt: Prompt, max_len: 
         max_len: tokens of the result at most.
 
     Raises:
-        ValueError: `max_len` leaves no place for a note.
+        UserError: `max_len` leaves no place for a note.
     """
     after = _words_after(tokenizer, prompt)
     room = _room(max_len, after)
@@ -59,7 +60,7 @@ def frame(tokenizer: Any, prompt: Prompt, max_len: int) -> Frame:
     """The frame in which notes fill `max_len` tokens at most.
 
     Raises:
-        ValueError: `max_len` leaves no place for a note.
+        UserError: `max_len` leaves no place for a note.
     """
     after = _words_after(tokenizer, prompt)
     whole, bare = (tokenizer("a", add_special_tokens=own)["input_ids"] for own in (True, False))
@@ -76,5 +77,5 @@ def _words_after(tokenizer: Any, prompt: Prompt) -> list[int]:
 def _room(max_len: int, after: Sequence[int]) -> int:
     room = max_len - len(after)
     if room < 2:
-        raise ValueError(f"max_len={max_len} leaves no place for a note beside the prompt's {len(after)} tokens")
+        raise UserError(f"max_len={max_len} leaves no place for a note beside the prompt's {len(after)} tokens")
     return room

@@ -9,9 +9,19 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, log_softmax
 
+from src.cohort.msdrg import Severity
 from src.config.train import Labels
 from src.models.labelspace import LabelSpace
 from src.shell.errors import UserError
+
+STATES = {
+    Severity.WITHOUT_CC_MCC: "WITHOUT CC/MCC",
+    Severity.WITH_CC: "WITH CC",
+    Severity.WITH_MCC: "WITH MCC",
+    Severity.WITHOUT_MCC: "WITHOUT MCC",
+    Severity.NONE: "NONE",
+}
+"""CC/MCC states in the words of the titles."""
 
 
 class Scheme(Protocol):
@@ -20,6 +30,11 @@ class Scheme(Protocol):
     space: LabelSpace
     width: int
     """Logits a note."""
+    logits: tuple[str, ...]
+    """What each logit stands for: a DRG's code, or a base DRG or a severity in words."""
+
+    def places(self) -> dict[str, list[int]]:
+        """The logits that make up each DRG, [D] each."""
 
     def loss(self, logits: Tensor, drg: Tensor) -> Tensor:
         """Mean loss of `logits` [B, width] against the DRGs' indices `drg` [B]."""
@@ -37,6 +52,10 @@ class SingleLabel:
     def __init__(self, space: LabelSpace) -> None:
         self.space = space
         self.width = len(space.codes)
+        self.logits = space.codes
+
+    def places(self) -> dict[str, list[int]]:
+        return {"logit": list(range(self.width))}
 
     def loss(self, logits: Tensor, drg: Tensor) -> Tensor:
         return cross_entropy(logits, drg)
@@ -65,9 +84,15 @@ class TwoLabel:
         self.severity_weight = severity_weight
         self.bases, self.severities = space.states.shape
         self.width = self.bases + self.severities
+        states = [STATES[Severity(state)] for state in space.severities]
+        self.logits = (*(f"base DRG {name}" for name in space.bases), *(f"severity {state}" for state in states))
         self._base = torch.as_tensor(space.base)
         self._severity = torch.as_tensor(space.severity)
         self._impossible = ~torch.as_tensor(space.states)
+
+    def places(self) -> dict[str, list[int]]:
+        severity = self.bases + self.space.severity
+        return {"base_logit": self.space.base.tolist(), "severity_logit": severity.tolist()}
 
     def loss(self, logits: Tensor, drg: Tensor) -> Tensor:
         base, severity = logits.split([self.bases, self.severities], -1)

@@ -146,11 +146,11 @@ def _key(text: str) -> str:
 
 
 def _one_override(text: str, leaves: dict[str, Any], groups: dict[str, list[str]]) -> list[str]:
-    from hydra.errors import OverrideParseException
+    from hydra.errors import HydraException
 
     try:
         override = _parse(text)
-    except OverrideParseException:
+    except HydraException:
         return [f"{text}: not of the form key=value (quote values that hold = , or blanks)"]
     key = override.key_or_group
     if key.split(".")[0].split("/")[0] == "hydra":

@@ -6,6 +6,7 @@ import pytest
 
 from src.config.demo import DemoConfig
 from src.config.evaluate import EvaluateConfig
+from src.config.export import ExportConfig
 from src.config.gauge import GaugeConfig
 from src.config.hospital import HospitalConfig
 from src.config.prepare import PrepareConfig
@@ -19,6 +20,7 @@ SWEEPS = CONF.parent / "sweeps"
 SCHEMAS = {
     "demo": DemoConfig,
     "evaluate": EvaluateConfig,
+    "export": ExportConfig,
     "gauge": GaugeConfig,
     "hospital": HospitalConfig,
     "prepare": PrepareConfig,
@@ -38,6 +40,7 @@ def test_every_configuration_file_composes(cohort: Path, hospital: Path, runs: d
     given = {
         "demo": [],
         "evaluate": [f"run={runs['two']}"],
+        "export": [f"run={runs['two']}", f"out={tmp_path / 'e'}"],
         "gauge": [f"data.dir={cohort}"],
         "hospital": [f"out={tmp_path / 'h'}"],
         "prepare": [f"data.dir={hospital}", f"data.out={tmp_path / 'c'}"],
@@ -47,15 +50,16 @@ def test_every_configuration_file_composes(cohort: Path, hospital: Path, runs: d
     }
     files = sorted(path.stem for path in CONF.glob("*.yaml"))
     assert files == sorted(given)
-    assert len(files) == 8
+    assert len(files) == 9
     for name, words in given.items():
         assert len(compose(SCHEMAS[name], read_command_line(words, name))) == 1
 
 
 def test_every_model_composes_with_the_papers_defaults_or_its_own(cohort: Path) -> None:
     models = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
-    assert models == ["llama13b", "llama2_13b", "llama2_7b", "llama3_8b", "llama7b", "nano", "smollm2"]
-    for model in models:
+    assert models == ["llama13b", "llama2_13b", "llama2_7b", "llama3_8b", "llama7b", "local", "nano", "smollm2"]
+    assert "model.path: not given" in problems("train", "model=local", f"data.dir={cohort}")
+    for model in set(models) - {"local"}:
         (cfg,) = compose(TrainConfig, read_command_line([f"model={model}", f"data.dir={cohort}"], "train"))
         assert cfg.model.name == model
         assert cfg.lora.targets == ["q_proj", "k_proj", "v_proj", "o_proj"]
@@ -104,6 +108,7 @@ def test_all_problems_are_told_at_once() -> None:
         ("lora.targets=[wrong]", "lora.targets=['wrong']: must be some of q_proj"),
         ("device=gpu", "device=gpu: must be auto, cpu, cuda or cuda:N"),
         ("seed=1,2", "seed=1,2: several values; add -m"),
+        ("'name=a'", "'name=a': not of the form key=value"),
         ("name=a/b", "name=a/b: must be one folder's name"),
     ],
 )

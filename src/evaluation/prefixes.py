@@ -1,0 +1,125 @@
+"""The truncation curve of one adapter: what it scores when it reads fewer tokens of a note than in training."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from src.cohort.split import Split
+from src.evaluation.outcome import PREFIX, predictions_of, score_split
+from src.evaluation.pictures import draw_prefixes
+from src.evaluation.predictions import Predictions, measure
+from src.evaluation.table import table
+from src.models.classifier import Classifier
+from src.models.packing import Packed
+from src.models.prompts import frame
+from src.shell.files import replacing
+from src.shell.progress import track
+from src.training.batches import TokenisedNotes
+from src.training.notes import split_rows, token_lengths
+from src.training.ranks import ALONE
+from src.training.session import Session
+
+CURVE, PICTURE = "prefixes.csv", "prefixes.png"
+"""Files in a run's folder."""
+
+
+def score_prefixes(
+    session: Session, classifier: Classifier, split: Split, lengths: Sequence[int]
+) -> dict[int, Predictions]:
+    """Scores of one split's notes for each number of tokens, equal to an evaluation with that `max_len`.
+
+    Attention is causal: where nothing stands after a note, one forward at the longest length holds every
+    shorter reading, and a note shorter than a length is read to its own end. Words that a prompt appends
+    stand after the cut, so that each length is then a reading, and a forward, of its own.
+    """
+    if not one_forward(session):
+        return {length: _apart(session, classifier, split, length) for length in lengths}
+    notes = _at(session, max(lengths)).notes(split)
+    heads = _together(session, classifier, notes, lengths, f"scores {split}")
+    return {length: predictions_of(session, notes, split, heads[length]) for length in lengths}
+
+
+def one_forward(session: Session) -> bool:
+    """Whether a shorter reading of a note is the beginning of its longest one."""
+    return not frame(session.tokenizer, session.cfg.prompt, session.cfg.max_len).last
+
+
+def _apart(session: Session, classifier: Classifier, split: Split, length: int) -> Predictions:
+    cut = _at(session, length)
+    return score_split(cut, classifier, cut.notes(split), split)[0]
+
+
+def _at(session: Session, length: int) -> Session:
+    return dataclasses.replace(session, cfg=dataclasses.replace(session.cfg, max_len=length))
+
+
+def _together(
+    session: Session, classifier: Classifier, notes: TokenisedNotes, lengths: Sequence[int], what: str
+) -> dict[int, dict[str, NDArray[np.float32]]]:
+    turns = ALONE.turns(len(notes), session.cfg.batch_size)
+    parts: dict[int, dict[str, list[NDArray[np.float32]]]] = {length: {} for length in lengths}
+    classifier.eval()
+    with torch.inference_mode():
+        for rows in track(turns, total=len(turns), what=what, unit="batch"):
+            packed = notes.batch(rows).notes.to(session.device)
+            logits = classifier.at(packed, ends(packed, lengths).flatten()).view(len(lengths), len(rows), -1)
+            for length, each in zip(lengths, logits, strict=True):
+                for name, scores in session.scheme.heads(each).items():
+                    parts[length].setdefault(name, []).append(scores.float().cpu().numpy())
+    return {length: {name: np.concatenate(each) for name, each in heads.items()} for length, heads in parts.items()}
+
+
+def ends(notes: Packed, lengths: Sequence[int]) -> Tensor:
+    """[len(lengths), B]: place in the row of the last token of each note that is read to at most each length.
+
+    >>> from src.models.packing import pack
+    >>> ends(pack([[5, 6, 7], [8, 9]]), [1, 2, 3]).tolist()
+    [[0, 3], [1, 4], [2, 4]]
+    """
+    whole = torch.tensor(notes.lengths, device=notes.ids.device)
+    return torch.stack([notes.last - whole + whole.clamp(max=length) for length in lengths])
+
+
+def measure_prefixes(
+    session: Session, classifier: Classifier, split: Split, lengths: Sequence[int]
+) -> dict[int, dict[str, float]]:
+    """Metrics of one split, under names such as `test/accuracy`, for each number of tokens."""
+    scored = score_prefixes(session, classifier, split, lengths)
+    return {
+        length: {f"{PREFIX[split]}/{name}": value for name, value in measure(each, session.space).items()}
+        for length, each in scored.items()
+    }
+
+
+def report_prefixes(session: Session, curves: Mapping[Split, Mapping[int, Mapping[str, float]]], run: Path) -> str:
+    """Writes `prefixes.csv` and `prefixes.png` into the run's folder; the test curve as a table."""
+    rows = [row for split, curve in curves.items() for row in _rows(session, split, curve)]
+    with replacing(run / CURVE) as beside:
+        pl.DataFrame(rows).write_csv(beside)
+    test = curves[Split.TEST]
+    draw_prefixes(run / PICTURE, test, f"{run.name}: test notes cut to fewer tokens than in training")
+    how = "one forward for all lengths"
+    if not one_forward(session):
+        how = f"prompt={session.cfg.prompt} puts words after the cut, so each length was read in a forward of its own"
+    shown = table({f"{length:,}": metrics for length, metrics in test.items()}, what="tokens")
+    return f"{shown}\n{how}; {run / CURVE}, {run / PICTURE}"
+
+
+def _rows(
+    session: Session, split: Split, curve: Mapping[int, Mapping[str, float]]
+) -> list[dict[str, str | int | float]]:
+    around = frame(session.tokenizer, session.cfg.prompt, session.cfg.max_len).tokens
+    whole = session.tokens.lengths(split_rows(session.cohort, split, session.cfg.data.limit)["row"].to_numpy()) + around
+    rows: list[dict[str, str | int | float]] = []
+    for length, metrics in curve.items():
+        kept = token_lengths(whole, length)
+        named = {name.partition("/")[2]: value for name, value in metrics.items()}
+        size = {"mean_tokens": kept["mean_kept"], "share_cut": kept["share_cut"]}
+        rows.append({"split": str(split), "max_len": length, "notes": len(whole), **size, **named})
+    return rows

@@ -1,0 +1,186 @@
+"""The model card: what the model was trained on, what it expects, how to use it, and that it must not be published."""
+
+import csv
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from src.config.train import Labels
+from src.models.bases import locate
+from src.models.labelspace import LabelSpace
+from src.models.prompts import WORDS_AFTER
+from src.models.schemes import Scheme
+from src.training.session import Session
+
+CARD, DRGS, ADAPTER = "README.md", "drgs.csv", "adapter"
+
+WARNING = """\
+> **A model trained on MIMIC notes must not be published.** It may hold parts of the notes it was trained on. The data
+> use agreement of MIMIC-IV-Note (PhysioNet) binds it as it binds the notes: share it only with people who signed the
+> agreement themselves, over channels that it allows. The same holds for models of any hospital's notes."""
+
+SCORES = {
+    Labels.SINGLE: "scores = log_softmax(logits)",
+    Labels.TWO: """base = np.array([int(drg["base_logit"]) for drg in drgs])
+severity = np.array([int(drg["severity_logit"]) for drg in drgs])
+K = base.max() + 1
+possible = np.zeros((K, logits.shape[1] - K), bool)
+possible[base, severity - K] = True
+given_base = log_softmax(np.where(possible, logits[:, None, K:], -np.inf))
+scores = log_softmax(logits[:, :K])[:, base] + given_base[:, base, severity - K]""",
+}
+"""From the logits [B, width] to `scores` [B, D], log-probabilities of the DRGs, in numpy."""
+
+MEANING = {
+    Labels.SINGLE: "One logit a DRG; `id2label` names each by code and title.",
+    Labels.TWO: (
+        "The first K logits are base DRGs, the other S are CC/MCC states, as `id2label` says: none is a DRG. A DRG is "
+        "scored as log p(base) + log p(severity | base), which no linear head gives; the recipe below does."
+    ),
+}
+
+
+def titles(session: Session) -> dict[str, str]:
+    """The title of each DRG code; none for classes that are no MS-DRGs."""
+    return {label.code: getattr(label, "title", "") for label in session.cohort.labels}
+
+
+def logit_names(scheme: Scheme, title_of: Mapping[str, str]) -> list[str]:
+    """A name for each logit: a DRG's code and title, or what else the logit stands for."""
+    return [f"{name} {title_of.get(name, '')}".strip() for name in scheme.logits]
+
+
+def write_drgs(path: Path, space: LabelSpace, scheme: Scheme, title_of: Mapping[str, str]) -> None:
+    """Writes a row a DRG, in the order of the scores: its code, its title, and the logits that make it up."""
+    places = scheme.places()
+    with path.open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(["code", "title", *places])
+        rows.writerows(
+            zip(space.codes, (title_of[code] for code in space.codes), *places.values(), strict=True),
+        )
+
+
+def card(session: Session, record: Mapping[str, Any], written: Mapping[str, Any]) -> str:
+    """The text of README.md.
+
+    Args:
+        session: of the run.
+        record: what the run's `result.json` holds.
+        written: `precision`, `notes` and `difference` of the check, and `family`, the model's class.
+    """
+    cfg = session.cfg
+    base = Path(cfg.model.path).name if Path(locate(cfg.model)).is_dir() else cfg.model.path
+    lora = f"LoRA r={cfg.lora.r}, alpha={cfg.lora.alpha} on {', '.join(cfg.lora.targets)}, merged"
+    parts = [
+        "---\nlibrary_name: transformers\npipeline_tag: text-classification\ntags: [ms-drg, clinical, lora]\n---",
+        f"# {base} for {len(session.space.codes)} DRGs from discharge summaries",
+        WARNING,
+        f"`{written['family']}` in {written['precision']}: {base}, {lora}. Labels: {cfg.labels}. {MEANING[cfg.labels]}",
+        f"## Data\n\n{_data(session)}",
+        f"## Metrics\n\n{_metrics(record)}",
+        f"## Use\n\n{_use(session)}",
+        f"## The adapter\n\n{_adapter(session, written)}",
+        f"## Check\n\nOn {written['notes']} test notes, in right-padded batches under plain transformers, the logits "
+        f"differ from the run's by at most {written['difference']:.1e}. Trained with {_versions(record)}.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _data(session: Session) -> str:
+    record = session.cohort.record
+    about = [
+        f"Protocol `{record.get('protocol')}`, MS-DRG version {record.get('drg_version') or '(own classes)'}",
+        f"split by {record.get('split', {}).get('by', 'file')}, cohort {session.cohort.fingerprint}",
+        f"sections: {', '.join(record.get('sections', [])) or 'as given'}",
+    ]
+    steps = [f"| {step['step']} | {step['excluded']:,} | {step['left']:,} |" for step in record.get("flow", [])]
+    flow = "\n".join(["| step | excluded | left |", "|---|---:|---:|", *steps])
+    counts = [
+        f"| {name} | {split['notes']:,} | {split['patients']:,} | {split['drgs']:,} |"
+        for name, split in record.get("splits", {}).items()
+    ]
+    splits = "\n".join(["| split | notes | patients | DRGs |", "|---|---:|---:|---:|", *counts])
+    limit = session.cfg.data.limit
+    only = f"\n\nOf each split the first {limit:,} notes were used (`data.limit`)." if limit else ""
+    return f"{'; '.join(about)}.\n\n{flow}\n\n{splits}{only}"
+
+
+def _metrics(record: Mapping[str, Any]) -> str:
+    found = record["metrics"]
+    names = [name.removeprefix("test/") for name in found if name.startswith("test/")]
+    rows = [f"| {name} | {_cell(found[f'test/{name}'])} | {_cell(found.get(f'val/{name}'))} |" for name in names]
+    return "\n".join(["| metric | test | validation |", "|---|---:|---:|", *rows])
+
+
+def _cell(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _use(session: Session) -> str:
+    cfg = session.cfg
+    words = WORDS_AFTER[cfg.prompt]
+    after = f", then the words {json.dumps(words)}" if words else ""
+    text = ", ".join(session.cohort.record.get("sections", [])) or "the column that was given"
+    expects = (
+        f"The model reads a note's text ({text}) from its beginning, cut so that all fills {cfg.max_len} tokens at "
+        f"most (`max_len`){after} (`prompt={cfg.prompt}`). Scores of another text mean nothing."
+    )
+    return f"""{expects}
+
+```python
+import csv
+
+import numpy as np
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+folder = "."
+notes = ["The text of one note.", "The text of another."]
+
+tokenizer = AutoTokenizer.from_pretrained(folder)
+model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+with open(f"{{folder}}/{DRGS}", newline="", encoding="utf-8") as file:
+    drgs = list(csv.DictReader(file))
+
+after = tokenizer({json.dumps(words)}, add_special_tokens=False)["input_ids"]
+cut = tokenizer(notes, truncation=True, max_length={cfg.max_len} - len(after))["input_ids"]
+batch = tokenizer.pad({{"input_ids": [ids + after for ids in cut]}}, return_tensors="pt")
+with torch.inference_mode():
+    logits = model(**batch).logits.double().numpy()
+
+
+def log_softmax(values):
+    return values - np.logaddexp.reduce(values, axis=-1, keepdims=True)
+
+
+{SCORES[cfg.labels]}
+for row in scores:
+    for place in np.argsort(-row)[:5]:
+        print(f"{{np.exp(row[place]):.3f}}", drgs[place]["code"], drgs[place]["title"])
+```"""
+
+
+def _adapter(session: Session, written: Mapping[str, Any]) -> str:
+    kind = {"fp32": "float32", "bf16": "bfloat16"}[written["precision"]]
+    gguf = sorted(path.name for path in Path(locate(session.cfg.model)).glob("*.gguf"))
+    more = f', gguf_file="{gguf[0]}"' if gguf else ""
+    return f"""`{ADAPTER}/` holds adapter and head alone, in peft's format; peft loads the base from where it was.
+
+```python
+import torch
+from peft import PeftConfig, PeftModel
+from transformers import AutoModelForSequenceClassification
+
+path = PeftConfig.from_pretrained("{ADAPTER}").base_model_name_or_path
+base = AutoModelForSequenceClassification.from_pretrained(
+    path, num_labels={session.scheme.width}, pad_token_id={written["pad"]}, dtype=torch.{kind}{more}
+)
+model = PeftModel.from_pretrained(base, "{ADAPTER}").eval()
+```"""
+
+
+def _versions(record: Mapping[str, Any]) -> str:
+    kept = ("torch", "transformers", "peft")
+    return ", ".join(f"{name} {record['versions'][name]}" for name in kept if name in record["versions"])

@@ -1,0 +1,100 @@
+"""The folder that a run is exported to: model, tokenizer, adapter, DRGs and card, whole and checked or absent."""
+
+import gc
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from src.cohort.split import Split
+from src.config.train import Precision, Weights
+from src.exchange.adapter import write_peft_adapter
+from src.exchange.card import ADAPTER, CARD, DRGS, card, logit_names, titles, write_drgs
+from src.exchange.merged import SHARD, largest_difference, merge, packed_logits, padding_token, plain_logits
+from src.models.bases import DTYPES, locate
+from src.models.classifier import load_adapters
+from src.models.prompts import encode_notes
+from src.shell.errors import UserError
+from src.shell.files import replacing_folder
+from src.training.session import Session
+
+
+def pick_written(asked: Precision, trained: Precision) -> Precision:
+    """The number format of the written weights; of a quantised base's, that of its original weights.
+
+    >>> str(pick_written(Precision.AUTO, Precision.NF4)), str(pick_written(Precision.AUTO, Precision.FP32))
+    ('bf16', 'fp32')
+    """
+    if asked is not Precision.AUTO:
+        return asked
+    return Precision.FP32 if trained is Precision.FP32 else Precision.BF16
+
+
+def write_export(session: Session, record: Mapping[str, Any], adapter: Path, out: Path, notes: int) -> float:
+    """Merges, writes, and checks the written model against the run's own; one copy of the base is held at a time.
+
+    Args:
+        session: of the run, with the precision in which the weights are written.
+        record: what the run's `result.json` holds.
+        adapter: the run's folder of adapters.
+        out: where it all goes, absent or empty.
+        notes: test notes of the check.
+
+    Returns:
+        The largest difference of a logit.
+
+    Raises:
+        UserError: the base's weights were random, or the written model does not give the run's logits.
+    """
+    cfg = session.cfg
+    if cfg.model.weights is Weights.RANDOM:
+        raise UserError("model.weights=random: the run's base was not kept, so there is nothing to merge into")
+    readings = session.notes(Split.TEST).ids[:notes]
+    with replacing_folder(out) as beside:
+        title_of = titles(session)
+        classifier = load_adapters(session.base(), adapter, session.scheme.width, session.device).eval()
+        expected = packed_logits(classifier, readings, cfg.batch_size, session.device)
+        token = padding_token(session.tokenizer, readings, cfg.model.vocab_size)
+        pad = session.tokenizer.convert_tokens_to_ids(token)
+        model = merge(classifier, logit_names(session.scheme, title_of), pad)
+        model.save_pretrained(beside, max_shard_size=SHARD)
+        written = {"family": type(model).__name__, "precision": str(session.precision), "pad": pad}
+        del classifier, model
+        gc.collect()
+        write_tokenizer(session, token, beside)
+        check_tokenizer(session, readings, beside)
+        found = plain_logits(beside, readings, cfg.batch_size, session.device)
+        difference = largest_difference(found, expected, DTYPES[session.precision])
+        write_peft_adapter(adapter, beside / ADAPTER, _whole(locate(cfg.model)))
+        write_drgs(beside / DRGS, session.space, session.scheme, title_of)
+        told = {**written, "notes": len(readings), "difference": difference}
+        (beside / CARD).write_text(card(session, record, told), "utf-8")
+    return difference
+
+
+def write_tokenizer(session: Session, pad: str, folder: Path) -> None:
+    """Writes the base's tokenizer, set to cut and pad as the run read its notes."""
+    tokenizer = session.tokenizer
+    tokenizer.pad_token = pad
+    tokenizer.padding_side = tokenizer.truncation_side = "right"
+    tokenizer.model_max_length = session.cfg.max_len
+    tokenizer.model_input_names = ["input_ids", "attention_mask"]
+    tokenizer.save_pretrained(folder)
+
+
+def check_tokenizer(session: Session, readings: Any, folder: Path) -> None:
+    """Compares what the written tokenizer makes of test notes with what the run read.
+
+    Raises:
+        UserError: they differ.
+    """
+    from transformers import AutoTokenizer
+
+    cfg = session.cfg
+    texts = session.cohort.notes(Split.TEST)["text"].head(len(readings)).to_list()
+    again = encode_notes(AutoTokenizer.from_pretrained(folder), texts, cfg.prompt, cfg.max_len)
+    if again != list(readings):
+        raise UserError("the written tokenizer reads the notes differently: nothing was kept")
+
+
+def _whole(where: str) -> str:
+    return str(Path(where).resolve()) if Path(where).is_dir() else where

@@ -1,0 +1,100 @@
+"""A classifier as one model of transformers: adapters merged into the base, the head as its `score`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from src.models.classifier import Classifier
+from src.models.packing import pack
+from src.shell.errors import UserError
+
+SHARD = "5GB"
+"""Largest safetensors file."""
+
+TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 0.1}
+"""Largest difference of a logit, as a share of the largest logit where that is above 1; rounding alone stays below."""
+
+
+def merge(classifier: Classifier, names: Sequence[str], pad: int) -> Any:
+    """The family's `*ForSequenceClassification`; takes the classifier's base, of which no copy is made.
+
+    Args:
+        classifier: on a base that is not quantised; it cannot be used afterwards.
+        names: of the logits.
+        pad: the token that fills short notes of a batch, and that no note ends with.
+    """
+    from transformers import AutoModelForSequenceClassification
+
+    peft: Any = classifier.backbone
+    backbone = peft.merge_and_unload(safe_merge=True)
+    backbone.set_attn_implementation("sdpa")
+    config = backbone.config
+    config.id2label = dict(enumerate(names))
+    config.label2id = {name: place for place, name in enumerate(names)}
+    config.pad_token_id = pad
+    with torch.device("meta"):
+        model = AutoModelForSequenceClassification.from_config(config, dtype=backbone.dtype)
+    setattr(model, model.base_model_prefix, backbone)
+    model.score = nn.Linear(config.hidden_size, len(names), bias=False, device="meta")
+    model.score.weight = nn.Parameter(classifier.head.weight.detach().to(backbone.dtype), requires_grad=False)
+    return model.eval()
+
+
+def padding_token(tokenizer: Any, readings: Sequence[Sequence[int]], vocab_size: int) -> str:
+    """A special token of the tokenizer that the base knows, and that no reading ends with.
+
+    transformers scores the last token that is not padding: were padding a note's last token, it would be
+    the one before that is scored.
+
+    Raises:
+        UserError: there is none.
+    """
+    ends = {reading[-1] for reading in readings}
+    for token in (tokenizer.pad_token, tokenizer.eos_token, tokenizer.unk_token, tokenizer.bos_token):
+        place = vocab_size if token is None else tokenizer.convert_tokens_to_ids(token)
+        if place < vocab_size and place not in ends:
+            return str(token)
+    raise UserError("the base's tokenizer has no special token that could pad a batch; add one to its folder")
+
+
+def packed_logits(classifier: Classifier, readings: Sequence[Sequence[int]], batch: int, device: str) -> Tensor:
+    """The run's own logits [B, width], fp32, on the CPU."""
+    with torch.inference_mode():
+        parts = [classifier(pack(some).to(device)).cpu() for some in _batches(readings, batch)]
+    return torch.cat(parts)
+
+
+def plain_logits(folder: Path, readings: Sequence[Sequence[int]], batch: int, device: str) -> Tensor:
+    """The logits [B, width] of the model in `folder` under plain transformers, in right-padded batches."""
+    from transformers import AutoModelForSequenceClassification
+
+    model = AutoModelForSequenceClassification.from_pretrained(folder).to(device).eval()
+    parts = []
+    with torch.inference_mode():
+        for some in _batches(readings, batch):
+            rows = [torch.tensor(ids) for ids in some]
+            ids = nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=model.config.pad_token_id)
+            lengths = torch.tensor([len(row) for row in rows])
+            mask = torch.arange(ids.shape[1]) < lengths[:, None]
+            parts.append(model(input_ids=ids.to(device), attention_mask=mask.long().to(device)).logits.float().cpu())
+    return torch.cat(parts)
+
+
+def largest_difference(found: Tensor, expected: Tensor, dtype: torch.dtype) -> float:
+    """The largest difference of two notes' logits.
+
+    Raises:
+        UserError: it is more than rounding.
+    """
+    difference = float((found - expected).abs().max())
+    bound = TOLERANCE[dtype] * max(1.0, float(expected.abs().max()))
+    if not difference <= bound:
+        raise UserError(f"the written model's logits differ from the run's by {difference:.1e}: nothing was kept")
+    return difference
+
+
+def _batches(readings: Sequence[Sequence[int]], size: int) -> list[Sequence[Sequence[int]]]:
+    return [readings[start : start + size] for start in range(0, len(readings), size)]

@@ -1,0 +1,34 @@
+"""Writes a finished run for plain transformers and peft: `python -m src.export run=runs/NAME out=DIR`."""
+
+import dataclasses
+from pathlib import Path
+
+from src.config.export import ExportConfig
+from src.shell.command import command
+
+
+def export(cfg: ExportConfig) -> None:
+    """Merges the run's adapter into its base and writes model, tokenizer, adapter and card to `out`.
+
+    Raises:
+        UserError: cohort, base or adapter cannot be had, or the written model does not give the run's logits.
+    """
+    from src.evaluation.outcome import ADAPTERS
+    from src.evaluation.reopen import reopen
+    from src.exchange.folder import pick_written, write_export
+
+    run, out = Path(cfg.run), Path(cfg.out)
+    record, session = reopen(run, cfg.device, cfg.data_dir)
+    session = dataclasses.replace(session, precision=pick_written(cfg.precision, session.precision))
+    difference = write_export(session, record, run / ADAPTERS, out, cfg.notes)
+    print(f"{out}: plain transformers gives the run's logits, to {difference:.1e}")
+    print("a model trained on MIMIC notes must not be published: README.md there says why")
+
+
+def main() -> None:
+    """The command."""
+    command(ExportConfig, "export", export)
+
+
+if __name__ == "__main__":
+    main()
