@@ -17,7 +17,7 @@ from src.cohort.paper import paper_course
 from src.cohort.prepared import EXCLUDED, SCHEMA, SPLIT, write_notes, write_record
 from src.cohort.sections import HEADINGS, SECTIONS, Sections
 from src.cohort.sources import Columns, Source, mimic_source
-from src.config.prepare import PrepareConfig, PrepareData, Protocol, SplitBy
+from src.config.prepare import PrepareConfig, Protocol, SplitBy
 from src.shell.errors import UserError, raise_all
 from src.shell.files import replacing_folder
 
@@ -29,8 +29,10 @@ def build(cfg: PrepareConfig) -> tuple[Flow, dict[str, Any]]:
     """Writes the cohort to `data.out`, whole or not at all; the flow, and what `cohort.json` holds.
 
     Raises:
-        UserError: an input is missing or damaged, no note is left, or `data.out` holds something.
+        UserError: an input is missing or damaged, no note is left, `data.out` holds something, or there is no such
+            MS-DRG version.
     """
+    load_drgs(cfg.version)
     text, diagnosis = extractors(cfg)
     flow = Flow()
     with replacing_folder(Path(cfg.data.out)) as folder:
@@ -85,28 +87,29 @@ def _chosen(
     """The cohort's rows with their `drg`, the labels, and which classes there are."""
     sections = " and ".join(name.replace("_", " ") for name in cfg.data.sections)
     if cfg.data.path is not None:
-        return _chosen_own(cfg.data, text, diagnosis, heap, flow, sections)
+        return _chosen_own(cfg, text, diagnosis, heap, flow, sections)
     folder = Path(str(cfg.data.dir))
-    labels = mimic_labels(read_table(folder, DRG_CODES))
+    labels = mimic_labels(read_table(folder, DRG_CODES), cfg.version, title_first=cfg.protocol is Protocol.PAPER)
     found, rejected = gather(mimic_source(folder), text, diagnosis, heap)
     flow.start("discharge summaries", found.height, rejected)
     rows = with_ids(found, flow)
     if cfg.protocol is Protocol.PAPER:
         rows = paper(rows, labels, flow)
-        return rows, labels, {"drg_version": "v34", "labels": sorted(rows["drg"].unique())}
-    return clean(rows, labels, flow, sections, cfg.data.words), labels, {"drg_version": "v34"}
+        return rows, labels, {"drg_version": cfg.version, "labels": sorted(rows["drg"].unique())}
+    return clean(rows, labels, flow, sections, cfg.data.words), labels, {"drg_version": cfg.version}
 
 
 def _chosen_own(
-    data: PrepareData, text: Extract, diagnosis: Extract, heap: Heap, flow: Flow, sections: str
+    cfg: PrepareConfig, text: Extract, diagnosis: Extract, heap: Heap, flow: Flow, sections: str
 ) -> tuple[pl.DataFrame, Labels, dict[str, Any]]:
+    data = cfg.data
     columns = Columns(str(data.text), patient=data.patient, label=data.label, split=data.split)
     found, rejected = gather(Source(Path(str(data.path)), columns), text, diagnosis, heap)
     flow.start("rows", found.height, rejected)
-    labels = own_labels(found["label"], data.labels, str(data.label))
+    labels = own_labels(found["label"], data.labels, str(data.label), cfg.version)
     rows = own(with_own_ids(found), labels, flow, sections, data.words)
-    if set(rows["drg"].unique()) <= set(load_drgs()) and "own label" not in labels.how:
-        return rows, labels, {"drg_version": "v34"}
+    if set(rows["drg"].unique()) <= set(load_drgs(cfg.version)) and "own label" not in labels.how:
+        return rows, labels, {"drg_version": cfg.version}
     return rows, labels, {"drg_version": None, "labels": sorted(rows["drg"].unique())}
 
 
