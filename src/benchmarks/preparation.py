@@ -62,19 +62,15 @@ def by_protocol(path: Path, protocol: str) -> Iterator[tuple[str, str]]:
     """This project's way, as `prepare` goes: texts to a heap on disk, ids and counts in memory."""
     import polars as pl
 
+    from src.cohort.build import with_diagnosis
     from src.cohort.gather import gather
     from src.cohort.heap import Heap
-    from src.cohort.paper import paper_course
     from src.cohort.sections import Sections
     from src.cohort.sources import MIMIC, Source
 
-    sections = Sections()
-    find = paper_course if protocol == "paper" else lambda texts: sections.find(texts, "hospital_course")
-    diagnosis = lambda texts: sections.find(texts, "discharge_diagnosis")  # noqa: E731
-    if protocol == "paper":
-        diagnosis = lambda texts: pl.Series([None] * len(texts), dtype=pl.String)  # noqa: E731
+    extract = with_diagnosis(Sections(), None if protocol == "paper" else ["hospital_course"])
     with tempfile.TemporaryDirectory() as folder, Heap(Path(folder) / "texts") as heap:
-        rows, _ = gather(Source(path, MIMIC), find, diagnosis, heap)
+        rows, _ = gather(Source(path, MIMIC), extract, heap)
         rows = rows.filter(pl.col("words") >= FEWEST_WORDS).filter(pl.col("digest").is_first_distinct())
         for piece in rows.iter_slices(2_000):
             yield from zip(piece["note"], heap.read(piece["text_at"], piece["text_bytes"]), strict=True)

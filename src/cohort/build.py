@@ -1,6 +1,6 @@
 """From a configuration to a prepared cohort on disk, in little memory."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,7 @@ import polars as pl
 
 from src.cohort import split
 from src.cohort.flow import Flow, clean, own, paper, with_ids, with_own_ids
-from src.cohort.gather import Extract, gather
+from src.cohort.gather import Extract, Texts, gather
 from src.cohort.heap import Heap
 from src.cohort.labels import Labels, mimic_labels, own_labels
 from src.cohort.mimic import DRG_CODES, PATIENTS, read_table
@@ -33,11 +33,11 @@ def build(cfg: PrepareConfig) -> tuple[Flow, dict[str, Any]]:
             MS-DRG version.
     """
     load_drgs(cfg.version)
-    text, diagnosis = extractors(cfg)
+    extract = extractor(cfg)
     flow = Flow()
     with replacing_folder(Path(cfg.data.out)) as folder:
         with Heap(folder / ".texts") as heap:
-            rows, labels, record = _chosen(cfg, text, diagnosis, heap, flow)
+            rows, labels, record = _chosen(cfg, extract, heap, flow)
             if rows.is_empty():
                 raise UserError(
                     f"{cfg.data.path or cfg.data.dir}: no note is left; the counts were\n" + "\n".join(flow.lines())
@@ -51,7 +51,7 @@ def build(cfg: PrepareConfig) -> tuple[Flow, dict[str, Any]]:
     return flow, record
 
 
-def extractors(cfg: PrepareConfig) -> tuple[Extract, Extract]:
+def extractor(cfg: PrepareConfig) -> Extract:
     """What finds the model's text, and the discharge diagnosis, in notes.
 
     Raises:
@@ -74,23 +74,30 @@ def extractors(cfg: PrepareConfig) -> tuple[Extract, Extract]:
             "protocol=paper: reads the hospital course under its own headings; leave data.sections and data.headings"
         )
     raise_all(wrong, "prepare")
-    sections = Sections(more)
-    diagnosis: Extract = lambda texts: sections.find(texts, "discharge_diagnosis")  # noqa: E731
-    if cfg.protocol is Protocol.PAPER:
-        return paper_course, diagnosis
-    return lambda texts: sections.join(texts, cfg.data.sections), diagnosis
+    return with_diagnosis(Sections(more), None if cfg.protocol is Protocol.PAPER else cfg.data.sections)
+
+
+def with_diagnosis(sections: Sections, named: Sequence[str] | None) -> Extract:
+    """Finds the named sections, or the paper's hospital course with None, and the discharge diagnosis."""
+
+    def extract(notes: Sequence[bytes]) -> tuple[Texts, Texts]:
+        texts = pl.Series(notes, dtype=pl.Binary).cast(pl.String)
+        found = sections.join(texts, named).cast(pl.Binary).to_list() if named else paper_course(notes)
+        return found, sections.find(texts, "discharge_diagnosis").cast(pl.Binary).to_list()
+
+    return extract
 
 
 def _chosen(
-    cfg: PrepareConfig, text: Extract, diagnosis: Extract, heap: Heap, flow: Flow
+    cfg: PrepareConfig, extract: Extract, heap: Heap, flow: Flow
 ) -> tuple[pl.DataFrame, Labels, dict[str, Any]]:
     """The cohort's rows with their `drg`, the labels, and which classes there are."""
     sections = " and ".join(name.replace("_", " ") for name in cfg.data.sections)
     if cfg.data.path is not None:
-        return _chosen_own(cfg, text, diagnosis, heap, flow, sections)
+        return _chosen_own(cfg, extract, heap, flow, sections)
     folder = Path(str(cfg.data.dir))
     labels = mimic_labels(read_table(folder, DRG_CODES), cfg.version, title_first=cfg.protocol is Protocol.PAPER)
-    found, rejected = gather(mimic_source(folder), text, diagnosis, heap)
+    found, rejected = gather(mimic_source(folder), extract, heap)
     flow.start("discharge summaries", found.height, rejected)
     rows = with_ids(found, flow)
     if cfg.protocol is Protocol.PAPER:
@@ -100,11 +107,11 @@ def _chosen(
 
 
 def _chosen_own(
-    cfg: PrepareConfig, text: Extract, diagnosis: Extract, heap: Heap, flow: Flow, sections: str
+    cfg: PrepareConfig, extract: Extract, heap: Heap, flow: Flow, sections: str
 ) -> tuple[pl.DataFrame, Labels, dict[str, Any]]:
     data = cfg.data
     columns = Columns(str(data.text), patient=data.patient, label=data.label, split=data.split)
-    found, rejected = gather(Source(Path(str(data.path)), columns), text, diagnosis, heap)
+    found, rejected = gather(Source(Path(str(data.path)), columns), extract, heap)
     flow.start("rows", found.height, rejected)
     labels = own_labels(found["label"], data.labels, str(data.label), cfg.version)
     rows = own(with_own_ids(found), labels, flow, sections, data.words)
