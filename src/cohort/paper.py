@@ -11,6 +11,8 @@ from collections.abc import Sequence
 
 HEADING = b"Brief Hospital Course"
 MASKED = re.compile(r"(?:Mg-[12].|LACTATE-[12].|Epi-|Gap-|COUNT-|TRF-)___")
+BEFORE_MASK = (b"Mg-", b"LACTATE-", b"Epi-", b"Gap-", b"COUNT-", b"TRF-")
+"""Looked for first: few notes hold any, and finding bytes is fifty times as fast."""
 ON_ADMISSION = b" on Admission"
 WHOSE = (b"Medications", b"___", b"___ ")
 """What stands before `ON_ADMISSION` in a terminator: three terminators are looked for at once."""
@@ -60,7 +62,7 @@ def _on_admission(note: bytes, start: int) -> int:
 def _behind_a_mask(note: bytes) -> bytes | None:
     """The text of p4. Its dot is a character, so the note is decoded."""
     end = note.rfind(b"Medications on Admission")
-    if end < 0:
+    if end < 0 or not any(mark in note for mark in BEFORE_MASK):
         return None
     text = note[:end].decode()
     masked = MASKED.search(text)

@@ -68,29 +68,22 @@ def read_records(path: Path, wanted: Sequence[str], what: str, notes: str | None
     if missing := [name for name in (*wanted, *([notes] if notes else [])) if name not in header]:
         raise UserError(f"{path}: no column {', '.join(missing)}; its columns are {', '.join(header)}")
     form = _Form(path, header, wanted, notes)
-    rest, row, begun = b"", 0, False
+    parts, row, begun = [b""], 0, False
     with Bytes(path, what) as progress:
         for block in _blocks(path, progress):
-            if not begun:
-                block = block.removeprefix(codecs.BOM_UTF8)
-            data = rest + block
-            parts = data.split(b'"')
-            whole, rest = _cut(data, inside=len(parts) % 2 == 0)
-            if len(rest) > LONGEST_RECORD:
+            whole, parts = _cut(_joined(parts, (block if begun else block.removeprefix(codecs.BOM_UTF8)).split(b'"')))
+            if sum(map(len, parts)) > LONGEST_RECORD:
                 raise UserError(f"{path}: row {row + 1} does not end within {LONGEST_RECORD:,} bytes; {_OPEN}")
             if whole and not begun:
-                whole, begun = whole.split(b"\n", 1)[1], True
-                parts = (whole + rest).split(b'"')
-            if whole:
-                chunk = _parse(form, whole, _before(parts, rest), row)
+                begun, whole = True, b'"'.join(whole).split(b"\n", 1)[1].split(b'"')
+            if whole and whole != [b""]:
+                chunk = _parse(form, whole, row)
                 row += chunk.rows.height + len(chunk.rejected)
                 yield chunk
-    if rest and rest.count(b'"') % 2:
+    if len(parts) % 2 == 0:
         raise UserError(f"{path}: the file ends within row {row + 1}; {_OPEN}, or the file is cut short")
-    if rest and not begun:
-        return
-    if rest.strip(b"\r\n"):
-        yield _parse(form, rest, rest.split(b'"'), row)
+    if begun and b'"'.join(parts).strip(b"\r\n"):
+        yield _parse(form, parts, row)
 
 
 _OPEN = "a quote is left open"
@@ -123,44 +116,34 @@ def _blocks(path: Path, progress: Bytes | None) -> Iterator[bytes]:
         raise UserError(f"{path}: cannot be read ({error.strerror or type(error).__name__})") from None
 
 
-def _cut(data: bytes, *, inside: bool) -> tuple[bytes, bytes]:
-    """Whole records, and the beginning of the next: the last line end that stands outside quotes.
+def _joined(parts: list[bytes], more: list[bytes]) -> list[bytes]:
+    """What stands between the quotes of two blocks of bytes, one behind the other."""
+    return [*parts[:-1], parts[-1] + more[0], *more[1:]]
 
-    `inside` says whether the end of the data does: its number of quotes is odd.
 
-    >>> _cut(b'1,"two\\nlines"\\n2,"be', inside=True)
-    (b'1,"two\\nlines"\\n', b'2,"be')
+def _cut(parts: list[bytes]) -> tuple[list[bytes], list[bytes]]:
+    """Whole records, and the beginning of the next, each as what stands between quotes.
+
+    Every second part stands inside quotes; the last line end outside them ends the last whole record.
+
+    >>> _cut([b"1,", b"two\\nlines", b"\\n2,", b"be"])
+    ([b'1,', b'two\\nlines', b'\\n'], [b'2,', b'be'])
     """
-    end = len(data)
-    while (quote := data.rfind(b'"', 0, end)) >= 0:
-        if not inside and (line := data.rfind(b"\n", quote, end)) >= 0:
-            return data[: line + 1], data[line + 1 :]
-        inside, end = not inside, quote
-    line = data.rfind(b"\n", 0, end)
-    return data[: line + 1], data[line + 1 :]
+    for place in range((len(parts) - 1) // 2 * 2, -1, -2):
+        if line := parts[place].rfind(b"\n") + 1:
+            return [*parts[:place], parts[place][:line]], [parts[place][line:], *parts[place + 1 :]]
+    return [], parts
 
 
-def _before(parts: list[bytes], rest: bytes) -> list[bytes]:
-    """The parts between quotes of what stands before `rest`, from those of both.
-
-    >>> _before([b'1,', b'two', b'\\n2,', b'be'], b'2,"be')
-    [b'1,', b'two', b'\\n']
-    """
-    first, quotes = rest.find(b'"'), rest.count(b'"')
-    kept = parts[: len(parts) - quotes]
-    kept[-1] = kept[-1][: len(kept[-1]) - (len(rest) if first < 0 else first)]
-    return kept
-
-
-def _parse(form: _Form, data: bytes, parts: list[bytes], row: int) -> Chunk:
-    if b"\0" in data or not _is_text(data):
-        return _parse_slowly(form, data, row)
-    return _parse_quoted_last(form, parts, row) or _parse_any(form, data, row)
+def _parse(form: _Form, parts: list[bytes], row: int) -> Chunk:
+    plain = all(map(bytes.isascii, parts)) or _is_text(b'"'.join(parts))
+    if plain and not any(b"\0" in part for part in parts) and (chunk := _parse_quoted_last(form, parts, row)):
+        return chunk
+    data = b'"'.join(parts)
+    return _parse_any(form, data, row) if plain and b"\0" not in data else _parse_slowly(form, data, row)
 
 
 def _is_text(data: bytes) -> bool:
-    if data.isascii():
-        return True
     try:
         pl.Series([data], dtype=pl.Binary).cast(pl.String)  # five times as fast as decoding
     except pl.exceptions.PolarsError:
