@@ -45,10 +45,13 @@ def read_header(path: Path) -> list[str]:
         UserError: the file is empty or cannot be read.
     """
     begin = b""
-    for block in _blocks(path, None):
-        begin += block
-        if b"\n" in begin:
-            break
+    try:
+        for block in _blocks(path, None, 1 << 16):
+            begin += block
+            if b"\n" in begin:
+                break
+    except _CutShortError:
+        raise UserError(f"{path}: the compressed file is cut short or damaged; {_AGAIN}") from None
     line = begin.removeprefix(codecs.BOM_UTF8).split(b"\n", 1)[0].decode("utf-8", "replace")
     if not line.strip():
         raise UserError(f"{path}: the file is empty")
@@ -69,17 +72,21 @@ def read_records(path: Path, wanted: Sequence[str], what: str, notes: str | None
         raise UserError(f"{path}: no column {', '.join(missing)}; its columns are {', '.join(header)}")
     form = _Form(path, header, wanted, notes)
     parts, row, begun = [b""], 0, False
-    with Bytes(path, what) as progress:
-        for block in _blocks(path, progress):
-            whole, parts = _cut(_joined(parts, (block if begun else block.removeprefix(codecs.BOM_UTF8)).split(b'"')))
-            if sum(map(len, parts)) > LONGEST_RECORD:
-                raise UserError(f"{path}: row {row + 1} does not end within {LONGEST_RECORD:,} bytes; {_OPEN}")
-            if whole and not begun:
-                begun, whole = True, b'"'.join(whole).split(b"\n", 1)[1].split(b'"')
-            if whole and whole != [b""]:
-                chunk = _parse(form, whole, row)
-                row += chunk.rows.height + len(chunk.rejected)
-                yield chunk
+    try:
+        with Bytes(path, what) as progress:
+            for block in _blocks(path, progress, BLOCK):
+                more = (block if begun else block.removeprefix(codecs.BOM_UTF8)).split(b'"')
+                whole, parts = _cut([*parts[:-1], parts[-1] + more[0], *more[1:]])
+                if sum(map(len, parts)) > LONGEST_RECORD:
+                    raise UserError(f"{path}: row {row + 1} does not end within {LONGEST_RECORD:,} bytes; {_OPEN}")
+                if whole and not begun:
+                    begun, whole = True, b'"'.join(whole).split(b"\n", 1)[1].split(b'"')
+                if whole and whole != [b""]:
+                    chunk = _parse(form, whole, row)
+                    row += chunk.rows.height + len(chunk.rejected)
+                    yield chunk
+    except _CutShortError:
+        raise UserError(f"{path}: the compressed file is cut short or damaged behind row {row}; {_AGAIN}") from None
     if len(parts) % 2 == 0:
         raise UserError(f"{path}: the file ends within row {row + 1}; {_OPEN}, or the file is cut short")
     if begun and b'"'.join(parts).strip(b"\r\n"):
@@ -87,6 +94,11 @@ def read_records(path: Path, wanted: Sequence[str], what: str, notes: str | None
 
 
 _OPEN = "a quote is left open"
+_AGAIN = "download it again"
+
+
+class _CutShortError(Exception):
+    """The compressed bytes end too early, or are none."""
 
 
 @dataclass(frozen=True)
@@ -99,26 +111,21 @@ class _Form:
     notes: str | None
 
 
-def _blocks(path: Path, progress: Bytes | None) -> Iterator[bytes]:
+def _blocks(path: Path, progress: Bytes | None, size: int) -> Iterator[bytes]:
     """The file's bytes, inflated when it is compressed, whatever its name ends with."""
     try:
         with path.open("rb") as raw:
             packed = raw.read(2) == _GZIP
             raw.seek(0)
             source = igzip.GzipFile(fileobj=raw) if packed else raw
-            while block := source.read(BLOCK):
+            while block := source.read(size):
                 if progress:
                     progress.at(raw.tell())
                 yield block
     except (EOFError, zlib.error, isal_zlib.error, gzip.BadGzipFile):  # type: ignore[misc]
-        raise UserError(f"{path}: the compressed file is cut short or damaged; download it again") from None
+        raise _CutShortError from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or type(error).__name__})") from None
-
-
-def _joined(parts: list[bytes], more: list[bytes]) -> list[bytes]:
-    """What stands between the quotes of two blocks of bytes, one behind the other."""
-    return [*parts[:-1], parts[-1] + more[0], *more[1:]]
 
 
 def _cut(parts: list[bytes]) -> tuple[list[bytes], list[bytes]]:
