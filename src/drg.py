@@ -1,4 +1,4 @@
-"""Audits a list of DRG codes and descriptions: `python -m src.drg FILE.csv`."""
+"""Audits a list of DRG codes and descriptions: `python -m src.drg FILE.csv [version=v34]`."""
 
 import csv
 import sys
@@ -8,27 +8,33 @@ from pathlib import Path
 from src.shell.command import told_to_the_user
 from src.shell.errors import UserError
 
-ADDED = ("v34", "title", "mdc", "type", "base_drg", "severity", "how")
+ADDED = ("title", "mdc", "type", "base_drg", "severity", "how")
 
 
-def audit(path: Path) -> None:
-    """Prints the file as CSV with the v34 DRG of each row and how it was decided; counts go to standard error.
+def audit(path: Path, version: str = "v34") -> None:
+    """Prints the file as CSV with the DRG of each row and how it was decided; counts go to standard error.
 
-    `v34` is empty where a row was not decided, and `how` says why.
+    The DRG's column is named by the version. It is empty where a row was not decided, and `how` says why.
 
     Raises:
-        UserError: the file is missing or damaged, or lacks `drg_code` or `description`.
+        UserError: the file is missing or damaged, lacks `drg_code` or `description`, or has a column of the same name
+            as one that is added; or there is no such version.
     """
+    from src.cohort.msdrg import load_drgs
     from src.cohort.records import read_header, read_records
 
+    load_drgs(version)
+    added = (version, *ADDED)
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     header = read_header(path)
     names = {name.strip().lower(): name for name in header}
     if missing := [name for name in ("drg_code", "description") if name not in names]:
         raise UserError(f"{path}: no column {', '.join(missing)}; its columns are {', '.join(header)}")
+    if twice := [name for name in added if name in header]:
+        raise UserError(f"{path}: has a column {', '.join(twice)} already; rename it first")
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow([*header, *ADDED])
+    writer.writerow([*header, *added])
     told: Counter[str] = Counter()
     for chunk in read_records(path, header, "auditing"):
         for row, reason in chunk.rejected:
@@ -36,19 +42,19 @@ def audit(path: Path) -> None:
         cells: dict[str, str | None]
         for cells in chunk.rows.select(header).iter_rows(named=True):
             kind = cells[names["drg_type"]] if "drg_type" in names else None
-            found = _decide(cells[names["drg_code"]] or "", cells[names["description"]] or "", kind)
+            found = _decide(cells[names["drg_code"]] or "", cells[names["description"]] or "", kind, version)
             told["decided" if found[0] else found[-1]] += 1
             writer.writerow([*cells.values(), *found])
     for how, rows in told.most_common():
         print(f"{rows:>9,}  {how}", file=sys.stderr)
 
 
-def _decide(code: str, description: str, kind: str | None) -> tuple[str, ...]:
+def _decide(code: str, description: str, kind: str | None, version: str) -> tuple[str, ...]:
     from src.cohort.titles import resolve
 
     if kind is not None and kind.strip().upper() not in ("HCFA", "MS", "MS-DRG"):
         return ("", "", "", "", "", "", f"not an MS-DRG: drg_type {kind.strip()}")
-    match = resolve(code.strip(), description.strip())
+    match = resolve(code, description.strip(), version)
     drg = match.drg
     if drg is None:
         return ("", "", "", "", "", "", match.how)
@@ -58,9 +64,16 @@ def _decide(code: str, description: str, kind: str | None) -> tuple[str, ...]:
 def main() -> None:
     """The command."""
     with told_to_the_user():
-        if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
-            raise UserError("python -m src.drg FILE.csv; the file has the columns drg_code and description")
-        audit(Path(sys.argv[1]))
+        if "--help" in sys.argv[1:]:
+            print(__doc__)
+            return
+        options = [word for word in sys.argv[1:] if word.startswith("version=")]
+        files = [word for word in sys.argv[1:] if word not in options]
+        if len(files) != 1 or len(options) > 1 or files[0].startswith("-"):
+            raise UserError(
+                "python -m src.drg FILE.csv [version=v34]; the file has the columns drg_code and description"
+            )
+        audit(Path(files[0]), *(word.removeprefix("version=") for word in options))
 
 
 if __name__ == "__main__":

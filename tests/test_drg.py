@@ -29,3 +29,17 @@ def test_a_list_without_descriptions_is_refused(tmp_path: Path, command: Command
     told = command("src.drg", str(tmp_path / "d.csv"), ok=False)
     assert told.returncode == 2
     assert "no column description; its columns are drg_code" in told.stderr
+
+
+def test_another_version_is_a_column_of_its_own_name(tmp_path: Path, command: Command) -> None:
+    (tmp_path / "d.csv").write_text("drg_code,description\n775,VAGINAL DELIVERY W/O COMPLICATING DIAGNOSES\n")
+    (row,) = csv.DictReader(io.StringIO(command("src.drg", str(tmp_path / "d.csv"), "version=v41").stdout))
+    assert row["v41"] == ""
+    assert "may be 805 or 806 or 807 in v41" in row["how"]
+
+
+def test_a_version_that_nobody_has_and_an_audited_file_are_refused(tmp_path: Path, command: Command) -> None:
+    (tmp_path / "d.csv").write_text("drg_code,description,v34\n775,CHEST PAIN,\n")
+    told = command("src.drg", str(tmp_path / "d.csv"), "version=v35", ok=False)
+    assert "version=v35: no such MS-DRG version" in told.stderr
+    assert "has a column v34 already" in command("src.drg", str(tmp_path / "d.csv"), ok=False).stderr

@@ -17,7 +17,8 @@ STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1f2933; background: #fff; max-width: 62rem; margin: 2rem auto;
   padding: 0 1rem; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
-svg { max-width: 100%; height: auto; }
+figure { margin: 0; overflow-x: auto; }
+svg { max-width: 100%; min-width: 36rem; height: auto; }
 table { border-collapse: collapse; margin: .6rem 0; }
 th, td { padding: .2rem .8rem .2rem 0; border-bottom: 1px solid #e3e5e8; text-align: left; }
 td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; }
@@ -46,13 +47,19 @@ def page(numbers: Mapping[str, Any], words: NDArray[Any], tokens: NDArray[Any], 
         "<h2>Beside the paper</h2>",
         table(("", "here", "paper"), ([row["what"], row["here"], row["paper"]] for row in numbers["beside_the_paper"])),
     ]
-    head = f'<meta charset="utf-8"><title>Cohort report</title><style>{STYLE}</style>'
+    head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Cohort report</title>'
+    head += f"<style>{STYLE}</style>"
     return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>\n' + "\n".join(parts) + "\n</body></html>\n"
+
+
+def _figure(picture: Any, described: str) -> str:
+    """A picture that a narrow screen moves sideways instead of making its words unreadable."""
+    return f"<figure>{svg(picture, described)}</figure>"
 
 
 def _flow(numbers: Mapping[str, Any]) -> list[str]:
     picture = flow_picture(numbers["flow"], numbers["splits"])
-    return ["<h2>From discharge summaries to splits</h2>", svg(picture, "flow of counts")]
+    return ["<h2>From discharge summaries to splits</h2>", _figure(picture, "flow of counts")]
 
 
 def _splits(numbers: Mapping[str, Any]) -> list[str]:
@@ -75,7 +82,7 @@ def _labels(numbers: Mapping[str, Any]) -> list[str]:
         f"<p>{labels['drgs']} of the version's {labels['drgs_of_the_version']} DRGs have a note, and "
         f"{labels['base_drgs']} of its {labels['base_drgs_of_the_version']} base DRGs. "
         f"The ten commonest DRGs hold {labels['share_of_the_ten_commonest']:.1%} of the notes.</p>",
-        svg(label_picture(counts, labels["drgs_by_notes"]), "notes by DRG"),
+        _figure(label_picture(counts, labels["drgs_by_notes"]), "notes by DRG"),
         table(("label decided by", "rows"), decided) if decided else "",
     ]
 
@@ -86,7 +93,7 @@ def _lengths(numbers: Mapping[str, Any], words: NDArray[Any], tokens: NDArray[An
     cuts = numbers["tokens"]["share_cut"]
     return [
         "<h2>Lengths</h2>",
-        svg(length_picture(words, tokens, cuts), "lengths of notes"),
+        _figure(length_picture(words, tokens, cuts), "lengths of notes"),
         table(("", *names), spreads),
         table(("max_len", "notes cut"), ([length, f"{share:.1%}"] for length, share in cuts.items())),
         f'<p class="less">Tokens of {_safe(tokenizer)}.</p>',

@@ -88,7 +88,7 @@ def measure(cohort: Cohort, whole: NDArray[np.int64], lengths: Sequence[int]) ->
         },
         "undecided": cohort.record.get("undecided"),
     }
-    return {**numbers, "beside_the_paper": _beside_the_paper(numbers) if cohort.record["drg_version"] else []}
+    return {**numbers, "beside_the_paper": _beside_the_paper(numbers) if cohort.record["drg_version"] == "v34" else []}
 
 
 def _splits(notes: pl.DataFrame) -> dict[str, dict[str, int]]:

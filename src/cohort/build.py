@@ -1,6 +1,6 @@
 """From a configuration to a prepared cohort on disk, in little memory."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,7 @@ import polars as pl
 
 from src.cohort import split
 from src.cohort.flow import Flow, clean, own, paper, with_ids, with_own_ids
-from src.cohort.gather import Extract, gather
+from src.cohort.gather import Extract, Texts, gather
 from src.cohort.heap import Heap
 from src.cohort.labels import Labels, mimic_labels, own_labels
 from src.cohort.mimic import DRG_CODES, PATIENTS, read_table
@@ -17,7 +17,7 @@ from src.cohort.paper import paper_course
 from src.cohort.prepared import EXCLUDED, SCHEMA, SPLIT, write_notes, write_record
 from src.cohort.sections import HEADINGS, SECTIONS, Sections
 from src.cohort.sources import Columns, Source, mimic_source
-from src.config.prepare import PrepareConfig, PrepareData, Protocol, SplitBy
+from src.config.prepare import PrepareConfig, Protocol, SplitBy
 from src.shell.errors import UserError, raise_all
 from src.shell.files import replacing_folder
 
@@ -29,13 +29,15 @@ def build(cfg: PrepareConfig) -> tuple[Flow, dict[str, Any]]:
     """Writes the cohort to `data.out`, whole or not at all; the flow, and what `cohort.json` holds.
 
     Raises:
-        UserError: an input is missing or damaged, no note is left, or `data.out` holds something.
+        UserError: an input is missing or damaged, no note is left, `data.out` holds something, or there is no such
+            MS-DRG version.
     """
-    text, diagnosis = extractors(cfg)
+    load_drgs(cfg.version)
+    extract = extractor(cfg)
     flow = Flow()
     with replacing_folder(Path(cfg.data.out)) as folder:
         with Heap(folder / ".texts") as heap:
-            rows, labels, record = _chosen(cfg, text, diagnosis, heap, flow)
+            rows, labels, record = _chosen(cfg, extract, heap, flow)
             if rows.is_empty():
                 raise UserError(
                     f"{cfg.data.path or cfg.data.dir}: no note is left; the counts were\n" + "\n".join(flow.lines())
@@ -49,7 +51,7 @@ def build(cfg: PrepareConfig) -> tuple[Flow, dict[str, Any]]:
     return flow, record
 
 
-def extractors(cfg: PrepareConfig) -> tuple[Extract, Extract]:
+def extractor(cfg: PrepareConfig) -> Extract:
     """What finds the model's text, and the discharge diagnosis, in notes.
 
     Raises:
@@ -72,41 +74,49 @@ def extractors(cfg: PrepareConfig) -> tuple[Extract, Extract]:
             "protocol=paper: reads the hospital course under its own headings; leave data.sections and data.headings"
         )
     raise_all(wrong, "prepare")
-    sections = Sections(more)
-    diagnosis: Extract = lambda texts: sections.find(texts, "discharge_diagnosis")  # noqa: E731
-    if cfg.protocol is Protocol.PAPER:
-        return paper_course, diagnosis
-    return lambda texts: sections.join(texts, cfg.data.sections), diagnosis
+    return with_diagnosis(Sections(more), None if cfg.protocol is Protocol.PAPER else cfg.data.sections)
+
+
+def with_diagnosis(sections: Sections, named: Sequence[str] | None) -> Extract:
+    """Finds the named sections, or the paper's hospital course with None, and the discharge diagnosis."""
+
+    def extract(notes: Sequence[bytes]) -> tuple[Texts, Texts]:
+        texts = pl.Series(notes, dtype=pl.Binary).cast(pl.String)
+        found = sections.join(texts, named).cast(pl.Binary).to_list() if named else paper_course(notes)
+        return found, sections.find(texts, "discharge_diagnosis").cast(pl.Binary).to_list()
+
+    return extract
 
 
 def _chosen(
-    cfg: PrepareConfig, text: Extract, diagnosis: Extract, heap: Heap, flow: Flow
+    cfg: PrepareConfig, extract: Extract, heap: Heap, flow: Flow
 ) -> tuple[pl.DataFrame, Labels, dict[str, Any]]:
     """The cohort's rows with their `drg`, the labels, and which classes there are."""
     sections = " and ".join(name.replace("_", " ") for name in cfg.data.sections)
     if cfg.data.path is not None:
-        return _chosen_own(cfg.data, text, diagnosis, heap, flow, sections)
+        return _chosen_own(cfg, extract, heap, flow, sections)
     folder = Path(str(cfg.data.dir))
-    labels = mimic_labels(read_table(folder, DRG_CODES))
-    found, rejected = gather(mimic_source(folder), text, diagnosis, heap)
+    labels = mimic_labels(read_table(folder, DRG_CODES), cfg.version, title_first=cfg.protocol is Protocol.PAPER)
+    found, rejected = gather(mimic_source(folder), extract, heap)
     flow.start("discharge summaries", found.height, rejected)
     rows = with_ids(found, flow)
     if cfg.protocol is Protocol.PAPER:
         rows = paper(rows, labels, flow)
-        return rows, labels, {"drg_version": "v34", "labels": sorted(rows["drg"].unique())}
-    return clean(rows, labels, flow, sections, cfg.data.words), labels, {"drg_version": "v34"}
+        return rows, labels, {"drg_version": cfg.version, "labels": sorted(rows["drg"].unique())}
+    return clean(rows, labels, flow, sections, cfg.data.words), labels, {"drg_version": cfg.version}
 
 
 def _chosen_own(
-    data: PrepareData, text: Extract, diagnosis: Extract, heap: Heap, flow: Flow, sections: str
+    cfg: PrepareConfig, extract: Extract, heap: Heap, flow: Flow, sections: str
 ) -> tuple[pl.DataFrame, Labels, dict[str, Any]]:
+    data = cfg.data
     columns = Columns(str(data.text), patient=data.patient, label=data.label, split=data.split)
-    found, rejected = gather(Source(Path(str(data.path)), columns), text, diagnosis, heap)
+    found, rejected = gather(Source(Path(str(data.path)), columns), extract, heap)
     flow.start("rows", found.height, rejected)
-    labels = own_labels(found["label"], data.labels, str(data.label))
+    labels = own_labels(found["label"], data.labels, str(data.label), cfg.version)
     rows = own(with_own_ids(found), labels, flow, sections, data.words)
-    if set(rows["drg"].unique()) <= set(load_drgs()) and "own label" not in labels.how:
-        return rows, labels, {"drg_version": "v34"}
+    if set(rows["drg"].unique()) <= set(load_drgs(cfg.version)) and "own label" not in labels.how:
+        return rows, labels, {"drg_version": cfg.version}
     return rows, labels, {"drg_version": None, "labels": sorted(rows["drg"].unique())}
 
 

@@ -95,7 +95,7 @@ def clean(rows: pl.DataFrame, labels: Labels, flow: Flow, sections: str, fewest:
     coded = rows.join(each, on="hadm_id", how="left", maintain_order="left")
     coded = flow.keep(coded, pl.col("drgs").is_not_null(), "with a row of type HCFA")
     coded = flow.keep(coded, pl.col("drgs") == 1, "with one MS-DRG")
-    return flow.keep(coded, pl.col("drg").is_not_null(), "with a description that names a DRG of v34")
+    return flow.keep(coded, pl.col("drg").is_not_null(), f"with a description that names a DRG of {labels.version}")
 
 
 def paper(rows: pl.DataFrame, labels: Labels, flow: Flow) -> pl.DataFrame:

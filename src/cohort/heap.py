@@ -1,6 +1,6 @@
 """Texts of a cohort on disk while it is made: appended in any order, read back in another."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -20,11 +20,11 @@ class Heap:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._file.close()
 
-    def add(self, texts: pl.Series) -> tuple[pl.Series, pl.Series]:
-        """Appends texts; their places and lengths, in bytes. A null has length 0."""
-        lengths = texts.str.len_bytes().fill_null(0).cast(pl.Int64)
+    def add(self, texts: Sequence[bytes | None]) -> tuple[pl.Series, pl.Series]:
+        """Appends texts, as UTF-8; their places and lengths, in bytes. None has length 0."""
+        lengths = pl.Series([len(text) if text else 0 for text in texts], dtype=pl.Int64)
         places = (lengths.cum_sum() - lengths + self._end).cast(pl.Int64)
-        self._file.write("".join(text for text in texts if text is not None).encode())
+        self._file.write(b"".join(text for text in texts if text))
         self._end += int(lengths.sum())
         return places, lengths
 

@@ -1,12 +1,13 @@
 """The label of each note: from MIMIC-IV's DRG rows, or from a column of a hospital's own file."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 
 from src.cohort.msdrg import load_drgs
-from src.cohort.titles import Match, resolve
+from src.cohort.titles import Match, digits_of, resolve
 from src.config.prepare import LabelKind
 from src.shell.errors import UserError
 
@@ -22,13 +23,19 @@ class Labels:
     """How often each rule decided."""
     undecided: list[dict[str, Any]]
     """Codes and descriptions that were not decided, with the reason and the number of rows."""
+    version: str = "v34"
+    """The MS-DRG version of the DRGs."""
 
 
-def mimic_labels(table: pl.DataFrame) -> Labels:
-    """The v34 DRG of each row of type HCFA of `hosp/drgcodes`."""
-    hcfa = table.filter(pl.col("drg_type").str.strip_chars() == "HCFA").drop_nulls(["drg_code", "description"])
+def mimic_labels(table: pl.DataFrame, version: str = "v34", *, title_first: bool = False) -> Labels:
+    """The DRG of `version` of each row of type HCFA of `hosp/drgcodes`.
+
+    With `title_first` a description that names a DRG decides whatever its code says, as in the paper.
+    """
+    named = pl.col("drg_code", "description").fill_null("").str.strip_chars()
+    hcfa = table.filter(pl.col("drg_type").str.strip_chars() == "HCFA").with_columns(named)
     pairs = hcfa.group_by("drg_code", "description").len("rows").sort("drg_code", "description")
-    matches = [resolve(code, description) for code, description, _ in pairs.iter_rows()]
+    matches = [_match(code, description, version, title_first) for code, description, _ in pairs.iter_rows()]
     decided = pairs.with_columns(
         drg=pl.Series([match.drg.code if match.drg else None for match in matches], dtype=pl.String),
         how=pl.Series([match.how for match in matches], dtype=pl.String),
@@ -38,10 +45,15 @@ def mimic_labels(table: pl.DataFrame) -> Labels:
         "rows", "drg_code", "description", descending=[True, False, False]
     )
     undecided = open_.select("drg_code", "description", pl.col("how").alias("reason"), "rows").to_dicts()
-    return Labels(rows.select("hadm_id", "drg"), _counted(decided), undecided)
+    return Labels(rows.select("hadm_id", "drg"), _counted(decided), undecided, version)
 
 
-def own_labels(labels: pl.Series, kind: LabelKind, column: str) -> Labels:
+def _match(code: str, description: str, version: str, title_first: bool) -> Match:
+    titled = resolve("", description, version) if title_first else None
+    return titled if titled and titled.drg else resolve(code, description, version)
+
+
+def own_labels(labels: pl.Series, kind: LabelKind, column: str, version: str = "v34") -> Labels:
     """What the label texts of a hospital's own file stand for: codes, titles, or classes of their own.
 
     Raises:
@@ -49,7 +61,7 @@ def own_labels(labels: pl.Series, kind: LabelKind, column: str) -> Labels:
     """
     texts = labels.drop_nulls().value_counts(name="rows").rename({labels.name: "label"}).sort("label")
     names = texts["label"].to_list()
-    found = {name: _drg(name) for name in names}
+    found = {name: _drg(name, version) for name in names}
     named = sum(match.drg is not None for match in found.values())
     if kind is LabelKind.AUTO and 0 < named < len(names):
         odd = next(name for name in names if found[name].drg is None)
@@ -71,15 +83,17 @@ def own_labels(labels: pl.Series, kind: LabelKind, column: str) -> Labels:
         for label, rows, drg, how in decided.iter_rows()
         if drg is None
     ]
-    return Labels(decided.select("label", "drg"), _counted(decided), undecided)
+    return Labels(decided.select("label", "drg"), _counted(decided), undecided, version)
 
 
-def _drg(label: str) -> Match:
-    text = label.strip()
-    if text.isdigit() and len(text) <= 3:
-        drg = load_drgs().get(f"{int(text):03d}")
-        return Match(drg, "code" if drg else f"{text} is no code of v34")
-    return resolve("", text)
+def _drg(label: str, version: str) -> Match:
+    """The DRG of a code, of a title, or of both as CMS writes them: `291 - HEART FAILURE & SHOCK W MCC`."""
+    code = digits_of(label)
+    if code.isdecimal():
+        drg = load_drgs(version).get(code)
+        return Match(drg, "code" if drg else f"{code} is no code of {version}")
+    both = re.fullmatch(r"\s*([0-9]{1,3})\s*[-:]\s*(\D.*)", label, re.DOTALL)
+    return resolve(both[1], both[2], version) if both else resolve("", label, version)
 
 
 def _counted(decided: pl.DataFrame) -> dict[str, int]:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import polars as pl
 
+from src.cohort.records import read_records
 from src.shell.errors import UserError
 
 NOTES = ("note", "discharge")
@@ -42,17 +43,14 @@ def read_table(folder: Path, table: tuple[str, str]) -> pl.DataFrame:
     wanted = COLUMNS[table]
     if path is None:
         raise UserError(f"{folder}: no {'/'.join(table)}.csv.gz or .csv; data.dir= is a folder of MIMIC-IV")
-    try:
-        header = pl.read_csv(path, n_rows=0, infer_schema=False).columns
-        if missing := [name for name in wanted if name not in header]:
-            raise UserError(f"{path}: no column {', '.join(missing)}; its columns are {', '.join(header)}")
-        return pl.read_csv(path, columns=list(wanted), schema_overrides=wanted)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        reason = str(error).strip().splitlines()
-        raise UserError(f"{path}: cannot be read ({_without_text(reason)}); check that the download is whole") from None
-
-
-def _without_text(reason: list[str]) -> str:
-    """The kind of an error without the cells it quotes: a message must not show a note."""
-    first = reason[0] if reason else "unknown"
-    return first.split("`")[0].split('"')[0].strip().rstrip(":")[:80]
+    parts = [pl.DataFrame(schema={"row": pl.UInt32, **dict.fromkeys(wanted, pl.String)})]
+    for chunk in read_records(path, list(wanted), f"reading {path.name}"):
+        for row, reason in chunk.rejected:
+            raise UserError(f"{path}: row {row} holds {reason}; check that the download is whole")
+        parts.append(chunk.rows)
+    texts = pl.concat(parts)
+    numbers = texts.select(pl.col(name).cast(kind, strict=False) for name, kind in wanted.items())
+    for name in wanted:
+        if odd := texts["row"].filter(texts[name].is_not_null() & numbers[name].is_null()).to_list():
+            raise UserError(f"{path}: row {odd[0]}: {name} is no whole number")
+    return numbers

@@ -1,6 +1,7 @@
-"""The MS-DRGs of version 34: code, title, MDC, type, base DRG and severity, and how states are recombined.
+"""The MS-DRGs of a version: code, title, MDC, type, base DRG and severity, and how states are recombined.
 
-Source: CMS MS-DRG Definitions Manual v34.0, kept as a difference from the v36 tables of `drgpy`.
+Source: CMS MS-DRG Definitions Manual; v34.0 is kept as a difference from the v36 tables of `drgpy`, later versions are
+its tables with a few slips mended.
 """
 
 import json
@@ -11,8 +12,17 @@ from enum import IntEnum, StrEnum
 from functools import cache
 from importlib.resources import files
 from types import MappingProxyType
+from typing import Any
 
 from src.shell.errors import UserError
+
+VERSIONS = ("v34", "v36", "v37", "v38", "v39", "v40", "v41", "v42", "v43")
+"""MS-DRG versions whose tables are at hand."""
+
+_MISSPELT = ("497", "718")
+
+_LAST_OF_PRE = "019"
+"""Transplants, ECMO and tracheostomies, which Table 5 lists before any MDC."""
 
 
 class Severity(IntEnum):
@@ -41,7 +51,7 @@ class Drg:
     """Three digits with leading zeros."""
     title: str
     mdc: str
-    """Major diagnostic category, two digits or PRE; empty for the ungroupable."""
+    """Major diagnostic category, two digits or PRE; empty where any category leads there, or none."""
     type: DrgType
     base_drg: str
     severity: Severity
@@ -78,31 +88,60 @@ def load_drgs(version: str = "v34") -> MappingProxyType[str, Drg]:
     Raises:
         UserError: the version's table is not at hand.
     """
-    if version != "v34":
-        raise UserError(f"MS-DRG version {version}: only v34 is known")
+    if version not in VERSIONS:
+        raise UserError(f"version={version}: no such MS-DRG version; there are {', '.join(VERSIONS)}")
+    rows = _v34_rows() if version == "v34" else _later_rows(version)
+    base_of = {**_patch()["base_drg"]}
+    if version != "v34" and "837" in rows:
+        base_of = {"837": split_title(rows["838"]["title"])[0]}
+    return MappingProxyType({code: _drg(code, rows[code], base_of) for code in sorted(rows)})
+
+
+@cache
+def _patch() -> dict[str, Any]:
+    return dict(json.loads(files("src.cohort").joinpath("msdrg_v34.json").read_text("utf-8")))
+
+
+def _package_rows(version: str) -> dict[str, dict[str, str]]:
     from drgpy._runtime_data import load_runtime_data
 
-    patch = json.loads(files("src.cohort").joinpath("msdrg_v34.json").read_text("utf-8"))
-    rows = {
+    return {
         f"{int(code):03d}": {
-            "title": row["desc"],
+            "title": str(row["desc"]).upper(),
             "mdc": row["mdc"],
             "type": DrgType.SURGICAL if row["is_surgical"] else DrgType.MEDICAL,
         }
-        for code, row in load_runtime_data("v36").drgmap.items()
+        for code, row in load_runtime_data(version).drgmap.items()
     }
+
+
+@cache
+def _v34_rows() -> dict[str, dict[str, str]]:
+    rows, patch = _package_rows("v36"), _patch()
     for code in patch["drop"]:
         del rows[code]
     rows.update(patch["add"])
     for column in ("title", "mdc", "type"):
         for code, value in patch[column].items():
             rows[code][column] = value
-    return MappingProxyType({code: _drg(code, rows[code], patch["base_drg"]) for code in sorted(rows)})
+    return rows
+
+
+def _later_rows(version: str) -> dict[str, dict[str, str]]:
+    """A version's table with the package's slips mended: v34's types, and its titles where misspelt."""
+    rows, of_v34 = _package_rows(version), _v34_rows()
+    for code, row in rows.items():
+        if code in of_v34:
+            row["type"] = of_v34[code]["type"]
+        if code in _MISSPELT and version in ("v36", "v37"):
+            row["title"] = of_v34[code]["title"]
+    return rows
 
 
 def _drg(code: str, row: dict[str, str], base_of: dict[str, str]) -> Drg:
     base, severity = split_title(row["title"])
-    return Drg(code, row["title"], row["mdc"], DrgType(row["type"]), base_of.get(code, base), severity)
+    mdc = "PRE" if code <= _LAST_OF_PRE else row["mdc"]
+    return Drg(code, row["title"], mdc, DrgType(row["type"]), base_of.get(code, base), severity)
 
 
 def recombine(states: Set[int], predicted: int) -> Severity:
@@ -114,7 +153,7 @@ def recombine(states: Set[int], predicted: int) -> Severity:
     'WITHOUT_MCC'
 
     Raises:
-        ValueError: no base DRG of v34 has exactly these states.
+        ValueError: no base DRG has exactly these states.
     """
     if predicted in states:
         return Severity(predicted)

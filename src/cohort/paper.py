@@ -7,45 +7,63 @@ hanyin88/DRG-LLaMA.
 """
 
 import re
+from collections.abc import Sequence
 
-import polars as pl
-
-HEADING = "Brief Hospital Course"
+HEADING = b"Brief Hospital Course"
 MASKED = re.compile(r"(?:Mg-[12].|LACTATE-[12].|Epi-|Gap-|COUNT-|TRF-)___")
-ON_ADMISSION = ("Medications on Admission", "___  on Admission", "___ on Admission")
-DISCHARGE = ("Discharge Medications",)
+BEFORE_MASK = (b"Mg-", b"LACTATE-", b"Epi-", b"Gap-", b"COUNT-", b"TRF-")
+"""Looked for first: few notes hold any, and finding bytes is fifty times as fast."""
+ON_ADMISSION = b" on Admission"
+WHOSE = (b"Medications", b"___", b"___ ")
+"""What stands before `ON_ADMISSION` in a terminator: three terminators are looked for at once."""
+DISCHARGE = b"Discharge Medications"
 
 
-def paper_course(texts: pl.Series) -> pl.Series:
-    """The paper's hospital course of each note; null where no pattern fits.
+def paper_course(notes: Sequence[bytes]) -> list[bytes | None]:
+    """The paper's hospital course of each note, both as UTF-8; None where no pattern fits.
 
-    >>> note = "Brief Hospital Course: gone\\nkept\\nMedications on Admission:\\nDischarge\\nMedications on Admission"
-    >>> paper_course(pl.Series([note, "BRIEF HOSPITAL COURSE:\\nlost\\nDischarge Medications"])).to_list()
-    ['\\nkept\\nMedications on Admission:\\nDischarge\\n', None]
+    >>> note = b"Brief Hospital Course: gone\\nkept\\nMedications on Admission:\\nDischarge\\nMedications on Admission"
+    >>> paper_course([note, b"BRIEF HOSPITAL COURSE:\\nlost\\nDischarge Medications"])
+    [b'\\nkept\\nMedications on Admission:\\nDischarge\\n', None]
     """
-    return pl.Series([None if text is None else _course(text) for text in texts], dtype=pl.String)
+    return [_course(note) for note in notes]
 
 
-def _course(text: str) -> str | None:
+def _course(note: bytes) -> bytes | None:
     """The patterns p1, p2 and p4 in turn."""
-    heading = text.find(HEADING)
-    if heading >= 0 and (start := _last_newline(text, heading)) >= 0:
-        for terminators in (ON_ADMISSION, DISCHARGE):
-            if (end := _last(text, terminators, start + 1)) >= 0:
-                return text[start:end]
-    if (end := text.rfind(ON_ADMISSION[0])) >= 0 and (masked := MASKED.search(text, 0, end)):
-        line = text.find("\n", masked.end(), end)
-        return text[masked.end() : end] if line >= 0 else None
-    return None
+    heading = note.find(HEADING)
+    if heading >= 0 and (start := _last_newline(note, heading)) >= 0:
+        end = _on_admission(note, start + 1)
+        if end < 0:
+            end = note.rfind(DISCHARGE, start + 1)
+        if end >= 0:
+            return note[start:end]
+    return _behind_a_mask(note)
 
 
-def _last_newline(text: str, start: int) -> int:
+def _last_newline(note: bytes, start: int) -> int:
     """The last of the line ends that follow the line at `start`; -1 without one."""
-    line = text.find("\n", start)
-    while 0 <= line < len(text) - 1 and text[line + 1] == "\n":
+    line = note.find(b"\n", start)
+    while 0 <= line < len(note) - 1 and note[line + 1] == 10:
         line += 1
     return line
 
 
-def _last(text: str, terminators: tuple[str, ...], start: int) -> int:
-    return max(text.rfind(terminator, start) for terminator in terminators)
+def _on_admission(note: bytes, start: int) -> int:
+    """Where the last terminator of p1 begins; -1 without one."""
+    end = len(note)
+    while (end := note.rfind(ON_ADMISSION, start, end)) >= 0:
+        for whose in WHOSE:
+            if end - len(whose) >= start and note.endswith(whose, start, end):
+                return end - len(whose)
+    return -1
+
+
+def _behind_a_mask(note: bytes) -> bytes | None:
+    """The text of p4. Its dot is a character, so the note is decoded."""
+    end = note.rfind(b"Medications on Admission")
+    if end < 0 or not any(mark in note for mark in BEFORE_MASK):
+        return None
+    text = note[:end].decode()
+    masked = MASKED.search(text)
+    return text[masked.end() :].encode() if masked and "\n" in text[masked.end() :] else None

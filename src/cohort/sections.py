@@ -70,9 +70,9 @@ class Sections:
             return texts.str.strip_chars()
         names = list(self._patterns)
         later = [pattern for name in names[names.index(section) + 1 :] for pattern in self._patterns[name]]
-        heading = _heading(self._patterns[section])
-        tail = from_byte(texts, texts.str.find(heading)).str.replace(rf"\A{heading}", "")
-        return (to_byte(tail, tail.str.find(_heading(later))) if later else tail).str.strip_chars()
+        line = _line(self._patterns[section])
+        tail = from_byte(texts, _first(texts, line)).str.replace(rf"\A\n?{line}", "")
+        return (to_byte(tail, _first(tail, _line(later))) if later else tail).str.strip_chars()
 
     def join(self, texts: pl.Series, sections: Sequence[str]) -> pl.Series:
         """Several sections of each note in the order given, a blank line between; null when none is there."""
@@ -118,9 +118,20 @@ def _one(text: str, section: str) -> str | None:
     return found
 
 
-def _heading(patterns: Sequence[str]) -> str:
+def _line(patterns: Sequence[str]) -> str:
+    """A heading from the start of its line to its colon or the line's end."""
     names = "|".join(pattern.replace(" ", "[ \t]+") for pattern in patterns)
-    return rf"(?im:^[ \t]*(?:{names})[ \t\r]*(?::|$))"
+    return rf"[ \t]*(?i:{names})[ \t\r]*(?::|\n|\z)"
+
+
+def _first(texts: pl.Series, line: str) -> pl.Series:
+    """The byte where the first such heading begins, with the line end before it; null without one.
+
+    A pattern that begins with a line end is four times as fast as `(?m:^)`.
+    """
+    frame = pl.DataFrame({"text": texts})
+    at_once, below = pl.col("text").str.contains(rf"\A{line}"), pl.col("text").str.find(rf"\n{line}")
+    return frame.select(pl.when(at_once).then(0).otherwise(below)).to_series()
 
 
 def _quoted(title: str) -> str:

@@ -11,6 +11,8 @@ from src.cohort.mimic import NOTES, find_table
 from src.cohort.records import read_header, read_records
 from src.shell.errors import UserError
 
+Piece = tuple[pl.DataFrame, list[bytes], list[tuple[int, str]]]
+
 SLICE = 2_000
 """Rows of a Parquet file at a time."""
 
@@ -42,45 +44,47 @@ class Source:
     path: Path
     columns: Columns
 
-    def chunks(self) -> Iterator[tuple[pl.DataFrame, list[tuple[int, str]]]]:
-        """Rows in pieces, with what could not be read of them.
+    def chunks(self) -> Iterator[Piece]:
+        """Rows in pieces: the rows, the note of each as UTF-8, and what could not be read.
 
-        A piece has `row` (from 1), and as text each role of `Columns` that the file has.
+        The rows have `row` (from 1), and as text each role of `Columns` that the file has but `text`.
 
         Raises:
             UserError: the file is damaged, or lacks a column.
         """
-        roles = self.columns.named
-        for rows, rejected in self._pieces(list(dict.fromkeys(roles.values()))):
-            yield rows.select("row", **{role: pl.col(name) for role, name in roles.items()}), rejected
+        roles = {role: name for role, name in self.columns.named.items() if role != "text"}
+        for rows, notes, rejected in self._pieces(list(dict.fromkeys(roles.values()))):
+            yield rows.select("row", **{role: pl.col(name) for role, name in roles.items()}), notes, rejected
 
-    def _pieces(self, wanted: list[str]) -> Iterator[tuple[pl.DataFrame, list[tuple[int, str]]]]:
+    def _pieces(self, wanted: list[str]) -> Iterator[Piece]:
         ending = "".join(self.path.suffixes[-2:]) if self.path.suffix == ".gz" else self.path.suffix
         if ending == ".parquet":
             yield from self._parquet(wanted)
         elif ending in (".jsonl", ".ndjson"):
             yield from self._json_lines(wanted)
         elif ending in (".csv", ".csv.gz"):
-            for chunk in read_records(self.path, wanted, f"reading {self.path.name}"):
-                yield chunk.rows, chunk.rejected
+            for chunk in read_records(self.path, wanted, f"reading {self.path.name}", self.columns.text):
+                yield chunk.rows, chunk.notes, chunk.rejected
         else:
             raise UserError(f"{self.path}: must end with .csv, .csv.gz, .parquet, .jsonl or .ndjson")
 
-    def _parquet(self, wanted: list[str]) -> Iterator[tuple[pl.DataFrame, list[tuple[int, str]]]]:
+    def _parquet(self, wanted: list[str]) -> Iterator[Piece]:
+        wanted = list(dict.fromkeys((*wanted, self.columns.text)))
         try:
             frame = pl.scan_parquet(self.path)
             self._check(frame.collect_schema().names(), wanted)
             count, at = frame.select(pl.len()).collect().item(), 0
             while at < count:
                 part = frame.select(pl.col(wanted).cast(pl.String)).slice(at, SLICE).collect()
-                yield part.with_row_index("row", at + 1), []
+                yield part.with_row_index("row", at + 1), _utf8(part[self.columns.text]), []
                 at += SLICE
         except (pl.exceptions.PolarsError, OSError) as error:
             raise UserError(f"{self.path}: is no whole Parquet file ({type(error).__name__})") from None
 
-    def _json_lines(self, wanted: list[str]) -> Iterator[tuple[pl.DataFrame, list[tuple[int, str]]]]:
+    def _json_lines(self, wanted: list[str]) -> Iterator[Piece]:
         import json
 
+        wanted = list(dict.fromkeys((*wanted, self.columns.text)))
         lines: list[list[object]] = []
         start = 1
         with self.path.open("rb") as file:
@@ -92,10 +96,10 @@ class Source:
                 self._check(list(found) if isinstance(found, dict) else [], wanted, f": row {row}")
                 lines.append([None if found[name] is None else str(found[name]) for name in wanted])
                 if len(lines) == SLICE:
-                    yield _framed(lines, wanted, start), []
+                    yield self._framed(lines, wanted, start)
                     lines, start = [], row + 1
         if lines:
-            yield _framed(lines, wanted, start), []
+            yield self._framed(lines, wanted, start)
 
     def _check(self, there: list[str], wanted: list[str], where: str = "") -> None:
         if missing := [name for name in wanted if name not in there]:
@@ -103,9 +107,13 @@ class Source:
                 f"{self.path}{where}: no column {', '.join(missing)}; there are {', '.join(there) or 'none'}"
             )
 
+    def _framed(self, lines: list[list[object]], wanted: list[str], start: int) -> Piece:
+        rows = pl.DataFrame(lines, schema=dict.fromkeys(wanted, pl.String), orient="row")
+        return rows.with_row_index("row", start), _utf8(rows[self.columns.text]), []
 
-def _framed(lines: list[list[object]], wanted: list[str], start: int) -> pl.DataFrame:
-    return pl.DataFrame(lines, schema=dict.fromkeys(wanted, pl.String), orient="row").with_row_index("row", start)
+
+def _utf8(texts: pl.Series) -> list[bytes]:
+    return texts.fill_null("").cast(pl.Binary).to_list()
 
 
 def mimic_source(folder: Path) -> Source:

@@ -66,6 +66,8 @@ class PrepareConfig:
     """Makes a cohort of notes with labels, split into train, validation and test, from MIMIC-IV or any file."""
 
     data: PrepareData
+    version: str
+    """MS-DRG version of the labels."""
     protocol: Protocol
     split: SplitBy
     split_file: str | None
@@ -83,6 +85,8 @@ class PrepareConfig:
         found = self._shares() + self._source() + self._split()
         if self.data.words < 1:
             found.append(f"data.words={self.data.words}: must be at least 1")
+        if self.protocol is Protocol.PAPER and self.version != "v34":
+            found.append(f"version={self.version}: the paper's DRGs are of v34; leave protocol=paper or version out")
         if not self.data.sections:
             found.append("data.sections=[]: name at least one section")
         if Path(self.data.out).is_dir() and any(Path(self.data.out).iterdir()):

@@ -3,8 +3,8 @@
 from functools import cache
 from random import Random
 
+from src.cohort.crosswalk import counterpart
 from src.cohort.msdrg import load_drgs
-from src.cohort.titles import OBSTETRIC
 
 LONGEST = 80
 """Characters that MIMIC-IV's descriptions are cut at."""
@@ -43,7 +43,13 @@ def described(drg: str, random: Random) -> tuple[str, str]:
 
 @cache
 def _later_codes(drg: str) -> tuple[str, ...]:
-    return tuple(later for later, ours in OBSTETRIC.items() if ours == drg) or (drg,)
+    return tuple(later for later, ours in _regrouped().items() if ours == drg) or (drg,)
+
+
+@cache
+def _regrouped() -> dict[str, str | None]:
+    """What v36 made of v34's obstetric DRGs, by v36's code."""
+    return {code: counterpart(code, "v34") for code in load_drgs("v36") if code not in load_drgs()}
 
 
 @cache
@@ -52,4 +58,4 @@ def _later_titles() -> dict[str, str]:
 
     ours = load_drgs()
     rows = {f"{int(code):03d}": row["desc"] for code, row in load_runtime_data("v38").drgmap.items()}
-    return {code: title for code, title in rows.items() if code in ours or code in OBSTETRIC}
+    return {code: title for code, title in rows.items() if code in ours or code in _regrouped()}

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from src.cohort.msdrg import load_drgs
-from src.cohort.titles import OBSTETRIC
+from src.cohort.crosswalk import counterpart
 
 
 @cache
@@ -38,8 +37,7 @@ def group(
         for start, older in (("O00", "777"), ("O200", "778"), ("O47", "780")):
             if principal.startswith(start):
                 return older
-    code = OBSTETRIC.get(code, code)
-    return code if code in load_drgs() and code not in ("998", "999") else None
+    return counterpart(code, "v34") if code not in ("998", "999") else None
 
 
 @cache

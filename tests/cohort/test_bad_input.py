@@ -76,7 +76,7 @@ def test_a_compressed_file_that_is_cut_short_is_named(hospital: Path, tmp_path: 
     shutil.copytree(hospital, tmp_path / "mimic")
     path = tmp_path / "mimic" / "note" / "discharge.csv.gz"
     path.write_bytes(path.read_bytes()[:-2000])
-    with pytest.raises(UserError, match=r"discharge\.csv\.gz: the compressed file is cut short"):
+    with pytest.raises(UserError, match=r"discharge\.csv\.gz: the compressed file is cut short or damaged behind row"):
         prepare(f"data.dir={tmp_path / 'mimic'}")
 
 
@@ -138,6 +138,52 @@ def test_a_missing_column_is_named(hospital: Path, tmp_path: Path, prepare: Prep
     path.write_bytes(gzip.compress(table.write_csv().encode()))
     with pytest.raises(UserError, match="no column drg_type"):
         prepare(f"data.dir={tmp_path / 'mimic'}")
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("hadm_id", b"abc", "row 3: hadm_id is no whole number"),
+        ("description", b"HEART \xff", "row 3 holds invalid UTF-8"),
+        ("description", b"HEART \0", "row 3 holds a NUL byte"),
+        ("description", b'"HEART', "row 3"),
+        ("description", b"HEART,FAILURE", "row 3 has 8 fields where the header has 7"),
+    ],
+)
+def test_damage_to_the_drg_rows_is_named(
+    column: str, value: bytes, message: str, hospital: Path, tmp_path: Path, prepare: Prepare
+) -> None:
+    shutil.copytree(hospital, tmp_path / "mimic")
+    path = tmp_path / "mimic/hosp/drgcodes.csv.gz"
+    lines = gzip.decompress(path.read_bytes()).split(b"\n")
+    fields = [b"1", b"2", b"HCFA", b"291", b"HEART FAILURE & SHOCK W MCC", b"", b""]
+    fields[lines[0].split(b",").index(column.encode())] = value
+    path.write_bytes(gzip.compress(b"\n".join([*lines[:3], b",".join(fields), *lines[4:]])))
+    with pytest.raises(UserError, match=rf"drgcodes\.csv\.gz.*{message}"):
+        prepare(f"data.dir={tmp_path / 'mimic'}")
+
+
+def test_a_drg_row_without_a_description_is_listed_as_undecided(
+    hospital: Path, tmp_path: Path, prepare: Prepare
+) -> None:
+    shutil.copytree(hospital, tmp_path / "mimic")
+    path = tmp_path / "mimic/hosp/drgcodes.csv.gz"
+    lines = gzip.decompress(path.read_bytes()).split(b"\n")
+    lines[3] = b"1,2,HCFA,291,,,"
+    path.write_bytes(gzip.compress(b"\n".join(lines)))
+    record, _ = prepare(f"data.dir={tmp_path / 'mimic'}")
+    assert [row["reason"] for row in record["undecided"] if row["drg_code"] == "291"] == [
+        "no description, and a code alone may be of any version"
+    ]
+
+
+def test_a_label_seen_once_stays_and_too_few_notes_for_the_papers_split_are_said(
+    hospital: Path, prepare: Prepare
+) -> None:
+    _, notes = prepare(f"data.dir={hospital}")
+    assert 1 in notes["drg"].value_counts()["count"]
+    with pytest.raises(UserError, match="the paper's split needs more notes"):
+        prepare(f"data.dir={hospital}", "protocol=paper")
 
 
 def test_a_disk_that_fills_up_is_said_in_one_line(

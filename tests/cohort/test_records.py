@@ -23,8 +23,9 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def read(path: Path) -> tuple[list[tuple[object, ...]], list[tuple[int, str]]]:
-    chunks = list(read_records(path, ["id", "text"], "reading"))
+    chunks = list(read_records(path, ["id", "text"], "reading", "text"))
     rows = [row for chunk in chunks for row in chunk.rows.iter_rows()]
+    assert [row[2] or "" for row in rows] == [note.decode() for chunk in chunks for note in chunk.notes]
     return rows, [one for chunk in chunks for one in chunk.rejected]
 
 

@@ -1,0 +1,113 @@
+"""How hospitals spell a DRG's title: abbreviated, cut, with signs for words, now and then misspelt."""
+
+import re
+from functools import cache
+
+SHORTEST_CUT = 60
+"""Characters from which a description may have lost its end; MIMIC-IV cuts at 77 to 80 bytes of its source."""
+
+_WRITTEN = {
+    "W": "WITH", "WO": "WITHOUT", "EXC": "EXCEPT", "EXCL": "EXCEPT",
+    "W/O": "WITHOUT", "W/": "WITH", "O.R.": "OR", "DX": "DIAGNOSIS",
+    "PDX": "PRINCIPAL DIAGNOSIS", "FX": "FRACTURE", "MV": "MV", "MAJ": "MAJOR", "GI": "G.I.",
+    "CC/MCC": "CC/MCC", "MCC/CC": "CC/MCC",
+}  # fmt: skip
+_SILENT = frozenset({"AND", "&", "OF", "THE", "FOR", "OR", "TO"})
+_DECISIVE = frozenset({"WITH", "WITHOUT", "CC", "MCC", "CC/MCC", "EXCEPT", "NON", "OTHER", "MAJOR", "NO", "NOT"})
+"""Words that never go missing: without them the title is another DRG's."""
+_STATE = frozenset({"WITH", "WITHOUT", "CC", "MCC", "CC/MCC"})
+
+_RULES = (
+    (re.compile(r"[,();]"), " "),
+    (re.compile(r"\bCC\s*/\s*MCC\b"), "CC/MCC"),
+    (re.compile(r"\bW/O(?=\s|$)|\bW/OUT\b"), "WITHOUT"),
+    (re.compile(r"\b([A-Z])AND([A-Z])\b"), r"\1&\2"),  # D&C by someone who wrote every & out
+    (re.compile(r"(?<!CC)/(?!MCC)|-"), " "),
+    (re.compile("&"), " & "),
+    (re.compile(r"\bGREATER THAN\b|\bMORE THAN\b|>=?|≥|\+"), " "),
+    (re.compile(r"\bLESS THAN\b|<=?|≤"), " UPTO "),
+    (re.compile(r"\bONE(?=\s+HOUR)"), "1"),
+    (re.compile(r"(\d+)\s*(?=HOURS?\b|HRS?\b)"), r"\1 "),
+)
+"""What is written in several ways; more than 96 hours is 96+ and >96, and fewer are at most 96."""
+
+
+@cache
+def words(title: str) -> tuple[str, ...]:
+    """The words of a title that tell DRGs apart, in one spelling.
+
+    >>> words("Resp. system diagnosis w ventilator support >96 hours")
+    ('RESP', 'SYSTEM', 'DIAGNOSIS', 'WITH', 'VENTILATOR', 'SUPPORT', '96', 'HOURS')
+    >>> words("COMA, LESS THAN ONE HOUR W/O CC/MCC") == words("COMA <1 HOUR WO CC/MCC")
+    True
+    """
+    text = title.upper()
+    for pattern, written in _RULES:
+        text = pattern.sub(written, text)
+    spelt = " ".join(_WRITTEN.get(word, word) for word in text.split()).replace(".", "").split()
+    return tuple(word for word in spelt if word not in _SILENT)
+
+
+def may_be_cut(description: str) -> bool:
+    """The description is long enough to have lost its end."""
+    return len(description) >= SHORTEST_CUT
+
+
+def without_stump(said: tuple[str, ...], cut: bool) -> tuple[str, ...]:
+    """The words without what a cut left of AND, OR or FOR."""
+    stump = cut and said and any(silent.startswith(said[-1]) for silent in _SILENT)
+    return said[:-1] if stump else said
+
+
+@cache
+def fits(said: tuple[str, ...], title: tuple[str, ...], cut: bool) -> bool:
+    """Each word said abbreviates the title's word at its place; a cut description may end early.
+
+    >>> fits(words("CARD CATH W MCC"), words("CARDIAC CATHETERIZATION WITH MCC"), cut=False)
+    True
+    >>> fits(words("CARD CATH W CC"), words("CARDIAC CATHETERIZATION WITH MCC"), cut=False)
+    False
+    """
+    if not said or len(said) > len(title) or (len(said) < len(title) and not cut):
+        return False
+    ends = len(said) - 1
+    return all(
+        _abbreviates(word, whole) or (cut and place == ends and whole.startswith(word))
+        for place, (word, whole) in enumerate(zip(said, title, strict=False))
+    )
+
+
+def nearly_fits(said: tuple[str, ...], title: tuple[str, ...]) -> bool:
+    """Each word said is, in order, a word of the title, perhaps with one letter wrong; two of the title's words may
+    be missing, but none that decides, and no number.
+
+    >>> nearly_fits(words("HEART FALIURE & SHOCK W MCC"), words("HEART FAILURE AND SHOCK WITH MCC"))
+    True
+    """
+    if not 2 <= len(said) <= len(title) <= len(said) + 2:
+        return False
+    place = 0
+    for word in title:
+        if place < len(said) and (_abbreviates(said[place], word) or _misspells(said[place], word)):
+            place += 1
+        elif word in _DECISIVE or any(letter.isdigit() for letter in word):
+            return False
+    return place == len(said)
+
+
+def _misspells(word: str, whole: str) -> bool:
+    """One letter is wrong, missing, added or swapped in a word of six letters or more."""
+    if min(len(word), len(whole)) < 6 or abs(len(word) - len(whole)) > 1 or word == whole:
+        return False
+    start = next((at for at, (a, b) in enumerate(zip(word, whole, strict=False)) if a != b), min(len(word), len(whole)))
+    a, b = word[start:], whole[start:]
+    return a[1:] == b[1:] or a[1:] == b or a == b[1:] or (a[:2] == b[:2][::-1] and a[2:] == b[2:])
+
+
+def _abbreviates(word: str, whole: str) -> bool:
+    if word == whole:
+        return True
+    if word in _STATE or whole in _STATE or len(word) < 2 or word[0] != whole[0]:
+        return False
+    letters = iter(whole)
+    return all(letter in letters for letter in word)
