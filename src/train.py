@@ -6,7 +6,7 @@ from typing import Any
 
 from src.config.train import TrainConfig
 from src.shell.command import told_to_the_user
-from src.shell.overrides import CONF, CommandLine, compose, read_command_line, to_schema
+from src.shell.overrides import CONF, CommandLine, Composed, compose_points, read_command_line, to_schema
 
 
 def train(cfg: TrainConfig, run_dir: Path) -> dict[str, Any]:
@@ -74,16 +74,31 @@ def main() -> None:
     """Checks the whole command line before anything heavy is imported, then runs one job or a multirun."""
     with told_to_the_user():
         line = read_command_line(sys.argv[1:], "train")
-        cells = [] if line.shows else compose(TrainConfig, line)
-        hydra_main(line, several=len(cells) > 1)
-        if len(cells) > 1 and not cells[0].dry_run:
-            from src.training.names import run_dir
+        asked = None if line.shows else compose_points(TrainConfig, line)
+        if asked and asked.multirun and "kind" in asked.points[0].launcher:
+            sweep(line.config_name if line.config_name != "train" else "multirun", asked)
+            return
+        hydra_main(line, several=asked is not None and asked.multirun)
 
-            print_results([run_dir(cfg) for cfg in cells])
+
+def sweep(name: str, asked: Composed[TrainConfig]) -> None:
+    """Runs a grid on the launcher that `hydra/launcher=` names; or only says what it would take."""
+    from src.cell import work_on
+    from src.sweeps.sweep import plan_cells, run_sweep
+
+    for line in asked.dropped:
+        print(line, file=sys.stderr)
+    cells = plan_cells(name, asked.points)
+    if asked.points[0].config.dry_run:
+        from src.sweeps.costs import print_costs
+
+        print_costs(name, cells)
+        return
+    run_sweep(name, cells, work_on)
 
 
 def hydra_main(line: CommandLine, several: bool) -> None:
-    """Lets Hydra run the job, or each job of a multirun in turn or on its launcher."""
+    """Lets Hydra run the job, or each job of a multirun on a launcher that is not ours."""
     import hydra
 
     def task(config: Any) -> None:

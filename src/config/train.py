@@ -140,20 +140,20 @@ class TrainConfig:
     def problems(self) -> list[str]:
         """One line for each value that cannot be."""
         found = [f"{key}={value}: {must}" for key, value, holds, must in self._bounds() if not holds]
-        return found + self._lora_targets() + self._data_folder()
+        return found + self.conflicts() + self._lora_targets() + self._data_folder()
+
+    def conflicts(self) -> list[str]:
+        """One line for each value that another key rules out; a sweep leaves such cells out."""
+        if self.max_len <= self.model.context:
+            return []
+        above = f"above the context of model={self.model.name}, which is model.context={self.model.context}"
+        return [f"max_len={self.max_len}: {above}"]
 
     def _bounds(self) -> list[tuple[str, object, bool, str]]:
-        context, name = self.model.context, self.model.name
         return [
             ("lora.r", self.lora.r, self.lora.r >= 1, "must be at least 1"),
             ("lora.alpha", self.lora.alpha, self.lora.alpha >= 1, "must be at least 1"),
             ("lora.dropout", self.lora.dropout, 0 <= self.lora.dropout < 1, "must be at least 0 and below 1"),
-            (
-                "max_len",
-                self.max_len,
-                self.max_len <= context,
-                f"above the context of model={name}, which is model.context={context}",
-            ),
             ("max_len", self.max_len, self.max_len >= 16, "must be at least 16"),
             ("batch_size", self.batch_size, self.batch_size >= 1, "must be at least 1"),
             ("epochs", self.epochs, self.epochs >= 1, "must be at least 1"),

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from src.shell.progress import Clock
+from src.shell.progress import Clock, measured
 
 
 class Lines(pl.Callback):
@@ -26,6 +26,8 @@ class Lines(pl.Callback):
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         accuracy = float(trainer.callback_metrics["val/accuracy"])
         print(f"{self.name}: epoch {trainer.current_epoch + 1}, validation accuracy {accuracy:.3f}", flush=True)
+        loaders: Any = trainer.val_dataloaders
+        measured(accuracy, len(loaders.dataset))
 
 
 def quiet_libraries() -> None:
@@ -44,5 +46,6 @@ def quiet_libraries() -> None:
         ".*isinstance.treespec.*",
         ".*in eval mode at the start.*",
         ".*Could not find a config file.*",
+        ".*`srun` command is available.*",
     ):
         warnings.filterwarnings("ignore", message=message)

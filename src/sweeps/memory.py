@@ -1,0 +1,75 @@
+"""Out of memory: how it is recognised, and what would fit."""
+
+import dataclasses
+from collections.abc import Iterator
+
+from src.config.train import Precision, TrainConfig
+
+GIB = 2**30
+
+
+def ran_out(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, on a GPU or in the machine.
+
+    >>> ran_out(MemoryError()), ran_out(RuntimeError("shape mismatch"))
+    (True, False)
+    >>> ran_out(RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory"))
+    True
+    """
+    import torch
+
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    told = str(error)
+    return isinstance(error, RuntimeError) and ("can't allocate memory" in told or "CUDA out of memory" in told)
+
+
+def out_of_memory_line(cfg: TrainConfig, width: int, device: str, precision: Precision) -> str:
+    """One line: what the run needs, what there is, and the smallest change that would fit.
+
+    Args:
+        cfg: the run that did not fit.
+        width: logits of its head.
+        device: `cpu` or `cuda...`.
+        precision: the base's number format, decided.
+    """
+    there = _there(device)
+    needs = _needs(cfg, width, precision)
+    head = f"out of memory: about {needs / GIB:.1f} GiB needed, {there / GIB:.1f} GiB on {device}"
+    for words, change, kind in _smaller(cfg, precision, device):
+        if _needs(change, width, kind) < 0.9 * min(there, needs):
+            return f"{head}; {words} would take about {_needs(change, width, kind) / GIB:.1f} GiB"
+    return f"{head}; no smaller setting fits; take a smaller model or a larger device"
+
+
+def _needs(cfg: TrainConfig, width: int, precision: Precision) -> float:
+    from src.models.estimate import count_parameters, memory_bytes
+
+    return memory_bytes(cfg, count_parameters(cfg, width), precision, cfg.batch_size * cfg.max_len)
+
+
+def _smaller(cfg: TrainConfig, precision: Precision, device: str) -> Iterator[tuple[str, TrainConfig, Precision]]:
+    """Changes from the one that costs least to the one that costs most; each holds those before it."""
+    words = []
+    if not cfg.checkpointing:
+        cfg, words = dataclasses.replace(cfg, checkpointing=True), ["checkpointing=true"]
+        yield " ".join(words), cfg, precision
+    if precision is Precision.FP32:
+        precision = Precision.BF16
+        words = [*words, "precision=bf16"]
+        yield " ".join(words), cfg, precision
+    if device.startswith("cuda") and precision is Precision.BF16:
+        yield " ".join([*words, "precision=nf4"]), cfg, Precision.NF4
+    while cfg.max_len > 128:
+        cfg = dataclasses.replace(cfg, max_len=cfg.max_len // 2)
+        yield " ".join([*words, f"max_len={cfg.max_len}"]), cfg, precision
+
+
+def _there(device: str) -> float:
+    import os
+
+    import torch
+
+    if device.startswith("cuda"):
+        return float(torch.cuda.mem_get_info(torch.device(device))[1])
+    return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
