@@ -121,7 +121,17 @@ def _take(folder: Path, stale_s: float) -> int:
             continue  # another was faster; look who
         with os.fdopen(descriptor, "w") as file:
             json.dump(asdict(this_process()), file)
-        return number + 1
+        if _newest(folder) == number + 1:
+            _forget(folder, number - 1)
+            return number + 1
+        (folder / f"{number + 1}.released").touch()  # the first look was at an old list of the folder
+
+
+def _forget(folder: Path, last: int) -> None:
+    """Removes what holders up to number `last` left."""
+    for name in os.listdir(folder):
+        if int(name.partition(".")[0]) <= last:
+            (folder / name).unlink(missing_ok=True)
 
 
 def _await_death(folder: Path, number: int, stale_s: float) -> None:

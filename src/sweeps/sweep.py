@@ -66,31 +66,30 @@ def run_sweep(name: str, cells: Sequence[Cell], task: Task) -> None:
     out = Path(cells[0].cfg.out)
     fingerprint = read_cohort(Path(cells[0].cfg.data.dir)).fingerprint
     looks = {cell.folder: look_at(cell.folder) for cell in cells}
-    todo = [cell for cell in cells if looks[cell.folder].standing not in (Standing.FINISHED, Standing.RUNNING)]
+    todo = [cell for cell in cells if looks[cell.folder].standing is not Standing.FINISHED]
+    free = [cell for cell in todo if looks[cell.folder].standing is not Standing.RUNNING]
     _announce(name, cells, looks, fingerprint)
-    for cell in todo:
+    for cell in free:
         write_cell(cell, fingerprint)
     write_sweep(out, name, cells)
-    if todo or queued_cells(out):
-        _dispatch(name, todo, cfg, task, out)
+    if isinstance(cfg, SlurmConfig) and todo:
+        from src.sweeps.slurm import run_on_slurm
+
+        run_on_slurm(name, todo, out)  # it joins the jobs of an earlier start
+    elif free:
+        _run_here(name, free, cfg, task)
     _close(name, cells, waits=not (isinstance(cfg, SlurmConfig) and not cfg.wait))
 
 
-def _dispatch(
-    name: str, todo: Sequence[Cell], cfg: ProcessesConfig | SlurmConfig | RayConfig, task: Task, out: Path
-) -> None:
+def _run_here(name: str, free: Sequence[Cell], cfg: ProcessesConfig | SlurmConfig | RayConfig, task: Task) -> None:
     if isinstance(cfg, ProcessesConfig):
         from src.sweeps.processes import run_in_processes
 
-        run_in_processes(name, todo, cfg, task)
-    elif isinstance(cfg, SlurmConfig):
-        from src.sweeps.slurm import run_on_slurm
-
-        run_on_slurm(name, todo, out)
-    else:
+        run_in_processes(name, free, cfg, task)
+    elif isinstance(cfg, RayConfig):
         from src.sweeps.rays import run_on_ray
 
-        run_on_ray(name, todo, cfg, task)
+        run_on_ray(name, free, cfg, task)
 
 
 def _announce(name: str, cells: Sequence[Cell], looks: dict[Path, Look], fingerprint: str) -> None:

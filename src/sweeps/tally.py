@@ -21,16 +21,18 @@ class Tally:
         self._deaths: Counter[Path] = Counter()
         self._start = self._said = time.monotonic()
 
-    def again(self, folder: Path, how: str, stopped: bool = False) -> bool:
+    def again(self, folder: Path, how: str, *, stopped: bool = False, died: bool = False) -> bool:
         """Whether a cell whose process is gone is to be started again.
 
         Args:
             folder: the cell's.
             how: what is known of the process's end, in a few words.
             stopped: someone meant it to end.
+            died: its process is known to be dead, though its lock may still look alive from here.
         """
         look = look_at(folder)
-        dead = look.standing in (Standing.LOST, Standing.WAITING, Standing.PREEMPTED) and not stopped
+        unfinished = [Standing.LOST, Standing.WAITING, Standing.PREEMPTED, *([Standing.RUNNING] if died else [])]
+        dead = look.standing in unfinished and not stopped
         self._deaths[folder] += dead
         if dead and self._deaths[folder] <= self.retries:
             print(f"{folder.name}: {how}; started again", file=sys.stderr, flush=True)
