@@ -136,9 +136,7 @@ def _asked(schema: type[Schema], line: CommandLine, extra: list[str]) -> tuple[l
         good = plain
     params = dict(first.hydra.sweeper.params or {}) if multirun else {}
     typed = {_key(text) for text in good}
-    swept = dataclasses.replace(
-        line, overrides=[f"{key}={value}" for key, value in params.items() if key not in typed]
-    )
+    swept = dataclasses.replace(line, overrides=[f"{key}={value}" for key, value in params.items() if key not in typed])
     wrong, params_good = _override_problems(schema, swept)
     raise_all([*problems, *wrong] if wrong else [], line.config_name)
     return _cells([*params_good, *good]), multirun, problems

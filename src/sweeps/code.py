@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 
-DECIDING = ("train.py", "shell", "config", "cohort", "models", "training", "evaluation")
+DECIDING = ("train.py", "config/train.py", "cohort", "models", "training", "evaluation")
 """Parts of `src` that decide what comes out; launchers, status and tracking do not."""
 
 

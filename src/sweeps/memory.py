@@ -33,13 +33,18 @@ def out_of_memory_line(cfg: TrainConfig, width: int, device: str, precision: Pre
         device: `cpu` or `cuda...`.
         precision: the base's number format, decided.
     """
-    there = _there(device)
-    needs = _needs(cfg, width, precision)
-    head = f"out of memory: about {needs / GIB:.1f} GiB needed, {there / GIB:.1f} GiB on {device}"
+    needs, room = _needs(cfg, width, precision), there(device)
+    head = f"out of memory: about {needs / GIB:.1f} GiB needed, {room / GIB:.1f} GiB on {device}"
+    return f"{head}; {fitting(cfg, width, precision, room, device)}"
+
+
+def fitting(cfg: TrainConfig, width: int, precision: Precision, room: float, device: str) -> str:
+    """The smallest change with which a run would fit into `room` bytes and take less than it does, in words."""
+    limit = 0.9 * min(room, _needs(cfg, width, precision))
     for words, change, kind in _smaller(cfg, precision, device):
-        if _needs(change, width, kind) < 0.9 * min(there, needs):
-            return f"{head}; {words} would take about {_needs(change, width, kind) / GIB:.1f} GiB"
-    return f"{head}; no smaller setting fits; take a smaller model or a larger device"
+        if (needs := _needs(change, width, kind)) < limit:
+            return f"{words} would take about {needs / GIB:.1f} GiB"
+    return "no smaller setting fits; take a smaller model or a larger device"
 
 
 def _needs(cfg: TrainConfig, width: int, precision: Precision) -> float:
@@ -65,7 +70,8 @@ def _smaller(cfg: TrainConfig, precision: Precision, device: str) -> Iterator[tu
         yield " ".join([*words, f"max_len={cfg.max_len}"]), cfg, precision
 
 
-def _there(device: str) -> float:
+def there(device: str) -> float:
+    """Bytes of memory of a device."""
     import os
 
     import torch

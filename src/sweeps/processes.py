@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from src.config.launch import ProcessesConfig
 from src.sweeps.cell import Cell
@@ -20,9 +21,7 @@ GRACE_S = 120.0
 """Seconds that cells have to save their checkpoints when the sweep is stopped."""
 
 
-def run_in_processes(
-    what: str, cells: Sequence[Cell], cfg: ProcessesConfig, task: Callable[[Path], int]
-) -> None:
+def run_in_processes(what: str, cells: Sequence[Cell], cfg: ProcessesConfig, task: Callable[[Path], int]) -> None:
     """Runs every cell in a process of its own, `workers` at a time.
 
     A cell that fails, runs out of memory or is killed leaves the others as they are. An interrupt or SIGTERM stops
@@ -34,7 +33,7 @@ def run_in_processes(
     context.set_forkserver_preload(WARM)
     tally = Tally(what, cells, cfg.retries)
     waiting = [cell.folder for cell in cells]
-    running: dict[int, tuple[multiprocessing.process.BaseProcess, Path]] = {}
+    running: dict[int, tuple[Any, Path]] = {}
     before = signal.signal(signal.SIGTERM, _stop)
     try:
         while waiting or running:
@@ -85,7 +84,7 @@ def _stop(number: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
-def _end(children: Sequence[multiprocessing.process.BaseProcess]) -> None:
+def _end(children: Sequence[Any]) -> None:
     """Lets cells save and end; they are not killed, for the next start waits for them where they take longer."""
     for child in children:
         child.terminate()

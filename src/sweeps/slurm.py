@@ -25,7 +25,8 @@ from src.shell.files import replacing
 from src.shell.overrides import to_schema
 from src.sweeps.cell import Cell
 from src.sweeps.lock import Busy, holding
-from src.sweeps.standing import BATCHES, Standing, look_at, read_batches
+from src.sweeps.standing import BATCHES, look_at, read_batches
+from src.sweeps.state import Standing
 from src.sweeps.tally import Tally
 
 OURS = ("kind", "gpu", "retries", "wait", "poll_s")

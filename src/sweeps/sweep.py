@@ -16,7 +16,8 @@ from src.shell.overrides import Point, to_schema
 from src.sweeps.cell import Cell, write_cell
 from src.sweeps.code import code_version
 from src.sweeps.record import write_sweep
-from src.sweeps.standing import Look, Standing, look_at, queued_cells
+from src.sweeps.standing import Look, look_at, queued_cells
+from src.sweeps.state import Standing
 from src.training.names import run_dir
 
 Task = Callable[[Path], int]
@@ -141,5 +142,3 @@ def _close(name: str, cells: Sequence[Cell], waits: bool) -> None:
         lines = "\n  ".join(problems)
         raise UserError(f"{name}: {len(failed)} of {len(cells)} cells failed\n  {lines}\n"
                         "the same command runs them again and keeps what is finished")  # fmt: skip
-
-

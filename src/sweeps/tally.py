@@ -8,8 +8,8 @@ from pathlib import Path
 
 from src.shell.progress import SECONDS_BETWEEN_LINES, minutes
 from src.sweeps.cell import Cell
-from src.sweeps.standing import Standing, look_at
-from src.sweeps.state import CellState, write_state
+from src.sweeps.standing import look_at
+from src.sweeps.state import CellState, Standing, write_state
 
 
 class Tally:
