@@ -23,6 +23,9 @@ from src.sweeps.state import CellState, Standing, error_line, read_state, write_
 FAILED, PREEMPTED, LEFT_ALONE = 1, 75, 76
 """Exit statuses of a process that did not finish its cell; 75 is EX_TEMPFAIL of sysexits.h."""
 
+ENDED = "trained to the end"
+"""What a cell's log says once."""
+
 SECONDS_BETWEEN_WORDS = 2.0
 """A state is written this often at most while a stage goes on."""
 
@@ -96,6 +99,7 @@ def _attempt(run_dir: Path, train: Train, signals: "Signals") -> int:
             train(config_of(run_dir), run_dir)
         state.state, status = Standing.FINISHED, 0
         _account(speaker)
+        print(f"{run_dir}: {ENDED}, in attempt {state.attempts}", flush=True)
     except BaseException as error:  # every end is told, that of the process included
         status = _told_end(error, state, signals, run_dir)
     write_state(run_dir, state)

@@ -35,7 +35,11 @@ def test_a_killed_node_costs_no_cell(ray_cluster: Any, cohort: Path, tmp_path: P
     words += ["wandb.mode=disabled", "model=pico", "seed=1,2", "hydra/launcher=ray"]
     words += [f"hydra.launcher.address={ray_cluster.address}"]
     sweep = subprocess.Popen(
-        [sys.executable, "-m", "src.train", "-m", *words], cwd=ROOT, env={**os.environ}, text=True, stderr=subprocess.PIPE
+        [sys.executable, "-m", "src.train", "-m", *words],
+        cwd=ROOT,
+        env={**os.environ},
+        text=True,
+        stderr=subprocess.PIPE,
     )
     end = time.monotonic() + 120
     while len(list(tmp_path.glob("*/state.json"))) < 2 and sweep.poll() is None:

@@ -96,8 +96,7 @@ def test_killed_submitters_and_jobs_cost_nothing(
     assert f"{killed[0]}: job" in told
     assert [row.look.standing for row in read_rows("multirun", tmp_path)] == [Standing.FINISHED] * 2
     assert len(jobs(slurm)) == 2 + len(killed)
-    assert not list(tmp_path.glob("*/.lock"))
-    assert not list((tmp_path / ".slurm").glob("*.json"))
+    assert not list(tmp_path.glob("pico*/.lock"))
     third = start("seed=1,2")
     assert "2 finished" in third.communicate(timeout=60)[1]
     assert len(jobs(slurm)) == 2 + len(killed)
