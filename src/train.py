@@ -6,6 +6,7 @@ from typing import Any
 
 from src.config.train import TrainConfig
 from src.shell.command import told_to_the_user
+from src.shell.errors import UserError
 from src.shell.overrides import CONF, CommandLine, Composed, compose_points, read_command_line, to_schema
 
 
@@ -50,6 +51,7 @@ def train(cfg: TrainConfig, run_dir: Path) -> dict[str, Any]:
 
 def run(cfg: TrainConfig) -> None:
     """Trains in the folder that follows from the configuration and the cohort; or only says what it would do."""
+    from src.sweeps.lock import alone
     from src.training.names import run_dir
     from src.training.plan import print_plan
 
@@ -58,7 +60,8 @@ def run(cfg: TrainConfig) -> None:
         return
     folder = run_dir(cfg)
     print(f"run: {folder}", flush=True)
-    train(cfg, folder)
+    with alone(folder):
+        train(cfg, folder)
     print_results([folder])
 
 
@@ -78,7 +81,14 @@ def main() -> None:
         if asked and asked.multirun and "kind" in asked.points[0].launcher:
             sweep(line.config_name if line.config_name != "train" else "multirun", asked)
             return
-        hydra_main(line, several=asked is not None and asked.multirun)
+        several = asked is not None and asked.multirun
+        if asked and not several and asked.points[0].launcher.get("kind", "processes") != "processes":
+            raise UserError(f"hydra/launcher={asked.points[0].launcher['kind']}: is for multiruns; add -m")
+        hydra_main(line, several)
+        if asked and several and not asked.points[0].config.dry_run:
+            from src.training.names import run_dir
+
+            print_results([run_dir(point.config) for point in asked.points])
 
 
 def sweep(name: str, asked: Composed[TrainConfig]) -> None:

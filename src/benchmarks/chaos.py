@@ -1,7 +1,7 @@
 """The nano sweep on a cluster of this machine under random kills, beside the same sweep left in peace.
 
-`python -m src.benchmarks.chaos COHORT OUT [kills=20] [seed=0] [on=slurm] [KEY=VALUE ...]`: further words go to the sweep.
-With `on=ray` one of two nodes is killed instead, and another one joins.
+`python -m src.benchmarks.chaos COHORT OUT [kills=20] [seed=0] [on=slurm] [KEY=VALUE ...]`; further words are the
+sweep's. With `on=ray` one of two nodes is killed instead, and another one joins.
 """
 
 import json

@@ -16,18 +16,17 @@ from src.cohort.split import Split
 from src.config.train import Precision, TrainConfig, Weights
 from src.evaluation.record import read_record
 from src.models.bases import STAND_IN, locate
-from src.models.estimate import count_parameters, matrix_rate, memory_bytes
+from src.models.estimate import count_parameters, matrix_rate
 from src.models.labelspace import LabelSpace
 from src.models.prompts import frame
 from src.models.schemes import build_scheme
 from src.shell.errors import UserError
 from src.shell.progress import minutes
 from src.sweeps.cell import Cell
-from src.sweeps.memory import GIB, fitting, there
+from src.sweeps.memory import GIB, fitting, needs, there
 from src.sweeps.rows import columns
 from src.sweeps.standing import look_at
 from src.sweeps.state import Standing
-from src.training.fit import count_steps
 from src.training.notes import split_rows
 from src.training.session import pick_device, pick_precision
 from src.training.tokens import open_tokens
@@ -105,7 +104,7 @@ def cost_of(cfg: TrainConfig, gpu: str | None, speeds: dict[tuple[str, int], flo
     precision = pick_precision(cfg, device)
     width = _width(cfg.data.dir, str(cfg.labels), cfg.severity_weight)
     parameters = count_parameters(cfg, width)
-    held = memory_bytes(cfg, parameters, precision, cfg.batch_size * cfg.max_len)
+    held = needs(cfg, width, precision)
     room = GPUS[gpu][1] * 1e9 if gpu else there(device)
     change = "" if held < 0.95 * room else fitting(cfg, width, precision, room, device)
     hint = f"does not fit {room / GIB:.0f} GiB; {change}" if change else ""
@@ -116,7 +115,7 @@ def cost_of(cfg: TrainConfig, gpu: str | None, speeds: dict[tuple[str, int], flo
     if speed:
         return Cost(held, trained / speed, "measured", hint)
     rate = GPUS[gpu][0] * UTILISATION if gpu else _rate_here(cfg, precision, device)
-    beside = 0.0 if gpu else START_S + STEP_S * count_steps(cfg, len(_kept(cfg, Split.TRAIN)))
+    beside = 0.0 if gpu else START_S + STEP_S * steps_of(cfg, len(_kept(cfg, Split.TRAIN)))
     return Cost(held, flop / rate + beside, "estimated", hint)
 
 
@@ -136,10 +135,16 @@ def tokens_of(cfg: TrainConfig) -> tuple[float, float]:
     """Tokens that are trained on, and that are only scored: validation each epoch, then validation and test."""
     kept = {split: _kept(cfg, split) for split in Split}
     train = kept[Split.TRAIN]
-    notes = min(count_steps(cfg, len(train)) * cfg.batch_size, cfg.epochs * len(train))
+    notes = min(steps_of(cfg, len(train)) * cfg.batch_size, cfg.epochs * len(train))
     epochs = math.ceil(notes / max(1, len(train)))
     scored = (epochs + 1) * float(kept[Split.VALIDATION].sum()) + float(kept[Split.TEST].sum())
     return float(train.mean()) * notes, scored
+
+
+def steps_of(cfg: TrainConfig, notes: int) -> int:
+    """Optimiser steps over `notes` training notes."""
+    whole = cfg.epochs * math.ceil(notes / cfg.batch_size)
+    return min(whole, cfg.max_steps or whole)
 
 
 def _kept(cfg: TrainConfig, split: Split) -> NDArray[np.float64]:

@@ -20,6 +20,8 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
+from src.shell.errors import UserError
+
 FOLDER = ".lock"
 
 BEAT_S = 5.0
@@ -80,7 +82,23 @@ def holding(run_dir: Path, beat_s: float = BEAT_S, stale_s: float = STALE_S) -> 
     finally:
         done.set()
         beating.join()
-        (folder / f"{number}.released").touch()
+        if folder.is_dir():
+            (folder / f"{number}.released").touch()
+
+
+@contextmanager
+def alone(run_dir: Path) -> Iterator[None]:
+    """Holds the lock of a run that was started by itself, and leaves none behind.
+
+    Raises:
+        UserError: another process works on the run.
+    """
+    try:
+        with holding(run_dir):
+            yield
+            remove(run_dir)
+    except Busy as busy:
+        raise UserError(f"{run_dir}: {busy} works on it; wait for it, or stop it first") from None
 
 
 def remove(run_dir: Path) -> None:
@@ -156,6 +174,8 @@ def _beat(folder: Path, number: int, beat_s: float, done: threading.Event) -> No
         count += 1
         try:
             (folder / f"{number}.beat").write_text(str(count))
+        except FileNotFoundError:
+            pass  # the run's folder was removed
         except OSError as error:  # a file system that is away for a moment is no reason to give up
             print(f"lock {folder}: {type(error).__name__}", file=sys.stderr, flush=True)
         if (folder / str(number + 1)).exists():

@@ -33,21 +33,22 @@ def out_of_memory_line(cfg: TrainConfig, width: int, device: str, precision: Pre
         device: `cpu` or `cuda...`.
         precision: the base's number format, decided.
     """
-    needs, room = _needs(cfg, width, precision), there(device)
-    head = f"out of memory: about {needs / GIB:.1f} GiB needed, {room / GIB:.1f} GiB on {device}"
+    needed, room = needs(cfg, width, precision), there(device)
+    head = f"out of memory: about {needed / GIB:.1f} GiB needed, {room / GIB:.1f} GiB on {device}"
     return f"{head}; {fitting(cfg, width, precision, room, device)}"
 
 
 def fitting(cfg: TrainConfig, width: int, precision: Precision, room: float, device: str) -> str:
     """The smallest change with which a run would fit into `room` bytes and take less than it does, in words."""
-    limit = 0.9 * min(room, _needs(cfg, width, precision))
+    limit = 0.9 * min(room, needs(cfg, width, precision))
     for words, change, kind in _smaller(cfg, precision, device):
-        if (needs := _needs(change, width, kind)) < limit:
-            return f"{words} would take about {needs / GIB:.1f} GiB"
+        if (needed := needs(change, width, kind)) < limit:
+            return f"{words} would take about {needed / GIB:.1f} GiB"
     return "no smaller setting fits; take a smaller model or a larger device"
 
 
-def _needs(cfg: TrainConfig, width: int, precision: Precision) -> float:
+def needs(cfg: TrainConfig, width: int, precision: Precision) -> float:
+    """Bytes that a training step holds."""
     from src.models.estimate import count_parameters, memory_bytes
 
     return memory_bytes(cfg, count_parameters(cfg, width), precision, cfg.batch_size * cfg.max_len)

@@ -5,6 +5,7 @@ python-dateutil below 3, and it gathers results so that the first worker that di
 with it. So Ray is used directly, with the same launcher's name.
 """
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -62,7 +63,7 @@ def _joined(cfg: RayConfig) -> Any:
         raise UserError("hydra/launcher=ray: install it with pip install -e '.[cluster]'") from None
     try:
         ray.init(address=cfg.address, include_dashboard=None if cfg.address else False, log_to_driver=False,
-                 logging_level="ERROR")  # fmt: skip
+                 logging_level=logging.ERROR)  # fmt: skip
     except (ConnectionError, ValueError, RuntimeError) as error:
         first = str(error).strip().splitlines()[0][:200]
         raise UserError(f"hydra.launcher.address={cfg.address}: {first}; start one with ray start --head") from None

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from src.sweeps.lock import FOLDER, LOST, Busy, held_by, holding, remove, this_process
+from src.shell.errors import UserError
+from src.sweeps.lock import FOLDER, LOST, Busy, alone, held_by, holding, remove, this_process
 
 ROOT = Path(__file__).parents[2]
 
@@ -124,3 +125,14 @@ def test_a_holder_that_was_taken_for_dead_stops(tmp_path: Path) -> None:
     job = holder(tmp_path)
     (tmp_path / FOLDER / "2").write_text(json.dumps(asdict(this_process())))
     assert job.wait(timeout=20) == LOST
+
+
+def test_a_run_started_by_itself_is_refused_while_another_process_has_it(tmp_path: Path) -> None:
+    job = holder(tmp_path)
+    with pytest.raises(UserError, match=f"pid {job.pid} works on it"), alone(tmp_path):
+        pass
+    job.kill()
+    job.wait()
+    with alone(tmp_path):
+        assert held_by(tmp_path)
+    assert not list(tmp_path.iterdir())

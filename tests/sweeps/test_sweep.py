@@ -78,6 +78,13 @@ def test_every_launcher_composes_and_its_values_are_checked(cohort: Path) -> Non
         launcher_config(asked("-m", *wrong, f"data.dir={cohort}").points[0].launcher)
 
 
+def test_a_cluster_is_asked_for_several_runs_only(
+    cohort: Path, command: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    told = command("src.train", f"data.dir={cohort}", "hydra/launcher=slurm", ok=False).stderr
+    assert "hydra/launcher=slurm: is for multiruns; add -m" in told
+
+
 def test_five_hundred_cells_are_planned_and_reported_in_seconds(cohort: Path, tmp_path: Path) -> None:
     grid = asked("-m", "seed=range(250)", "labels=single,two", f"data.dir={cohort}", f"out={tmp_path}")
     cells = plan_cells("many", grid.points)
