@@ -32,6 +32,9 @@ from src.sweeps.tally import Tally
 OURS = ("kind", "gpu", "retries", "wait", "poll_s")
 """Keys that are no parameter of hydra-submitit-launcher."""
 
+ALWAYS = ("export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK", "unset SLURM_CPU_BIND")
+"""Lines before those of `setup`: srun of 22.05 to 23.02 does not read the CPUs of a task, and binds to others."""
+
 OVER = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "BOOT_FAIL", "DEADLINE", "OUT_OF_MEMORY", "REVOKED"}
 """Slurm's states of a job that will not run again by itself; any other is alive, or about to be."""
 
@@ -244,7 +247,7 @@ def script_of(cfg: SlurmConfig, batch: Path, count: int) -> str:
     if not SlurmExecutor.affinity() > 0:
         raise UserError("hydra/launcher=slurm: there is no srun here; start the sweep on a node of the cluster")
     given = {key: value for key, value in asdict(cfg).items() if key not in OURS and value is not None}
-    given["name"] = f"{cfg.name}-{batch.stem}"
+    given |= {"name": f"{cfg.name}-{batch.stem}", "setup": [*ALWAYS, *cfg.setup]}
     base = set(BaseQueueConf.__dataclass_fields__)
     names = {"timeout_min": "time", "name": "job_name", "mem_gb": "mem", "tasks_per_node": "ntasks_per_node"}
     given["mem_gb"] = None if cfg.mem_gb is None else f"{int(cfg.mem_gb * 1024)}MB"

@@ -29,6 +29,9 @@ ENDED = "trained to the end"
 SECONDS_BETWEEN_WORDS = 2.0
 """A state is written this often at most while a stage goes on."""
 
+RANKS = ("LOCAL_RANK", "RANK", "NODE_RANK", "SLURM_PROCID")
+"""What Lightning, torchrun and Slurm number the processes of one run by."""
+
 Train = Callable[[TrainConfig, Path], Any]
 
 
@@ -69,7 +72,7 @@ def work(run_dir: Path, train: Train) -> int:
     Returns:
         An exit status: 0 when the cell is finished, or one of those above.
     """
-    if int(os.environ.get("LOCAL_RANK", "0") or 0) > 0:  # a further process of a run that rank 0 speaks for
+    if any(os.environ.get(name, "0") != "0" for name in RANKS):  # a further process of a run that rank 0 speaks for
         train(config_of(run_dir), run_dir)
         return 0
     signals = Signals()

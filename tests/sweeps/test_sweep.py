@@ -18,7 +18,7 @@ from src.shell.overrides import CONF, Composed, compose_points, read_command_lin
 from src.sweeps.record import write_sweep
 from src.sweeps.rows import read_rows
 from src.sweeps.state import CellState, Standing, read_state, write_state
-from src.sweeps.sweep import launcher_config, plan_cells
+from src.sweeps.sweep import launcher_config, plan_cells, run_sweep
 
 ROOT = Path(__file__).parents[2]
 SWEEPS = CONF.parent / "sweeps"
@@ -76,6 +76,23 @@ def test_every_launcher_composes_and_its_values_are_checked(cohort: Path) -> Non
     wrong = ["hydra/launcher=slurm", "hydra.launcher.timeout_min=4", "hydra.launcher.retries=-1"]
     with pytest.raises(UserError, match="2 problems"):
         launcher_config(asked("-m", *wrong, f"data.dir={cohort}").points[0].launcher)
+
+
+def test_changed_code_and_another_cohort_are_said_and_finished_cells_kept(
+    cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cells = plan_cells("kept", asked("-m", "seed=1,2", f"data.dir={cohort}", f"out={tmp_path}").points)
+    for cell in cells:
+        write_state(cell.folder, CellState(Standing.FINISHED, code=["0123456789ab"]))
+        (cell.folder / "result.json").write_text('{"metrics": {"test/accuracy": 0.5}}')
+    stranger = tmp_path / f"{cells[0].name.rpartition('-')[0]}-c0000000"
+    stranger.mkdir()
+    (stranger / "result.json").write_text('{"cohort": "another"}')
+    run_sweep("kept", cells, lambda folder: pytest.fail("trained again"))
+    told = capsys.readouterr()
+    assert "2 finished cells were trained by other code and are kept" in told.err
+    assert "1 runs of the same names in this folder belong to another cohort" in told.err
+    assert told.out.count("0.500") == 2
 
 
 def test_a_cluster_is_asked_for_several_runs_only(
