@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 from src.shell.command import told_to_the_user
@@ -14,6 +15,9 @@ def work_on(folder: Path) -> int:
     from src.sweeps.work import work
     from src.train import train
 
+    # Lightning starts the further processes of a run by repeating what this one seems to be: this cell, no sweep.
+    sys.argv[1:] = [str(folder)]
+    sys.modules["__main__"].__spec__ = find_spec("src.cell")
     return work(folder, train)
 
 

@@ -23,13 +23,17 @@ class ProcessesConfig:
     retries: int
     """How often a cell whose process was killed is started again."""
     workers: int | None
-    """Cells at a time; null is one a GPU, or one."""
+    """Cells at a time; null is as many as the GPUs serve, or one."""
+    gpus_per_cell: int
+    """GPUs that each cell sees, where there are any."""
 
     def problems(self) -> list[str]:
         """One line for each value that cannot be."""
         found = _retries(self.retries)
         if self.workers is not None and self.workers < 1:
             found.append(f"hydra.launcher.workers={self.workers}: must be at least 1 or null")
+        if self.gpus_per_cell < 1:
+            found.append(f"hydra.launcher.gpus_per_cell={self.gpus_per_cell}: must be at least 1")
         return found
 
 

@@ -27,7 +27,7 @@ def run_in_processes(what: str, cells: Sequence[Cell], cfg: ProcessesConfig, tas
     A cell that fails, runs out of memory or is killed leaves the others as they are. An interrupt or SIGTERM stops
     the cells at their next checkpoint.
     """
-    gpus = visible_gpus()
+    gpus = shares(visible_gpus(), cfg.gpus_per_cell)
     workers = cfg.workers or max(1, len(gpus))
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(WARM)
@@ -55,6 +55,15 @@ def run_in_processes(what: str, cells: Sequence[Cell], cfg: ProcessesConfig, tas
         raise
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def shares(gpus: Sequence[str], each: int) -> list[str]:
+    """GPUs in groups of `each`, as CUDA_VISIBLE_DEVICES names them; what is left over is left out.
+
+    >>> shares(["0", "1", "2"], 1), shares(["0", "1", "2"], 2)
+    (['0', '1', '2'], ['0,1'])
+    """
+    return [",".join(gpus[start : start + each]) for start in range(0, len(gpus) - each + 1, each)]
 
 
 def visible_gpus() -> list[str]:
