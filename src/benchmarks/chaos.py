@@ -177,13 +177,12 @@ def verdict(calm: Path, out: Path) -> list[str]:
 
 
 def overheads(out: Path) -> str:
-    """Seconds of cells that were not training, median and by part."""
+    """Median seconds of cells by part; `beyond training` is what comes before the first step."""
     parts: dict[str, list[float]] = {}
     for folder in ended(out):
         told = json.loads((folder / "state.json").read_text("utf-8"))["seconds"]
         if told:
-            training = read_record(folder)["seconds"]["training"]
-            told["beyond training"] = told["total"] - training
+            told["beyond training"] = told["start"] + told["load"]
             for part, seconds in told.items():
                 parts.setdefault(part, []).append(seconds)
     medians = {part: sorted(values)[len(values) // 2] for part, values in parts.items()}

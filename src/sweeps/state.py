@@ -47,7 +47,8 @@ class CellState:
         notes: validation notes that `metric` was measured on.
         error: one line.
         code: hashes of the sources that have trained the cell, the latest last.
-        seconds: where the time went that was not training, by part.
+        seconds: where the time of a finished cell went, by part: `start` of the process, `load` up to the first step,
+            `training` up to the last, `evaluation` up to the record.
     """
 
     state: Standing

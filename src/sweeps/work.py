@@ -45,12 +45,14 @@ class Speaker:
     def __init__(self, run_dir: Path, state: CellState) -> None:
         self.run_dir, self.state = run_dir, state
         self._said = 0.0
-        self.began: float | None = None
-        """When the first step of training ended, in seconds since 1970."""
+        self.first = self.last = 0.0
+        """When the first and the last step of training ended, in seconds since 1970; 0 before."""
 
     def advanced(self, what: str, done: int, total: int, elapsed: float) -> None:
         """A count went on."""
-        self.began = self.began or time.time()
+        if not what.startswith("scores"):
+            self.last = time.time()
+            self.first = self.first or self.last
         state, now = self.state, time.monotonic()
         state.stage, state.done, state.total = what, done, total
         state.left_s = round(elapsed / max(done, 1) * max(total - done, 0), 1)
@@ -145,11 +147,12 @@ def _out_of_memory(cfg: TrainConfig) -> str:
 
 
 def _account(speaker: Speaker) -> None:
-    """Where the time of a finished cell went that was not steps of training: before them, and after."""
-    now, state = time.time(), speaker.state
-    first = speaker.began or now
-    state.seconds["load"] = round(first - state.started, 3)
-    state.seconds["total"] = round(now - state.started + state.seconds["start"], 3)
+    """Where the time of a finished cell went: to its first step, to its last, and to its record."""
+    state, seconds = speaker.state, speaker.state.seconds
+    first, last = speaker.first or state.started, speaker.last or state.started
+    seconds["load"] = round(first - state.started, 3)
+    seconds["training"] = round(last - first, 3)
+    seconds["evaluation"] = round(time.time() - last, 3)
 
 
 class Signals:
