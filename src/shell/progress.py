@@ -39,7 +39,7 @@ class Clock:
         self.done += 1
         now = time.monotonic()
         for listener in _listeners:
-            listener.advanced(self.what, self.done, self.total, now - self.start)
+            listener.advanced(self, now - self.start)
         if now - self.said >= SECONDS_BETWEEN_LINES:
             self.said = now
             print(self.line(now - self.start, note), file=sys.stderr, flush=True)
@@ -60,8 +60,8 @@ class Clock:
 class Listener(Protocol):
     """Who wants to know how far the work of this process is."""
 
-    def advanced(self, what: str, done: int, total: int, elapsed: float) -> None:
-        """`done` of `total` items are done after `elapsed` seconds."""
+    def advanced(self, clock: Clock, elapsed: float) -> None:
+        """`clock.done` of `clock.total` items are done after `elapsed` seconds."""
 
     def measured(self, accuracy: float, notes: int) -> None:
         """Validation of an epoch ended with this accuracy on so many notes."""

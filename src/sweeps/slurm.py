@@ -7,7 +7,6 @@ so that whoever comes after a killed submitter finds its jobs in the queue by th
 """
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -17,15 +16,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from src.config.launch import SlurmConfig
 from src.shell.errors import UserError
-from src.shell.files import replacing
 from src.shell.overrides import to_schema
 from src.sweeps.cell import Cell
 from src.sweeps.lock import Busy, holding
-from src.sweeps.standing import BATCHES, look_at, read_batches
+from src.sweeps.slurm_queue import Job, Queue, ask, write_batch
+from src.sweeps.standing import BATCHES, look_at
 from src.sweeps.state import Standing
 from src.sweeps.tally import Tally
 
@@ -34,12 +32,6 @@ OURS = ("kind", "gpu", "retries", "wait", "poll_s")
 
 ALWAYS = ("export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK", "unset SLURM_CPU_BIND")
 """Lines before those of `setup`: srun of 22.05 to 23.02 does not read the CPUs of a task, and binds to others."""
-
-OVER = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "BOOT_FAIL", "DEADLINE", "OUT_OF_MEMORY", "REVOKED"}
-"""Slurm's states of a job that will not run again by itself; any other is alive, or about to be."""
-
-PATIENCE_S = 600.0
-"""Seconds without an answer of the controller after which waiting for it ends."""
 
 SETTLE_S = 3.0
 """Seconds between a job's end and the moment when its record is sure to be seen."""
@@ -72,7 +64,7 @@ def run_on_slurm(what: str, todo: Sequence[Cell], out: Path) -> None:
         _watch(Tally(what, [*todo], first.retries), jobs, cfgs, out)
 
 
-def _watch(tally: Tally, jobs: "Queue", cfgs: dict[Path, SlurmConfig], out: Path) -> None:
+def _watch(tally: Tally, jobs: Queue, cfgs: dict[Path, SlurmConfig], out: Path) -> None:
     """Waits until every cell has ended; submits again those whose job died without a word."""
     cfg = next(iter(cfgs.values()))
     folders = {path.absolute(): path for path in tally.left}
@@ -95,7 +87,7 @@ def _watch(tally: Tally, jobs: "Queue", cfgs: dict[Path, SlurmConfig], out: Path
         time.sleep(cfg.poll_s if tally.left else 0)
 
 
-def _settled(folder: Path, job: "Job | None", gone: dict[Path, float]) -> bool:
+def _settled(folder: Path, job: Job | None, gone: dict[Path, float]) -> bool:
     """Whether a cell has ended: it has its record, or its job is over and time enough has passed to see it."""
     look = look_at(folder)
     if look.standing is Standing.FINISHED:
@@ -122,92 +114,6 @@ def submitting(out: Path) -> Iterator[None]:
             time.sleep(0.5)
 
 
-class Job:
-    """One task of one array, as squeue tells it."""
-
-    def __init__(self, job: str, state: str, reason: str) -> None:
-        self.job, self.state, self.reason = job, state, reason
-
-    @property
-    def alive(self) -> bool:
-        """Whether it runs, waits, or will be put back into the queue."""
-        return self.state not in OVER
-
-    @property
-    def cancelled(self) -> bool:
-        """Whether someone took it out of the queue."""
-        return self.state == "CANCELLED"
-
-    @property
-    def how(self) -> str:
-        """How it ended, in a few words."""
-        return f"job {self.job} ended as {self.state}"
-
-
-class Queue:
-    """Our batches, and what squeue says of their jobs; needs no accounting."""
-
-    def __init__(self, out: Path) -> None:
-        self.out = out
-        self._jobs: dict[tuple[str, int], Job] = {}
-        self._batches: list[dict[str, Any]] = []
-        self.refresh()
-
-    def refresh(self) -> None:
-        """Asks again; a controller that does not answer is waited for."""
-        self._batches = read_batches(self.out)
-        marks = {}
-        for name, job, state, reason in _squeue():
-            mark, _, index = name.rpartition("-")[2], *job.rpartition("_")[1:]
-            if index.isdigit():
-                marks[mark, int(index)] = Job(job, state, reason)
-        self._jobs |= marks
-        for key in set(self._jobs) - set(marks):  # forgotten by the controller, some minutes after its end
-            if self._jobs[key].alive:
-                del self._jobs[key]
-
-    def cells(self) -> set[Path]:
-        """Folders of the cells that a living job has."""
-        return {
-            Path(folder)
-            for batch in self._batches
-            for index, folder in enumerate(batch["cells"])
-            if (job := self._jobs.get((batch["mark"], index))) and job.alive
-        }
-
-    def job_of(self, folder: Path) -> Job | None:
-        """The job that has a cell, or had it last, as far as the controller remembers."""
-        found = [
-            job
-            for batch in sorted(self._batches, key=lambda each: float(each["written"]))
-            for index, cell in enumerate(batch["cells"])
-            if cell == str(folder) and (job := self._jobs.get((batch["mark"], index)))
-        ]
-        alive = [job for job in found if job.alive]
-        return alive[-1] if alive else found[-1] if found else None
-
-    def running(self) -> int:
-        """Jobs that run now."""
-        ours = {batch["mark"] for batch in self._batches}
-        return sum(job.state == "RUNNING" for (mark, _), job in self._jobs.items() if mark in ours)
-
-    def close_what_is_over(self) -> None:
-        """Writes down which tasks of each batch are over, and forgets batches of which all are.
-
-        Only for who holds the right to submit: a batch that is just being submitted has no jobs yet.
-        """
-        for batch in self._batches:
-            jobs = [self._jobs.get((batch["mark"], index)) for index in range(len(batch["cells"]))]
-            over = [index for index, job in enumerate(jobs) if not (job and job.alive)]
-            path = self.out / BATCHES / f"{batch['mark']}.json"
-            if len(over) == len(jobs):
-                path.unlink(missing_ok=True)
-                path.with_suffix(".sh").unlink(missing_ok=True)
-            elif over != batch["over"]:
-                _write_batch(path, {**batch, "over": over})
-        self._batches = read_batches(self.out)
-
-
 def submit_all(folders: Sequence[Path], cfgs: dict[Path, SlurmConfig], out: Path) -> None:
     """Submits cells as arrays: one for each set of resources, and no longer than the cluster allows."""
     longest = _longest_array() if folders else 1
@@ -223,14 +129,14 @@ def _submit(folders: Sequence[Path], cfg: SlurmConfig, out: Path) -> None:
     mark = uuid.uuid4().hex[:10]
     path = (out / BATCHES / f"{mark}.json").absolute()
     batch = {"cells": [str(folder) for folder in folders], "job": None, "over": [], "written": time.time()}
-    _write_batch(path, batch)
+    write_batch(path, batch)
     script = path.with_suffix(".sh")
     script.write_text(script_of(cfg, path, len(folders)), "utf-8")
     done = subprocess.run(["sbatch", "--parsable", str(script)], capture_output=True, text=True, check=False)
     if done.returncode:
         path.unlink()
         raise UserError(f"sbatch refused {len(folders)} cells: {' '.join(done.stderr.split())[:300]}")
-    _write_batch(path, {**batch, "job": done.stdout.strip().split(";")[0]})
+    write_batch(path, {**batch, "job": done.stdout.strip().split(";")[0]})
 
 
 def script_of(cfg: SlurmConfig, batch: Path, count: int) -> str:
@@ -266,36 +172,6 @@ def _command(batch: Path) -> str:
     return shlex.join([sys.executable, "-u", "-m", "src.cell", str(batch)])
 
 
-def _write_batch(path: Path, batch: dict[str, Any]) -> None:
-    with replacing(path) as beside:
-        beside.write_text(json.dumps({key: value for key, value in batch.items() if key != "mark"}) + "\n", "utf-8")
-
-
-def _squeue() -> Iterator[tuple[str, str, str, str]]:
-    """(name, job, state, reason) of each of our jobs that the controller remembers, a line a task."""
-    asked = ["squeue", "-h", "-a", "-r", "-t", "all", "-u", str(os.getuid()), "-o", "%j|%i|%T|%r"]
-    for line in _ask(asked).splitlines():
-        name, job, state, reason = line.split("|", 3)
-        yield name, job, state, reason
-
-
 def _longest_array() -> int:
-    found = re.search(r"MaxArraySize\s*=\s*(\d+)", _ask(["scontrol", "show", "config"]))
+    found = re.search(r"MaxArraySize\s*=\s*(\d+)", ask(["scontrol", "show", "config"]))
     return max(1, int(found[1]) - 1) if found else 1000
-
-
-def _ask(words: Sequence[str]) -> str:
-    start = time.monotonic()
-    while True:
-        try:
-            done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
-        except FileNotFoundError:
-            raise UserError(f"hydra/launcher=slurm: there is no {words[0]} here; start it where Slurm is") from None
-        except subprocess.TimeoutExpired:
-            done = None
-        if done and done.returncode == 0:
-            return done.stdout
-        if time.monotonic() - start > PATIENCE_S:
-            raise UserError(f"{words[0]}: Slurm's controller has not answered for {PATIENCE_S:.0f} s; the jobs go on, "
-                            "and the same command joins them")  # fmt: skip
-        time.sleep(2.0)

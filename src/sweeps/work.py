@@ -13,7 +13,7 @@ from typing import Any
 
 from src.config.train import TrainConfig
 from src.evaluation.record import finished
-from src.shell.progress import listening
+from src.shell.progress import Clock, listening
 from src.sweeps.cell import LOG, config_of
 from src.sweeps.code import code_version
 from src.sweeps.lock import Busy, holding, remove, this_process
@@ -48,22 +48,28 @@ class Speaker:
         self.first = self.last = 0.0
         """When the first and the last step of training ended, in seconds since 1970; 0 before."""
 
-    def advanced(self, what: str, done: int, total: int, elapsed: float) -> None:
+    def advanced(self, clock: Clock, elapsed: float) -> None:
         """A count went on."""
-        if not what.startswith("scores"):
+        if clock.unit == "step":
             self.last = time.time()
             self.first = self.first or self.last
         state, now = self.state, time.monotonic()
-        state.stage, state.done, state.total = what, done, total
-        state.left_s = round(elapsed / max(done, 1) * max(total - done, 0), 1)
+        state.stage, state.done, state.total = clock.what, clock.done, clock.total
+        state.left_s = round(elapsed / max(clock.done, 1) * max(clock.total - clock.done, 0), 1)
         if now - self._said >= SECONDS_BETWEEN_WORDS:
             self._said = now
-            write_state(self.run_dir, state)
+            self._say()
 
     def measured(self, accuracy: float, notes: int) -> None:
         """An epoch was validated."""
         self.state.metric, self.state.notes = accuracy, notes
-        write_state(self.run_dir, self.state)
+        self._say()
+
+    def _say(self) -> None:
+        try:
+            write_state(self.run_dir, self.state)
+        except OSError as error:  # training does not end because its word cannot be kept
+            print(f"{self.run_dir}: its state cannot be written ({type(error).__name__})", file=sys.stderr, flush=True)
 
 
 def work(run_dir: Path, train: Train) -> int:

@@ -70,8 +70,8 @@ def test_killed_submitters_and_jobs_cost_nothing(
 ) -> None:
     # The submitter dies between sbatch and its record, as a kill at the worst moment would have it.
     dies = (
-        "import os, src.sweeps.slurm as slurm\nwrite = slurm._write_batch\n"
-        "slurm._write_batch = lambda path, batch: os._exit(9) if batch['job'] else write(path, batch)\n"
+        "import os, src.sweeps.slurm as slurm\nwrite = slurm.write_batch\n"
+        "slurm.write_batch = lambda path, batch: os._exit(9) if batch['job'] else write(path, batch)\n"
         "from src.train import main\nmain()"
     )
     first = start("seed=1,2", program=dies)
