@@ -6,10 +6,10 @@ SETUP := $(VENV)/.set-up
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check clean smollm2
+.PHONY: help setup demo test test-cluster check clean smollm2
 
 help: ## List the commands
-	@grep -E '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-9s %s\n", $$1, $$2}'
+	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
 
 setup: $(SETUP) ## Make .venv and install what the project needs
 
@@ -25,6 +25,9 @@ demo: $(SETUP) ## The main job, end to end, on a synthetic hospital
 
 test: $(SETUP) ## All tests
 	$(RUN) -m pytest
+
+test-cluster: $(SETUP) ## Sweeps on a real Slurm and a real Ray, started here and stopped again; apt installs Slurm
+	$(RUN) -m pytest -rs tests/sweeps/test_slurm.py tests/sweeps/test_ray.py
 
 check: $(SETUP) ## Lint, types, and the fast tests
 	$(RUN) -m ruff check .

@@ -3,13 +3,14 @@
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
 from src.config.train import Together, TrainConfig
 from src.shell.command import told_to_the_user
-from src.shell.overrides import CONF, CommandLine, compose, read_command_line, to_schema
+from src.shell.errors import UserError
+from src.shell.overrides import CONF, CommandLine, Composed, compose_points, read_command_line, to_schema
 
 
 def train(cfg: TrainConfig, run_dir: Path) -> dict[str, Any]:
@@ -47,7 +48,7 @@ def train_together(runs: Sequence[tuple[TrainConfig, Path]]) -> list[dict[str, A
     sessions = [open_session(cfg) for cfg, _ in runs]
     with Stop() as stop, ExitStack() as stack:
         recorders = [
-            stack.enter_context(recording(session.cfg.wandb, run_dir, session.axes))
+            stack.enter_context(recording(session.cfg.wandb, run_dir, session.axes, leads(session.cfg)))
             for session, (_, run_dir) in zip(sessions, runs, strict=True)
         ]
         for cells, setting in open_cells(sessions, [run_dir for _, run_dir in runs], recorders):
@@ -66,6 +67,7 @@ def train_together(runs: Sequence[tuple[TrainConfig, Path]]) -> list[dict[str, A
 
 def run(cfg: TrainConfig) -> None:
     """Trains in the folder that follows from the configuration and the cohort; or only says what it would do."""
+    from src.sweeps.lock import alone
     from src.training.names import run_dir
     from src.training.plan import print_plan
 
@@ -73,27 +75,35 @@ def run(cfg: TrainConfig) -> None:
         print_plan(cfg)
         return
     folder = run_dir(cfg)
-    if first := leads():
+    if first := leads(cfg):
         print(f"run: {folder}", flush=True)
-    train(cfg, folder)
+    with alone(folder) if first else nullcontext():
+        train(cfg, folder)
     if first:
         print_results([folder])
 
 
-def leads() -> bool:
+def leads(cfg: TrainConfig) -> bool:
     """Whether this process tells of the run: Lightning, torchrun and Slurm number those that share one."""
-    return all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "RANK", "NODE_RANK"))
+    numbers = ("LOCAL_RANK", "RANK", "NODE_RANK", "SLURM_PROCID")
+    return cfg.devices * cfg.nodes == 1 or all(os.environ.get(name, "0") == "0" for name in numbers)
 
 
 def run_together(cells: Sequence[TrainConfig]) -> None:
     """Trains the unfinished runs of a multirun, those that can share a base over one."""
     from src.evaluation.record import finished
+    from src.sweeps.lock import alone
     from src.training.cells import groups
     from src.training.names import run_dir
 
     for group in groups([cfg for cfg in cells if not finished(run_dir(cfg))]):
-        print("runs over one base:\n  " + "\n  ".join(str(run_dir(cfg)) for cfg in group), flush=True)
-        train_together([(cfg, run_dir(cfg)) for cfg in group])
+        runs = [(cfg, run_dir(cfg)) for cfg in group]
+        print("runs over one base:\n  " + "\n  ".join(str(folder) for _, folder in runs), flush=True)
+        with ExitStack() as stack:
+            for _, folder in runs:
+                stack.enter_context(alone(folder))
+            train_together(runs)
+    print_results([run_dir(cfg) for cfg in cells])
 
 
 def print_results(folders: list[Path]) -> None:
@@ -108,19 +118,42 @@ def main() -> None:
     """Checks the whole command line before anything heavy is imported, then runs one job or a multirun."""
     with told_to_the_user():
         line = read_command_line(sys.argv[1:], "train")
-        cells = [] if line.shows else compose(TrainConfig, line)
-        if len(cells) > 1 and cells[0].together is not Together.NO and not cells[0].dry_run:
+        asked = None if line.shows else compose_points(TrainConfig, line)
+        cells = [point.config for point in asked.points] if asked and asked.multirun else []
+        if cells and cells[0].together is not Together.NO and not cells[0].dry_run:
             run_together(cells)
-        else:
-            hydra_main(line, several=len(cells) > 1)
-        if len(cells) > 1 and not cells[0].dry_run:
+            return
+        if asked and asked.multirun and "kind" in asked.points[0].launcher:
+            sweep(line.config_name if line.config_name != "train" else "multirun", asked)
+            return
+        several = asked is not None and asked.multirun
+        if asked and not several and asked.points[0].launcher.get("kind", "processes") != "processes":
+            raise UserError(f"hydra/launcher={asked.points[0].launcher['kind']}: is for multiruns; add -m")
+        hydra_main(line, several)
+        if asked and several and not asked.points[0].config.dry_run:
             from src.training.names import run_dir
 
-            print_results([run_dir(cfg) for cfg in cells])
+            print_results([run_dir(point.config) for point in asked.points])
+
+
+def sweep(name: str, asked: Composed[TrainConfig]) -> None:
+    """Runs a grid on the launcher that `hydra/launcher=` names; or only says what it would take."""
+    from src.cell import work_on
+    from src.sweeps.sweep import plan_cells, run_sweep
+
+    for line in asked.dropped:
+        print(line, file=sys.stderr)
+    cells = plan_cells(name, asked.points)
+    if asked.points[0].config.dry_run:
+        from src.sweeps.costs import print_costs
+
+        print_costs(name, cells)
+        return
+    run_sweep(name, cells, work_on)
 
 
 def hydra_main(line: CommandLine, several: bool) -> None:
-    """Lets Hydra run the job, or each job of a multirun in turn or on its launcher."""
+    """Lets Hydra run the job, or each job of a multirun on a launcher that is not ours."""
     import hydra
 
     def task(config: Any) -> None:

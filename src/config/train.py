@@ -203,27 +203,23 @@ class TrainConfig:
     def problems(self) -> list[str]:
         """One line for each value that cannot be."""
         found = [f"{key}={value}: {must}" for key, value, holds, must in self._bounds() + self._devices() if not holds]
-        return self.model.problems() + found + self._lora_targets() + self._data_folder()
+        return self.model.problems() + found + self.conflicts() + self._lora_targets() + self._data_folder()
+
+    def conflicts(self) -> list[str]:
+        """One line for each value that another key rules out; a sweep leaves such cells out."""
+        model, name = self.model, self.model.name
+        if model.problems() or self.max_len <= min(model.context, model.window or model.context):
+            return []
+        above = f"above the context of model={name}, which is model.context={model.context}"
+        if self.max_len <= model.context:
+            above = f"above the sliding window of model={name}, which is {model.window}; packed notes attend to all"
+        return [f"max_len={self.max_len}: {above}"]
 
     def _bounds(self) -> list[tuple[str, object, bool, str]]:
-        model = self.model
-        context, name, window = model.context, model.name, model.window or self.max_len
         return [
             ("lora.r", self.lora.r, self.lora.r >= 1, "must be at least 1"),
             ("lora.alpha", self.lora.alpha, self.lora.alpha >= 1, "must be at least 1"),
             ("lora.dropout", self.lora.dropout, 0 <= self.lora.dropout < 1, "must be at least 0 and below 1"),
-            (
-                "max_len",
-                self.max_len,
-                self.max_len <= context or bool(model.problems()),
-                f"above the context of model={name}, which is model.context={context}",
-            ),
-            (
-                "max_len",
-                self.max_len,
-                self.max_len <= window or self.max_len > context,
-                f"above the sliding window of model={name}, which is {window}; packed notes attend to all before them",
-            ),
             ("max_len", self.max_len, self.max_len >= 16, "must be at least 16"),
             ("batch_size", self.batch_size, self.batch_size >= 1, "must be at least 1"),
             ("epochs", self.epochs, self.epochs >= 1, "must be at least 1"),

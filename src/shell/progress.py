@@ -3,8 +3,9 @@
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
 
@@ -37,6 +38,8 @@ class Clock:
         """Counts one more item; `note` is added to the line when one is due."""
         self.done += 1
         now = time.monotonic()
+        for listener in _listeners:
+            listener.advanced(self, now - self.start)
         if now - self.said >= SECONDS_BETWEEN_LINES:
             self.said = now
             print(self.line(now - self.start, note), file=sys.stderr, flush=True)
@@ -52,6 +55,35 @@ class Clock:
         left = elapsed / max(self.done, 1) * max(self.total - self.done, 0)
         text = f"{self.what}: {self.done} of {self.total}, {minutes(elapsed)} gone, {minutes(left)} left"
         return f"{text}, {note}" if note else text
+
+
+class Listener(Protocol):
+    """Who wants to know how far the work of this process is."""
+
+    def advanced(self, clock: Clock, elapsed: float) -> None:
+        """`clock.done` of `clock.total` items are done after `elapsed` seconds."""
+
+    def measured(self, accuracy: float, notes: int) -> None:
+        """Validation of an epoch ended with this accuracy on so many notes."""
+
+
+_listeners: list[Listener] = []
+
+
+@contextmanager
+def listening(listener: Listener) -> Iterator[None]:
+    """Tells `listener` of every count that advances, and of every validation."""
+    _listeners.append(listener)
+    try:
+        yield
+    finally:
+        _listeners.remove(listener)
+
+
+def measured(accuracy: float, notes: int) -> None:
+    """Tells whoever listens the accuracy of a validation."""
+    for listener in _listeners:
+        listener.measured(accuracy, notes)
 
 
 class Bytes:

@@ -51,15 +51,15 @@ class Recorder(Logger):
 
 
 @contextmanager
-def recording(cfg: WandbConfig, run_dir: Path, axes: Mapping[str, Any]) -> Iterator[Any]:
-    """Yields the logger of this run, and ends its W&B run whatever happens.
+def recording(cfg: WandbConfig, run_dir: Path, axes: Mapping[str, Any], leads: bool = True) -> Iterator[Any]:
+    """Yields the logger of this run, and ends its W&B run whatever happens; of several processes one `leads`.
 
     An unreachable server makes the run an offline one; `wandb sync` sends it later.
     """
     mode = cfg.mode
     if mode is WandbMode.AUTO:
         mode = WandbMode.ONLINE if logged_in() else WandbMode.OFFLINE
-    if mode is WandbMode.DISABLED:
+    if mode is WandbMode.DISABLED or not leads:
         yield DummyLogger()
         return
     run = _start(cfg, mode, run_dir, guarded(axes))

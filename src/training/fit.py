@@ -9,6 +9,7 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.plugins.environments import ClusterEnvironment, LightningEnvironment
 
+from src.cohort.split import Split
 from src.config.train import TrainConfig
 from src.shell.stopping import Stop
 from src.training.cell import Cell
@@ -98,7 +99,8 @@ class Loop(pl.Callback):
             self._save(due)  # validation may take longer than a grace period
             for cell in due:
                 self.module.validate(cell)
-                self.told.validated(cell.run_dir.name, cell.steps.epoch(cell.progress.step), cell.accuracy)
+                epoch, notes = cell.steps.epoch(cell.progress.step), len(cell.notes[Split.VALIDATION])
+                self.told.validated(cell.run_dir.name, epoch, cell.accuracy, notes)
             self._save(due)
 
     def _save(self, cells: Sequence[Cell]) -> None:

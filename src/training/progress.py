@@ -3,7 +3,7 @@
 import sys
 from typing import Any
 
-from src.shell.progress import Clock
+from src.shell.progress import Clock, measured
 
 
 class StepsDone:
@@ -30,8 +30,9 @@ class StepsDone:
         if self._bar.n >= self.steps:
             self._bar.close()
 
-    def validated(self, run: str, epoch: int, accuracy: float) -> None:
-        """Tells of a run's validation."""
+    def validated(self, run: str, epoch: int, accuracy: float, notes: int) -> None:
+        """Tells of a run's validation on so many notes."""
+        measured(accuracy, notes)
         if not self.quiet:
             print(f"{run}: epoch {epoch}, validation accuracy {accuracy:.3f}", flush=True)
 

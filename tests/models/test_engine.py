@@ -236,3 +236,26 @@ def test_nothing_of_the_base_is_kept_for_gradients_it_does_not_need() -> None:
 def test_bitsandbytes_stays_out_of_a_run_on_a_cpu() -> None:
     code = "import sys, src.models.classifier, src.models.bases; print('bitsandbytes' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+class OtherLinear(torch.nn.Linear):
+    """A base's layer that is no plain linear map, as those of quantised bases are."""
+
+
+def test_layers_of_a_quantised_kind_give_the_same_logits_and_gradients() -> None:
+    plain, other = engine(), engine()
+    backbone: Any = other.backbone
+    for module in backbone.modules():
+        if hasattr(module, "base_layer"):
+            module.base_layer.__class__ = OtherLinear
+    keys = tuple((7, 3, place) for place in range(4))
+    found = []
+    for made in (plain, other):
+        logits = read_together([Asked(made, pack(notes(4)), Noise(0.2, keys))])[0]
+        logits.square().sum().backward()
+        found.append((logits, [weight.grad for weight in made.trained().values()]))
+    assert torch.allclose(found[0][0], found[1][0], atol=1e-12)
+    for one, two in zip(found[0][1], found[1][1], strict=True):
+        assert one is not None
+        assert two is not None
+        assert torch.allclose(one, two, atol=1e-10)

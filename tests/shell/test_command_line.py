@@ -12,6 +12,7 @@ from src.config.hospital import HospitalConfig
 from src.config.prepare import PrepareConfig
 from src.config.pretrain import PretrainConfig
 from src.config.report import ReportConfig
+from src.config.status import StatusConfig
 from src.config.train import TrainConfig
 from src.shell.errors import UserError
 from src.shell.overrides import CONF, compose, read_command_line
@@ -26,6 +27,7 @@ SCHEMAS = {
     "prepare": PrepareConfig,
     "pretrain": PretrainConfig,
     "report": ReportConfig,
+    "status": StatusConfig,
     "train": TrainConfig,
 }
 
@@ -46,24 +48,25 @@ def test_every_configuration_file_composes(cohort: Path, hospital: Path, runs: d
         "prepare": [f"data.dir={hospital}", f"data.out={tmp_path / 'c'}"],
         "pretrain": [f"data.dir={cohort}", f"out={tmp_path / 'b'}"],
         "report": [f"data.dir={cohort}"],
+        "status": [],
         "train": [f"data.dir={cohort}"],
     }
     files = sorted(path.stem for path in CONF.glob("*.yaml"))
     assert files == sorted(given)
-    assert len(files) == 9
+    assert len(files) == 10
     for name, words in given.items():
         assert len(compose(SCHEMAS[name], read_command_line(words, name))) == 1
 
 
 def test_every_model_composes_with_the_papers_defaults_or_its_own(cohort: Path) -> None:
     models = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
-    assert models == ["llama13b", "llama2_13b", "llama2_7b", "llama3_8b", "llama7b", "local", "nano", "smollm2"]
+    assert models == ["llama13b", "llama2_13b", "llama2_7b", "llama3_8b", "llama7b", "local", "nano", "pico", "smollm2"]
     assert "model.path: not given" in problems("train", "model=local", f"data.dir={cohort}")
     for model in set(models) - {"local"}:
         (cfg,) = compose(TrainConfig, read_command_line([f"model={model}", f"data.dir={cohort}"], "train"))
         assert cfg.model.name == model
         assert cfg.lora.targets == ["q_proj", "k_proj", "v_proj", "o_proj"]
-        assert str(cfg.prompt) == ("diagnosis" if model == "nano" else cfg.prompt)
+        assert str(cfg.prompt) == ("diagnosis" if model in ("nano", "pico") else cfg.prompt)
 
 
 def test_every_sweep_composes_all_its_cells(cohort: Path) -> None:
@@ -73,7 +76,9 @@ def test_every_sweep_composes_all_its_cells(cohort: Path) -> None:
             ["--config-dir", str(SWEEPS), "--config-name", path.stem, f"data.dir={cohort}"], "train"
         )
         cells[path.stem] = len(compose(TrainConfig, line))
-    assert cells == {"smoke": 4}
+    assert cells == {
+        "context": 4, "full": 24, "labels": 2, "nano": 24, "rank": 3, "scaling": 4, "seeds": 5, "smoke": 4,
+    }  # fmt: skip
 
 
 def test_the_command_of_the_mission_means_what_it_says(cohort: Path) -> None:

@@ -1,0 +1,227 @@
+"""The nano sweep on a cluster of this machine under random kills, beside the same sweep left in peace.
+
+`python -m src.benchmarks.chaos COHORT OUT [kills=20] [seed=0] [on=slurm] [KEY=VALUE ...]`; further words are the
+sweep's. With `on=ray` one of two nodes is killed instead, and another one joins.
+"""
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from src.benchmarks.slurm_here import SlurmHere, install
+from src.evaluation.record import read_record
+from src.shell.command import told_to_the_user
+from src.shell.errors import UserError
+from src.shell.progress import minutes
+from src.sweeps.cell import LOG
+from src.sweeps.lock import FOLDER
+from src.sweeps.rows import read_rows
+from src.sweeps.state import Standing
+from src.sweeps.work import ENDED
+
+KINDS = ("job process", "node", "controller", "submitter", "cancel", "requeue")
+SECONDS_BETWEEN = (2.0, 9.0)
+CELLS = 24
+
+
+class Chaos:
+    """Kills and commands against one sweep on one Slurm."""
+
+    def __init__(self, slurm: SlurmHere, words: list[str], out: Path, seed: int) -> None:
+        self.slurm, self.words, self.out, self.chance = slurm, words, out, random.Random(seed)
+        self.done: Counter[str] = Counter()
+        self.starts = 0
+        self.submitter = self._start()
+
+    def _start(self) -> "subprocess.Popen[bytes]":
+        self.starts += 1
+        log = (self.out / "submitter.log").open("ab")
+        return subprocess.Popen(self.words, env=self.slurm.environment, stdout=log, stderr=log)
+
+    def keep_submitting(self) -> None:
+        """Starts the sweep again when its process is gone."""
+        if self.submitter.poll() is not None:
+            self.submitter = self._start()
+
+    def strike(self, kind: str) -> bool:
+        """One kill or command; False when there was nothing to strike."""
+        struck = {
+            "job process": self._job_process,
+            "node": self._node,
+            "controller": self._controller,
+            "submitter": self._submitter,
+            "cancel": lambda: self._command("scancel"),
+            "requeue": lambda: self._command("scontrol", "requeue"),
+        }[kind]()
+        if struck:
+            self.done[kind] += 1
+            print(f"{sum(self.done.values()):>3}  {kind:<12} {struck}", flush=True)
+        return bool(struck)
+
+    def _running(self) -> list[str]:
+        return self.slurm.run("squeue", "-h", "-r", "-t", "R", "-o", "%i").split()
+
+    def _job_process(self) -> str:
+        rows = [row for row in read_rows("nano", self.out) if row.look.holder]
+        if not rows:
+            return ""
+        row = self.chance.choice(rows)
+        try:
+            os.kill(row.look.holder.pid, 9)  # type: ignore[union-attr]
+        except ProcessLookupError:
+            return ""
+        return row.name
+
+    def _node(self) -> str:
+        node = self.chance.choice(self.slurm.nodes)
+        self.slurm.kill_node(node)
+        time.sleep(self.chance.uniform(0.5, 4))
+        self.slurm.start_node(node)
+        return node
+
+    def _controller(self) -> str:
+        self.slurm.kill_controller()
+        time.sleep(self.chance.uniform(0.5, 5))
+        self.slurm.start_controller()
+        return "slurmctld"
+
+    def _submitter(self) -> str:
+        if self.submitter.poll() is not None:
+            return ""
+        self.submitter.kill()
+        self.submitter.wait()
+        return f"pid {self.submitter.pid}"
+
+    def _command(self, *words: str) -> str:
+        running = self._running()
+        if not running:
+            return ""
+        job = self.chance.choice(running)
+        self.slurm.run(*words, job)
+        return job
+
+
+def under_slurm(words: list[str], out: Path, kills: int, seed: int) -> str:
+    """Runs the sweep on a Slurm of two nodes while it is struck `kills` times; says what was done to it."""
+    if not install():
+        raise UserError("no Slurm here, and apt cannot install it")
+    slurm = SlurmHere(out.parent / "slurm")
+    slurm.start()
+    try:
+        chaos = Chaos(slurm, words, out, seed)
+        plan = [*KINDS, *(chaos.chance.choice(KINDS) for _ in range(kills))][:kills]
+        chaos.chance.shuffle(plan)
+        time.sleep(15)
+        while len(ended(out)) < CELLS:
+            if plan and chaos.strike(plan[0]):
+                plan.pop(0)
+            elif plan:
+                chaos.chance.shuffle(plan)
+            time.sleep(chaos.chance.uniform(*SECONDS_BETWEEN) if plan else 2)
+            chaos.keep_submitting()
+        chaos.submitter.wait(timeout=120)
+        left = slurm.run("squeue", "-h", "-t", "R,PD")
+    finally:
+        slurm.stop()
+    told = ", ".join(f"{count} {kind}" for kind, count in sorted(chaos.done.items()))
+    return f"{sum(chaos.done.values())} strikes ({told}), {chaos.starts} starts, {len(left.split())} jobs left"
+
+
+def under_ray(words: list[str], out: Path, seed: int) -> str:
+    """Runs the sweep on a Ray cluster of two nodes, of which one is killed; says what was done to it."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    from ray.cluster_utils import Cluster
+
+    cluster: Any = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    try:
+        nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
+        with (out / "submitter.log").open("ab") as log:
+            sweep = subprocess.Popen([*words, f"hydra.launcher.address={cluster.address}"], stdout=log, stderr=log)
+            while len(ended(out)) < 5 and sweep.poll() is None:
+                time.sleep(0.2)
+            cluster.remove_node(random.Random(seed).choice(nodes), allow_graceful=False)
+            cluster.add_node(num_cpus=1)
+            status = sweep.wait()
+    finally:
+        cluster.shutdown()
+    return f"one of two nodes killed after 5 cells, another joined; the sweep ended with status {status}"
+
+
+def ended(out: Path) -> list[Path]:
+    """Folders of finished cells."""
+    return sorted(path.parent for path in out.glob("*/result.json"))
+
+
+def verdict(calm: Path, out: Path) -> list[str]:
+    """What is not as it should be; nothing when all is well."""
+    rows, wrong = read_rows("nano", out), []
+    if len(ended(out)) != CELLS:
+        wrong.append(f"{len(ended(out))} records instead of {CELLS}")
+    wrong += [f"{row.name}: {row.look.standing}" for row in rows if row.look.standing is not Standing.FINISHED]
+    for folder in ended(out):
+        ends = (folder / LOG).read_text("utf-8").count(ENDED)
+        if ends != 1:
+            wrong.append(f"{folder.name}: trained to the end {ends} times")
+        if (folder / FOLDER).exists():
+            wrong.append(f"{folder.name}: a lock is left")
+        if read_record(folder)["metrics"] != read_record(calm / folder.name)["metrics"]:
+            wrong.append(f"{folder.name}: other metrics than undisturbed")
+    return wrong
+
+
+def overheads(out: Path) -> str:
+    """Median seconds of cells by part; `beyond training` is what comes before the first step."""
+    parts: dict[str, list[float]] = {}
+    for folder in ended(out):
+        told = json.loads((folder / "state.json").read_text("utf-8"))["seconds"]
+        if told:
+            told["beyond training"] = told["start"] + told["load"]
+            for part, seconds in told.items():
+                parts.setdefault(part, []).append(seconds)
+    medians = {part: sorted(values)[len(values) // 2] for part, values in parts.items()}
+    return ", ".join(f"{part} {seconds:.1f} s" for part, seconds in medians.items())
+
+
+def main() -> None:
+    """The command."""
+    with told_to_the_user():
+        if len(sys.argv) < 3:
+            raise UserError("python -m src.benchmarks.chaos COHORT OUT [kills=20] [seed=0] [on=slurm] [KEY=VALUE ...]")
+        own = {"kills": "20", "seed": "0", "on": "slurm"}
+        given = dict(word.split("=", 1) for word in sys.argv[3:])
+        own |= {key: given.pop(key) for key in list(given) if key in own}
+        out = Path(sys.argv[2]).absolute()
+        base = [sys.executable, "-m", "src.train", "--config-dir", "sweeps", "--config-name", "nano"]
+        base += [f"data.dir={sys.argv[1]}", *(f"{key}={value}" for key, value in given.items())]
+        calm, struck = out / "calm", out / own["on"]
+        struck.mkdir(parents=True, exist_ok=True)
+        local = [*base, f"out={calm}", "hydra/launcher=processes", "hydra.launcher.workers=2"]
+        _timed("undisturbed, two processes", lambda: str(subprocess.run(local, check=True).returncode))
+        print(f"a cell, median: {overheads(calm)}")
+        words = [*base, f"out={struck}", f"hydra/launcher={own['on']}", "hydra.launcher.retries=9"]
+        if own["on"] == "ray":
+            _timed("Ray", lambda: under_ray(words, struck, int(own["seed"])))
+        else:
+            words += ["hydra.launcher.cpus_per_task=1", "hydra.launcher.poll_s=1"]
+            _timed("Slurm", lambda: under_slurm(words, struck, int(own["kills"]), int(own["seed"])))
+        print(f"a cell, median: {overheads(struck)}")
+        wrong = verdict(calm, struck)
+        print("\n".join(wrong) or f"{CELLS} records, each trained to the end once, metrics bit-equal, no lock left")
+        sys.exit(bool(wrong))
+
+
+def _timed(what: str, work: Callable[[], str]) -> None:
+    start = time.monotonic()
+    told = work()
+    print(f"{what}: {minutes(time.monotonic() - start)}, {told}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,37 @@
+"""Works on one cell of a sweep, as its launcher asks: `python -m src.cell FOLDER`, or `BATCH.json` in a Slurm array."""
+
+import json
+import os
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+from src.shell.command import told_to_the_user
+from src.shell.errors import UserError
+
+
+def work_on(folder: Path) -> int:
+    """Trains the cell of a folder; its record or its state tell what became of it."""
+    from src.sweeps.work import work
+    from src.train import train
+
+    # Lightning starts the further processes of a run by repeating what this one seems to be: this cell, no sweep.
+    sys.argv[1:] = [str(folder)]
+    sys.modules["__main__"].__spec__ = find_spec("src.cell")
+    return work(folder, train)
+
+
+def main() -> None:
+    """The command."""
+    with told_to_the_user():
+        if len(sys.argv) != 2:
+            raise UserError("python -m src.cell FOLDER; sweeps are started with python -m src.train")
+        place = Path(sys.argv[1])
+        if place.suffix == ".json":
+            folders = json.loads(place.read_text("utf-8"))["cells"]
+            place = Path(folders[int(os.environ.get("SLURM_ARRAY_TASK_ID", "0"))])
+        sys.exit(work_on(place))
+
+
+if __name__ == "__main__":
+    main()

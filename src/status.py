@@ -1,0 +1,46 @@
+"""Shows where the cells of a sweep stand: `python -m src.status SWEEP`, a sweep's name or a folder of runs."""
+
+import sys
+import time
+from pathlib import Path
+
+from src.config.status import StatusConfig
+from src.shell.command import command
+
+
+def status(cfg: StatusConfig) -> None:
+    """Prints a row a cell and a leaderboard, from records alone; again and again when `live`.
+
+    Raises:
+        UserError: there is no such sweep.
+    """
+    from src.shell.files import replacing
+    from src.sweeps.rows import leaderboard, read_rows, status_table, summary, write_csv
+    from src.sweeps.state import Standing
+
+    while True:
+        rows = read_rows(cfg.sweep, Path(cfg.out))
+        if cfg.live and sys.stdout.isatty():
+            print("\033[2J\033[H", end="")
+        print(status_table(rows))
+        board = leaderboard(rows)
+        print(f"\n{board}\n" if board else "")
+        print(summary(rows), flush=True)
+        if cfg.csv:
+            with replacing(Path(cfg.csv)) as beside, beside.open("w", encoding="utf-8", newline="") as file:
+                write_csv(rows, file)
+        waits = any(row.look.standing in (Standing.RUNNING, Standing.QUEUED, Standing.WAITING) for row in rows)
+        if not (cfg.live and waits):
+            return
+        time.sleep(cfg.every_s)
+
+
+def main() -> None:
+    """The command; its first word may be the sweep alone."""
+    if len(sys.argv) > 1 and "=" not in sys.argv[1] and not sys.argv[1].startswith("-"):
+        sys.argv[1] = f"sweep={sys.argv[1]}"
+    command(StatusConfig, "status", status)
+
+
+if __name__ == "__main__":
+    main()

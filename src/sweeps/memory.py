@@ -1,0 +1,93 @@
+"""Out of memory: how it is recognised, and what would fit."""
+
+import dataclasses
+import math
+from collections.abc import Iterator
+
+from src.config.train import Precision, TrainConfig
+
+GIB = 2**30
+
+
+def ran_out(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, on a GPU or in the machine.
+
+    >>> ran_out(MemoryError()), ran_out(RuntimeError("shape mismatch"))
+    (True, False)
+    >>> ran_out(RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory"))
+    True
+    """
+    import torch
+
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    told = str(error)
+    return isinstance(error, RuntimeError) and ("can't allocate memory" in told or "CUDA out of memory" in told)
+
+
+def out_of_memory_line(cfg: TrainConfig, width: int, device: str, precision: Precision) -> str:
+    """One line: what the run needs, what there is, and the smallest change that would fit.
+
+    Args:
+        cfg: the run that did not fit.
+        width: logits of its head.
+        device: `cpu` or `cuda...`.
+        precision: the base's number format, decided.
+    """
+    needed, room = needs(cfg, width, precision, device), there(device)
+    head = f"out of memory: about {needed / GIB:.1f} GiB needed, {room / GIB:.1f} GiB on {device}"
+    return f"{head}; {fitting(cfg, width, precision, room, device)}"
+
+
+def fitting(cfg: TrainConfig, width: int, precision: Precision, room: float, device: str) -> str:
+    """The smallest change with which a run would fit into `room` bytes and take less than it does, in words."""
+    limit = 0.9 * min(room, needs(cfg, width, precision, device, 0.0))
+    for words, change, kind in _smaller(cfg, precision, device):
+        if (needed := needs(change, width, kind, device, 0.0)) < limit:
+            return f"{words} would take about {needed / GIB:.1f} GiB"
+    return "no smaller setting fits; take a smaller model or a larger device"
+
+
+def needs(cfg: TrainConfig, width: int, precision: Precision, device: str, room: float = math.inf) -> float:
+    """Bytes of a training step at its fastest setting that fits into `room`; of the smallest where none does."""
+    from src.models.estimate import count_parameters, memory
+    from src.training.memory import settings
+
+    parameters, held = count_parameters(cfg, width), math.inf
+    for setting in settings(cfg.batch_size, cfg.micro_batch, cfg.checkpointing):
+        tokens, on_gpu = setting.notes * cfg.max_len, device.startswith("cuda")
+        held = memory(cfg, parameters, precision, tokens=tokens, recompute=setting.recompute, on_gpu=on_gpu).total
+        if held < room:
+            break
+    return held
+
+
+def _smaller(cfg: TrainConfig, precision: Precision, device: str) -> Iterator[tuple[str, TrainConfig, Precision]]:
+    """Changes from the one that costs least to the one that costs most; each holds those before it."""
+    words = []
+    if cfg.micro_batch not in (None, 1):
+        cfg, words = dataclasses.replace(cfg, micro_batch=1), ["micro_batch=1"]
+        yield " ".join(words), cfg, precision
+    if cfg.checkpointing is False:
+        cfg, words = dataclasses.replace(cfg, checkpointing=True), [*words, "checkpointing=true"]
+        yield " ".join(words), cfg, precision
+    if precision is Precision.FP32:
+        precision = Precision.BF16
+        words = [*words, "precision=bf16"]
+        yield " ".join(words), cfg, precision
+    if device.startswith("cuda") and precision is Precision.BF16:
+        yield " ".join([*words, "precision=nf4"]), cfg, Precision.NF4
+    while cfg.max_len > 128:
+        cfg = dataclasses.replace(cfg, max_len=cfg.max_len // 2)
+        yield " ".join([*words, f"max_len={cfg.max_len}"]), cfg, precision
+
+
+def there(device: str) -> float:
+    """Bytes of memory of a device."""
+    import os
+
+    import torch
+
+    if device.startswith("cuda"):
+        return float(torch.cuda.mem_get_info(torch.device(device))[1])
+    return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))

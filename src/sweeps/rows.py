@@ -1,0 +1,203 @@
+"""What `python -m src.status` shows: a row a cell, and the finished cells as a leaderboard."""
+
+import csv
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from src.evaluation.record import read_record
+from src.shell.errors import UserError
+from src.shell.progress import minutes
+from src.sweeps.code import code_version
+from src.sweeps.record import read_sweep
+from src.sweeps.standing import Look, look_at, queued_cells
+from src.sweeps.state import Standing
+
+ORDER = list(Standing)
+METRIC = "test/accuracy"
+"""What the leaderboard is sorted by."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One cell as it stands."""
+
+    name: str
+    words: str
+    look: Look
+    job: str | None
+    record: dict[str, Any] | None
+
+    @property
+    def progress(self) -> str:
+        """The stage, and how much of it is done."""
+        state = self.look.state
+        if self.look.standing is Standing.FINISHED or state is None or not state.total:
+            return ""
+        stage = state.stage if state.stage.startswith("scores") else "training"
+        return f"{stage} {state.done / state.total:.0%}"
+
+    @property
+    def left(self) -> str:
+        """Time that the stage still takes."""
+        state = self.look.state
+        running = self.look.standing is Standing.RUNNING and state and state.left_s is not None
+        return minutes(state.left_s) if running and state and state.left_s is not None else ""
+
+    @property
+    def metric(self) -> str:
+        """Accuracy with its 95 % interval: of test patients, or of validation patients so far."""
+        if self.record:
+            value, notes = self.record["metrics"].get(METRIC), self.record["counts"]["test"]
+            return "" if value is None else f"test {with_interval(value, notes)}"
+        state = self.look.state
+        return f"val {with_interval(state.metric, state.notes)}" if state and state.metric is not None else ""
+
+    @property
+    def where(self) -> str:
+        """Host and process that work on it or did last, or the job that waits."""
+        look, state = self.look, self.look.state
+        if look.standing is Standing.QUEUED:
+            return f"job {self.job}"
+        if look.holder:
+            return str(look.holder)
+        return "" if state is None or not state.host else f"{state.host} job {state.job}" if state.job else state.host
+
+    @property
+    def remark(self) -> str:
+        """The last error, or that other code trained it."""
+        state = self.look.state
+        if state is None:
+            return ""
+        if state.error and self.look.standing in (Standing.FAILED, Standing.PREEMPTED):
+            return state.error
+        if len(state.code) > 1:
+            return f"trained by {len(state.code)} versions of the code"
+        return "by other code" if state.code and state.code[-1] != code_version()["source"] else ""
+
+
+def read_rows(sweep: str, out: Path) -> list[Row]:
+    """The cells that a sweep last asked for, or those of a folder of runs.
+
+    Raises:
+        UserError: it is neither.
+    """
+    if Path(sweep).is_dir():
+        out = Path(sweep)
+        paths = sorted(
+            {path.parent for name in ("result.json", "state.json", "cell.json") for path in out.glob(f"*/{name}")}
+        )
+        cells = [(path.name, "") for path in paths]
+        if not cells:
+            raise UserError(f"{sweep}: holds no run")
+    else:
+        cells = [(each["name"], " ".join(each["words"])) for each in read_sweep(out, sweep)["cells"]]
+    queued = queued_cells(out)
+    return [_row(out / name, words, queued.get(name)) for name, words in cells]
+
+
+def _row(folder: Path, words: str, job: str | None) -> Row:
+    look = look_at(folder, queued=job is not None)
+    record = read_record(folder) if look.standing is Standing.FINISHED else None
+    return Row(folder.name, words, look, job, record)
+
+
+def with_interval(value: float, notes: int) -> str:
+    """A share of `notes` with Wilson's 95 % interval.
+
+    >>> with_interval(0.44, 1497)
+    '0.440 [0.415, 0.465]'
+    """
+    if not notes:
+        return f"{value:.3f}"
+    z = 1.96
+    middle = (value + z * z / (2 * notes)) / (1 + z * z / notes)
+    half = z / (1 + z * z / notes) * math.sqrt(value * (1 - value) / notes + z * z / (4 * notes * notes))
+    return f"{value:.3f} [{max(0.0, middle - half):.3f}, {min(1.0, middle + half):.3f}]"
+
+
+def summary(rows: Sequence[Row]) -> str:
+    """How many cells stand where."""
+    counts = Counter(row.look.standing for row in rows)
+    return f"{len(rows)} cells: " + ", ".join(f"{counts[each]} {each}" for each in ORDER if counts[each])
+
+
+def status_table(rows: Sequence[Row]) -> str:
+    """A row a cell."""
+    head = ["cell", "state", "progress", "left", "metric", "where", "remark"]
+    body = [
+        [row.name, str(row.look.standing), row.progress, row.left, row.metric, row.where, row.remark[:100]]
+        for row in rows
+    ]
+    return columns(head, body)
+
+
+def leaderboard(rows: Sequence[Row]) -> str:
+    """Finished cells, the best test accuracy first."""
+    ended = sorted((row for row in rows if row.record), key=lambda row: -(_metric(row, METRIC) or 0.0))
+    shown = {"test/accuracy": "top-1 [95 %]", "test/top5": "top-5", "test/macro_f1": "macro-F1",
+             "test/macro_auc": "macro-AUC", "test/base_accuracy": "base",
+             "test/severity_accuracy": "CC/MCC"}  # fmt: skip
+    head = ["", "cell", *shown.values()]
+    body = [
+        [str(place + 1), row.name, row.metric.removeprefix("test "), *(_number(row, key) for key in list(shown)[1:])]
+        for place, row in enumerate(ended)
+    ]
+    return columns(head, body) if body else ""
+
+
+def write_csv(rows: Sequence[Row], file: TextIO) -> None:
+    """Every cell with its axes, its standing and all its metrics."""
+    axes = list(dict.fromkeys(key for row in rows if row.record for key in row.record["axes"]))
+    metrics = list(dict.fromkeys(key for row in rows if row.record for key in row.record["metrics"]))
+    head = [
+        "cell",
+        "words",
+        "state",
+        "progress",
+        "left_s",
+        "metric",
+        "notes",
+        "where",
+        "remark",
+        "seconds",
+        *axes,
+        *metrics,
+    ]
+    writer = csv.DictWriter(file, head, lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        state, record = row.look.state, row.record or {}
+        told = {"cell": row.name, "words": row.words, "state": row.look.standing, "progress": row.progress,
+                "left_s": state.left_s if state and row.left else None, "metric": state.metric if state else None,
+                "notes": state.notes if state else None, "where": row.where, "remark": row.remark,
+                "seconds": record.get("seconds", {}).get("total")}  # fmt: skip
+        writer.writerow({**told, **record.get("axes", {}), **record.get("metrics", {})})
+
+
+def columns(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    """Text in columns, as wide as they need to be; those without a value are left out.
+
+    >>> print(columns(["a", "b", "c"], [["1", "", "3"]]))
+    a  c
+    1  3
+    """
+    kept = [index for index in range(len(head)) if not body or any(row[index] for row in body)]
+    wide = [max([len(head[index]), *(len(row[index]) for row in body)]) for index in kept]
+    lines = [
+        "  ".join(row[index].ljust(width) for index, width in zip(kept, wide, strict=True)) for row in [head, *body]
+    ]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _metric(row: Row, key: str) -> float | None:
+    value = row.record["metrics"].get(key) if row.record else None
+    return None if value is None else float(value)
+
+
+def _number(row: Row, key: str) -> str:
+    value = _metric(row, key)
+    return "-" if value is None else f"{value:.3f}"

@@ -1,0 +1,111 @@
+"""What a cell tells while it is not finished, `state.json`: written beside its place and renamed.
+
+It holds numbers and short names. Of an error it keeps the class, and the text only of our own errors, which name
+files, keys and values, never a note.
+"""
+
+import json
+import time
+from dataclasses import asdict, dataclass, field, fields
+from enum import StrEnum
+from pathlib import Path
+
+from src.shell.errors import UserError
+from src.shell.files import replacing
+
+STATE = "state.json"
+
+ROOT = Path(__file__).parents[1]
+
+
+class Standing(StrEnum):
+    """Where a cell stands."""
+
+    FINISHED = "finished"
+    RUNNING = "running"
+    QUEUED = "queued"
+    WAITING = "waiting"
+    PREEMPTED = "preempted"
+    LOST = "lost"
+    FAILED = "failed"
+
+
+@dataclass
+class CellState:
+    """One cell's last word.
+
+    Attributes:
+        state: running, preempted or failed; a cell with a `result.json` is finished, whatever this says.
+        attempts: how often a process began to work on it.
+        started: when this attempt began, in seconds since 1970.
+        told: when this was written.
+        stage: what it is doing.
+        done: steps or batches of the stage that are done.
+        total: of how many.
+        left_s: seconds that the stage will still take, as far as its speed so far tells.
+        metric: accuracy on validation patients after the last epoch.
+        notes: validation notes that `metric` was measured on.
+        error: one line.
+        code: hashes of the sources that have trained the cell, the latest last.
+        seconds: where the time of a finished cell went, by part: `start` of the process, `load` up to the first step,
+            `training` up to the last, `evaluation` up to the record.
+    """
+
+    state: Standing
+    host: str = ""
+    pid: int = 0
+    job: str | None = None
+    gpu: str | None = None
+    attempts: int = 0
+    started: float = 0.0
+    told: float = 0.0
+    stage: str = ""
+    done: int = 0
+    total: int = 0
+    left_s: float | None = None
+    metric: float | None = None
+    notes: int = 0
+    error: str | None = None
+    code: list[str] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+def read_state(run_dir: Path) -> CellState | None:
+    """The cell's last word, or None when it has said none."""
+    try:
+        told = json.loads((run_dir / STATE).read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    known = {each.name for each in fields(CellState)}
+    return CellState(**{**{k: v for k, v in told.items() if k in known}, "state": Standing(told["state"])})
+
+
+def write_state(run_dir: Path, state: CellState) -> None:
+    """Writes the cell's word, whole or not at all."""
+    state.told = time.time()
+    with replacing(run_dir / STATE) as beside:
+        beside.write_text(json.dumps(asdict(state)) + "\n", "utf-8")
+
+
+def error_line(error: BaseException) -> str:
+    """An error as a record may keep it: its class, and its text when it is ours.
+
+    >>> error_line(ValueError("patient was admitted"))
+    'ValueError'
+    >>> error_line(UserError("lora.r=0: must be at least 1"))
+    'lora.r=0: must be at least 1'
+    """
+    if isinstance(error, UserError):
+        return " ".join(str(error).split())[:300]
+    return type(error).__name__ + _place(error)
+
+
+def _place(error: BaseException) -> str:
+    """Where in our own code an error arose, as ` at file.py:12`."""
+    at, trace = "", error.__traceback__
+    while trace:
+        path = Path(trace.tb_frame.f_code.co_filename)
+        if path.is_relative_to(ROOT):
+            at = f" at {path.relative_to(ROOT)}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return at

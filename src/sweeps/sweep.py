@@ -1,0 +1,144 @@
+"""A sweep: its cells, what is left to do of them, where it is done, and what came out."""
+
+import dataclasses
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from src.cohort.prepared import read_cohort
+from src.config.launch import SCHEMAS, ProcessesConfig, RayConfig, SlurmConfig
+from src.config.train import TrainConfig
+from src.evaluation.record import finished, read_record
+from src.shell.errors import UserError
+from src.shell.overrides import Point, to_schema
+from src.sweeps.cell import Cell, write_cell
+from src.sweeps.code import code_version
+from src.sweeps.record import write_sweep
+from src.sweeps.standing import Look, look_at, queued_cells
+from src.sweeps.state import Standing
+from src.training.names import run_dir
+
+Task = Callable[[Path], int]
+
+
+def plan_cells(name: str, points: Sequence[Point[TrainConfig]]) -> list[Cell]:
+    """The cells of a sweep, each once, under the folder that follows from its configuration.
+
+    Raises:
+        UserError: two different cells would share a folder, or they lie under several `out` folders.
+    """
+    common = set.intersection(*(set(point.words) for point in points))
+    cells: dict[Path, Cell] = {}
+    outs = {point.config.out for point in points}
+    if len(outs) > 1:
+        raise UserError(f"out={','.join(sorted(outs))}: a sweep has one folder; start it once for each")
+    for point in points:
+        cfg = dataclasses.replace(point.config, wandb=dataclasses.replace(point.config.wandb))
+        cfg.wandb.group = cfg.wandb.group or name
+        if cfg.name and len(points) > 1:
+            raise UserError(f"name={cfg.name}: {len(points)} cells would share one folder; leave name out")
+        folder = run_dir(cfg)
+        words = [word for word in point.words if word not in common]
+        cells.setdefault(folder, Cell(folder, cfg, words, point.launcher))
+    return list(cells.values())
+
+
+def launcher_config(values: dict[str, Any]) -> ProcessesConfig | SlurmConfig | RayConfig:
+    """The typed values of `hydra.launcher`.
+
+    Raises:
+        UserError: naming every one that cannot be.
+    """
+    return to_schema(SCHEMAS[values["kind"]], values)
+
+
+def run_sweep(name: str, cells: Sequence[Cell], task: Task) -> None:
+    """Runs what is left to do of a sweep's cells, and ends with what became of all of them.
+
+    Finished cells are skipped, unfinished ones go on, failed ones run again, and those that another process works
+    on are left alone.
+
+    Raises:
+        UserError: cells failed or are unfinished at the end; the others are done all the same.
+    """
+    cfg = launcher_config(cells[0].launcher)
+    out = Path(cells[0].cfg.out)
+    fingerprint = read_cohort(Path(cells[0].cfg.data.dir)).fingerprint
+    looks = {cell.folder: look_at(cell.folder) for cell in cells}
+    todo = [cell for cell in cells if looks[cell.folder].standing is not Standing.FINISHED]
+    free = [cell for cell in todo if looks[cell.folder].standing is not Standing.RUNNING]
+    _announce(name, cells, looks, fingerprint)
+    for cell in free:
+        write_cell(cell, fingerprint)
+    write_sweep(out, name, cells)
+    if isinstance(cfg, SlurmConfig) and todo:
+        from src.sweeps.slurm import run_on_slurm
+
+        run_on_slurm(name, todo, out)  # it joins the jobs of an earlier start
+    elif free:
+        _run_here(name, free, cfg, task)
+    _close(name, cells, waits=not (isinstance(cfg, SlurmConfig) and not cfg.wait))
+
+
+def _run_here(name: str, free: Sequence[Cell], cfg: ProcessesConfig | SlurmConfig | RayConfig, task: Task) -> None:
+    if isinstance(cfg, ProcessesConfig):
+        from src.sweeps.processes import run_in_processes
+
+        run_in_processes(name, free, cfg, task)
+    elif isinstance(cfg, RayConfig):
+        from src.sweeps.rays import run_on_ray
+
+        run_on_ray(name, free, cfg, task)
+
+
+def _announce(name: str, cells: Sequence[Cell], looks: dict[Path, Look], fingerprint: str) -> None:
+    counts = Counter(look.standing for look in looks.values())
+    told = ", ".join(f"{count} {standing}" for standing, count in counts.most_common())
+    print(f"{name}: {len(cells)} cells: {told}", file=sys.stderr, flush=True)
+    source = code_version()["source"]
+    other = [look for look in looks.values() if look.state and look.state.code and look.state.code[-1] != source]
+    ended = sum(look.standing is Standing.FINISHED for look in other)
+    begun = len(other) - ended
+    if ended:
+        print(f"{ended} finished cells were trained by other code and are kept; remove their folders to train them "
+              f"again by this ({source})", file=sys.stderr)  # fmt: skip
+    if begun:
+        print(f"{begun} cells were begun by other code; they go on by this ({source}), and say so", file=sys.stderr)
+    strangers = _of_another_cohort(cells, fingerprint)
+    if strangers:
+        print(f"{strangers} runs of the same names in this folder belong to another cohort; this one's "
+              f"fingerprint is {fingerprint[:12]}", file=sys.stderr)  # fmt: skip
+
+
+def _of_another_cohort(cells: Sequence[Cell], fingerprint: str) -> int:
+    """Finished runs beside the cells that bear a cell's readable name and were trained on other notes."""
+    readable = {cell.name.rpartition("-")[0] for cell in cells}
+    own = {cell.name for cell in cells}
+    found = 0
+    for path in Path(cells[0].cfg.out).glob("*/result.json"):
+        if path.parent.name.rpartition("-")[0] in readable and path.parent.name not in own:
+            found += read_record(path.parent).get("cohort") != fingerprint
+    return found
+
+
+def _close(name: str, cells: Sequence[Cell], waits: bool) -> None:
+    from src.evaluation.table import table
+
+    ended = {cell.name: read_record(cell.folder)["metrics"] for cell in cells if finished(cell.folder)}
+    if ended:
+        print(table(ended))
+    queued = queued_cells(Path(cells[0].cfg.out))
+    looks = {cell.name: look_at(cell.folder, cell.name in queued) for cell in cells}
+    alive = [n for n, look in looks.items() if look.standing in (Standing.RUNNING, Standing.QUEUED)]
+    failed = {n: look for n, look in looks.items() if look.standing is Standing.FAILED}
+    rest = len(cells) - len(ended) - len(alive) - len(failed)
+    if alive:
+        print(f"{name}: {len(alive)} cells are worked on or queued elsewhere; python -m src.status {name}", flush=True)
+    problems = [f"{n}: {look.state.error if look.state else ''}" for n, look in failed.items()]
+    problems += [f"{rest} cells are not finished"] if rest else []
+    if problems and waits:
+        lines = "\n  ".join(problems)
+        raise UserError(f"{name}: {len(failed)} of {len(cells)} cells failed\n  {lines}\n"
+                        "the same command runs them again and keeps what is finished")  # fmt: skip

@@ -1,0 +1,171 @@
+"""Whole sweeps in processes of this machine, and what is said of them."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from src.config.train import TrainConfig
+from src.shell.errors import UserError
+from src.shell.overrides import CONF, Composed, compose_points, read_command_line, to_schema
+from src.sweeps.record import write_sweep
+from src.sweeps.rows import read_rows
+from src.sweeps.state import CellState, Standing, read_state, write_state
+from src.sweeps.sweep import launcher_config, plan_cells, run_sweep
+
+ROOT = Path(__file__).parents[2]
+SWEEPS = CONF.parent / "sweeps"
+SHORT = ["max_len=64", "epochs=1", "data.limit=24", "threads=1", "device=cpu", "wandb.mode=disabled"]
+
+
+def asked(*words: str) -> Composed[TrainConfig]:
+    return compose_points(TrainConfig, read_command_line(list(words), "train"))
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in SWEEPS.glob("*.yaml")))
+def test_composing_a_grid_at_once_equals_composing_each_cell(name: str, cohort: Path) -> None:
+    from hydra import compose, initialize_config_dir
+
+    grid = asked("--config-dir", str(SWEEPS), "--config-name", name, f"data.dir={cohort}", "lr=0.01")
+    with initialize_config_dir(str(SWEEPS.absolute()), version_base="1.3"):
+        for point in grid.points[:: max(1, len(grid.points) // 3)]:
+            slow = compose(name, [f"hydra.searchpath=[file://{CONF}]", *point.words])
+            assert to_schema(TrainConfig, slow) == point.config
+
+
+def test_a_grid_can_be_narrowed_on_the_command_line(cohort: Path) -> None:
+    words = ["--config-dir", str(SWEEPS), "--config-name", "full", f"data.dir={cohort}"]
+    cells = plan_cells("full", asked(*words, "lora.r=4,8", "labels=two").points)
+    assert len(cells) == 8
+    assert {(cell.cfg.lora.r, str(cell.cfg.labels)) for cell in cells} == {(4, "two"), (8, "two")}
+    assert {cell.cfg.wandb.group for cell in cells} == {"full"}
+
+
+def test_impossible_cells_are_left_out_with_a_message(cohort: Path) -> None:
+    grid = asked("-m", "model=nano,llama7b", "max_len=256,512", f"data.dir={cohort}")
+    assert len(grid.points) == 3
+    assert len(grid.dropped) == 1
+    assert "model=nano max_len=512" in grid.dropped[0]
+    assert "above the context of model=nano" in grid.dropped[0]
+
+
+def test_a_value_that_no_cell_can_have_fails_before_the_first_job(cohort: Path) -> None:
+    for word, told in (("lora.r=0,8", "lora.r=0: must be at least 1"), ("max_len=512,9999", "above the context")):
+        with pytest.raises(UserError, match=told):
+            asked("-m", word, "model=nano", f"data.dir={cohort}")
+
+
+def test_cells_that_would_share_a_folder_are_refused(cohort: Path) -> None:
+    with pytest.raises(UserError, match="name=x: 2 cells would share one folder"):
+        plan_cells("s", asked("-m", "seed=1,2", "name=x", f"data.dir={cohort}").points)
+
+
+def test_every_launcher_composes_and_its_values_are_checked(cohort: Path) -> None:
+    names = sorted(path.stem for path in (CONF / "hydra" / "launcher").glob("*.yaml"))
+    assert names == ["in_turn", "processes", "ray", "slurm"]
+    for name in names:
+        (point,) = asked("-m", f"hydra/launcher={name}", f"data.dir={cohort}").points
+        assert launcher_config(point.launcher).retries == 3
+    wrong = ["hydra/launcher=slurm", "hydra.launcher.timeout_min=4", "hydra.launcher.retries=-1"]
+    with pytest.raises(UserError, match="2 problems"):
+        launcher_config(asked("-m", *wrong, f"data.dir={cohort}").points[0].launcher)
+
+
+def test_changed_code_and_another_cohort_are_said_and_finished_cells_kept(
+    cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cells = plan_cells("kept", asked("-m", "seed=1,2", f"data.dir={cohort}", f"out={tmp_path}").points)
+    for cell in cells:
+        write_state(cell.folder, CellState(Standing.FINISHED, code=["0123456789ab"]))
+        (cell.folder / "result.json").write_text('{"metrics": {"test/accuracy": 0.5}}')
+    stranger = tmp_path / f"{cells[0].name.rpartition('-')[0]}-c0000000"
+    stranger.mkdir()
+    (stranger / "result.json").write_text('{"cohort": "another"}')
+    run_sweep("kept", cells, lambda folder: pytest.fail("trained again"))
+    told = capsys.readouterr()
+    assert "2 finished cells were trained by other code and are kept" in told.err
+    assert "1 runs of the same names in this folder belong to another cohort" in told.err
+    assert told.out.count("0.500") == 2
+
+
+def test_a_cluster_is_asked_for_several_runs_only(
+    cohort: Path, command: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    told = command("src.train", f"data.dir={cohort}", "hydra/launcher=slurm", ok=False).stderr
+    assert "hydra/launcher=slurm: is for multiruns; add -m" in told
+
+
+def test_five_hundred_cells_are_planned_and_reported_in_seconds(cohort: Path, tmp_path: Path) -> None:
+    grid = asked("-m", "seed=range(250)", "labels=single,two", f"data.dir={cohort}", f"out={tmp_path}")
+    cells = plan_cells("many", grid.points)
+    assert len({cell.folder for cell in cells}) == 500
+    write_sweep(tmp_path, "many", cells)
+    for cell in cells[:100]:
+        write_state(cell.folder, CellState(Standing.FAILED, error="OSError"))
+    standing = [row.look.standing for row in read_rows("many", tmp_path)]
+    assert (standing.count(Standing.FAILED), standing.count(Standing.WAITING)) == (100, 400)
+
+
+def test_the_status_needs_neither_torch_nor_polars(tmp_path: Path) -> None:
+    write_state(tmp_path / "one", CellState(Standing.FAILED))
+    code = f"import sys; sys.argv = ['x', {str(tmp_path)!r}]\nfrom src.status import main\nmain()\n"
+    code += "print([name for name in ('torch', 'polars', 'wandb') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip().endswith("[]")
+
+
+@pytest.mark.slow
+def test_a_sweep_outlives_killed_failed_and_stopped_cells(
+    cohort: Path, tmp_path: Path, command: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    words = ["-m", f"data.dir={cohort}", f"out={tmp_path}", *SHORT, "epochs=2", "model.path=src/models/nano,x"]
+    words += ["hydra/launcher=processes", "hydra.launcher.workers=1"]
+    job = subprocess.Popen([sys.executable, "-m", "src.train", *words], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    killed = ""
+    while not killed and job.poll() is None:
+        time.sleep(0.02)
+        for path in tmp_path.glob("*/state.json"):
+            state = read_state(path.parent)
+            if state and state.done and state.state is Standing.RUNNING:
+                os.kill(state.pid, signal.SIGKILL)
+                killed = path.parent.name
+                break
+    told = job.communicate(timeout=300)[1]
+    assert job.returncode == 2
+    assert f"{killed}: killed by SIGKILL, as the system does when memory runs out; started again" in told
+    assert "1 of 2 cells failed" in told
+    assert len(list(tmp_path.glob("*/result.json"))) == 1
+    assert read_state(tmp_path / killed).attempts == 2  # type: ignore[union-attr]
+    table = tmp_path / "table.csv"
+    shown = command("src.status", "multirun", f"out={tmp_path}", f"csv={table}").stdout
+    assert "2 cells: 1 finished, 1 failed" in shown
+    rows = list(csv.DictReader(table.read_text().splitlines()))
+    assert sum(bool(row["test/accuracy"]) for row in rows) == 1
+    assert sum("model.path=x" in row["remark"] for row in rows) == 1
+    assert not [row for row in read_rows("multirun", tmp_path) if row.look.holder]
+
+
+@pytest.mark.slow
+def test_a_dry_run_of_a_sweep_prices_every_cell_and_starts_none(
+    cohort: Path, tmp_path: Path, command: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    words = ["--config-dir", "sweeps", "--config-name", "full", f"data.dir={cohort}", f"out={tmp_path}"]
+    told = command("src.train", *words, "dry_run=true", "hydra.launcher.gpu=rtx4090").stdout
+    assert told.count("llama7b-len") == told.count("llama13b-len") == 12
+    assert "GPU-hours left on one rtx4090" in told
+    assert "12 cells do not fit" in told
+    assert "precision=nf4 would take about" in told
+    assert not list(tmp_path.iterdir())
+
+
+def test_records_are_plain_values(tmp_path: Path) -> None:
+    write_state(tmp_path, CellState(Standing.RUNNING, "vm", 1, metric=0.5))
+    told = json.loads((tmp_path / "state.json").read_text())
+    assert all(isinstance(value, str | int | float | list | dict) or value is None for value in told.values())

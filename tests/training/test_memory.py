@@ -1,0 +1,71 @@
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from src.config.train import Precision, TrainConfig
+from src.models.estimate import count_parameters, memory
+from src.shell.errors import UserError
+from src.shell.overrides import compose, read_command_line
+from src.training.batches import Steps, TokenisedNotes
+from src.training.memory import Setting, _is_out_of_memory, check_fits, plan
+
+GIB = 2**30
+
+
+@pytest.fixture
+def session(cohort: Path) -> Callable[..., Any]:
+    """What a plan needs to know of a 7B run on a GPU, without one."""
+
+    def made(*words: str) -> Any:
+        line = read_command_line(["model=llama7b", f"data.dir={cohort}", "max_len=1024", *words], "train")
+        (cfg,) = compose(TrainConfig, line)
+        return SimpleNamespace(cfg=cfg, device="cuda", precision=Precision.BF16, parameters=count_parameters(cfg, 738))
+
+    return made
+
+
+def steps(batch_size: int = 4) -> Steps:
+    return Steps(TokenisedNotes([[1] * 1024] * 12, [0] * 12), batch_size, 1, None, 0)
+
+
+def test_the_fastest_setting_that_fits_is_picked(session: Callable[..., Any]) -> None:
+    room = {80: Setting(4, False), 27: Setting(2, False), 20: Setting(1, False), 17: Setting(4, True)}
+    found = {free: plan([session()], [steps()], free * GIB) for free in room}
+    assert all(each.fits for each in found.values())
+    assert {free: each.setting for free, each in found.items()} == room
+
+
+def test_less_memory_is_planned_for_fewer_notes_and_for_recomputing(session: Callable[..., Any]) -> None:
+    held = [
+        plan([session(f"micro_batch={notes}", f"checkpointing={again}")], [steps()], 80 * GIB).memory.total
+        for notes, again in ((4, "false"), (1, "false"), (4, "true"), (1, "true"))
+    ]
+    assert held[0] > held[1]
+    assert held[0] > held[2]
+    assert held[3] == min(held)
+
+
+def test_what_does_not_fit_is_refused_with_three_overrides(session: Callable[..., Any]) -> None:
+    wanted = session()
+    with pytest.raises(UserError, match=r"12.0 are free; try micro_batch=1, checkpointing=true, max_len=512"):
+        check_fits(plan([wanted], [steps()], 12 * GIB), wanted)
+
+
+def test_a_spread_base_takes_a_share_on_each_device(session: Callable[..., Any]) -> None:
+    cfg = session().cfg
+    how = {"tokens": 512, "recompute": False, "on_gpu": True}
+    whole, half = (
+        memory(cfg, count_parameters(cfg, 738), Precision.BF16, shares=shares, **how).base for shares in (1, 2)
+    )
+    assert half < 0.6 * whole
+
+
+def test_running_out_of_memory_is_told_from_other_errors() -> None:
+    with pytest.raises(RuntimeError) as told:
+        torch.empty(2**60, dtype=torch.uint8)
+    assert _is_out_of_memory(told.value)
+    assert not _is_out_of_memory(RuntimeError("shape mismatch"))
