@@ -30,11 +30,11 @@ METRICS = {
 }
 
 
-@pytest.mark.parametrize("scheme", ["single", "two"])
+@pytest.mark.parametrize("scheme", ["single", "two", "joint"])
 def test_a_run_leaves_its_record(scheme: str, runs: dict[str, Path]) -> None:
     record = json.loads((runs[scheme] / "result.json").read_text())
     assert {"config", "counts", "metrics", "versions", "seconds", "tokens_seen"} <= set(record)
-    wanted = METRICS | ({"rule_accuracy"} if scheme == "two" else set())
+    wanted = METRICS | ({"rule_accuracy", "rule_macro_f1", "base_macro_auc"} if scheme != "single" else set())
     for split in ("test", "val"):
         assert {f"{split}/{name}" for name in wanted} <= set(record["metrics"])
     assert record["config"]["labels"] == scheme
@@ -42,7 +42,7 @@ def test_a_run_leaves_its_record(scheme: str, runs: dict[str, Path]) -> None:
     assert all(value is None or 0 <= value <= 1 for value in record["metrics"].values())
 
 
-@pytest.mark.parametrize("scheme", ["single", "two"])
+@pytest.mark.parametrize("scheme", ["single", "two", "joint"])
 def test_a_fresh_process_reproduces_the_numbers(
     scheme: str, runs: dict[str, Path], command: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:

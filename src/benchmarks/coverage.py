@@ -46,7 +46,7 @@ class Population:
     def chances(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """[C] chance of each DRG, and of being right on it."""
         draw = np.random.default_rng(1)
-        drg: NDArray[np.float64] = (1.0 + np.arange(self.classes)) ** -self.tail
+        drg: NDArray[np.float64] = np.power(1.0 + np.arange(self.classes), -self.tail, dtype=np.float64)
         drg = drg / drg.sum()
         odds = self.skill + self.slope * np.log(drg * self.classes) + draw.normal(0, 0.8, self.classes)
         return drg, 1 / (1 + np.exp(-odds))

@@ -2,7 +2,7 @@
 
 `python -m src.benchmarks.evaluation [notes=26244] [drgs=738] [rounds=3] [reference=yes|no]` draws scores for that many
 notes and DRGs of v34 and measures on one thread: every metric of DRG, base DRG and severity; the intervals of all of
-them; and the same DRG metrics with scikit-learn, as the paper's code has them. Every measurement is a process of its own.
+them; and the DRG's metrics with scikit-learn, as the paper's code has them. Every measurement is a process of its own.
 """
 
 import json

@@ -17,6 +17,7 @@ class Labels(StrEnum):
 
     SINGLE = "single"
     TWO = "two"
+    JOINT = "joint"
 
 
 class Prompt(StrEnum):
@@ -124,7 +125,7 @@ class TrainConfig:
     clip: float
     """Largest norm of the gradient."""
     severity_weight: float
-    """Weight of the severity's cross-entropy beside the base DRG's, in `labels=two`."""
+    """Weight of the severity's cross-entropy beside the base DRG's, in `labels=two` and `labels=joint`."""
     seed: int
     device: str
     """`auto`, `cpu`, `cuda` or `cuda:N`."""

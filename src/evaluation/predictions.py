@@ -25,7 +25,7 @@ class Predictions:
     drg: NDArray[np.int64]
     """[B]: position of the true DRG in the label space."""
     heads: Mapping[str, NDArray[np.float32]]
-    """`scores` [B, D], and for `labels=two` `base_scores` [B, K] and `severity_scores` [B, S]."""
+    """`scores` [B, D], and where a model has heads for them `base_scores` [B, K] and `severity_scores` [B, S]."""
 
 
 @dataclass(frozen=True, eq=False)
