@@ -1,6 +1,7 @@
 """What a finished run leaves: adapters, predictions, and its record."""
 
 import dataclasses
+import math
 import platform
 import time
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from src.cohort.split import Split
-from src.evaluation.predictions import Predictions, measure, write_predictions
+from src.evaluation.predictions import Predictions, estimates_of, measure, read_predictions, write_predictions
 from src.evaluation.record import write_record
 from src.models.classifier import Classifier
 from src.training.batches import TokenisedNotes
@@ -101,12 +102,20 @@ def record(
             "steps": int(module.trainer.global_step),
         },
         "metrics": metrics,
+        "intervals": test_intervals(session, run_dir),
         "versions": versions(),
         "tokens_seen": int(module.tokens_seen),
         "seconds": {**clock.laps, "total": clock.total},
     }
     write_record(run_dir, told)
     return told
+
+
+def test_intervals(session: Session, run_dir: Path) -> dict[str, list[float]]:
+    """The interval of 95 % of each test metric, low and high, from the predictions in `run_dir`."""
+    predictions = read_predictions(run_dir / PREDICTIONS[Split.TEST], session.space)
+    found = estimates_of(predictions, session.space)
+    return {f"test/{name}": [each.low, each.high] for name, each in found.items() if math.isfinite(each.low)}
 
 
 def versions() -> dict[str, str]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from src.cohort.msdrg import recombine
+from src.evaluation.intervals import ROUNDS, Estimate, Parts, estimates, parts_of
 from src.evaluation.metrics import TOP, log_softmax, measure_choices, measure_scores, place, truth_ranks
 from src.evaluation.tallies import ClassAreas, ClassF1, NoteMeans, Tally, other_placements
 from src.models.labelspace import LabelSpace
@@ -103,6 +104,17 @@ def measure(predictions: Predictions, space: LabelSpace) -> dict[str, float]:
         `rule_`, the paper's recombination, which chooses DRGs but does not score them.
     """
     return {name: value for task in tasks(predictions, space) for name, value in task.metrics().items()}
+
+
+def parts(predictions: Predictions, space: LabelSpace, rounds: int = ROUNDS) -> dict[str, Parts]:
+    """Every metric of `measure` over random parts of the patients."""
+    tallies = [tally for task in tasks(predictions, space) for tally in task.tallies()]
+    return parts_of(tallies, predictions.subject_id, rounds)
+
+
+def estimates_of(predictions: Predictions, space: LabelSpace) -> dict[str, Estimate]:
+    """Every metric of `measure` with its interval."""
+    return estimates(parts(predictions, space), len(np.unique(predictions.subject_id)))
 
 
 def summed(scores: NDArray[np.floating], of: NDArray[np.int64]) -> NDArray[np.float64]:
