@@ -135,8 +135,17 @@ def difference(one: Parts, other: Parts) -> Difference:
     error, value = parts.error, parts.whole
     if not np.isfinite(error):
         return Difference(value, error, float("nan"), float("nan"), float("nan"))
+    return Difference(value, error, value - Z * error, value + Z * error, far_from_nothing(value, error))
+
+
+def far_from_nothing(value: float, error: float) -> float:
+    """The chance of a value as large, to either side, were its mean 0 and its standard error `error`.
+
+    >>> round(far_from_nothing(-1.96, 1.0), 3)
+    0.05
+    """
     far = abs(value) / error if error > 0 else (0.0 if value == 0 else np.inf)
-    return Difference(value, error, value - Z * error, value + Z * error, float(2 * NormalDist().cdf(-far)))
+    return float(2 * NormalDist().cdf(-far))
 
 
 def holm(p: Sequence[float]) -> list[float]:

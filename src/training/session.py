@@ -5,7 +5,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from src.cohort.prepared import Cohort, read_cohort
 from src.cohort.split import Split
@@ -13,10 +15,11 @@ from src.config.train import Precision, TrainConfig
 from src.models.bases import load_base, load_tokenizer
 from src.models.estimate import Parameters, count_parameters
 from src.models.labelspace import LabelSpace
+from src.models.prompts import frame
 from src.models.schemes import Scheme, build_scheme
 from src.training.batches import TokenisedNotes
 from src.training.names import axes
-from src.training.notes import tokenise
+from src.training.notes import split_rows, tokenise
 from src.training.progress import quiet_libraries
 from src.training.tokens import NoteTokens, open_tokens
 
@@ -51,6 +54,12 @@ class Session:
     def notes(self, split: Split) -> TokenisedNotes:
         """The tokenised notes of one split."""
         return tokenise(self.cohort, self.tokens, split, self.tokenizer, self.space, self.cfg)
+
+    def cut(self, split: Split) -> NDArray[np.bool_]:
+        """Whether each note of one split is longer than what the model reads of it."""
+        rows = split_rows(self.cohort, split, self.cfg.data.limit)["row"].to_numpy()
+        around = frame(self.tokenizer, self.cfg.prompt, self.cfg.max_len).tokens
+        return self.tokens.lengths(rows) + around > self.cfg.max_len
 
     def base(self) -> torch.nn.Module:
         """The frozen base on the session's device."""

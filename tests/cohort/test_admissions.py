@@ -13,10 +13,10 @@ STAYS = """subject_id,hadm_id,admittime,dischtime,deathtime,admission_type,admis
 """
 FILES = {
     "admissions": STAYS,
-    "patients": "subject_id,gender,anchor_age,anchor_year,anchor_year_group,dod\n1,F,60,2148,2011 - 2013,\n2,M,44,2160,,\n",
-    "diagnoses_icd": "subject_id,hadm_id,seq_num,icd_code,icd_version\n1,10,10,E119 ,10\n1,10,2,I10,10\n1,10,1,0389,9\n",
+    "patients": "subject_id,gender,anchor_age,anchor_year,anchor_year_group\n1,F,60,2148,2011 - 2013\n2,M,44,2160,\n",
+    "diagnoses_icd": "subject_id,hadm_id,seq_num,icd_code,icd_version\n1,10,10,E119 ,10\n1,10,2,I10,10\n1,10,1,389,9\n",
     "procedures_icd": "subject_id,hadm_id,seq_num,chartdate,icd_code,icd_version\n1,10,1,2150-01-01,02703DZ,10\n",
-    "services": "subject_id,hadm_id,transfertime,prev_service,curr_service\n1,10,2150-01-02,MED,CMED\n1,10,2150-01-01,,MED\n",
+    "services": "hadm_id,transfertime,prev_service,curr_service\n10,2150-01-02,MED,CMED\n10,2150-01-01,,MED\n",
 }
 COHORT = pl.DataFrame({"hadm_id": [10, 20]})
 
@@ -44,7 +44,7 @@ def test_facts_stand_beside_each_admission_of_the_cohort(tmp_path: Path) -> None
         "admission_location": "PHYSICIAN REFERRAL",
         "days": 2.5,
         "services": ["MED", "CMED"],
-        "diagnoses": ["9:0389", "10:I10", "10:E119"],
+        "diagnoses": ["9:389", "10:I10", "10:E119"],
         "procedures": ["10:02703DZ"],
     }
     assert (second["age"], second["days"], second["admission_location"], second["services"]) == (44, None, None, None)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from src.config.compare import CompareConfig
 from src.config.demo import DemoConfig
 from src.config.evaluate import EvaluateConfig
 from src.config.gauge import GaugeConfig
@@ -17,6 +18,7 @@ from src.shell.overrides import CONF, compose, read_command_line
 
 SWEEPS = CONF.parent / "sweeps"
 SCHEMAS = {
+    "compare": CompareConfig,
     "demo": DemoConfig,
     "evaluate": EvaluateConfig,
     "gauge": GaugeConfig,
@@ -36,6 +38,7 @@ def problems(name: str, *words: str) -> str:
 
 def test_every_configuration_file_composes(cohort: Path, hospital: Path, runs: dict[str, Path], tmp_path: Path) -> None:
     given = {
+        "compare": [f"runs=[{runs['single']},{runs['two']}]"],
         "demo": [],
         "evaluate": [f"run={runs['two']}"],
         "gauge": [f"data.dir={cohort}"],
@@ -47,7 +50,7 @@ def test_every_configuration_file_composes(cohort: Path, hospital: Path, runs: d
     }
     files = sorted(path.stem for path in CONF.glob("*.yaml"))
     assert files == sorted(given)
-    assert len(files) == 8
+    assert len(files) == 9
     for name, words in given.items():
         assert len(compose(SCHEMAS[name], read_command_line(words, name))) == 1
 
