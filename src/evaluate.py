@@ -9,16 +9,20 @@ from src.shell.command import command
 from src.shell.errors import UserError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from src.cohort.prepared import Cohort
     from src.cohort.split import Split
+    from src.config.train import TrainConfig
     from src.evaluation.predictions import Predictions
-    from src.training.session import Session
 
 TOLERANCE = 1e-6
 """Metrics of the same weights on the same device agree to this."""
 
 
 def evaluate(cfg: EvaluateConfig) -> dict[str, float]:
-    """Rebuilds the run's model from its adapters, scores validation and test, and writes what they say.
+    """Loads the run's model, scores validation and test, and writes what they say.
 
     Returns:
         The metrics, as `result.json` names them.
@@ -26,54 +30,86 @@ def evaluate(cfg: EvaluateConfig) -> dict[str, float]:
     Raises:
         UserError: the cohort is another one, weights are missing, or a metric differs from the record.
     """
-    from src.cohort.split import Split
-    from src.config.train import TrainConfig
-    from src.evaluation.outcome import ADAPTERS, score_split
-    from src.evaluation.predictions import Predictions
+    from src.cohort.prepared import read_cohort
+    from src.config.train import Family, TrainConfig
+    from src.evaluation.outcome import PREFIX
+    from src.evaluation.predictions import measure
     from src.evaluation.record import read_record
     from src.evaluation.table import table
-    from src.models.classifier import load_adapters
+    from src.models.labelspace import LabelSpace
     from src.shell.overrides import to_schema
-    from src.training.session import open_session
 
     run = Path(cfg.run)
     record = read_record(run)
     config = record["config"]
     config["device"] = cfg.device
     config["data"]["dir"] = cfg.data_dir or config["data"]["dir"]
-    session = open_session(to_schema(TrainConfig, config))
-    if session.cohort.fingerprint != record["cohort"]:
-        raise UserError(f"{session.cfg.data.dir}: not the cohort that {run} was trained on; write data_dir=COHORT")
-    classifier = load_adapters(session.base(), run / ADAPTERS, session.scheme.width, session.device)
-    metrics: dict[str, float] = {}
-    predictions: dict[Split, Predictions] = {}
-    for split in (Split.VALIDATION, Split.TEST):
-        predictions[split], measured = score_split(session, classifier, session.notes(split), split)
-        metrics |= measured
+    trained = to_schema(TrainConfig, config)
+    cohort = read_cohort(Path(trained.data.dir))
+    if cohort.fingerprint != record["cohort"]:
+        raise UserError(f"{trained.data.dir}: not the cohort that {run} was trained on; write data_dir=COHORT")
+    space = LabelSpace.from_labels(cohort.labels)
+    predictions, cut = (
+        score_llama(trained, run) if trained.model.family is Family.LLAMA else score_baseline(trained, run)
+    )
+    metrics = {
+        f"{PREFIX[split]}/{name}": value
+        for split, each in predictions.items()
+        for name, value in measure(each, space).items()
+    }
     print(table({run.name: metrics}))
     worst = max(abs(metrics[name] - value) for name, value in record["metrics"].items() if value is not None)
     if worst > TOLERANCE:
         raise UserError(
             f"{run}: the numbers differ by {worst:.1e}, more than {TOLERANCE}; was it trained on another device?"
         )
-    print(f"report: {describe(session, predictions, run, cfg.table5)}")
+    print(f"report: {describe(cohort, trained, predictions, cut, cfg)}")
     print(f"largest difference from {run / 'result.json'}: {worst:.1e}")
     return metrics
 
 
-def describe(session: "Session", predictions: "Mapping[Split, Predictions]", run: Path, table5: str | None) -> Path:
+Scored = tuple["Mapping[Split, Predictions]", "NDArray[np.bool_] | None"]
+"""Predictions of validation and test, and which test notes the model read the beginning of only."""
+
+
+def score_llama(cfg: "TrainConfig", run: Path) -> Scored:
+    """Rebuilds a LLaMA from its base and the run's adapters, and scores."""
+    from src.cohort.split import Split
+    from src.evaluation.outcome import ADAPTERS, PREDICTIONS, score_split
+    from src.models.classifier import load_adapters
+    from src.training.session import open_session
+
+    session = open_session(cfg)
+    classifier = load_adapters(session.base(), run / ADAPTERS, session.scheme.width, session.device)
+    found = {split: score_split(session, classifier, session.notes(split), split)[0] for split in PREDICTIONS}
+    return found, session.cut(Split.TEST)
+
+
+def score_baseline(cfg: "TrainConfig", run: Path) -> Scored:
+    """Loads a baseline and scores."""
+    from src.baselines.runs import load_baseline, scored
+
+    return dict(scored(*load_baseline(cfg, run))), None
+
+
+def describe(
+    cohort: "Cohort",
+    trained: "TrainConfig",
+    predictions: "Mapping[Split, Predictions]",
+    cut: "NDArray[np.bool_] | None",
+    cfg: EvaluateConfig,
+) -> Path:
     """Writes what the predictions say into the run's folder; the file to begin with."""
     from src.cohort.split import Split
     from src.cohort.weights import read_weights
     from src.evaluation.report import write_report
+    from src.models.labelspace import LabelSpace
     from src.training.notes import split_rows
 
-    weights = read_weights(Path(table5) if table5 else None)
-    trained = split_rows(session.cohort, Split.TRAIN, session.cfg.data.limit)["drg"].to_list()
-    count = len(predictions[Split.TEST].drg)
-    return write_report(
-        run, session.cohort, session.space, predictions, trained, weights, session.cut(Split.TEST)[:count]
-    )
+    weights = read_weights(Path(cfg.table5) if cfg.table5 else None)
+    seen = split_rows(cohort, Split.TRAIN, trained.data.limit)["drg"].to_list()
+    space = LabelSpace.from_labels(cohort.labels)
+    return write_report(Path(cfg.run), cohort, space, predictions, seen, weights, cut)
 
 
 def main() -> None:

@@ -1,10 +1,10 @@
-"""Trains a LLaMA with LoRA on a prepared cohort: `python -m src.train model=llama13b max_len=1024 labels=two`."""
+"""Trains a LLaMA, or a baseline, on a prepared cohort: `python -m src.train model=llama13b max_len=1024 labels=two`."""
 
 import sys
 from pathlib import Path
 from typing import Any
 
-from src.config.train import TrainConfig
+from src.config.train import Family, TrainConfig
 from src.shell.command import told_to_the_user
 from src.shell.overrides import CONF, CommandLine, compose, read_command_line, to_schema
 
@@ -22,6 +22,7 @@ def train(cfg: TrainConfig, run_dir: Path) -> dict[str, Any]:
     """
     import pytorch_lightning as pl
 
+    from src.baselines.runs import train_baseline
     from src.cohort.split import Split
     from src.evaluation.outcome import ADAPTERS, Stopwatch, evaluate_splits, record
     from src.evaluation.record import finished, read_record
@@ -33,6 +34,8 @@ def train(cfg: TrainConfig, run_dir: Path) -> dict[str, Any]:
     if finished(run_dir):
         print(f"{run_dir}: finished already; its record is kept")
         return read_record(run_dir)
+    if cfg.model.family is not Family.LLAMA:
+        return train_baseline(cfg, run_dir)
     clock = Stopwatch()
     session = open_session(cfg)
     notes = {split: session.notes(split) for split in Split}

@@ -16,6 +16,7 @@ STAGES = [
     "evaluation",
     "sweeps",
     "tracking",
+    "baselines",
     "analysis",
     "benchmarks",
 ]

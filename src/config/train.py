@@ -46,9 +46,32 @@ class WandbMode(StrEnum):
     DISABLED = "disabled"
 
 
+class Family(StrEnum):
+    """What kind of model is trained."""
+
+    LLAMA = "llama"
+    BERT = "bert"
+    CAML = "caml"
+    MAJORITY = "majority"
+    TFIDF = "tfidf"
+    STRUCTURED = "structured"
+    CODED = "coded"
+    FUSION = "fusion"
+
+    @property
+    def reads_facts(self) -> bool:
+        """It reads the facts of the admission."""
+        return self in (Family.STRUCTURED, Family.CODED, Family.FUSION)
+
+    @property
+    def scores_drgs_only(self) -> bool:
+        """It has no heads that a label scheme could give a meaning."""
+        return self.reads_facts or self in (Family.MAJORITY, Family.TFIDF)
+
+
 @dataclass
 class ModelConfig:
-    """A LLaMA: where its weights are, and its architecture for random weights and estimates."""
+    """A model: where its weights are, and its architecture for random weights and estimates; 0 where it has none."""
 
     name: str
     path: str
@@ -56,17 +79,18 @@ class ModelConfig:
     access: str
     """What to do to get the weights, in one sentence."""
     weights: Weights
-    hidden_size: int
-    intermediate_size: int
-    layers: int
-    heads: int
-    kv_heads: int
-    vocab_size: int
-    context: int
+    hidden_size: int = 0
+    intermediate_size: int = 0
+    layers: int = 0
+    heads: int = 0
+    kv_heads: int = 0
+    vocab_size: int = 0
+    context: int = 0
     """Tokens of the longest text that the base was trained on."""
-    rope_theta: float
-    tied: bool
+    rope_theta: float = 0.0
+    tied: bool = False
     """The output words share the input words' vectors; matters for counting parameters only."""
+    family: Family = Family.LLAMA
 
 
 @dataclass
@@ -141,7 +165,12 @@ class TrainConfig:
     def problems(self) -> list[str]:
         """One line for each value that cannot be."""
         found = [f"{key}={value}: {must}" for key, value, holds, must in self._bounds() if not holds]
-        return found + self._lora_targets() + self._data_folder()
+        return found + self._scheme() + self._lora_targets() + self._data_folder()
+
+    def _scheme(self) -> list[str]:
+        if self.model.family.scores_drgs_only and self.labels is not Labels.SINGLE:
+            return [f"labels={self.labels}: model={self.model.name} scores DRGs only; write labels=single"]
+        return []
 
     def _bounds(self) -> list[tuple[str, object, bool, str]]:
         context, name = self.model.context, self.model.name
@@ -152,7 +181,7 @@ class TrainConfig:
             (
                 "max_len",
                 self.max_len,
-                self.max_len <= context,
+                self.max_len <= (context or self.max_len),
                 f"above the context of model={name}, which is model.context={context}",
             ),
             ("max_len", self.max_len, self.max_len >= 16, "must be at least 16"),

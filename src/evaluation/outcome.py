@@ -15,6 +15,7 @@ from src.cohort.split import Split
 from src.evaluation.predictions import Predictions, estimates_of, measure, read_predictions, write_predictions
 from src.evaluation.record import write_record
 from src.models.classifier import Classifier
+from src.models.labelspace import LabelSpace
 from src.training.batches import TokenisedNotes
 from src.training.module import DrgModule
 from src.training.scoring import score_notes
@@ -102,7 +103,7 @@ def record(
             "steps": int(module.trainer.global_step),
         },
         "metrics": metrics,
-        "intervals": test_intervals(session, run_dir),
+        "intervals": test_intervals(session.space, run_dir),
         "versions": versions(),
         "tokens_seen": int(module.tokens_seen),
         "seconds": {**clock.laps, "total": clock.total},
@@ -111,10 +112,10 @@ def record(
     return told
 
 
-def test_intervals(session: Session, run_dir: Path) -> dict[str, list[float]]:
+def test_intervals(space: LabelSpace, run_dir: Path) -> dict[str, list[float]]:
     """The interval of 95 % of each test metric, low and high, from the predictions in `run_dir`."""
-    predictions = read_predictions(run_dir / PREDICTIONS[Split.TEST], session.space)
-    found = estimates_of(predictions, session.space)
+    predictions = read_predictions(run_dir / PREDICTIONS[Split.TEST], space)
+    found = estimates_of(predictions, space)
     return {f"test/{name}": [each.low, each.high] for name, each in found.items() if math.isfinite(each.low)}
 
 
