@@ -57,7 +57,9 @@ def test_every_configuration_file_composes(cohort: Path, hospital: Path, runs: d
 
 def test_every_model_composes_with_the_papers_defaults_or_its_own(cohort: Path) -> None:
     models = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
-    assert models == ["llama13b", "llama2_13b", "llama2_7b", "llama3_8b", "llama7b", "nano", "smollm2"]
+    baselines = ["caml", "clinicalbert", "codes_upper_bound", "fusion", "majority", "structured", "tfidf"]
+    llamas = ["llama13b", "llama2_13b", "llama2_7b", "llama3_8b", "llama7b", "nano", "smollm2"]
+    assert models == sorted([*baselines, *llamas])
     for model in models:
         (cfg,) = compose(TrainConfig, read_command_line([f"model={model}", f"data.dir={cohort}"], "train"))
         assert cfg.model.name == model
