@@ -82,7 +82,8 @@ def build(pieces: Pieces, texts: Sequence[str], width: int, cfg: TrainConfig) ->
     torch.manual_seed(cfg.seed)
     if cfg.model.weights is Weights.RANDOM:
         return rebuild(pieces, width, cfg)
-    return Network(_told(cfg.model, AutoModelForSequenceClassification.from_pretrained, num_labels=width))
+    how = {"num_labels": width, "ignore_mismatched_sizes": True}  # a folder may hold a head of other labels
+    return Network(_told(cfg.model, AutoModelForSequenceClassification.from_pretrained, **how))
 
 
 def rebuild(pieces: Pieces, width: int, cfg: TrainConfig) -> Network:

@@ -102,7 +102,7 @@ def test_all_problems_are_told_at_once() -> None:
 @pytest.mark.parametrize(
     ("word", "expected"),
     [
-        ("model=llama99", "model=llama99: unknown; choose llama13b"),
+        ("model=llama99", "model=llama99: unknown; choose caml"),
         ("labels=three", "labels=three: must be one of single, two"),
         ("lr=fast", "lr=fast: must be a number"),
         ("epochs=0", "epochs=0: must be at least 1"),
