@@ -18,12 +18,16 @@ def compare(cfg: CompareConfig) -> None:
     from src.evaluation.comparison import compare as compared
     from src.evaluation.report import markdown
     from src.shell.files import replacing
+    from src.shell.progress import minutes
 
     runs, space = read_runs([Path(run) for run in cfg.runs], Path(cfg.data_dir) if cfg.data_dir else None)
     found = compared(runs, space, Path(cfg.baseline).name if cfg.baseline else None)
     count = len(runs[0].predictions.drg)
     print(f"{count:,} test notes; intervals of 95 % and p-values by patient, corrected by Holm for each metric\n")
-    print(as_text(found))
+    for run in runs:
+        took = minutes(run.record["seconds"]["training"])
+        print(f"{run.name}: {run.record['counts']['train']:,} training notes, trained in {took}")
+    print(f"\n{as_text(found)}")
     if cfg.out:
         tables = {"metrics": found.metrics, "differences": found.differences}
         for name, table in tables.items():

@@ -53,11 +53,12 @@ def train(cfg: TrainConfig, run_dir: Path) -> dict[str, Any]:
 
 def run(cfg: TrainConfig) -> None:
     """Trains in the folder that follows from the configuration and the cohort; or only says what it would do."""
+    from src.baselines.runs import print_baseline_plan
     from src.training.names import run_dir
     from src.training.plan import print_plan
 
     if cfg.dry_run:
-        print_plan(cfg)
+        (print_plan if cfg.model.family is Family.LLAMA else print_baseline_plan)(cfg)
         return
     folder = run_dir(cfg)
     print(f"run: {folder}", flush=True)

@@ -1,7 +1,8 @@
 """A BERT tuned in full: Bio_ClinicalBERT (Alsentzer et al. 2019) by hub id or folder, or random weights.
 
 The settings are those of the DRG-LLaMA paper's code: 512 tokens of the note's head, batches of 16, learning rate 2e-5
-with linear decay, 3 epochs, weight decay 0.01. Different: its published script trained on 48 notes, this on all.
+with linear decay, 3 epochs, weight decay 0.01. Different: its published script trained on 48 notes, this on all; notes
+of like length share a batch.
 """
 
 from collections.abc import Sequence

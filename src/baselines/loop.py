@@ -15,6 +15,9 @@ from src.config.train import TrainConfig
 from src.models.schemes import Scheme
 from src.shell.progress import Clock, track
 
+ALIKE = 50
+"""Batches whose notes are sorted by length together, so that little is padded."""
+
 PATIENCE = 10
 """Epochs without a better validation accuracy after which training ends, as CAML's paper has it."""
 
@@ -25,6 +28,19 @@ class Encoded:
 
     ids: Sequence[Sequence[int]]
     drg: NDArray[np.int64]
+
+    def order(self, size: int, seed: int, epoch: int) -> list[int]:
+        """A new order every epoch, in which batches of `size` hold notes of about the same length."""
+        draw = np.random.default_rng([seed, epoch])
+        drawn = draw.permutation(len(self.drg))
+        lengths = np.array([len(note) for note in self.ids])
+        window = size * ALIKE
+        some = [drawn[start : start + window] for start in range(0, len(drawn), window)]
+        alike = [rows[np.argsort(lengths[rows], kind="stable")] for rows in some]
+        batches = [rows[start : start + size] for rows in alike for start in range(0, len(rows), size)]
+        last = batches.pop()  # may be smaller: it stays the last
+        mixed = [batches[place] for place in draw.permutation(len(batches))]
+        return [int(row) for batch in [*mixed, last] for row in batch]
 
     def batches(self, order: Sequence[int], size: int, device: str) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Ids [b, T] padded with 0 on the right, which of them are there [b, T], and DRGs [b]."""
@@ -57,7 +73,7 @@ def tune(
     best, kept, since, step = -1.0, copy.deepcopy(network.state_dict()), 0, 0
     for epoch in range(cfg.epochs):
         network.train()
-        order = np.random.default_rng([cfg.seed, epoch]).permutation(len(train.drg)).tolist()
+        order = train.order(cfg.batch_size, cfg.seed, epoch)
         for ids, there, drg in train.batches(order, cfg.batch_size, device):
             for group in optimiser.param_groups:
                 group["lr"] = cfg.lr * (1 - step / steps)

@@ -1,6 +1,7 @@
 """One run of a baseline: trained, tested, recorded and scored again like a run of LLaMA."""
 
 import dataclasses
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -91,6 +92,16 @@ def train_baseline(cfg: TrainConfig, run_dir: Path) -> dict[str, Any]:
         }
         write_record(run_dir, told)
     return told
+
+
+def print_baseline_plan(cfg: TrainConfig) -> None:
+    """Prints the resolved configuration and what would be read; a baseline's time is not foretold."""
+    material = open_material(cfg)
+    counts = ", ".join(f"{len(material.notes(split)):,} {split}" for split in Split)
+    print(json.dumps(dataclasses.asdict(cfg), indent=2))
+    print(f"\ncohort {cfg.data.dir}: {counts} notes, {len(material.space.codes)} DRGs")
+    columns = "text" if material.facts is None else f"text and {', '.join(material.facts.columns[1:])}"
+    print(f"model={cfg.model.name} reads {columns}")
 
 
 def load_baseline(cfg: TrainConfig, run_dir: Path) -> tuple[Baseline, Material]:

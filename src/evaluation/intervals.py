@@ -72,7 +72,7 @@ class Parts:
             return float("nan")
         half, quarter = (float(each.var(1, ddof=1).mean()) for each in (self.halves, self.quarters))
         # No variance falls faster than with the number of patients, and none rises with it.
-        return float(np.sqrt(half * np.clip(half / quarter, 0.5, 1.0))) if quarter > 0 else 0.0
+        return float(np.sqrt(half * (np.clip(half / quarter, 0.5, 1.0) if quarter > 0 else 0.5)))
 
 
 def parts_of(

@@ -29,11 +29,13 @@ class TfidfLinear:
         return self
 
     def learnt(self) -> tuple[dict[str, int], dict[str, NDArray[Any]]]:
-        """The vocabulary, and `idf`, `coef`, `intercept` and `classes` of a model of three classes or more."""
+        """The vocabulary, and `idf`, `coef`, `intercept` and `classes`, a row of `coef` for each class."""
         vocabulary = {word: int(place) for word, place in self._words.vocabulary_.items()}
         arrays = {"idf": self._words.idf_.astype(np.float32), "classes": np.asarray(self._linear.classes_)}
-        arrays |= {"coef": self._linear.coef_.astype(np.float32), "intercept": self._linear.intercept_}
-        return vocabulary, arrays
+        coef, intercept = self._linear.coef_.astype(np.float32), self._linear.intercept_
+        if len(coef) == 1:  # of two classes scikit-learn keeps the second's
+            coef, intercept = np.concatenate([-coef, coef]), np.concatenate([-intercept, intercept])
+        return vocabulary, {**arrays, "coef": coef, "intercept": intercept}
 
     def scores(self, texts: Sequence[str]) -> tuple[NDArray[np.float64], list[str]]:
         """Decision values [B, classes] and the names of the classes met in training."""

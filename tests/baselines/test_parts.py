@@ -72,6 +72,17 @@ def test_caml_scores_a_note_alike_alone_and_beside_a_longer_one() -> None:
         assert torch.allclose(scores([0])[0], scores([0, 1])[0], atol=1e-6)
 
 
+def test_an_epoch_reads_every_note_once_in_batches_of_like_length() -> None:
+    lengths = np.random.default_rng(0).integers(1, 500, 205)
+    notes = Encoded([[2] * length for length in lengths], np.zeros(205, dtype=np.int64))
+    order = notes.order(10, 0, 0)
+    assert sorted(order) == list(range(205))
+    assert order != notes.order(10, 0, 1)
+    assert order == notes.order(10, 0, 0)
+    spread = [np.ptp(lengths[order[start : start + 10]]) for start in range(0, 200, 10)]
+    assert max(spread) < 60
+
+
 def test_caml_attends_to_each_label_by_its_own_vector() -> None:
     torch.manual_seed(0)
     network = Network(Words({str(place): place for place in range(2, 30)}, 50), 3).eval()

@@ -99,6 +99,27 @@ def test_majority_scores_are_the_training_counts(cohort: Path, tmp_path: Path) -
     assert np.allclose(np.exp(found.heads["scores"][0]), expected / expected.sum(), atol=1e-6)
 
 
+def test_a_dry_run_of_a_baseline_says_what_it_would_read(cohort: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from src.train import run
+
+    run(configured("fusion", cohort, "dry_run=true"))
+    told = capsys.readouterr().out
+    assert '"family": "fusion"' in told
+    assert " 90 train, " in told
+    assert "reads text and sex, age" in told
+
+
+def test_two_classes_have_a_score_each(cohort: Path) -> None:
+    from src.models.tfidf import TfidfLinear, linear_scores, vectorizer
+
+    texts = ["chest pain and fever", "chest pain and cough", "broken leg and arm"] * 4
+    model = TfidfLinear().fit(texts, [0, 0, 1] * 4)
+    vocabulary, weights = model.learnt()
+    values = linear_scores(vectorizer(vocabulary, weights["idf"]).transform(texts), None, weights)
+    assert np.allclose(values, model.scores(texts)[0], atol=1e-4)
+    assert values.argmax(1).tolist() == [0, 0, 1] * 4
+
+
 def test_schemes_are_refused_where_there_are_no_heads(cohort: Path) -> None:
     with pytest.raises(UserError, match=r"labels=two: model=tfidf scores DRGs only; write labels=single"):
         configured("tfidf", cohort, "labels=two")
