@@ -42,7 +42,7 @@ class Majority:
 class Linear:
     """Words and word pairs by TF-IDF, and one linear classifier a DRG; `fusion` adds the admission's facts.
 
-    The facts stand beside the words as further columns, each scaled to at most 1 in the training notes.
+    The facts stand beside the words as further columns; those of an admission have length 1, as its words have.
     """
 
     def __init__(self, material: Material) -> None:
@@ -53,16 +53,23 @@ class Linear:
 
     def fit(self, log: Any) -> dict[str, int]:
         train = self.material.notes(Split.TRAIN)
-        more = self.facts.fit(train.rows) if self.facts else None
+        if self.facts:
+            self.facts.fit(train.rows)
+        more = self._facts(train)
         model = TfidfLinear(self.material.cfg.seed).fit(train.texts, train.drg.tolist(), more)
         self.vocabulary, self.weights = model.learnt()
         return {"trainable_parameters": int(self.weights["coef"].size + self.weights["intercept"].size), "steps": 0}
 
     def scores(self, notes: Notes) -> Scores:
-        more = self.facts.of(notes.rows) if self.facts else None
+        more = self._facts(notes)
         words = vectorizer(self.vocabulary, self.weights["idf"])
         values = linear_scores(words.transform(notes.texts), more, self.weights)
         return {"scores": spread(values, self.weights["classes"], len(self.material.space.codes))}
+
+    def _facts(self, notes: Notes) -> Any:
+        from sklearn.preprocessing import normalize
+
+        return normalize(self.facts.of(notes.rows)) if self.facts else None
 
     def save(self, folder: Path) -> None:
         save_file(self.weights, folder / "linear.safetensors")
