@@ -26,8 +26,8 @@ SETTINGS = {
     "force_row_wise": True,
     "num_threads": 1,
 }
-"""Small trees: one is grown a round for each of several hundred DRGs. Without the penalty a leaf with one note of a rare
-DRG has a value that drowns all others."""
+"""Small trees: one is grown a round for each of several hundred DRGs. Without the penalty a leaf with one note of a
+rare DRG has a value that drowns all others."""
 
 PATIENCE = 5
 """Rounds without a lower validation loss after which boosting ends."""
