@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from src.cohort.prepared import Cohort
     from src.cohort.split import Split
     from src.config.train import TrainConfig
     from src.evaluation.predictions import Predictions
@@ -35,6 +34,7 @@ def evaluate(cfg: EvaluateConfig) -> dict[str, float]:
     from src.evaluation.outcome import PREFIX
     from src.evaluation.predictions import measure
     from src.evaluation.record import read_record
+    from src.evaluation.report import report_run
     from src.evaluation.table import table
     from src.models.labelspace import LabelSpace
     from src.shell.overrides import to_schema
@@ -63,7 +63,7 @@ def evaluate(cfg: EvaluateConfig) -> dict[str, float]:
         raise UserError(
             f"{run}: the numbers differ by {worst:.1e}, more than {TOLERANCE}; was it trained on another device?"
         )
-    print(f"report: {describe(cohort, trained, predictions, cut, cfg)}")
+    print(f"report: {report_run(run, cohort, trained, cut, cfg.table5)}")
     print(f"largest difference from {run / 'result.json'}: {worst:.1e}")
     return metrics
 
@@ -90,26 +90,6 @@ def score_baseline(cfg: "TrainConfig", run: Path) -> Scored:
     from src.baselines.runs import load_baseline, scored
 
     return dict(scored(*load_baseline(cfg, run))), None
-
-
-def describe(
-    cohort: "Cohort",
-    trained: "TrainConfig",
-    predictions: "Mapping[Split, Predictions]",
-    cut: "NDArray[np.bool_] | None",
-    cfg: EvaluateConfig,
-) -> Path:
-    """Writes what the predictions say into the run's folder; the file to begin with."""
-    from src.cohort.split import Split
-    from src.cohort.weights import read_weights
-    from src.evaluation.report import write_report
-    from src.models.labelspace import LabelSpace
-    from src.training.notes import split_rows
-
-    weights = read_weights(Path(cfg.table5) if cfg.table5 else None)
-    seen = split_rows(cohort, Split.TRAIN, trained.data.limit)["drg"].to_list()
-    space = LabelSpace.from_labels(cohort.labels)
-    return write_report(Path(cfg.run), cohort, space, predictions, seen, weights, cut)
 
 
 def main() -> None:

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from src.cohort.prepared import Cohort
 from src.cohort.split import Split
-from src.cohort.weights import Weights
+from src.cohort.weights import Weights, read_weights
+from src.config.train import TrainConfig
 from src.evaluation.calibration import (
     AIM,
     calibration_table,
@@ -22,11 +23,13 @@ from src.evaluation.calibration import (
 from src.evaluation.cost import cost_table
 from src.evaluation.errors import error_tables
 from src.evaluation.judged import judge
+from src.evaluation.outcome import PREDICTIONS
 from src.evaluation.pictures import draw_by_frequency, draw_coverage, draw_groups, draw_reliability
-from src.evaluation.predictions import Predictions, estimates_of
+from src.evaluation.predictions import Predictions, estimates_of, read_predictions
 from src.evaluation.slices import slice_table
 from src.models.labelspace import LabelSpace
 from src.shell.files import replacing
+from src.training.notes import split_rows
 
 FOLDER = "evaluation"
 """In a run's folder. Its files hold ids and counts of small groups: they stay on the machine, as predictions do."""
@@ -78,6 +81,28 @@ def report_tables(
     found["reliability"] = reliability(confidences(test, calibration["temperature"][-1]))
     found["selective"] = selective_table(validation, test)
     return {name: found[name] for name in ABOUT if name in found and not found[name].is_empty()}
+
+
+def report_run(
+    run_dir: Path, cohort: Cohort, cfg: TrainConfig, cut: NDArray[np.bool_] | None, table5: str | None
+) -> Path:
+    """Writes the report of a finished run from the predictions that it left; where the report is.
+
+    Args:
+        run_dir: the run's folder.
+        cohort: what it was trained on.
+        cfg: its configuration.
+        cut: [B], whether the model read only the beginning of each test note.
+        table5: CMS's Table 5; None for the bundled one.
+
+    Raises:
+        UserError: the predictions or the table cannot be read.
+    """
+    space = LabelSpace.from_labels(cohort.labels)
+    predictions = {split: read_predictions(run_dir / name, space) for split, name in PREDICTIONS.items()}
+    trained = split_rows(cohort, Split.TRAIN, cfg.data.limit)["drg"].to_list()
+    weights = read_weights(Path(table5) if table5 else None)
+    return write_report(run_dir, cohort, space, predictions, trained, weights, cut)
 
 
 def write_report(
