@@ -1,17 +1,27 @@
-"""Scores a finished run again and compares with its record: `python -m src.evaluate run=runs/NAME`."""
+"""Scores a finished run again, compares with its record, and reports: `python -m src.evaluate run=runs/NAME`."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from src.config.evaluate import EvaluateConfig
 from src.shell.command import command
 from src.shell.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from src.cohort.split import Split
+    from src.config.train import TrainConfig
+    from src.evaluation.predictions import Predictions
 
 TOLERANCE = 1e-6
 """Metrics of the same weights on the same device agree to this."""
 
 
 def evaluate(cfg: EvaluateConfig) -> dict[str, float]:
-    """Rebuilds the run's model from its adapters, scores validation and test, and prints the metrics.
+    """Loads the run's model, scores validation and test, and writes what they say.
 
     With `prefixes` it also tells what fewer tokens give, and leaves that curve in the run's folder.
 
@@ -21,31 +31,75 @@ def evaluate(cfg: EvaluateConfig) -> dict[str, float]:
     Raises:
         UserError: the cohort is another one, weights are missing, or a metric differs from the record.
     """
-    from src.cohort.split import Split
-    from src.evaluation.outcome import ADAPTERS
-    from src.evaluation.prefixes import measure_prefixes, report_prefixes
-    from src.evaluation.reopen import reopen
+    from src.cohort.prepared import read_cohort
+    from src.config.train import Kind, TrainConfig
+    from src.evaluation.outcome import PREFIX
+    from src.evaluation.predictions import measure
+    from src.evaluation.record import read_record
+    from src.evaluation.report import report_run
     from src.evaluation.table import table
-    from src.models.classifier import load_adapters
+    from src.models.labelspace import LabelSpace
+    from src.shell.overrides import to_schema
 
     run = Path(cfg.run)
-    record, session = reopen(run, cfg.device, cfg.data_dir)
-    longest = session.cfg.max_len
-    if over := [length for length in cfg.prefixes if length > longest]:
-        raise UserError(f"prefixes={over}: above max_len={longest}, with which {run} was trained")
-    classifier = load_adapters(session.base(), run / ADAPTERS, session.scheme.width, session.device)
-    lengths = sorted({*cfg.prefixes, longest})
-    splits = (Split.VALIDATION, Split.TEST)
-    curves = {split: measure_prefixes(session, classifier, split, lengths) for split in splits}
-    metrics = {name: value for split in splits for name, value in curves[split][longest].items()}
-    print(report_prefixes(session, curves, run) if cfg.prefixes else table({run.name: metrics}))
+    record = read_record(run)
+    config = record["config"]
+    config["device"] = cfg.device
+    config["data"]["dir"] = cfg.data_dir or config["data"]["dir"]
+    trained = to_schema(TrainConfig, config)
+    cohort = read_cohort(Path(trained.data.dir))
+    if cohort.fingerprint != record["cohort"]:
+        raise UserError(f"{trained.data.dir}: not the cohort that {run} was trained on; write data_dir=COHORT")
+    space = LabelSpace.from_labels(cohort.labels)
+    score = score_llama if trained.model.kind is Kind.LLAMA else score_baseline
+    predictions, cut = score(trained, run, cfg.prefixes)
+    metrics = {
+        f"{PREFIX[split]}/{name}": value
+        for split, each in predictions.items()
+        for name, value in measure(each, space).items()
+    }
+    print(table({run.name: metrics}))
     worst = max(abs(metrics[name] - value) for name, value in record["metrics"].items() if value is not None)
-    print(f"largest difference from {run / 'result.json'}: {worst:.1e}")
     if worst > TOLERANCE:
         raise UserError(
             f"{run}: the numbers differ by {worst:.1e}, more than {TOLERANCE}; was it trained on another device?"
         )
+    print(f"report: {report_run(run, cohort, trained, cut, cfg.table5)}")
+    print(f"largest difference from {run / 'result.json'}: {worst:.1e}")
     return metrics
+
+
+Scored = tuple["Mapping[Split, Predictions]", "NDArray[np.bool_] | None"]
+"""Predictions of validation and test, and which test notes the model read the beginning of only."""
+
+
+def score_llama(cfg: "TrainConfig", run: Path, prefixes: "Sequence[int]") -> Scored:
+    """Rebuilds a LLaMA from its base and the run's adapters, and scores; also what fewer tokens give, if asked."""
+    from src.cohort.split import Split
+    from src.evaluation.outcome import ADAPTERS, PREDICTIONS, score_split
+    from src.evaluation.prefixes import measure_prefixes, report_prefixes
+    from src.models.classifier import load_adapters
+    from src.training.session import open_session
+
+    if over := [length for length in prefixes if length > cfg.max_len]:
+        raise UserError(f"prefixes={over}: above max_len={cfg.max_len}, with which {run} was trained")
+    session = open_session(cfg)
+    classifier = load_adapters(session.base(), run / ADAPTERS, session.scheme.width, session.device)
+    found = {split: score_split(session, classifier, session.notes(split), split)[0] for split in PREDICTIONS}
+    if prefixes:
+        lengths = sorted({*prefixes, cfg.max_len})
+        curves = {split: measure_prefixes(session, classifier, split, lengths) for split in PREDICTIONS}
+        print(report_prefixes(session, curves, run))
+    return found, session.cut(Split.TEST)
+
+
+def score_baseline(cfg: "TrainConfig", run: Path, prefixes: "Sequence[int]") -> Scored:
+    """Loads a baseline and scores."""
+    from src.baselines.runs import load_baseline, scored
+
+    if prefixes:
+        raise UserError(f"prefixes={prefixes}: model={cfg.model.name} reads words, not tokens; leave prefixes out")
+    return dict(scored(*load_baseline(cfg, run))), None
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Trains a LLaMA with LoRA on a prepared cohort: `python -m src.train model=llama13b max_len=1024 labels=two`."""
+"""Trains a LLaMA, or a baseline, on a prepared cohort: `python -m src.train model=llama13b max_len=1024 labels=two`."""
 
 import os
 import sys
@@ -7,7 +7,7 @@ from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
-from src.config.train import Together, TrainConfig
+from src.config.train import Kind, Together, TrainConfig
 from src.shell.command import told_to_the_user
 from src.shell.errors import UserError
 from src.shell.overrides import CONF, CommandLine, Composed, compose_points, read_command_line, to_schema
@@ -25,11 +25,14 @@ def train(cfg: TrainConfig, run_dir: Path) -> dict[str, Any]:
         UserError: the cohort, the weights or the device are not what the configuration says.
         Interrupted: a signal came; the run is saved.
     """
+    from src.baselines.runs import train_baseline
     from src.evaluation.record import finished, read_record
 
     if finished(run_dir):
         print(f"{run_dir}: finished already; its record is kept")
         return read_record(run_dir)
+    if cfg.model.kind is not Kind.LLAMA:
+        return train_baseline(cfg, run_dir)
     (record,) = train_together([(cfg, run_dir)])
     return record
 
@@ -67,12 +70,13 @@ def train_together(runs: Sequence[tuple[TrainConfig, Path]]) -> list[dict[str, A
 
 def run(cfg: TrainConfig) -> None:
     """Trains in the folder that follows from the configuration and the cohort; or only says what it would do."""
+    from src.baselines.runs import print_baseline_plan
     from src.sweeps.lock import alone
     from src.training.names import run_dir
     from src.training.plan import print_plan
 
     if cfg.dry_run:
-        print_plan(cfg)
+        (print_plan if cfg.model.kind is Kind.LLAMA else print_baseline_plan)(cfg)
         return
     folder = run_dir(cfg)
     if first := leads(cfg):

@@ -78,6 +78,6 @@ def cohort(tmp_path_factory: pytest.TempPathFactory, hospital: Path, command: Ca
 def runs(tmp_path_factory: pytest.TempPathFactory, cohort: Path, command: Callable[..., object]) -> dict[str, Path]:
     """One finished run of each label scheme, by scheme."""
     out = tmp_path_factory.mktemp("runs")
-    for scheme in ("single", "two"):
+    for scheme in ("single", "two", "joint"):
         command("src.train", f"data.dir={cohort}", f"out={out}", f"labels={scheme}", f"name={scheme}", *SHORT)
-    return {scheme: out / scheme for scheme in ("single", "two")}
+    return {scheme: out / scheme for scheme in ("single", "two", "joint")}

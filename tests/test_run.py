@@ -28,11 +28,11 @@ METRICS = {
 }
 
 
-@pytest.mark.parametrize("scheme", ["single", "two"])
+@pytest.mark.parametrize("scheme", ["single", "two", "joint"])
 def test_a_run_leaves_its_record(scheme: str, runs: dict[str, Path]) -> None:
     record = json.loads((runs[scheme] / "result.json").read_text())
     assert {"config", "counts", "metrics", "versions", "seconds", "tokens_seen"} <= set(record)
-    wanted = METRICS | ({"rule_accuracy"} if scheme == "two" else set())
+    wanted = METRICS | ({"rule_accuracy", "rule_macro_f1", "base_macro_auc"} if scheme != "single" else set())
     for split in ("test", "val"):
         assert {f"{split}/{name}" for name in wanted} <= set(record["metrics"])
     assert record["config"]["labels"] == scheme
@@ -40,12 +40,34 @@ def test_a_run_leaves_its_record(scheme: str, runs: dict[str, Path]) -> None:
     assert all(value is None or 0 <= value <= 1 for value in record["metrics"].values())
 
 
-@pytest.mark.parametrize("scheme", ["single", "two"])
+@pytest.mark.parametrize("scheme", ["single", "two", "joint"])
 def test_a_fresh_process_reproduces_the_numbers(
     scheme: str, runs: dict[str, Path], command: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     told = command("src.evaluate", f"run={runs[scheme]}").stdout
     assert float(told.rsplit(": ", 1)[1]) <= 1e-6
+
+
+def test_an_evaluation_leaves_tables_and_pictures(
+    runs: dict[str, Path], cohort: Path, command: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    from src.evaluation.report import ABOUT, FOLDER
+
+    told = command("src.evaluate", f"run={runs['joint']}").stdout
+    folder = runs["joint"] / FOLDER
+    assert f"report: {folder / 'report.md'}" in told
+    page = (folder / "report.md").read_text()
+    for name, heading in ABOUT.items():
+        assert f"## {heading}\n" in page
+        assert pl.read_csv(folder / f"{name}.csv").height > 0
+    for picture in ("reliability", "coverage", "slices", "by_training_notes"):
+        assert (folder / f"{picture}.png").read_bytes().startswith(b"\x89PNG")
+    recorded = json.loads((runs["joint"] / "result.json").read_text())["metrics"]
+    metrics = dict(pl.read_csv(folder / "metrics.csv").select("metric", "value").iter_rows())
+    assert metrics["rule_macro_f1"] == pytest.approx(recorded["test/rule_macro_f1"], abs=1e-6)
+    written = page + "".join(path.read_text() for path in folder.glob("*.csv"))
+    for text in pl.read_parquet(cohort / "notes.parquet")["text"]:
+        assert " ".join(text.split()[:5]) not in written
 
 
 def test_changed_weights_are_noticed(
@@ -180,14 +202,18 @@ def test_a_dry_run_says_what_it_would_take_and_shows_no_note(
 
 
 @pytest.mark.slow
-def test_the_notebooks_run(runs: dict[str, Path], cohort: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_notebooks_run(
+    runs: dict[str, Path], cohort: Path, monkeypatch: pytest.MonkeyPatch, command: Callable[..., object]
+) -> None:
     import nbformat
     from nbclient import NotebookClient
 
+    command("src.evaluate", f"run={runs['single']}")
+    monkeypatch.setenv("RUN", str(runs["single"]))
     monkeypatch.setenv("RUNS", str(runs["single"].parent))
     monkeypatch.setenv("COHORT", str(cohort))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    told = {"cohort": "DRGs by notes", "runs": "single"}
+    told = {"cohort": "DRGs by notes", "errors": "| macro_f1 |", "runs": "single"}
     paths = sorted((ROOT / "notebooks").glob("*.ipynb"))
     assert [path.stem for path in paths] == list(told)
     for path in paths:

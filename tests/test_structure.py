@@ -17,6 +17,7 @@ STAGES = [
     "exchange",
     "sweeps",
     "tracking",
+    "baselines",
     "analysis",
     "benchmarks",
 ]

@@ -7,6 +7,7 @@ from typing import Any
 import polars as pl
 
 from src.cohort import split
+from src.cohort.admissions import write_admissions
 from src.cohort.flow import Flow, clean, own, paper, with_ids, with_own_ids
 from src.cohort.gather import Extract, Texts, gather
 from src.cohort.heap import Heap
@@ -45,6 +46,7 @@ def build(cfg: PrepareConfig) -> tuple[Flow, dict[str, Any]]:
             rows = _split(cfg, rows, flow)
             fingerprint = write_notes(folder, _pieces(rows, heap))
         (folder / ".texts").unlink()
+        write_admissions(folder, cfg.data.dir, rows)
         split.write_split(folder / SPLIT, rows)
         flow.excluded().write_csv(folder / EXCLUDED)
         record = write_record(folder, {**record, **_described(cfg, rows, labels, flow)}, fingerprint)

@@ -21,6 +21,7 @@ class Labels(StrEnum):
 
     SINGLE = "single"
     TWO = "two"
+    JOINT = "joint"
 
 
 class Prompt(StrEnum):
@@ -60,12 +61,35 @@ class WandbMode(StrEnum):
     DISABLED = "disabled"
 
 
+class Kind(StrEnum):
+    """What kind of model is trained."""
+
+    LLAMA = "llama"
+    BERT = "bert"
+    CAML = "caml"
+    MAJORITY = "majority"
+    TFIDF = "tfidf"
+    STRUCTURED = "structured"
+    CODED = "coded"
+    FUSION = "fusion"
+
+    @property
+    def reads_facts(self) -> bool:
+        """It reads the facts of the admission."""
+        return self in (Kind.STRUCTURED, Kind.CODED, Kind.FUSION)
+
+    @property
+    def scores_drgs_only(self) -> bool:
+        """It has no heads that a label scheme could give a meaning."""
+        return self.reads_facts or self in (Kind.MAJORITY, Kind.TFIDF)
+
+
 @dataclass
 class ModelConfig:
     """A LLaMA or a relative: where its weights are, and its architecture for estimates and random weights.
 
     A folder's own config.json decides the architecture, whatever stands here. So does a hub id's for
-    `model=local`, whose sizes are 0 until then.
+    `model=local`, whose sizes are 0 until then. Baselines have none.
     """
 
     name: str
@@ -75,17 +99,18 @@ class ModelConfig:
     access: str
     """What to do to get the weights, in one sentence."""
     weights: Weights
-    hidden_size: int
-    intermediate_size: int
-    layers: int
-    heads: int
-    kv_heads: int
-    vocab_size: int
-    context: int
+    hidden_size: int = 0
+    intermediate_size: int = 0
+    layers: int = 0
+    heads: int = 0
+    kv_heads: int = 0
+    vocab_size: int = 0
+    context: int = 0
     """Tokens of the longest text that the base was trained on."""
-    rope_theta: float
-    tied: bool
+    rope_theta: float = 0.0
+    tied: bool = False
     """The output words share the input words' vectors; matters for counting parameters only."""
+    kind: Kind = Kind.LLAMA
     family: str = "llama"
     """`model_type` in config.json."""
     head_dim: int | None = None
@@ -99,6 +124,8 @@ class ModelConfig:
         """Takes the architecture from the base's own config.json where there is one."""
         self._unread = ""
         folder = folder_of(self.path) if self.weights is Weights.PRETRAINED else None
+        if self.kind is not Kind.LLAMA:
+            return
         if not self.hidden_size or (folder and (folder / "config.json").is_file()):
             try:
                 self.__dict__.update(own_architecture(self.path))
@@ -111,7 +138,7 @@ class ModelConfig:
         if self._unread:
             return [f"{self._unread}. {self.access}"]
         if self.family not in FAMILIES:
-            return [f"model.family={self.family}: must be one of {', '.join(FAMILIES)}"]
+            return [f"model.kind={self.family}: must be one of {', '.join(FAMILIES)}"]
         return []
 
     @property
@@ -180,7 +207,7 @@ class TrainConfig:
     clip: float
     """Largest norm of the gradient."""
     severity_weight: float
-    """Weight of the severity's cross-entropy beside the base DRG's, in `labels=two`."""
+    """Weight of the severity's cross-entropy beside the base DRG's, in `labels=two` and `labels=joint`."""
     seed: int
     device: str
     """`auto`, `cpu`, `cuda` or `cuda:N`."""
@@ -203,17 +230,30 @@ class TrainConfig:
     def problems(self) -> list[str]:
         """One line for each value that cannot be."""
         found = [f"{key}={value}: {must}" for key, value, holds, must in self._bounds() + self._devices() if not holds]
-        return self.model.problems() + found + self.conflicts() + self._lora_targets() + self._data_folder()
+        return (
+            self.model.problems()
+            + found
+            + self.conflicts()
+            + self._scheme()
+            + self._lora_targets()
+            + self._data_folder()
+        )
 
     def conflicts(self) -> list[str]:
         """One line for each value that another key rules out; a sweep leaves such cells out."""
         model, name = self.model, self.model.name
-        if model.problems() or self.max_len <= min(model.context, model.window or model.context):
+        context = model.context or self.max_len  # what reads words has none
+        if model.problems() or self.max_len <= min(context, model.window or context):
             return []
         above = f"above the context of model={name}, which is model.context={model.context}"
         if self.max_len <= model.context:
             above = f"above the sliding window of model={name}, which is {model.window}; packed notes attend to all"
         return [f"max_len={self.max_len}: {above}"]
+
+    def _scheme(self) -> list[str]:
+        if self.model.kind.scores_drgs_only and self.labels is not Labels.SINGLE:
+            return [f"labels={self.labels}: model={self.model.name} scores DRGs only; write labels=single"]
+        return []
 
     def _bounds(self) -> list[tuple[str, object, bool, str]]:
         return [

@@ -1,9 +1,13 @@
 """The one definition of every metric.
 
-Every metric compares scores [B, D], one score for each note and DRG, with the index of each note's true
-DRG [B]. "Present" are the DRGs that occur in the truth: as in the DRG-LLaMA paper (npj Digit Med 2024, 7:16),
-averages over DRGs leave out those that no test note has.
+A metric compares the class of each note, [B] indices, with the class that a model chose for it, or with its
+scores [B, C], one for each note and class: the DRG, the base DRG or the severity. "Present" are the classes
+that occur in the truth: as in the DRG-LLaMA paper (npj Digit Med 2024, 7:16), averages over classes leave
+out those that no test note has. Counts are numpy's: torchmetrics gives the same (a test holds the two
+together, with the settings it takes), but loading it takes longer than the whole evaluation.
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,17 +16,20 @@ TOP = (5, 10)
 """The k of the top-k accuracies that are reported."""
 
 
-def measure_scores(scores: NDArray[np.float32], truth: NDArray[np.int64]) -> dict[str, float]:
-    """All metrics that a score for each DRG allows.
+def measure_scores(
+    scores: NDArray[np.floating], truth: NDArray[np.int64], chosen: NDArray[np.int64] | None = None
+) -> dict[str, float]:
+    """All metrics that a score for each class allows.
 
     Args:
-        scores: [B, D], log-probabilities or logits; -inf stands for an impossible DRG.
-        truth: [B], positions in 0..D-1.
+        scores: [B, C], log-probabilities or logits; -inf stands for an impossible class.
+        truth: [B], positions in 0..C-1.
+        chosen: [B], the classes that were predicted, if not those with the best score.
 
     Returns:
         Keys `accuracy`, `top5`, `top10`, `macro_f1`, `macro_f1_all`, `micro_f1`, `micro_f1_all`, `macro_auc`
         and `micro_auc`, each from 0 to 1. An AUC that is not defined, because the notes or the label space
-        have a single DRG, is nan.
+        have a single class, is nan.
 
     Raises:
         ValueError: shapes do not match, there is no note, or scores are nan or +inf.
@@ -34,18 +41,23 @@ def measure_scores(scores: NDArray[np.float32], truth: NDArray[np.int64]) -> dic
     scores, truth = np.asarray(scores), np.asarray(truth)
     _check(scores, truth)
     ranks = truth_ranks(scores, truth)
-    found = {"accuracy": float(np.mean(ranks == 0))}
-    found |= {f"top{k}": float(np.mean(ranks < k)) for k in TOP}
-    found |= f1_scores(scores.argmax(1), truth, scores.shape[1])
-    return found | auc_scores(scores, truth)
+    found = measure_choices(scores.argmax(1) if chosen is None else chosen, truth, scores.shape[1])
+    return found | {f"top{k}": float(np.mean(ranks < k)) for k in TOP} | place(scores, truth).areas()
+
+
+def measure_choices(chosen: NDArray[np.int64], truth: NDArray[np.int64], classes: int) -> dict[str, float]:
+    """All metrics that a chosen class for each note allows: `accuracy` and the four F1.
+
+    Accuracy is the share of notes whose class was chosen.
+    """
+    return {"accuracy": float(np.mean(chosen == truth))} | f1_scores(chosen, truth, classes)
 
 
 def truth_ranks(scores: NDArray[np.float32], truth: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How many DRGs are ranked before the true one, [B].
+    """How many classes are ranked before the true one, [B]: top-k accuracy is the share of ranks below k.
 
-    Equal scores are ranked in the order of the DRGs, so that rank 0 is the same as argmax. Top-k accuracy
-    is the share of notes with a rank below k; `torch.topk`, and so torchmetrics' `top_k`, breaks ties
-    differently from one size to the next.
+    Equal scores are ranked in the order of the classes, so that rank 0 is the same as argmax; `torch.topk`, and so
+    torchmetrics' `top_k`, breaks ties differently from one size to the next.
 
     >>> truth_ranks(np.array([[0.1, 0.8, 0.1]] * 3), np.array([0, 1, 2])).tolist()
     [1, 0, 2]
@@ -55,62 +67,102 @@ def truth_ranks(scores: NDArray[np.float32], truth: NDArray[np.int64]) -> NDArra
     return ((scores > own) | ((scores == own) & before)).sum(1)
 
 
-def f1_scores(predicted: NDArray[np.int64], truth: NDArray[np.int64], drgs: int) -> dict[str, float]:
-    """F1 of each DRG is 2 TP / (predicted + true), 0 for a DRG that is neither; four averages of it.
+def f1_scores(chosen: NDArray[np.int64], truth: NDArray[np.int64], classes: int) -> dict[str, float]:
+    """F1 of each class is 2 TP / (chosen + true), 0 for a class that is neither; four averages of it.
 
-    - `macro_f1`: the mean over the DRGs present. The paper's.
-    - `macro_f1_all`: the mean over all D DRGs, so that it falls with those that no note has.
-    - `micro_f1`: TP, predicted and true summed over the DRGs present, as scikit-learn with `labels=present`.
-      The paper's; above accuracy when DRGs that are not present were predicted.
-    - `micro_f1_all`: the same over all DRGs, which is accuracy.
+    - `macro_f1`: the mean over the classes present. The paper's.
+    - `macro_f1_all`: the mean over all C classes, so that it falls with those that no note has.
+    - `micro_f1`: TP, chosen and true summed over the classes present, as scikit-learn with `labels=present`.
+      The paper's; above accuracy when classes that are not present were chosen.
+    - `micro_f1_all`: the same over all classes, which is accuracy.
 
-    The counts are torchmetrics' (`average="none"`), the averages in float64; torchmetrics' own
-    `average="macro"` also averages over DRGs that were predicted but are not present.
+    From torchmetrics: `MulticlassF1Score(average="none")[present].mean()`; its `average="macro"` also averages
+    over classes that were chosen but are not present.
 
     >>> f1_scores(np.array([0, 2, 1]), np.array([0, 1, 1]), 4)["macro_f1"]  # doctest: +ELLIPSIS
     0.8333...
     """
-    import torch
-    from torchmetrics.functional.classification import multiclass_stat_scores
+    counts = [np.bincount(each, minlength=classes) for each in (truth[chosen == truth], truth, chosen)]
+    return {name: float(value) for name, value in f1_of(*(each.astype(np.float64) for each in counts)).items()}
 
-    counts = multiclass_stat_scores(
-        torch.from_numpy(predicted), torch.from_numpy(truth), num_classes=max(drgs, 2), average="none"
-    )
-    hits, false_hits, _, _, true = counts.numpy()[:drgs].T.astype(np.float64)
-    either = hits + false_hits + true
+
+def f1_of(
+    hits: NDArray[np.floating], true: NDArray[np.floating], chosen: NDArray[np.floating]
+) -> dict[str, NDArray[np.floating]]:
+    """The averages of `f1_scores` from the counts of each class, [..., C] each."""
+    either = true + chosen
     f1 = 2 * hits / np.maximum(either, 1)
     present = true > 0
     return {
-        "macro_f1": float(f1[present].mean()),
-        "macro_f1_all": float(f1.mean()),
-        "micro_f1": float(2 * hits.sum() / either[present].sum()),
-        "micro_f1_all": float(2 * hits.sum() / either.sum()),
+        "macro_f1": (f1 * present).sum(-1) / present.sum(-1),
+        "macro_f1_all": f1.mean(-1),
+        "micro_f1": 2 * hits.sum(-1) / (either * present).sum(-1),
+        "micro_f1_all": 2 * hits.sum(-1) / either.sum(-1),
     }
 
 
-def auc_scores(scores: NDArray[np.float32], truth: NDArray[np.int64]) -> dict[str, float]:
-    """Areas under the ROC curve of DRG against the rest, ties counting one half.
+@dataclass(frozen=True, eq=False)
+class Placements:
+    """How each note's score for its own class stands among scores of notes and classes that do not belong together.
 
-    The area is the Mann-Whitney U of the positives over positives times negatives (Hanley and McNeil 1982).
-    It compares scores of different notes, hence of probabilities, as the paper does: each row is first
-    normalised by a log-softmax in float64, which orders as softmax does and never underflows.
-
-    - `macro_auc`: the mean over the DRGs that some, but not all, notes have.
-    - `micro_auc`: one curve over all B x D pairs of note and DRG.
-
-    Equal to torchmetrics' `MulticlassAUROC(average="none", thresholds=None)[present].mean()` and
-    `BinaryAUROC(thresholds=None)`, in a third of the time and memory; with bins torchmetrics is off by 0.06.
+    A placement is the share of the others that are below, ties counting one half; the area under a ROC curve is
+    the mean placement of its positives, the Mann-Whitney U over positives times negatives (Hanley and McNeil
+    1982; DeLong et al. 1988 for the name).
     """
-    notes, drgs = scores.shape
-    by_drg = np.ascontiguousarray(log_softmax(scores).T)
-    own = by_drg[truth, np.arange(notes)]
-    by_drg.sort(1)
-    members = np.split(own[np.argsort(truth, kind="stable")], np.cumsum(np.bincount(truth, minlength=drgs))[:-1])
-    areas = [_area(mine, all_) for mine, all_ in zip(members, by_drg, strict=True) if 0 < len(mine) < notes]
-    pairs = by_drg.reshape(-1)
+
+    truth: NDArray[np.int64]
+    """[B]: the class of each note."""
+    in_class: NDArray[np.float64]
+    """[B]: among the scores of the notes of other classes for this class; nan where there is no such note."""
+    in_all: NDArray[np.float64]
+    """[B]: among the scores of all notes for all classes but their own; nan where there is a single class."""
+
+    def areas(self) -> dict[str, float]:
+        """Areas under the ROC curve of class against the rest.
+
+        - `macro_auc`: the mean over the classes that some, but not all, notes have.
+        - `micro_auc`: one curve over all B x C pairs of note and class.
+
+        Equal to torchmetrics' `MulticlassAUROC(average="none", thresholds=None)[present].mean()` and
+        `BinaryAUROC(thresholds=None)`; with bins torchmetrics is off by 0.06.
+        """
+        count = np.bincount(self.truth)
+        each = np.bincount(self.truth, self.in_class)[count > 0] / count[count > 0]
+        return {"macro_auc": float(np.mean(each)), "micro_auc": float(np.mean(self.in_all))}
+
+
+def place(scores: NDArray[np.floating], truth: NDArray[np.int64]) -> Placements:
+    """The placements of B notes with scores [B, C].
+
+    An AUC compares scores of different notes, hence of probabilities, as the paper does: each row is first
+    normalised by a log-softmax in float64, which orders as softmax does and never underflows.
+    """
+    notes, classes = scores.shape
+    by_class = np.ascontiguousarray(log_softmax(scores).T)
+    own = by_class[truth, np.arange(notes)]
+    by_class.sort(1)
+    in_class = np.full(notes, np.nan)
+    for d, mine in members(truth):
+        if len(mine) < notes:
+            above = _ranked(own[mine], by_class[d]) - _ranked(own[mine], np.sort(own[mine]))
+            in_class[mine] = above / (notes - len(mine))
+    if classes == 1:
+        return Placements(truth, in_class, np.full(notes, np.nan))
+    pairs = by_class.reshape(-1)
     pairs.sort()
-    micro = _area(own, pairs) if drgs > 1 else np.nan
-    return {"macro_auc": float(np.mean(areas)) if areas else np.nan, "micro_auc": float(micro)}
+    in_all = (_ranked(own, pairs) - _ranked(own, np.sort(own))) / (notes * (classes - 1))
+    return Placements(truth, in_class, in_all)
+
+
+def members(truth: NDArray[np.int64]) -> list[tuple[int, NDArray[np.int64]]]:
+    """The classes present, ascending, each with the places of its notes.
+
+    >>> members(np.array([4, 0, 4]))
+    [(0, array([1])), (4, array([0, 2]))]
+    """
+    order = np.argsort(truth, kind="stable")
+    classes, starts = np.unique(truth[order], return_index=True)
+    return [(int(d), mine) for d, mine in zip(classes, np.split(order, starts[1:]), strict=True)]
 
 
 def log_softmax(scores: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -125,11 +177,10 @@ def log_softmax(scores: NDArray[np.floating]) -> NDArray[np.float64]:
     return normal
 
 
-def _area(positives: NDArray[np.float64], ordered: NDArray[np.float64]) -> float:
-    """AUC of the `positives` among `ordered`, the ascending scores of positives and negatives alike."""
-    mine = len(positives)
-    below, up_to = (np.searchsorted(ordered, positives, side=side).sum() for side in ("left", "right"))
-    return float(((below + up_to) / 2 - mine * mine / 2) / (mine * (len(ordered) - mine)))
+def _ranked(values: NDArray[np.float64], ordered: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How many of `ordered`, ascending, each value is above; an equal one counts one half."""
+    below, up_to = (np.searchsorted(ordered, values, side=side) for side in ("left", "right"))
+    return (below + up_to) / 2
 
 
 def _check(scores: NDArray[np.float32], truth: NDArray[np.int64]) -> None:

@@ -1,19 +1,22 @@
 """What a finished run leaves: adapters, predictions, and its record."""
 
 import dataclasses
+import math
 import platform
 import time
 from collections.abc import Mapping
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from src.cohort.split import Split
-from src.evaluation.predictions import Predictions, measure, write_predictions
+from src.evaluation.predictions import Predictions, estimates_of, measure, read_predictions, write_predictions
 from src.evaluation.record import write_record
 from src.models.classifier import Classifier
+from src.models.labelspace import LabelSpace
 from src.shell.stopping import Stop
 from src.training.batches import TokenisedNotes
 from src.training.cell import Cell
@@ -110,6 +113,7 @@ def record(cell: Cell, metrics: dict[str, float], clock: Stopwatch) -> dict[str,
             "best_step": cell.progress.best_step,
         },
         "metrics": metrics,
+        "intervals": test_intervals(session.space, cell.run_dir) if cell.ranks.first else {},
         "versions": versions(),
         "tokens_seen": cell.progress.tokens_seen,
         "seconds": {**clock.laps, "training": round(cell.progress.seconds, 3), "total": clock.total},
@@ -117,6 +121,13 @@ def record(cell: Cell, metrics: dict[str, float], clock: Stopwatch) -> dict[str,
     if cell.ranks.first:
         write_record(cell.run_dir, told)
     return told
+
+
+def test_intervals(space: LabelSpace, run_dir: Path) -> dict[str, list[float]]:
+    """The interval of 95 % of each test metric, low and high, from the predictions in `run_dir`."""
+    predictions = read_predictions(run_dir / PREDICTIONS[Split.TEST], space)
+    found = estimates_of(predictions, space)
+    return {f"test/{name}": [each.low, each.high] for name, each in found.items() if math.isfinite(each.low)}
 
 
 def versions() -> dict[str, str]:

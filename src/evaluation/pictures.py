@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from src.shell.files import replacing
@@ -81,6 +82,88 @@ def draw_prefixes(path: Path, curve: Mapping[int, Mapping[str, float]], title: s
     _save(figure, path)
 
 
+def draw_reliability(path: Path, tables: Mapping[str, pl.DataFrame], title: str) -> None:
+    """Accuracy by confidence beside the diagonal, a line a state of the scores, and below how many notes are where.
+
+    Args:
+        path: where the picture goes.
+        tables: what `src.evaluation.calibration.reliability` gives, by name.
+        title: what was tested.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.6, 6.2), dpi=120, layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    upper.plot((0, 1), (0, 1), color=COLOURS[0], linewidth=1, linestyle=(0, (4, 3)), label="perfectly calibrated")
+    for place, (name, table) in enumerate(tables.items()):
+        colour = COLOURS[place + 1]
+        upper.plot(table["confidence"], table["accuracy"], marker="o", markersize=4, color=colour, label=name)
+        middle = (table["from"] + table["to"]) / 2
+        lower.plot(middle, table["notes"], marker="o", markersize=3, color=colour)
+    for axes in (upper, lower):
+        _plain(axes)
+    upper.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
+    upper.legend(frameon=False, fontsize=8, loc="upper left")
+    upper.set_title(title, loc="left", fontsize=9)
+    lower.set(xlabel="confidence in the best DRG", ylabel="notes")
+    lower.set_ylim(bottom=0)
+    _save(figure, path)
+
+
+def draw_coverage(path: Path, curve: pl.DataFrame, aim: float, chosen: float | None, title: str) -> None:
+    """Accuracy of the surest notes by their share, the aim, and the coverage at the threshold from validation.
+
+    Args:
+        path: where the picture goes.
+        curve: what `src.evaluation.calibration.coverage_curve` gives.
+        aim: the accuracy asked for.
+        chosen: coverage at the threshold; None where validation never reached the aim.
+        title: what was tested.
+    """
+    figure, axes = _figure()
+    settled = curve.filter(pl.col("coverage") >= min(20 / curve.height, 0.5))  # the first few notes jump about
+    axes.plot(settled["coverage"], settled["accuracy"], color=COLOURS[2])
+    axes.axhline(aim, color=COLOURS[0], linewidth=1, linestyle=(0, (4, 3)))
+    axes.annotate(f"{aim:.0%}", (1, aim), xytext=(-2, 3), textcoords="offset points", ha="right", fontsize=8)
+    if chosen:
+        label = f"threshold from validation: {chosen:.0%} of the notes"
+        axes.axvline(chosen, color=COLOURS[1], linewidth=1.3, label=label)
+        axes.legend(frameon=False, loc="lower left", fontsize=8)
+    axes.set(xlabel="coverage: share of the notes that are decided, the surest first", ylabel="top-1 accuracy")
+    axes.set(xlim=(0, 1), ylim=(0, 1.02))
+    axes.set_title(title, loc="left", fontsize=9)
+    _save(figure, path)
+
+
+def draw_groups(path: Path, table: pl.DataFrame, title: str) -> None:
+    """Top-1 accuracy of each group with its interval; groups that are too small are left out.
+
+    Args:
+        path: where the picture goes.
+        table: columns `attribute`, `group`, `notes`, `top1`, `top1_low` and `top1_high`.
+        title: what was tested.
+    """
+    from matplotlib.figure import Figure
+
+    shown = table.drop_nulls("top1")
+    figure = Figure(figsize=(7.5, 1.2 + 0.27 * shown.height), dpi=120, layout="constrained")
+    axes = figure.subplots()
+    _plain(axes)
+    axes.grid(axis="x", color="#e3e5e8")
+    attributes = shown["attribute"].unique(maintain_order=True).to_list()
+    for place, row in enumerate(shown.iter_rows(named=True)):
+        reach = [[row["top1"] - row["top1_low"]], [row["top1_high"] - row["top1"]]]
+        colour = COLOURS[2 + attributes.index(row["attribute"]) % 2]
+        axes.errorbar(row["top1"], place, xerr=reach, fmt="o", markersize=4, color=colour, elinewidth=1.4)
+    names = [f"{row['attribute'].replace('_', ' ')}: {row['group']} ({row['notes']:,})" for row in shown.to_dicts()]
+    axes.set_yticks(range(shown.height), names, fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1)
+    axes.set_xlabel("top-1 accuracy with its interval of 95 %; test notes in brackets")
+    axes.set_title(title, loc="left", fontsize=9)
+    _save(figure, path)
+
+
 def _band(low: int, high: int) -> str:
     return f"{low} or more" if high >= 10**9 else f"{low} to {high}"
 
@@ -90,10 +173,14 @@ def _figure() -> tuple[Any, Any]:
 
     figure = Figure(figsize=(8.5, 4.6), dpi=120, layout="constrained")
     axes = figure.subplots()
+    _plain(axes)
+    return figure, axes
+
+
+def _plain(axes: Any) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#e3e5e8")
     axes.set_axisbelow(True)
-    return figure, axes
 
 
 def _save(figure: Any, path: Path) -> None:

@@ -29,6 +29,9 @@ possible = np.zeros((K, logits.shape[1] - K), bool)
 possible[base, severity - K] = True
 given_base = log_softmax(np.where(possible, logits[:, None, K:], -np.inf))
 scores = log_softmax(logits[:, :K])[:, base] + given_base[:, base, severity - K]""",
+    Labels.JOINT: """keys = ("logit", "base_logit", "severity_logit")
+places = np.array([[int(drg[key]) for key in keys] for drg in drgs])
+scores = log_softmax(logits[:, places].sum(-1))""",
 }
 """From the logits [B, width] to `scores` [B, D], log-probabilities of the DRGs, in numpy."""
 
@@ -37,6 +40,10 @@ MEANING = {
     Labels.TWO: (
         "The first K logits are base DRGs, the other S are CC/MCC states, as `id2label` says: none is a DRG. A DRG is "
         "scored as log p(base) + log p(severity | base), which no linear head gives; the recipe below does."
+    ),
+    Labels.JOINT: (
+        "The first D logits are DRGs, then come K base DRGs and S CC/MCC states, as `id2label` says. A DRG's logit is "
+        "its own plus its base's and its state's; the recipe below adds them up."
     ),
 }
 

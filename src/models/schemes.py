@@ -77,9 +77,9 @@ class TwoLabel:
         UserError: the label space has no base DRGs and severities.
     """
 
-    def __init__(self, space: LabelSpace, severity_weight: float) -> None:
+    def __init__(self, space: LabelSpace, severity_weight: float, name: str = "two") -> None:
         if not space.has_severity:
-            raise UserError("labels=two: these labels have no base DRG and severity; write labels=single")
+            raise UserError(f"labels={name}: these labels have no base DRG and severity; write labels=single")
         self.space = space
         self.severity_weight = severity_weight
         self.bases, self.severities = space.states.shape
@@ -118,6 +118,48 @@ class TwoLabel:
         return log_softmax(base, -1)[:, self._base] + given_base
 
 
+class JointLabel:
+    """Softmaxes over DRGs, base DRGs and severities, trained together; a DRG's score is informed by all three.
+
+    A DRG's logit is its own plus those of its base and of its severity, so that a DRG with few notes is scored by
+    what its base and its severity have learnt, and its own logit learns where that is not enough. The loss is
+    CE(DRG) + CE(base) + severity_weight * CE(severity).
+
+    Raises:
+        UserError: the label space has no base DRGs and severities.
+    """
+
+    def __init__(self, space: LabelSpace, severity_weight: float) -> None:
+        self._parts = TwoLabel(space, severity_weight, "joint")
+        self.space = space
+        self.width = len(space.codes) + self._parts.width
+        self.logits = (*space.codes, *self._parts.logits)
+        self._base, self._severity = torch.as_tensor(space.base), torch.as_tensor(space.severity)
+
+    def places(self) -> dict[str, list[int]]:
+        own = len(self.space.codes)
+        parts = {name: [own + place for place in places] for name, places in self._parts.places().items()}
+        return {"logit": list(range(own)), **parts}
+
+    def loss(self, logits: Tensor, drg: Tensor) -> Tensor:
+        own, parts = logits.split([len(self.space.codes), self._parts.width], -1)
+        return cross_entropy(self._whole(own, parts), drg) + self._parts.loss(parts, drg)
+
+    def heads(self, logits: Tensor) -> dict[str, Tensor]:
+        own, parts = logits.split([len(self.space.codes), self._parts.width], -1)
+        return {**self._parts.heads(parts), "scores": log_softmax(self._whole(own, parts), -1)}
+
+    def predict(self, logits: Tensor) -> Tensor:
+        own, parts = logits.split([len(self.space.codes), self._parts.width], -1)
+        return self._whole(own, parts).argmax(-1)
+
+    def _whole(self, own: Tensor, parts: Tensor) -> Tensor:
+        base, severity = parts.split([self._parts.bases, self._parts.severities], -1)
+        return own + base[..., self._base] + severity[..., self._severity]
+
+
 def build_scheme(labels: Labels, space: LabelSpace, severity_weight: float) -> Scheme:
     """The scheme that `labels=` names."""
-    return SingleLabel(space) if labels is Labels.SINGLE else TwoLabel(space, severity_weight)
+    if labels is Labels.SINGLE:
+        return SingleLabel(space)
+    return TwoLabel(space, severity_weight) if labels is Labels.TWO else JointLabel(space, severity_weight)

@@ -5,18 +5,22 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from src.cohort.prepared import Cohort, read_cohort
 from src.cohort.split import Split
-from src.config.train import Precision, TrainConfig
+from src.config.train import Kind, Precision, TrainConfig
 from src.models.bases import load_base, load_tokenizer
 from src.models.estimate import Parameters, count_parameters
 from src.models.labelspace import LabelSpace
+from src.models.prompts import frame
 from src.models.schemes import Scheme, build_scheme
+from src.shell.errors import UserError
 from src.training.batches import TokenisedNotes
 from src.training.names import axes
-from src.training.notes import tokenise
+from src.training.notes import split_rows, tokenise
 from src.training.progress import quiet_libraries
 from src.training.tokens import NoteTokens, open_tokens
 
@@ -52,6 +56,12 @@ class Session:
         """The tokenised notes of one split."""
         return tokenise(self.cohort, self.tokens, split, self.tokenizer, self.space, self.cfg)
 
+    def cut(self, split: Split) -> NDArray[np.bool_]:
+        """Whether each note of one split is longer than what the model reads of it."""
+        rows = split_rows(self.cohort, split, self.cfg.data.limit)["row"].to_numpy()
+        around = frame(self.tokenizer, self.cfg.prompt, self.cfg.max_len).tokens
+        return self.tokens.lengths(rows) + around > self.cfg.max_len
+
     def base(self) -> torch.nn.Module:
         """The frozen base on the session's device."""
         return load_base(self.cfg.model, self.precision, self.device)
@@ -64,6 +74,8 @@ def open_session(cfg: TrainConfig) -> Session:
         UserError: one of them cannot be had.
     """
     quiet_libraries()
+    if cfg.model.kind is not Kind.LLAMA:
+        raise UserError(f"model={cfg.model.name}: is no LLaMA, and has no base, adapters or tokens")
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
     cohort = read_cohort(Path(cfg.data.dir))

@@ -1,5 +1,3 @@
-import time
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -149,14 +147,3 @@ def test_an_auc_without_positives_or_negatives_is_nan() -> None:
 def test_what_cannot_be_measured_is_refused(scores: NDArray, truth: NDArray, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         measure_scores(scores, truth)
-
-
-@pytest.mark.slow
-def test_a_whole_test_set_takes_seconds() -> None:
-    draw = np.random.default_rng(0)
-    scores = draw.normal(size=(26_244, 738)).astype(np.float32)
-    truth = draw.integers(0, 738, 26_244)
-    measure_scores(scores[:100], truth[:100])
-    start = time.process_time()
-    measure_scores(scores, truth)
-    assert time.process_time() - start < 6

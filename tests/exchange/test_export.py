@@ -61,7 +61,7 @@ def used_as_the_card_says(folder: Path, texts: list[str]) -> dict[str, np.ndarra
     return told
 
 
-@pytest.mark.parametrize("scheme", ["single", "two"])
+@pytest.mark.parametrize("scheme", ["single", "two", "joint"])
 def test_the_cards_own_code_gives_the_runs_predictions(
     scheme: str, exported: dict[str, Path], runs: dict[str, Path], cohort: Path
 ) -> None:

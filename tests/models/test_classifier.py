@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 
 from src.cohort.msdrg import load_drgs
-from src.config.train import LoraConfig, ModelConfig, Precision, Weights
+from src.config.train import Labels, LoraConfig, ModelConfig, Precision, Weights
 from src.models.bases import load_base, quantisation
 from src.models.classifier import Classifier, load_adapters, save_adapters, with_adapters
 from src.models.labelspace import LabelSpace
 from src.models.packing import pack
-from src.models.schemes import SingleLabel, TwoLabel
+from src.models.schemes import JointLabel, SingleLabel, TwoLabel, build_scheme
 from src.shell.errors import UserError
 
 LORA = LoraConfig(4, 8, 0.0, ["q_proj", "k_proj", "v_proj", "o_proj"])
@@ -133,3 +133,42 @@ def test_the_losses_are_the_papers() -> None:
     assert torch.allclose(TwoLabel(SPACE, 0.5).loss(logits, drg), expected)
     wide = torch.randn(3, 757, generator=torch.Generator().manual_seed(4))
     assert torch.allclose(SingleLabel(SPACE).loss(wide, drg), ce(wide, drg))
+
+
+@pytest.mark.parametrize("labels", Labels)
+def test_every_scheme_predicts_what_it_scores_best_and_scores_a_distribution(labels: Labels) -> None:
+    scheme = build_scheme(labels, SPACE, 0.5)
+    logits = torch.randn(5, scheme.width, generator=torch.Generator().manual_seed(5))
+    for name, scores in scheme.heads(logits).items():
+        assert torch.allclose(scores.exp().sum(1), torch.ones(5), atol=1e-5), name
+    assert torch.equal(scheme.predict(logits), scheme.heads(logits)["scores"].argmax(1))
+
+
+def test_joint_scores_add_the_drgs_own_its_bases_and_its_severitys_logits() -> None:
+    scheme = JointLabel(SPACE, 0.5)
+    logits = torch.randn(2, scheme.width, generator=torch.Generator().manual_seed(6)).double()
+    own, base, severity = logits.split([757, 340, 5], 1)
+    expected = torch.stack([own[:, d] + base[:, SPACE.base[d]] + severity[:, SPACE.severity[d]] for d in range(757)], 1)
+    assert torch.allclose(scheme.heads(logits)["scores"], expected.log_softmax(1))
+    assert torch.allclose(scheme.heads(logits)["base_scores"], base.log_softmax(1))
+    drg = torch.tensor([3, 700])
+    ce = torch.nn.functional.cross_entropy
+    two = ce(base, torch.tensor(SPACE.base)[drg]) + 0.5 * ce(severity, torch.tensor(SPACE.severity)[drg])
+    assert torch.allclose(scheme.loss(logits, drg), ce(expected, drg) + two)
+
+
+def test_every_head_of_the_joint_scheme_learns() -> None:
+    scheme = JointLabel(SPACE, 0.5)
+    logits = torch.zeros(1, scheme.width, requires_grad=True)
+    scheme.loss(logits, torch.tensor([100])).backward()
+    assert logits.grad is not None
+    assert (logits.grad != 0).all()
+
+
+@pytest.mark.parametrize("labels", [Labels.TWO, Labels.JOINT])
+def test_labels_without_base_and_severity_are_refused(labels: Labels) -> None:
+    from src.cohort.prepared import OwnLabel
+
+    space = LabelSpace.from_labels([OwnLabel("stroke"), OwnLabel("fall")])
+    with pytest.raises(UserError, match=f"labels={labels}: .* write labels=single"):
+        build_scheme(labels, space, 0.5)

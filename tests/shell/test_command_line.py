@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from src.config.compare import CompareConfig
 from src.config.demo import DemoConfig
 from src.config.evaluate import EvaluateConfig
 from src.config.export import ExportConfig
@@ -19,6 +20,7 @@ from src.shell.overrides import CONF, compose, read_command_line
 
 SWEEPS = CONF.parent / "sweeps"
 SCHEMAS = {
+    "compare": CompareConfig,
     "demo": DemoConfig,
     "evaluate": EvaluateConfig,
     "export": ExportConfig,
@@ -40,6 +42,7 @@ def problems(name: str, *words: str) -> str:
 
 def test_every_configuration_file_composes(cohort: Path, hospital: Path, runs: dict[str, Path], tmp_path: Path) -> None:
     given = {
+        "compare": [f"runs=[{runs['single']},{runs['two']}]"],
         "demo": [],
         "evaluate": [f"run={runs['two']}"],
         "export": [f"run={runs['two']}", f"out={tmp_path / 'e'}"],
@@ -53,14 +56,16 @@ def test_every_configuration_file_composes(cohort: Path, hospital: Path, runs: d
     }
     files = sorted(path.stem for path in CONF.glob("*.yaml"))
     assert files == sorted(given)
-    assert len(files) == 10
+    assert len(files) == 11
     for name, words in given.items():
         assert len(compose(SCHEMAS[name], read_command_line(words, name))) == 1
 
 
 def test_every_model_composes_with_the_papers_defaults_or_its_own(cohort: Path) -> None:
     models = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
-    assert models == ["llama13b", "llama2_13b", "llama2_7b", "llama3_8b", "llama7b", "local", "nano", "pico", "smollm2"]
+    baselines = ["caml", "clinicalbert", "codes_upper_bound", "fusion", "majority", "structured", "tfidf"]
+    llamas = ["llama13b", "llama2_13b", "llama2_7b", "llama3_8b", "llama7b", "local", "nano", "pico", "smollm2"]
+    assert models == sorted([*baselines, *llamas])
     assert "model.path: not given" in problems("train", "model=local", f"data.dir={cohort}")
     for model in set(models) - {"local"}:
         (cfg,) = compose(TrainConfig, read_command_line([f"model={model}", f"data.dir={cohort}"], "train"))
@@ -106,7 +111,7 @@ def test_all_problems_are_told_at_once() -> None:
 @pytest.mark.parametrize(
     ("word", "expected"),
     [
-        ("model=llama99", "model=llama99: unknown; choose llama13b"),
+        ("model=llama99", "model=llama99: unknown; choose caml"),
         ("labels=three", "labels=three: must be one of single, two"),
         ("lr=fast", "lr=fast: must be a number"),
         ("epochs=0", "epochs=0: must be at least 1"),

@@ -19,7 +19,7 @@ from src.synthetic.tables import COLUMNS
 HEADINGS = [
     "Name:", "Admission Date:", "Date of Birth:", "Service:", "Allergies:", "Attending:", "Chief Complaint:",
     "Major Surgical or Invasive Procedure:", "History of Present Illness:", "Past Medical History:", "Social History:",
-    "Family History:", "Physical Exam:", "Pertinent Results:", "Brief Hospital Course:", "Medications on Admission:",
+    "Kind History:", "Physical Exam:", "Pertinent Results:", "Brief Hospital Course:", "Medications on Admission:",
     "Discharge Medications:", "Discharge Disposition:", "Discharge Diagnosis:", "Discharge Condition:",
     "Discharge Instructions:", "Followup Instructions:",
 ]  # fmt: skip

@@ -1,0 +1,131 @@
+"""A BERT tuned in full: Bio_ClinicalBERT (Alsentzer et al. 2019) by hub id or folder, or random weights.
+
+The settings are those of the DRG-LLaMA paper's code: 512 tokens of the note's head, batches of 16, learning rate 2e-5
+with linear decay, 3 epochs, weight decay 0.01. Different: its published script trained on 48 notes, this on all; notes
+of like length share a batch.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from src.config.train import ModelConfig, TrainConfig, Weights
+from src.shell.errors import UserError
+
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+
+
+class Pieces:
+    """A BERT's tokenizer."""
+
+    def __init__(self, tokenizer: Any, most: int) -> None:
+        self.tokenizer, self.most = tokenizer, most
+
+    @classmethod
+    def of(cls, texts: Sequence[str], cfg: TrainConfig) -> "Pieces":
+        """The model's own, or word pieces made from `texts` for random weights.
+
+        Raises:
+            UserError: the model's own cannot be had.
+        """
+        if cfg.model.weights is Weights.RANDOM:
+            return cls(_made(texts, cfg.model.vocab_size), cfg.max_len)
+        from transformers import AutoTokenizer
+
+        return cls(_told(cfg.model, AutoTokenizer.from_pretrained), cfg.max_len)
+
+    @property
+    def size(self) -> int:
+        """Ids that there are."""
+        return len(self.tokenizer)
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of each text's head between [CLS] and [SEP]."""
+        found: list[list[int]] = self.tokenizer(list(texts), truncation=True, max_length=self.most)["input_ids"]
+        return found
+
+    def save(self, folder: Path) -> None:
+        """Writes the tokenizer."""
+        self.tokenizer.save_pretrained(folder)
+
+    @classmethod
+    def read(cls, folder: Path, cfg: TrainConfig) -> "Pieces":
+        """The tokenizer that `save` wrote."""
+        from transformers import AutoTokenizer
+
+        return cls(AutoTokenizer.from_pretrained(folder), cfg.max_len)
+
+
+class Network(nn.Module):
+    """A BERT whose pooled first token is mapped to the logits."""
+
+    def __init__(self, bert: Any) -> None:
+        super().__init__()
+        self.bert = bert
+
+    def forward(self, ids: Tensor, there: Tensor) -> Tensor:
+        """Logits [b, width] of ids [b, T], of which `there` [b, T] are tokens."""
+        logits: Tensor = self.bert(input_ids=ids, attention_mask=there.long()).logits
+        return logits
+
+
+def build(pieces: Pieces, texts: Sequence[str], width: int, cfg: TrainConfig) -> Network:
+    """A BERT with a fresh head of `width` logits.
+
+    Raises:
+        UserError: the weights cannot be had.
+    """
+    from transformers import AutoModelForSequenceClassification
+
+    torch.manual_seed(cfg.seed)
+    if cfg.model.weights is Weights.RANDOM:
+        return rebuild(pieces, width, cfg)
+    how = {"num_labels": width, "ignore_mismatched_sizes": True}  # a folder may hold a head of other labels
+    return Network(_told(cfg.model, AutoModelForSequenceClassification.from_pretrained, **how))
+
+
+def rebuild(pieces: Pieces, width: int, cfg: TrainConfig) -> Network:
+    """A BERT of the model's architecture, for weights that were saved or random ones."""
+    from transformers import AutoConfig, AutoModelForSequenceClassification, BertConfig
+
+    model = cfg.model
+    if model.weights is Weights.RANDOM:
+        config: Any = BertConfig(
+            vocab_size=pieces.size,
+            hidden_size=model.hidden_size,
+            intermediate_size=model.intermediate_size,
+            num_hidden_layers=model.layers,
+            num_attention_heads=model.heads,
+            max_position_embeddings=model.context,
+            id2label={place: str(place) for place in range(width)},
+        )
+    else:
+        config = _told(model, AutoConfig.from_pretrained, num_labels=width)
+    return Network(AutoModelForSequenceClassification.from_config(config))
+
+
+def _made(texts: Sequence[str], size: int) -> Any:
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    made = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    made.normalizer = normalizers.BertNormalizer(lowercase=True)
+    made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    made.decoder = decoders.WordPiece()
+    made.train_from_iterator(
+        texts, trainers.WordPieceTrainer(vocab_size=size, special_tokens=SPECIAL, show_progress=False)
+    )
+    made.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    names = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), SPECIAL, strict=True))
+    return PreTrainedTokenizerFast(tokenizer_object=made, **names)
+
+
+def _told(model: ModelConfig, load: Any, **how: Any) -> Any:
+    try:
+        return load(model.path, **how)
+    except (OSError, ValueError, ImportError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(f"model={model.name} model.path={model.path}: {first[:200]} {model.access}") from error

@@ -1,0 +1,93 @@
+"""The commonest DRGs; and a linear model of TF-IDF, alone or with the facts of the admission."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+
+from src.baselines.features import Facts
+from src.baselines.material import Material, Notes
+from src.cohort.split import Split
+from src.models.tfidf import TfidfLinear, linear_scores, vectorizer
+
+Scores = dict[str, NDArray[np.float32]]
+
+
+class Majority:
+    """Every note has the DRGs of the training notes, as often as they come; half a note more for each DRG."""
+
+    def __init__(self, material: Material) -> None:
+        self.material = material
+        self.counts: NDArray[np.float64] = np.zeros(0)
+
+    def fit(self, log: Any) -> dict[str, int]:
+        drg = self.material.notes(Split.TRAIN).drg
+        self.counts = np.bincount(drg, minlength=len(self.material.space.codes)) + np.float64(0.5)
+        return {"trainable_parameters": len(self.counts), "steps": 0}
+
+    def scores(self, notes: Notes) -> Scores:
+        shares = np.log(self.counts / self.counts.sum()).astype(np.float32)
+        return {"scores": np.tile(shares, (len(notes), 1))}
+
+    def save(self, folder: Path) -> None:
+        save_file({"counts": self.counts}, folder / "majority.safetensors")
+
+    def load(self, folder: Path) -> None:
+        self.counts = load_file(folder / "majority.safetensors")["counts"]
+
+
+class Linear:
+    """Words and word pairs by TF-IDF, and one linear classifier a DRG; `fusion` adds the admission's facts.
+
+    The facts stand beside the words as further columns; those of an admission have length 1, as its words have.
+    """
+
+    def __init__(self, material: Material) -> None:
+        self.material = material
+        self.weights: dict[str, NDArray[Any]] = {}
+        self.vocabulary: dict[str, int] = {}
+        self.facts = Facts(coded=False) if material.facts is not None else None
+
+    def fit(self, log: Any) -> dict[str, int]:
+        train = self.material.notes(Split.TRAIN)
+        if self.facts:
+            self.facts.fit(train.rows)
+        more = self._facts(train)
+        model = TfidfLinear(self.material.cfg.seed).fit(train.texts, train.drg.tolist(), more)
+        self.vocabulary, self.weights = model.learnt()
+        return {"trainable_parameters": int(self.weights["coef"].size + self.weights["intercept"].size), "steps": 0}
+
+    def scores(self, notes: Notes) -> Scores:
+        more = self._facts(notes)
+        words = vectorizer(self.vocabulary, self.weights["idf"])
+        values = linear_scores(words.transform(notes.texts), more, self.weights)
+        return {"scores": spread(values, self.weights["classes"], len(self.material.space.codes))}
+
+    def _facts(self, notes: Notes) -> Any:
+        from sklearn.preprocessing import normalize
+
+        return normalize(self.facts.of(notes.rows)) if self.facts else None
+
+    def save(self, folder: Path) -> None:
+        save_file(self.weights, folder / "linear.safetensors")
+        facts = self.facts.learnt() if self.facts else None
+        text = json.dumps({"vocabulary": self.vocabulary, "facts": facts})
+        (folder / "linear.json").write_text(text, "utf-8")
+
+    def load(self, folder: Path) -> None:
+        self.weights = load_file(folder / "linear.safetensors")
+        told = json.loads((folder / "linear.json").read_text("utf-8"))
+        self.vocabulary = told["vocabulary"]
+        self.facts = Facts.from_learnt(told["facts"]) if told["facts"] else None
+
+
+def spread(values: NDArray[np.floating], classes: NDArray[np.int64], drgs: int) -> NDArray[np.float32]:
+    """[B, D] log-probabilities from the values of the classes met in training; the others are below every one."""
+    from src.evaluation.metrics import log_softmax
+
+    whole = np.full((len(values), drgs), values.min() - 1, dtype=np.float64)
+    whole[:, classes] = values
+    return log_softmax(whole).astype(np.float32)

@@ -1,0 +1,115 @@
+"""Full fine-tuning of a small network: shuffled batches, validation after each epoch, the best epoch's weights kept."""
+
+import copy
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from src.config.train import TrainConfig
+from src.models.schemes import Scheme
+from src.shell.progress import Clock, track
+
+ALIKE = 50
+"""Batches whose notes are sorted by length together, so that little is padded."""
+
+PATIENCE = 10
+"""Epochs without a better validation accuracy after which training ends, as CAML's paper has it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """B notes as token ids, with the place of each one's DRG."""
+
+    ids: Sequence[Sequence[int]]
+    drg: NDArray[np.int64]
+
+    def order(self, size: int, seed: int, epoch: int) -> list[int]:
+        """A new order every epoch, in which batches of `size` hold notes of about the same length."""
+        draw = np.random.default_rng([seed, epoch])
+        drawn = draw.permutation(len(self.drg))
+        lengths = np.array([len(note) for note in self.ids])
+        window = size * ALIKE
+        some = [drawn[start : start + window] for start in range(0, len(drawn), window)]
+        alike = [rows[np.argsort(lengths[rows], kind="stable")] for rows in some]
+        batches = [rows[start : start + size] for rows in alike for start in range(0, len(rows), size)]
+        last = batches.pop()  # may be smaller: it stays the last
+        mixed = [batches[place] for place in draw.permutation(len(batches))]
+        return [int(row) for batch in [*mixed, last] for row in batch]
+
+    def batches(self, order: Sequence[int], size: int, device: str) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Ids [b, T] padded with 0 on the right, which of them are there [b, T], and DRGs [b]."""
+        for start in range(0, len(order), size):
+            rows = order[start : start + size]
+            some = [torch.tensor(self.ids[row]) for row in rows]
+            ids = nn.utils.rnn.pad_sequence(some, batch_first=True)
+            there = torch.arange(ids.shape[1])[None] < torch.tensor([len(each) for each in some])[:, None]
+            yield ids.to(device), there.to(device), torch.from_numpy(self.drg[list(rows)]).to(device)
+
+
+def tune(
+    network: nn.Module, scheme: Scheme, notes: tuple[Encoded, Encoded], cfg: TrainConfig, device: str, log: Any
+) -> int:
+    """Trains every weight with AdamW, decaying linearly to zero; the optimiser steps it took.
+
+    Args:
+        network: from ids and which are there to logits [b, scheme.width].
+        scheme: the loss on them.
+        notes: of training and validation.
+        cfg: learning rate, batch size, epochs and seed.
+        device: where the network is.
+        log: W&B's recorder, or Lightning's stand-in for none.
+    """
+    train, validation = notes
+    weights = [weight for weight in network.parameters() if weight.requires_grad]
+    optimiser = torch.optim.AdamW(weights, lr=cfg.lr, weight_decay=cfg.weight_decay)
+    steps = cfg.max_steps or cfg.epochs * math.ceil(len(train.drg) / cfg.batch_size)
+    clock = Clock(total=steps, what=f"{cfg.model.name} {cfg.labels}", unit="step")
+    best, kept, since, step = -1.0, copy.deepcopy(network.state_dict()), 0, 0
+    for epoch in range(cfg.epochs):
+        network.train()
+        order = train.order(cfg.batch_size, cfg.seed, epoch)
+        for ids, there, drg in train.batches(order, cfg.batch_size, device):
+            for group in optimiser.param_groups:
+                group["lr"] = cfg.lr * (1 - step / steps)
+            loss = scheme.loss(network(ids, there), drg)
+            loss.backward()
+            nn.utils.clip_grad_norm_(weights, cfg.clip)
+            optimiser.step()
+            optimiser.zero_grad()
+            step += 1
+            clock.step(f"loss {loss.item():.3f}")
+            if step % 50 == 0:
+                log.log_metrics({"train/loss": loss.item()}, step)
+            if step == steps:
+                break
+        accuracy = float(np.mean(score(network, scheme, validation, cfg, device)["scores"].argmax(1) == validation.drg))
+        log.log_metrics({"val/accuracy": accuracy}, step)
+        print(f"{cfg.model.name} {cfg.labels}: epoch {epoch + 1}, validation accuracy {accuracy:.3f}", flush=True)
+        since += 1
+        if accuracy > best:
+            best, kept, since = accuracy, copy.deepcopy(network.state_dict()), 0
+        if since == PATIENCE or step == steps:
+            break
+    network.load_state_dict(kept)
+    return step
+
+
+def score(
+    network: nn.Module, scheme: Scheme, notes: Encoded, cfg: TrainConfig, device: str, what: str = ""
+) -> dict[str, NDArray[np.float32]]:
+    """Log-probabilities of each head of the scheme for every note, in order."""
+    network.eval()
+    parts: dict[str, list[NDArray[np.float32]]] = {}
+    batches = notes.batches(range(len(notes.drg)), cfg.batch_size, device)
+    total = math.ceil(len(notes.drg) / cfg.batch_size)
+    with torch.inference_mode():
+        for ids, there, _ in track(batches, total=total, what=what, unit="batch") if what else batches:
+            for name, scores in scheme.heads(network(ids, there)).items():
+                parts.setdefault(name, []).append(scores.float().cpu().numpy())
+    return {name: np.concatenate(scores) for name, scores in parts.items()}

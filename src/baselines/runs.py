@@ -1,0 +1,128 @@
+"""One run of a baseline: trained, tested, recorded and scored again like a run of LLaMA."""
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+from src.baselines.boosted import Boosted
+from src.baselines.linear import Linear, Majority, Scores
+from src.baselines.material import Material, Notes, open_material
+from src.baselines.tuned import Tuned
+from src.cohort.split import Split
+from src.config.train import Kind, TrainConfig
+from src.evaluation.outcome import ADAPTERS, PREDICTIONS, PREFIX, Stopwatch, test_intervals, versions
+from src.evaluation.predictions import Predictions, measure, write_predictions
+from src.evaluation.record import write_record
+from src.shell.files import replacing_folder
+from src.tracking.logger import recording
+from src.training.names import axes
+from src.training.progress import quiet_libraries
+
+
+class Baseline(Protocol):
+    """A model that is trained on a cohort and scores notes."""
+
+    def fit(self, log: Any) -> dict[str, int]:
+        """Trains; the counts that its record holds: `trainable_parameters` and `steps`."""
+
+    def scores(self, notes: Notes) -> Scores:
+        """Log-probabilities of each head, as `Predictions.heads` has them."""
+
+    def save(self, folder: Path) -> None:
+        """Writes what `load` needs."""
+
+    def load(self, folder: Path) -> None:
+        """Becomes what was saved."""
+
+
+KINDS: dict[Kind, type[Majority | Linear | Boosted | Tuned]] = {
+    Kind.MAJORITY: Majority,
+    Kind.TFIDF: Linear,
+    Kind.FUSION: Linear,
+    Kind.STRUCTURED: Boosted,
+    Kind.CODED: Boosted,
+    Kind.CAML: Tuned,
+    Kind.BERT: Tuned,
+}
+
+
+def train_baseline(cfg: TrainConfig, run_dir: Path) -> dict[str, Any]:
+    """Trains a baseline, tests what validation patients chose, and writes the run's record.
+
+    An interrupted run is trained anew.
+
+    Returns:
+        What `run_dir/result.json` holds.
+
+    Raises:
+        UserError: the cohort, the weights or the device are not what the configuration says.
+    """
+    quiet_libraries()
+    clock = Stopwatch()
+    material = open_material(cfg)
+    model: Baseline = KINDS[cfg.model.kind](material)
+    named = axes(cfg, 0)
+    with recording(cfg.wandb, run_dir, named) as log:
+        counts = model.fit(log)
+        clock.lap("training")
+        _save(model, run_dir / ADAPTERS)
+        metrics: dict[str, float] = {}
+        sizes: dict[str, int] = {}
+        for split, predictions in scored(model, material):
+            write_predictions(run_dir / PREDICTIONS[split], predictions, material.space)
+            metrics |= {f"{PREFIX[split]}/{key}": value for key, value in measure(predictions, material.space).items()}
+            sizes[str(split)] = len(predictions.drg)
+        log.log_metrics(metrics)
+        clock.lap("evaluation")
+        counts = {"train": len(material.notes(Split.TRAIN)), **sizes, "drgs": len(material.space.codes), **counts}
+        counts["test_drgs"] = len(set(material.notes(Split.TEST).drg))
+        told = {
+            "config": dataclasses.asdict(cfg),
+            "axes": named,
+            "cohort": material.cohort.fingerprint,
+            "counts": counts,
+            "metrics": metrics,
+            "intervals": test_intervals(material.space, run_dir),
+            "versions": versions(),
+            "tokens_seen": 0,
+            "seconds": {**clock.laps, "total": clock.total},
+        }
+        write_record(run_dir, told)
+    return told
+
+
+def print_baseline_plan(cfg: TrainConfig) -> None:
+    """Prints the resolved configuration and what would be read; a baseline's time is not foretold."""
+    material = open_material(cfg)
+    counts = ", ".join(f"{len(material.notes(split)):,} {split}" for split in Split)
+    print(json.dumps(dataclasses.asdict(cfg), indent=2))
+    print(f"\ncohort {cfg.data.dir}: {counts} notes, {len(material.space.codes)} DRGs")
+    columns = "text" if material.facts is None else f"text and {', '.join(material.facts.columns[1:])}"
+    print(f"model={cfg.model.name} reads {columns}")
+
+
+def load_baseline(cfg: TrainConfig, run_dir: Path) -> tuple[Baseline, Material]:
+    """The baseline that a finished run saved."""
+    quiet_libraries()
+    material = open_material(cfg)
+    model: Baseline = KINDS[cfg.model.kind](material)
+    model.load(run_dir / ADAPTERS)
+    return model, material
+
+
+def scored(model: Baseline, material: Material) -> Iterator[tuple[Split, Predictions]]:
+    """Its predictions of validation and test."""
+    for split in PREDICTIONS:
+        notes = material.notes(split)
+        who, stay = (notes.rows[name].to_numpy() for name in ("subject_id", "hadm_id"))
+        yield split, Predictions(who, stay, notes.drg, model.scores(notes))
+
+
+def _save(model: Baseline, folder: Path) -> None:
+    if folder.is_dir():
+        shutil.rmtree(folder)  # of an interrupted run
+    with replacing_folder(folder) as beside:
+        model.save(beside)

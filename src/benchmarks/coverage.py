@@ -1,0 +1,168 @@
+"""How often intervals hold what they should, and how often tests find what is not there, on simulated test sets.
+
+`python -m src.benchmarks.coverage [repetitions=400] [rounds=400]` draws test sets from populations whose DRGs have
+tails of several lengths, with patients who come back, and models that are the worse the rarer the DRG. The value
+that an interval of 95 % should hold is the metric's mean over test sets of that size; it is found by drawing 4,000
+of them. Beside this project's interval stand the plain bootstrap's: its percentiles, and the value with 1.96 of its
+standard errors to either side. The last columns compare two models that are equally good: the share of their
+p-values below 0.05 and 0.01.
+"""
+
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from src.evaluation.intervals import Z, difference, estimates, parts_of
+from src.evaluation.metrics import measure_choices
+from src.evaluation.tallies import ClassF1, NoteMeans, Tally
+from src.shell.command import told_to_the_user
+from src.shell.errors import UserError
+from src.shell.progress import minutes, track
+
+METRICS = ("accuracy", "macro_f1", "macro_f1_all")
+FOR_THE_MEAN = 4_000
+RESAMPLES = 300
+AGAIN, SAME = 0.35, 0.4
+"""The chance that a patient comes back, and that a later note repeats the first one's DRG and fate."""
+
+
+@dataclass(frozen=True)
+class Population:
+    """DRGs with chances like 1 / rank ** tail, and a model that is right with log-odds that rise with them."""
+
+    name: str
+    classes: int
+    tail: float
+    patients: int
+    skill: float
+    """Log-odds of being right on a DRG of average chance."""
+    slope: float
+    """What they gain for each factor e of the chance."""
+
+    def chances(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """[C] chance of each DRG, and of being right on it."""
+        draw = np.random.default_rng(1)
+        drg: NDArray[np.float64] = np.power(1.0 + np.arange(self.classes), -self.tail, dtype=np.float64)
+        drg = drg / drg.sum()
+        odds = self.skill + self.slope * np.log(drg * self.classes) + draw.normal(0, 0.8, self.classes)
+        return drg, 1 / (1 + np.exp(-odds))
+
+
+POPULATIONS = (
+    Population("few DRGs, all common", 100, 0.3, 1_500, 0.0, 0.5),
+    Population("738 DRGs, short tail", 738, 0.6, 1_500, 0.0, 0.5),
+    Population("738 DRGs, long tail", 738, 1.0, 1_500, 0.0, 0.5),
+    Population("738 DRGs, long tail, rare ones missed", 738, 1.0, 4_000, -1.0, 1.5),
+    Population("738 DRGs, longer tail, rare ones missed", 738, 1.3, 3_000, 0.0, 1.5),
+    Population("738 DRGs, long tail, a good model", 738, 1.0, 1_500, 1.5, 0.5),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class TestSet:
+    """Notes of patients, with the choices of two models that are equally good."""
+
+    patients: NDArray[np.int64]
+    truth: NDArray[np.int64]
+    chosen: tuple[NDArray[np.int64], NDArray[np.int64]]
+
+    def tallies(self, model: int, classes: int) -> list[Tally]:
+        """Accuracy and the averages of F1 of one of the models."""
+        hit = self.chosen[model] == self.truth
+        return [NoteMeans({"accuracy": hit}), ClassF1("", self.chosen[model], self.truth, classes)]
+
+
+def draw_test_set(population: Population, draw: np.random.Generator) -> TestSet:
+    """One test set: each patient's notes lean to one DRG and one fate under each model."""
+    drg, right = population.chances()
+    count = len(drg)
+    patients = np.repeat(np.arange(population.patients), draw.geometric(1 - AGAIN, population.patients))
+    notes = len(patients)
+    stays = draw.random(notes) < SAME
+    first = draw.choice(count, population.patients, p=drg)
+    truth = np.where(stays, first[patients], draw.choice(count, notes, p=drg))
+    chosen = []
+    for _ in range(2):
+        fate = np.where(stays, draw.random(population.patients)[patients], draw.random(notes))
+        neighbour = (truth + draw.integers(1, 4, notes)) % count
+        wrong = np.where(draw.random(notes) < 0.5, neighbour, draw.choice(count, notes, p=drg))
+        chosen.append(np.where(fate < right[truth], truth, wrong))
+    return TestSet(patients, truth, (chosen[0], chosen[1]))
+
+
+def resampled(test: TestSet, classes: int, draw: np.random.Generator) -> dict[str, NDArray[np.float64]]:
+    """The plain bootstrap over patients: each metric of `RESAMPLES` resamples."""
+    count = test.patients[-1] + 1
+    drawn = draw.integers(0, count, (RESAMPLES, count))
+    times = np.stack([np.bincount(each, minlength=count) for each in drawn]).astype(np.float32)
+    weights = times[:, test.patients]
+    return {name: values for tally in test.tallies(0, classes) for name, values in tally.over(weights).items()}
+
+
+def trial(
+    population: Population, means: Mapping[str, float], rounds: int, seed: int
+) -> dict[str, tuple[bool, bool, bool, float]]:
+    """For each metric whether percentiles, bootstrap errors and our interval hold its mean, and the test's p."""
+    draw = np.random.default_rng([7, seed])
+    test = draw_test_set(population, draw)
+    one, other = (parts_of(test.tallies(model, population.classes), test.patients, rounds, seed) for model in (0, 1))
+    ours = estimates(one, population.patients)
+    told = {}
+    for name, values in resampled(test, population.classes, draw).items():
+        if name in METRICS:
+            low, high = np.quantile(values, (0.025, 0.975))
+            mean, own = means[name], ours[name]
+            plain = abs(own.value - mean) <= Z * values.std(ddof=1)
+            p = difference(one[name], other[name]).p
+            told[name] = (bool(low <= mean <= high), bool(plain), own.low <= mean <= own.high, p)
+    return told
+
+
+def mean_metrics(population: Population) -> dict[str, float]:
+    """What each metric is on average over test sets of the population's size."""
+    draw = np.random.default_rng(3)
+    found: dict[str, list[float]] = {name: [] for name in METRICS}
+    for _ in range(FOR_THE_MEAN // 2):
+        test = draw_test_set(population, draw)
+        for chosen in test.chosen:
+            measured = measure_choices(chosen, test.truth, population.classes)
+            for name, values in found.items():
+                values.append(measured[name])
+    return {name: float(np.mean(values)) for name, values in found.items()}
+
+
+def benchmark(repetitions: int, rounds: int) -> None:
+    """Prints a row for each population and metric."""
+    error = np.sqrt(0.95 * 0.05 / repetitions)
+    print(f"{repetitions} test sets a population; a share of 95 % has a Monte Carlo error of {error:.1%}")
+    columns = ("mean", "percentile", "bootstrap error", "this project", "p < 0.05", "p < 0.01")
+    print(f"{'population':<40} {'metric':<13}" + "".join(f"{name:>17}" for name in columns))
+    for population in POPULATIONS:
+        means = mean_metrics(population)
+        seeds = track(range(repetitions), total=repetitions, what=population.name, unit="test set")
+        trials = [trial(population, means, rounds, seed) for seed in seeds]
+        for name in METRICS:
+            told = np.array([each[name] for each in trials])
+            shares = [*told[:, :3].mean(0), (told[:, 3] < 0.05).mean(), (told[:, 3] < 0.01).mean()]
+            cells = f"{means[name]:>17.4f}" + "".join(f"{share:>17.1%}" for share in shares)
+            print(f"{population.name:<40} {name:<13}{cells}", flush=True)
+
+
+def main() -> None:
+    """The command."""
+    with told_to_the_user():
+        given = dict(word.split("=", 1) for word in sys.argv[1:] if "=" in word)
+        wrong = set(given) - {"repetitions", "rounds"} or {value for value in given.values() if not value.isdigit()}
+        if wrong or len(given) < len(sys.argv) - 1:
+            raise UserError(f"{' '.join(sys.argv[1:])}: give repetitions=NUMBER and rounds=NUMBER, or nothing")
+        start = time.monotonic()
+        benchmark(int(given.get("repetitions", 400)), int(given.get("rounds", 400)))
+        print(f"took {minutes(time.monotonic() - start)}")
+
+
+if __name__ == "__main__":
+    main()

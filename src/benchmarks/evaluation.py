@@ -1,0 +1,121 @@
+"""A full evaluation at the size of the paper's test set, beside the reference's way.
+
+`python -m src.benchmarks.evaluation [notes=26244] [drgs=738] [rounds=3] [reference=yes|no]` draws scores for that many
+notes and DRGs of v34 and measures on one thread: every metric of DRG, base DRG and severity; the intervals of all of
+them; and the DRG's metrics with scikit-learn, as the paper's code has them. Every measurement is a process of its own.
+"""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from statistics import median
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from src.cohort.msdrg import load_drgs
+from src.evaluation.intervals import estimates, parts_of
+from src.evaluation.predictions import Predictions, measure, tasks
+from src.models.labelspace import LabelSpace
+from src.shell.command import told_to_the_user
+from src.shell.errors import UserError
+
+
+def predictions(notes: int, drgs: int) -> tuple[Predictions, LabelSpace]:
+    """Scores of a model that is right on about half of the notes, DRGs with a long tail."""
+    draw = np.random.default_rng(0)
+    space = LabelSpace.from_labels(list(load_drgs().values())[:drgs])
+    count = len(space.codes)
+    chance = 1 / (1.0 + np.arange(count))
+    truth = draw.choice(count, notes, p=chance / chance.sum())
+    scores = draw.normal(size=(notes, count)).astype(np.float32)
+    scores[np.arange(notes), truth] += draw.normal(3, 1, notes).astype(np.float32)
+    patients = np.sort(draw.integers(0, notes * 2 // 3, notes))
+    return Predictions(patients, np.arange(notes), truth, {"scores": scores}), space
+
+
+def every_metric(made: Predictions, space: LabelSpace) -> dict[str, float]:
+    """All metrics of DRG, base DRG and severity."""
+    return measure(made, space)
+
+
+def every_interval(made: Predictions, space: LabelSpace) -> dict[str, float]:
+    """The standard errors of all of them."""
+    tallies = [tally for task in tasks(made, space) for tally in task.tallies()]
+    found = estimates(parts_of(tallies, made.subject_id), len(set(made.subject_id)))
+    return {name: each.error for name, each in found.items()}
+
+
+def by_scikit_learn(made: Predictions, space: LabelSpace) -> dict[str, float]:
+    """The DRG's metrics as the paper's code has them: one-hot truths, scikit-learn's functions."""
+    from sklearn.metrics import f1_score, roc_auc_score, top_k_accuracy_score
+
+    from src.evaluation.metrics import log_softmax
+
+    truth, classes = made.drg, np.arange(len(space.codes))
+    chances = np.exp(log_softmax(made.heads["scores"]))
+    present = np.unique(truth)
+    found = {f"top{k}": float(top_k_accuracy_score(truth, chances, k=k, labels=classes)) for k in (1, 5, 10)}
+    for average in ("macro", "micro"):
+        how: dict[str, Any] = {"average": average, "zero_division": 0}
+        found[f"{average}_f1"] = float(f1_score(truth, chances.argmax(1), labels=present, **how))
+        one_hot: NDArray[Any] = truth[:, None] == present
+        found[f"{average}_auc"] = float(roc_auc_score(one_hot, chances[:, present], average=average))
+    return found
+
+
+WAYS: dict[str, Callable[[Predictions, LabelSpace], dict[str, float]]] = {
+    "every metric": every_metric,
+    "every interval": every_interval,
+    "scikit-learn, DRG only": by_scikit_learn,
+}
+
+
+def benchmark(notes: int, drgs: int, rounds: int, ways: list[str]) -> None:
+    """Prints seconds of processor time and peak memory of each way, medians over rounds."""
+    print(f"{notes:,} notes, {drgs} DRGs, {rounds} rounds, one thread")
+    print(f"{'':<24}{'metrics':>8}{'seconds':>10}{'peak MB':>10}")
+    for way in ways:
+        told = [_measured(way, notes, drgs) for _ in range(rounds)]
+        seconds, peak = (median(each[key] for each in told) for key in ("seconds", "peak"))
+        print(f"{way:<24}{told[0]['metrics']:>8}{seconds:>10.2f}{peak:>10.0f}", flush=True)
+
+
+def _measured(way: str, notes: int, drgs: int) -> dict[str, float]:
+    words = [sys.executable, "-m", "src.benchmarks.evaluation", f"way={way}", f"notes={notes}", f"drgs={drgs}"]
+    alone = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    done = subprocess.run(words, env=alone, capture_output=True, text=True, check=True)
+    return dict(json.loads(done.stdout))
+
+
+def _one(way: str, notes: int, drgs: int) -> None:
+    made, space = predictions(notes, drgs)
+    start = time.process_time()
+    found = WAYS[way](made, space)
+    seconds = time.process_time() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({"metrics": len(found), "seconds": seconds, "peak": peak}))
+
+
+def main() -> None:
+    """The command."""
+    with told_to_the_user():
+        given = dict(word.partition("=")[::2] for word in sys.argv[1:])
+        if wrong := set(given) - {"notes", "drgs", "rounds", "reference", "way"}:
+            raise UserError(f"{', '.join(sorted(wrong))}: unknown; give notes= drgs= rounds= reference=")
+        notes, drgs, rounds = (
+            int(given.get(key, value)) for key, value in (("notes", 26_244), ("drgs", 738), ("rounds", 3))
+        )
+        if "way" in given:
+            _one(given["way"], notes, drgs)
+            return
+        benchmark(notes, drgs, rounds, list(WAYS)[: 2 if given.get("reference") == "no" else 3])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""What is known of each admission without its note: `admissions.parquet` of a cohort, from MIMIC-IV's hosp tables."""
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from src.cohort.mimic import find_table
+from src.shell.errors import UserError
+
+ADMISSIONS = "admissions.parquet"
+
+SCHEMA: dict[str, Any] = {
+    "hadm_id": pl.Int64,
+    "sex": pl.String,
+    "age": pl.Int64,
+    "race": pl.String,
+    "insurance": pl.String,
+    "language": pl.String,
+    "admission_type": pl.String,
+    "admission_location": pl.String,
+    "days": pl.Float64,
+    "services": pl.List(pl.String),
+    "diagnoses": pl.List(pl.String),
+    "procedures": pl.List(pl.String),
+}
+"""Columns; what a hospital's files do not tell is null. `age` is in years at admission, `days` the length of stay.
+`services` are in order of transfer; `diagnoses` (the principal first) and `procedures` are `VERSION:CODE`. They are
+coded after discharge, by those who assign the DRG: an upper bound, not what a model could know."""
+
+TOLD = ["race", "insurance", "language", "admission_type", "admission_location"]
+SAME = {"race": "ethnicity"}
+"""Columns that version 1 names otherwise."""
+
+LISTS = {
+    "services": ("services", ["hadm_id", "transfertime", "curr_service"]),
+    "diagnoses": ("diagnoses_icd", ["hadm_id", "seq_num", "icd_code", "icd_version"]),
+    "procedures": ("procedures_icd", ["hadm_id", "seq_num", "icd_code", "icd_version"]),
+}
+"""For each list its table, and columns: the admission, the order, the value."""
+
+
+def write_admissions(folder: Path, source: str | None, rows: pl.DataFrame) -> None:
+    """Writes `admissions.parquet` of the admissions in `rows`, or nothing where `source` has no hosp/admissions.
+
+    Args:
+        folder: the cohort's.
+        source: a folder of MIMIC-IV; None for another hospital's file of notes.
+        rows: the cohort's notes, of which `hadm_id` is read.
+
+    Raises:
+        UserError: a table is there, but damaged or without a column.
+    """
+    if source is None or find_table(Path(source), ("hosp", "admissions")) is None:
+        return
+    wanted = rows.select("hadm_id").unique()
+    found = _facts(Path(source), wanted)
+    for name, (table, columns) in LISTS.items():
+        found = found.join(_lists(Path(source), table, columns, wanted, name), "hadm_id", how="left")
+    whole = found.select(pl.col(name).cast(kind) for name, kind in SCHEMA.items())
+    whole.sort("hadm_id").write_parquet(folder / ADMISSIONS)
+
+
+def read_admissions(folder: Path) -> pl.DataFrame | None:
+    """The facts of a cohort's admissions, ordered by `hadm_id`; None where the cohort has none.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    path = folder / ADMISSIONS
+    if not path.is_file():
+        return None
+    try:
+        return pl.read_parquet(path, columns=list(SCHEMA))
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise UserError(f"{path}: damaged ({type(error).__name__}); prepare the cohort again") from None
+
+
+def _facts(source: Path, wanted: pl.DataFrame) -> pl.DataFrame:
+    stays = _table(source, "admissions", ["subject_id", "hadm_id", "admittime", "dischtime", *TOLD])
+    stays = stays.join(wanted, "hadm_id", how="semi").unique("hadm_id", keep="first", maintain_order=True)
+    patients = _patients(source)
+    start, end = (pl.col(name).str.to_datetime(strict=False) for name in ("admittime", "dischtime"))
+    age = pl.col("anchor_age").cast(pl.Int64, strict=False)
+    gone = start.dt.year() - pl.col("anchor_year").cast(pl.Int64, strict=False)
+    return stays.join(patients, "subject_id", how="left").with_columns(
+        sex=pl.col("gender"), age=age + gone, days=(end - start).dt.total_minutes() / (24 * 60)
+    )
+
+
+def _patients(source: Path) -> pl.DataFrame:
+    columns = ["subject_id", "gender", "anchor_age", "anchor_year"]
+    if find_table(source, ("hosp", "patients")) is None:
+        return pl.DataFrame(schema={name: pl.Int64 if name == "subject_id" else pl.String for name in columns})
+    return _table(source, "patients", columns).unique("subject_id", keep="first", maintain_order=True)
+
+
+def _lists(source: Path, table: str, columns: list[str], wanted: pl.DataFrame, name: str) -> pl.DataFrame:
+    """[hadm_id, `name`]: the values of each admission in order; none where the table is missing."""
+    if find_table(source, ("hosp", table)) is None:
+        return pl.DataFrame(schema={"hadm_id": pl.Int64, name: pl.List(pl.String)})
+    rows = _table(source, table, columns).join(wanted, "hadm_id", how="semi")
+    order = pl.col(columns[1]).cast(pl.Int64, strict=False) if columns[1] == "seq_num" else pl.col(columns[1])
+    coded = pl.col("icd_version") + ":" + pl.col("icd_code").str.strip_chars()
+    value = coded if "icd_code" in columns else pl.col(columns[2])
+    each = rows.select("hadm_id", order.alias("order"), value.alias(name)).sort("hadm_id", "order")
+    return each.group_by("hadm_id", maintain_order=True).agg(pl.col(name).drop_nulls())
+
+
+def _table(source: Path, table: str, columns: list[str]) -> pl.DataFrame:
+    """Columns of a hosp table that is there, as text, ids as numbers."""
+    path = find_table(source, ("hosp", table)) or source
+    try:
+        header = pl.read_csv(path, n_rows=0, infer_schema=False).columns
+        names = {name: name if name in header else SAME.get(name, name) for name in columns}
+        if missing := [name for name in names.values() if name not in header]:
+            raise UserError(f"{path}: no column {', '.join(missing)}; its columns are {', '.join(header)}")
+        found = pl.read_csv(path, columns=list(names.values()), infer_schema=False)
+        return found.select(
+            pl.col(own).cast(pl.Int64).alias(name) if name.endswith("_id") else pl.col(own).alias(name)
+            for name, own in names.items()
+        )
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise UserError(f"{path}: cannot be read ({type(error).__name__}); check that the download is whole") from None

@@ -1,0 +1,135 @@
+"""When to trust a prediction: calibration, a temperature fitted on validation, and selective prediction."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from src.evaluation.groups import mean_estimate
+from src.evaluation.metrics import log_softmax
+from src.evaluation.predictions import Predictions
+
+BINS = 15
+"""Bins of equal width, as Guo et al. 2017 have them."""
+
+AIM = 0.9
+"""The top-1 accuracy that selective prediction is asked for."""
+
+
+@dataclass(frozen=True, eq=False)
+class Confidences:
+    """How sure a model is of its best DRG for each note, and whether it was right."""
+
+    confidence: NDArray[np.float64]
+    """[B]: the probability of the best DRG."""
+    right: NDArray[np.bool_]
+    """[B]."""
+    patients: NDArray[np.int64]
+    """[B]."""
+    truth: NDArray[np.float64]
+    """[B]: the log-probability of the true DRG."""
+
+
+def confidences(predictions: Predictions, temperature: float = 1.0) -> Confidences:
+    """Of the predictions, their log-probabilities divided by a temperature; what is best stays best."""
+    scores = predictions.heads["scores"]
+    logp = log_softmax(scores / np.float32(temperature))
+    own = logp[np.arange(len(logp)), predictions.drg]
+    return Confidences(np.exp(logp.max(1)), scores.argmax(1) == predictions.drg, predictions.subject_id, own)
+
+
+def fit_temperature(predictions: Predictions) -> float:
+    """The temperature with the least mean negative log-likelihood on these notes (Guo et al. 2017), 0.02 to 50.
+
+    A true DRG that a model calls impossible counts as a log-probability of -50.
+    """
+    from scipy.optimize import minimize_scalar
+
+    def loss(log_temperature: float) -> float:
+        own = confidences(predictions, float(np.exp(log_temperature))).truth
+        return -float(np.maximum(own, -50).mean())
+
+    return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.02), np.log(50)), method="bounded").x))
+
+
+def reliability(told: Confidences, bins: int = BINS) -> pl.DataFrame:
+    """A row a bin of confidence that has notes: its notes, mean confidence and accuracy."""
+    place = np.clip(np.ceil(told.confidence * bins).astype(int) - 1, 0, bins - 1)
+    count = np.bincount(place, minlength=bins)
+    used = count > 0
+    sums = (np.bincount(place, values, minlength=bins) for values in (told.confidence, told.right))
+    confidence, accuracy = (each[used] / count[used] for each in sums)
+    low = np.flatnonzero(used) / bins
+    return pl.DataFrame(
+        {"from": low, "to": low + 1 / bins, "notes": count[used], "confidence": confidence, "accuracy": accuracy}
+    )
+
+
+def expected_calibration_error(told: Confidences, bins: int = BINS) -> float:
+    """The mean over notes of their bin's distance between confidence and accuracy (Naeini et al. 2015).
+
+    >>> sure = Confidences(np.array([0.95, 0.95]), np.array([True, False]), np.arange(2), np.zeros(2))
+    >>> round(expected_calibration_error(sure), 3)
+    0.45
+    """
+    table = reliability(told, bins)
+    distance = (table["confidence"] - table["accuracy"]).abs()
+    return float((distance * table["notes"]).sum() / table["notes"].sum())
+
+
+def calibration_table(validation: Predictions, test: Predictions) -> pl.DataFrame:
+    """Test calibration as the model is, and at the temperature that validation notes chose."""
+    rows = []
+    for name, temperature in (("as it is", 1.0), ("temperature from validation", fit_temperature(validation))):
+        told = confidences(test, temperature)
+        rows.append(
+            {
+                "scores": name,
+                "temperature": temperature,
+                "ece": expected_calibration_error(told),
+                "mean_confidence": float(told.confidence.mean()),
+                "accuracy": float(told.right.mean()),
+                "log_loss": float(-np.maximum(told.truth, -50).mean()),
+            }
+        )
+    return pl.DataFrame(rows)
+
+
+def coverage_curve(told: Confidences) -> pl.DataFrame:
+    """Accuracy of the surest notes by their share of all: `coverage`, `accuracy`, and the least `confidence`."""
+    order = np.argsort(-told.confidence, kind="stable")
+    kept = np.arange(1, len(order) + 1)
+    accuracy = np.cumsum(told.right[order]) / kept
+    return pl.DataFrame({"coverage": kept / len(order), "accuracy": accuracy, "confidence": told.confidence[order]})
+
+
+def threshold_for(told: Confidences, aim: float = AIM) -> float | None:
+    """The least confidence above which these notes are right as often as `aim`; None where none is.
+
+    Notes as sure as each other are taken together.
+    """
+    curve = coverage_curve(told)
+    whole = curve.filter(pl.col("confidence") != pl.col("confidence").shift(-1).fill_null(-1.0))
+    good = whole.filter(pl.col("accuracy") >= aim)
+    return None if good.is_empty() else float(good["confidence"][-1])
+
+
+def selective_table(validation: Predictions, test: Predictions, aim: float = AIM) -> pl.DataFrame:
+    """Coverage and accuracy on test where the confidence is at least what validation notes needed for `aim`.
+
+    `best_coverage` is what the test notes themselves would have allowed, which nobody can know beforehand.
+    """
+    temperature = fit_temperature(validation)
+    seen, told = confidences(validation, temperature), confidences(test, temperature)
+    threshold = threshold_for(seen, aim)
+    own = threshold_for(told, aim)
+    best = float((told.confidence >= own).mean()) if own is not None else 0.0
+    kept = told.confidence >= (2.0 if threshold is None else threshold)
+    share = mean_estimate(kept.astype(np.float64), told.patients)
+    row = {"aim": aim, "threshold": threshold, "coverage": share.value, "coverage_low": share.low}
+    row |= {"coverage_high": share.high, "accuracy": None, "accuracy_low": None, "accuracy_high": None}
+    if kept.any():
+        right = mean_estimate(told.right[kept].astype(np.float64), told.patients[kept])
+        row |= {"accuracy": right.value, "accuracy_low": right.low, "accuracy_high": right.high}
+    return pl.DataFrame([row | {"best_coverage": best}])

@@ -1,0 +1,132 @@
+"""Runs side by side on one test set: paired differences of every metric by patient, corrected over the comparisons."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from src.cohort.prepared import read_cohort
+from src.cohort.split import Split
+from src.evaluation.intervals import Parts, difference, estimate, holm
+from src.evaluation.outcome import PREDICTIONS
+from src.evaluation.predictions import Predictions, parts, read_predictions
+from src.evaluation.record import read_record
+from src.models.labelspace import LabelSpace
+from src.shell.errors import UserError
+from src.shell.progress import track
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A finished run: its name, record and test predictions."""
+
+    name: str
+    record: dict[str, Any]
+    predictions: Predictions
+
+
+def read_runs(folders: Sequence[Path], data_dir: Path | None = None) -> tuple[list[Run], LabelSpace]:
+    """Finished runs on one test set, and its labels.
+
+    Args:
+        folders: of the runs.
+        data_dir: where their cohort lies now; None takes the place that the first run's record names.
+
+    Raises:
+        UserError: a run is not finished, or was tested on other notes than the first one.
+    """
+    records = [read_record(folder) for folder in folders]
+    where = data_dir or Path(records[0]["config"]["data"]["dir"])
+    cohort = read_cohort(where)
+    space = LabelSpace.from_labels(cohort.labels)
+    first: Run | None = None
+    runs = []
+    for folder, record in zip(folders, records, strict=True):
+        if record["cohort"] != cohort.fingerprint:
+            place = f"{where}, whose cohort is {cohort.fingerprint}"
+            raise UserError(f"{folder}: tested on the cohort {record['cohort']}, not on {place}; data_dir= names it")
+        run = Run(folder.name, record, read_predictions(folder / PREDICTIONS[Split.TEST], space))
+        first = first or run
+        if not np.array_equal(first.predictions.hadm_id, run.predictions.hadm_id):
+            counts = f"{len(run.predictions.drg):,} test notes, not the {len(first.predictions.drg):,}"
+            raise UserError(f"{folder}: tested on {counts} of {folders[0]}; only runs on the same notes are compared")
+        runs.append(run)
+    return runs, space
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Every metric of some runs, and every difference between two of them."""
+
+    metrics: pl.DataFrame
+    """Columns `run`, `metric`, `value`, `low`, `high`."""
+    differences: pl.DataFrame
+    """Columns `run`, `than`, `metric`, `difference` (of `run` less `than`), `low`, `high`, `p`, `p_holm`."""
+
+
+def compare(runs: Sequence[Run], space: LabelSpace, baseline: str | None = None) -> Comparison:
+    """Compares every two runs, or every run with the baseline.
+
+    Both runs of a pair are measured on the same random halves of the patients, so that what makes a half hard for
+    both falls out. `p_holm` is corrected over the comparisons that one metric is in.
+
+    Args:
+        runs: on the same test notes.
+        space: their labels.
+        baseline: the name of the run that all others are compared with; None for every pair.
+    """
+    patients = len(np.unique(runs[0].predictions.subject_id))
+    measured = {
+        run.name: parts(run.predictions, space) for run in track(runs, total=len(runs), what="comparing", unit="run")
+    }
+    metrics: list[dict[str, Any]] = [
+        {"run": name, "metric": metric, "value": each.whole, "low": told.low, "high": told.high}
+        for name, found in measured.items()
+        for metric, each in found.items()
+        for told in [estimate(each.whole, each.error, patients)]
+    ]
+    pairs = [
+        (two[1], two[0]) if two[0] == baseline or baseline is None else two
+        for two in combinations(measured, 2)
+        if baseline is None or baseline in two
+    ]
+    names = list(dict.fromkeys(row["metric"] for row in metrics))
+    rows = [row for metric in names for row in _corrected(metric, pairs, measured)]
+    return Comparison(pl.DataFrame(metrics), pl.DataFrame(rows))
+
+
+def _corrected(
+    metric: str, pairs: Sequence[tuple[str, str]], measured: dict[str, dict[str, Parts]]
+) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    for one, other in pairs:
+        if metric in measured[one] and metric in measured[other]:
+            told = difference(measured[one][metric], measured[other][metric])
+            rows.append({"run": one, "than": other, "metric": metric, "difference": told.value})
+            rows[-1] |= {"low": told.low, "high": told.high, "p": told.p}
+    corrected = holm([row["p"] for row in rows])
+    return [row | {"p_holm": p} for row, p in zip(rows, corrected, strict=True)]
+
+
+SHOWN = ("accuracy", "top5", "macro_f1", "macro_auc", "base_accuracy", "severity_accuracy", "rule_accuracy")
+"""What the command prints; its files have every metric."""
+
+
+def as_text(found: Comparison) -> str:
+    """The metrics with their intervals, and the differences, of the metrics in `SHOWN`."""
+    lines = []
+    wide = max(map(len, found.metrics["run"]))
+    for metric in [name for name in SHOWN if name in set(found.metrics["metric"])]:
+        lines.append(f"\n{metric}")
+        for row in found.metrics.filter(pl.col("metric") == metric).to_dicts():
+            lines.append(f"  {row['run']:<{wide}}  {row['value']:.3f}  [{row['low']:.3f}, {row['high']:.3f}]")
+        for row in found.differences.filter(pl.col("metric") == metric).to_dicts():
+            pair = f"{row['run']} - {row['than']}"
+            interval = f"[{row['low']:+.3f}, {row['high']:+.3f}]"
+            told = f"p {row['p']:.2g}, corrected {row['p_holm']:.2g}"
+            lines.append(f"  {pair:<{2 * wide + 3}}  {row['difference']:+.3f}  {interval}  {told}")
+    return "\n".join(lines).strip()

@@ -1,0 +1,89 @@
+"""Means over groups of notes, with intervals by patient in closed form, and the gap between a group and the rest."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from src.evaluation.intervals import Difference, Estimate, Z, estimate, far_from_nothing
+
+FEWEST = 10
+"""Patients below which a group is not shown: neither its interval nor the privacy of who is in it would be kept."""
+
+
+def mean_error(values: NDArray[np.floating], patients: NDArray[np.int64]) -> float:
+    """Standard error of a mean over notes whose patients are drawn at random: linearised, clusters of any size.
+
+    >>> round(mean_error(np.array([1.0, 0.0, 1.0, 0.0]), np.arange(4)), 4)
+    0.2887
+    """
+    return _error(values - values.mean(), patients) / len(values)
+
+
+def mean_estimate(values: NDArray[np.floating], patients: NDArray[np.int64], share: bool = True) -> Estimate:
+    """The mean over notes with its interval; symmetric in log-odds for a `share`, else in the values."""
+    value, error = float(values.mean()), mean_error(values, patients)
+    if share:
+        return estimate(value, error, len(np.unique(patients)))
+    return Estimate(value, error, value - Z * error, value + Z * error)
+
+
+def gap(values: NDArray[np.floating], inside: NDArray[np.bool_], patients: NDArray[np.int64]) -> Difference:
+    """The mean inside a group less that of the rest, paired by patients who have notes in both."""
+    means = (values[inside].mean(), values[~inside].mean())
+    parts = np.where(inside, (values - means[0]) / inside.sum(), -(values - means[1]) / (~inside).sum())
+    value, error = float(means[0] - means[1]), _error(parts, patients)
+    return Difference(value, error, value - Z * error, value + Z * error, far_from_nothing(value, error))
+
+
+def by_group(notes: pl.DataFrame, of: str, fewest: int = FEWEST) -> pl.DataFrame:
+    """A row a group in the order of `of`: patients, notes, top-1 with its interval, and top-5.
+
+    Args:
+        notes: what `src.evaluation.judged.judge` gives.
+        of: the column that names each note's group; notes without one are left out.
+        fewest: groups of fewer patients are named only.
+    """
+    rows = []
+    for (name,), part in notes.filter(pl.col(of).is_not_null()).group_by(of, maintain_order=True):
+        patients = part["subject_id"].n_unique()
+        told = {"patients": patients, "notes": part.height, **_measured(part)} if patients >= fewest else {}
+        rows.append({of: name, **told})
+    schema: dict[str, Any] = {of: notes.schema[of], "patients": pl.Int64, "notes": pl.Int64}
+    schema |= dict.fromkeys(("top1", "top1_low", "top1_high", "top5"), pl.Float64)
+    return pl.DataFrame(rows, schema=schema).sort(of)
+
+
+def banded(bands: Sequence[tuple[int, int]], column: str) -> pl.Expr:
+    """The range that a whole number falls in, as a name that sorts by size; null outside of all."""
+    names = pl.Enum([band_name(low, high) for low, high in bands])
+    inside = [
+        pl.when(pl.col(column).is_between(low, high)).then(pl.lit(band_name(low, high), dtype=names))
+        for low, high in bands
+    ]
+    return pl.coalesce(inside).alias(column)
+
+
+def band_name(low: int, high: int) -> str:
+    """
+    >>> band_name(0, 0), band_name(3, 5), band_name(101, 10**9)
+    ('0', '3 to 5', '101 or more')
+    """
+    if high >= 10**9:
+        return f"{low} or more"
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def _measured(part: pl.DataFrame) -> Mapping[str, float]:
+    top1 = mean_estimate(part["right"].to_numpy().astype(np.float64), part["subject_id"].to_numpy())
+    top5 = float(np.mean(part["rank"].to_numpy() <= 5))
+    return {"top1": top1.value, "top1_low": top1.low, "top1_high": top1.high, "top5": top5}
+
+
+def _error(residuals: NDArray[np.floating], patients: NDArray[np.int64]) -> float:
+    """Of a sum of residuals that is 0 on the whole, [B]."""
+    _, who = np.unique(patients, return_inverse=True)
+    sums = np.bincount(who, residuals)
+    return float(np.sqrt((sums**2).sum() * len(sums) / max(len(sums) - 1, 1)))

@@ -1,0 +1,81 @@
+"""For whom: accuracy by sex, age, race, insurance, language and admission type, and each group's gap to the rest."""
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from src.evaluation.groups import FEWEST, banded, by_group, gap
+from src.evaluation.intervals import holm
+
+AGES = ((0, 17), (18, 44), (45, 64), (65, 74), (75, 84), (85, 10**9))
+"""Years."""
+
+RACES = {"WHITE": "white", "BLACK": "Black", "HISPANIC": "Hispanic", "ASIAN": "Asian"}
+"""MIMIC-IV's 33 values by their beginning; the others are one group, unknown ones another."""
+
+UNKNOWN = ("UNKNOWN", "UNABLE TO OBTAIN", "PATIENT DECLINED TO ANSWER", "?", "")
+
+
+def slice_table(notes: pl.DataFrame) -> pl.DataFrame:
+    """A row a group of each attribute: counts, top-1 and top-5, the gap in top-1 to the rest, and its p.
+
+    A gap is the group's accuracy less that of all other notes with that attribute, its interval by patient, those
+    counted once who have notes on both sides. `p_holm` is corrected over every gap of the table. Groups of fewer
+    than 10 patients are named only; of an attribute's two groups the first has the gap of both.
+
+    Args:
+        notes: what `src.evaluation.judged.judge` gives; an attribute that it lacks is left out.
+    """
+    parts = [_gaps(notes, attribute, group) for attribute, group in _attributes(notes).items()]
+    table = pl.concat(parts) if parts else pl.DataFrame()
+    if table.is_empty():
+        return table
+    tested = table["p"].is_not_null()
+    corrected = iter(holm(table["p"].drop_nulls().to_list()))
+    return table.with_columns(p_holm=pl.Series([next(corrected) if one else None for one in tested], dtype=pl.Float64))
+
+
+def _attributes(notes: pl.DataFrame) -> dict[str, pl.Expr]:
+    known = {
+        "sex": pl.col("sex"),
+        "age": banded(AGES, "age"),
+        "race": _race(),
+        "insurance": _or_unknown("insurance"),
+        "language": pl.when(pl.col("language").str.to_uppercase() == "ENGLISH")
+        .then(pl.lit("English"))
+        .when(pl.col("language").is_not_null())
+        .then(pl.lit("not English")),
+        "admission_type": _or_unknown("admission_type"),
+    }
+    return {name: group for name, group in known.items() if name in notes.columns and notes[name].count()}
+
+
+def _gaps(notes: pl.DataFrame, attribute: str, group: pl.Expr) -> pl.DataFrame:
+    named = notes.with_columns(group.cast(pl.String).alias("group")).filter(pl.col("group").is_not_null())
+    table = by_group(named, "group")
+    right, patients = named["right"].to_numpy().astype(np.float64), named["subject_id"].to_numpy()
+    gaps = []
+    for place, (name, count) in enumerate(table.select("group", "patients").iter_rows()):
+        inside = (named["group"] == name).to_numpy()
+        mirrored = table.height == 2 and place == 1
+        enough = count is not None and not mirrored and named.filter(~inside)["subject_id"].n_unique() >= FEWEST
+        told = gap(right, inside, patients) if enough else None
+        gaps.append((told.value, told.low, told.high, told.p) if told else (None,) * 4)
+    columns = dict.fromkeys(("gap", "gap_low", "gap_high", "p"), pl.Float64)
+    found = pl.DataFrame(gaps, schema=columns, orient="row")
+    return pl.concat([table, found], how="horizontal").select(pl.lit(attribute).alias("attribute"), pl.all())
+
+
+def _race() -> pl.Expr:
+    text = pl.col("race").str.to_uppercase().str.strip_chars()
+    found: Any = pl.when(text.is_in(UNKNOWN)).then(pl.lit("unknown"))
+    for start, name in RACES.items():
+        found = found.when(text.str.starts_with(start)).then(pl.lit(name))
+    named: pl.Expr = found.when(text.is_not_null()).then(pl.lit("other"))
+    return named
+
+
+def _or_unknown(column: str) -> pl.Expr:
+    text = pl.col(column)
+    return pl.when(text.is_in(UNKNOWN)).then(pl.lit("unknown")).otherwise(text)

@@ -1,0 +1,95 @@
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from src.baselines.caml import Network, Words
+from src.baselines.features import Facts
+from src.baselines.loop import Encoded
+
+ROWS = pl.DataFrame(
+    {
+        "age": [50, 100, None],
+        "days": [2.0, 4.0, 1.0],
+        "sex": ["F", "M", "F"],
+        "admission_type": ["URGENT"] * 3,
+        "admission_location": [None, "CLINIC", "CLINIC"],
+        "insurance": ["Other"] * 3,
+        "services": [["MED", "CMED"], None, ["MED"]],
+        "diagnoses": [["10:I10", "10:E119"], ["10:E119"], None],
+        "procedures": [None, ["10:02703DZ"], None],
+    }
+)
+
+
+def test_facts_are_numbers_and_one_column_for_each_common_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("src.baselines.features.FEWEST", 2)
+    facts = Facts(coded=False)
+    found = facts.fit(ROWS).toarray()
+    assert list(facts.columns) == [
+        "admission_location=CLINIC",
+        "admission_type=URGENT",
+        "insurance=Other",
+        "services=MED",
+        "sex=F",
+    ]
+    assert found[0].tolist() == [0.5, 0.5, 0, 1, 1, 1, 1]
+    assert found[1].tolist() == [1, 1, 1, 1, 1, 0, 0]
+    assert found[2][0] < 0  # not known
+    again = Facts.from_learnt(facts.learnt())
+    assert np.array_equal(again.of(ROWS).toarray(), found)
+
+
+def test_codes_are_read_as_an_upper_bound_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("src.baselines.features.FEWEST", 1)
+    plain, coded = Facts(coded=False), Facts(coded=True)
+    plain.fit(ROWS)
+    coded.fit(ROWS)
+    assert set(coded.columns) - set(plain.columns) == {
+        "diagnoses=10:I10",
+        "diagnoses=10:E119",
+        "principal=10:I10",
+        "principal=10:E119",
+        "procedures=10:02703DZ",
+    }
+
+
+def test_words_are_lower_case_and_hold_a_letter() -> None:
+    words = Words({"chf": 2, "b12": 3}, 3)
+    assert words.encode(["CHF, 40 mg B12!", "12 34"]) == [[2, 1, 3], [1]]
+
+
+def test_caml_scores_a_note_alike_alone_and_beside_a_longer_one() -> None:
+    torch.manual_seed(0)
+    network = Network(Words({str(place): place for place in range(2, 30)}, 50), 4).eval()
+    notes = Encoded([[2, 3, 4], list(range(2, 25))], np.zeros(2, dtype=np.int64))
+
+    def scores(order: list[int]) -> torch.Tensor:
+        ids, there, _ = next(notes.batches(order, 2, "cpu"))
+        return network(ids, there)
+
+    with torch.inference_mode():
+        assert torch.allclose(scores([0])[0], scores([0, 1])[0], atol=1e-6)
+
+
+def test_an_epoch_reads_every_note_once_in_batches_of_like_length() -> None:
+    lengths = np.random.default_rng(0).integers(1, 500, 205)
+    notes = Encoded([[2] * length for length in lengths], np.zeros(205, dtype=np.int64))
+    order = notes.order(10, 0, 0)
+    assert sorted(order) == list(range(205))
+    assert order != notes.order(10, 0, 1)
+    assert order == notes.order(10, 0, 0)
+    spread = [np.ptp(lengths[order[start : start + 10]]) for start in range(0, 200, 10)]
+    assert max(spread) < 60
+
+
+def test_caml_attends_to_each_label_by_its_own_vector() -> None:
+    torch.manual_seed(0)
+    network = Network(Words({str(place): place for place in range(2, 30)}, 50), 3).eval()
+    ids = torch.arange(2, 20)[None]
+    with torch.inference_mode():
+        seen = network.convolution(network.vectors(ids).transpose(1, 2))[:, :, :18].tanh()[0].T
+        for label in range(3):
+            share = (seen @ network.attention.weight[label]).softmax(0)
+            expected = share @ seen @ network.last.weight[label] + network.last.bias[label]
+            assert torch.allclose(network(ids, torch.ones_like(ids, dtype=torch.bool))[0, label], expected, atol=1e-5)

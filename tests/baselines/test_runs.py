@@ -1,0 +1,160 @@
+"""Every baseline through the command that trains LLaMA: recorded, scored again, compared."""
+
+import dataclasses
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from src.baselines.runs import load_baseline, scored
+from src.cohort.split import Split
+from src.config.train import TrainConfig
+from src.evaluation.predictions import measure, read_predictions
+from src.shell.errors import UserError
+from src.shell.overrides import compose, read_command_line
+from src.train import train
+
+TINY_BERT = [
+    "model.weights=random",
+    "model.hidden_size=16",
+    "model.intermediate_size=32",
+    "model.layers=1",
+    "model.heads=2",
+    "model.vocab_size=300",
+    "max_len=24",
+]
+WORDS = {
+    "majority": [],
+    "tfidf": [],
+    "fusion": [],
+    "structured": ["epochs=2"],
+    "codes_upper_bound": ["epochs=2"],
+    "caml": ["epochs=2", "max_len=40", "labels=two"],
+    "clinicalbert": ["epochs=1", "labels=joint", *TINY_BERT],
+}
+
+
+def configured(model: str, cohort: Path, *words: str) -> TrainConfig:
+    """The configuration of a command line on 90 notes a split."""
+    same = [f"model={model}", f"data.dir={cohort}", "data.limit=90", "wandb.mode=disabled", "threads=1", "device=cpu"]
+    return compose(TrainConfig, read_command_line([*same, *words], "train"))[0]
+
+
+@pytest.fixture(scope="module", params=WORDS)
+def trained(
+    request: pytest.FixtureRequest, cohort: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[TrainConfig, Path]:
+    """A configuration and the folder of its run."""
+    cfg = configured(request.param, cohort, *WORDS[request.param])
+    folder = tmp_path_factory.mktemp("baselines") / request.param
+    train(cfg, folder)
+    return cfg, folder
+
+
+def test_a_baseline_leaves_a_record_like_llamas_and_the_same_scores_when_loaded(
+    trained: tuple[TrainConfig, Path], runs: dict[str, Path]
+) -> None:
+    cfg, folder = trained
+    record = json.loads((folder / "result.json").read_text())
+    llama = json.loads((runs["two"] / "result.json").read_text())
+    assert set(record) == set(llama)
+    assert set(llama["counts"]) - set(record["counts"]) <= {"base_parameters", "best_step"}
+    names = {name for name in llama["metrics"] if "rule_" not in name}
+    assert names <= set(record["metrics"])
+    low, high = record["intervals"]["test/top5"]
+    assert low <= record["metrics"]["test/top5"] <= high
+    model, material = load_baseline(cfg, folder)
+    for split, again in scored(model, material):
+        prefix = "test" if split is Split.TEST else "val"
+        for name, value in measure(again, material.space).items():
+            assert value == pytest.approx(record["metrics"][f"{prefix}/{name}"], abs=1e-6)
+        for scores in again.heads.values():
+            assert np.allclose(np.exp(scores.astype(np.float64)).sum(1), 1, atol=1e-4)
+
+
+def test_a_baseline_is_evaluated_and_compared_like_llama(
+    cohort: Path, tmp_path: Path, runs: dict[str, Path], command: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    words = ["model=majority", "name=majority", f"data.dir={cohort}", f"out={tmp_path}", "data.limit=48"]
+    told = command("src.train", *words, "wandb.mode=offline")
+    assert "majority" in told.stdout.strip().splitlines()[-1]
+    assert list((tmp_path / "majority" / "wandb").glob("offline-run-*"))
+    assert "largest difference" in command("src.evaluate", f"run={tmp_path / 'majority'}").stdout
+    assert "two - majority" in command("src.compare", str(tmp_path / "majority"), str(runs["two"])).stdout
+
+
+def test_majority_scores_are_the_training_counts(cohort: Path, tmp_path: Path) -> None:
+    cfg = configured("majority", cohort)
+    train(cfg, tmp_path / "run")
+    _, material = load_baseline(cfg, tmp_path / "run")
+    found = read_predictions(tmp_path / "run" / "predictions.parquet", material.space)
+    counts = material.notes(Split.TRAIN).rows["drg"].value_counts()
+    expected = np.full(757, 0.5)
+    for code, count in counts.iter_rows():
+        expected[material.space.index[code]] += count
+    assert np.allclose(np.exp(found.heads["scores"][0]), expected / expected.sum(), atol=1e-6)
+
+
+def test_a_dry_run_of_a_baseline_says_what_it_would_read(cohort: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from src.train import run
+
+    run(configured("fusion", cohort, "dry_run=true"))
+    told = capsys.readouterr().out
+    assert '"family": "fusion"' in told
+    assert " 90 train, " in told
+    assert "reads text and sex, age" in told
+
+
+def test_two_classes_have_a_score_each(cohort: Path) -> None:
+    from src.models.tfidf import TfidfLinear, linear_scores, vectorizer
+
+    texts = ["chest pain and fever", "chest pain and cough", "broken leg and arm"] * 4
+    model = TfidfLinear().fit(texts, [0, 0, 1] * 4)
+    vocabulary, weights = model.learnt()
+    values = linear_scores(vectorizer(vocabulary, weights["idf"]).transform(texts), None, weights)
+    assert np.allclose(values, model.scores(texts)[0], atol=1e-4)
+    assert values.argmax(1).tolist() == [0, 0, 1] * 4
+
+
+def test_schemes_are_refused_where_there_are_no_heads(cohort: Path) -> None:
+    with pytest.raises(UserError, match=r"labels=two: model=tfidf scores DRGs only; write labels=single"):
+        configured("tfidf", cohort, "labels=two")
+
+
+def test_facts_are_asked_for_where_the_cohort_has_none(cohort: Path, tmp_path: Path) -> None:
+    for name in ("cohort.json", "notes.parquet"):
+        (tmp_path / name).write_bytes((cohort / name).read_bytes())
+    with pytest.raises(UserError, match=r"no admissions.parquet, which model=fusion needs"):
+        train(configured("fusion", tmp_path), tmp_path / "run")
+
+
+def test_missing_weights_of_bert_are_told_with_what_to_do(
+    cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(UserError, match=r"hf download emilyalsentzer/Bio_ClinicalBERT, or give model.path=FOLDER"):
+        train(configured("clinicalbert", cohort, "model.path=no-such/bert"), tmp_path / "run")
+
+
+def test_a_bert_in_a_folder_is_tuned_from_its_weights(cohort: Path, tmp_path: Path) -> None:
+    from src.baselines.bert import Pieces, build
+
+    random = configured("clinicalbert", cohort, *TINY_BERT)
+    pieces = Pieces.of(pl.read_parquet(cohort / "notes.parquet")["text"].head(50).to_list(), random)
+    network = build(pieces, [], 7, random)
+    network.bert.save_pretrained(tmp_path / "bert")
+    pieces.save(tmp_path / "bert")
+    words = [word for word in TINY_BERT if "weights" not in word]
+    cfg = configured("clinicalbert", cohort, *words, f"model.path={tmp_path / 'bert'}", "max_steps=1", "lr=1e-9")
+    head = dataclasses.replace(cfg, labels=random.labels)
+    train(head, tmp_path / "run")
+    model, _ = load_baseline(head, tmp_path / "run")
+    own = dict(model.network.named_parameters())  # type: ignore[attr-defined]
+    theirs = dict(network.named_parameters())
+    same = "bert.bert.embeddings.word_embeddings.weight"
+    assert np.allclose(own[same].detach(), theirs[same].detach(), atol=1e-6)
+    assert own["bert.classifier.weight"].shape == (757, 16)

@@ -1,0 +1,97 @@
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from src.compare import with_runs_named
+from src.config.compare import CompareConfig
+from src.evaluation.comparison import Run, as_text, compare, read_runs
+from src.evaluation.intervals import holm
+from src.evaluation.predictions import Predictions, measure
+from src.models.labelspace import LabelSpace
+from src.shell.errors import UserError
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def made(name: str, skill: float, space: LabelSpace, notes: int = 400) -> Run:
+    draw = np.random.default_rng(0)
+    truth = draw.integers(0, 4, notes)
+    scores = draw.normal(size=(notes, 4)).astype(np.float32)
+    scores[np.arange(notes), truth] += np.float32(skill)
+    return Run(name, {}, Predictions(np.arange(notes) // 2, np.arange(notes), truth, {"scores": scores}))
+
+
+@pytest.fixture(scope="module")
+def space() -> LabelSpace:
+    from src.cohort.prepared import OwnLabel
+
+    return LabelSpace.from_labels([OwnLabel(name) for name in "abcd"])
+
+
+def test_every_pair_has_the_difference_of_its_metrics_corrected_within_a_metric(space: LabelSpace) -> None:
+    runs = [made("poor", 0.5, space), made("same", 0.5, space), made("good", 2.0, space)]
+    found = compare(runs, space)
+    values = {(run, metric): value for run, metric, value in found.metrics.select("run", "metric", "value").iter_rows()}
+    for run in runs:
+        for metric, value in measure(run.predictions, space).items():
+            assert values[run.name, metric] == pytest.approx(value, abs=1e-6)
+    for row in found.differences.to_dicts():
+        expected = values[row["run"], row["metric"]] - values[row["than"], row["metric"]]
+        assert row["difference"] == pytest.approx(expected, abs=1e-9)
+        assert row["low"] <= row["difference"] <= row["high"]
+    accuracy = found.differences.filter(pl.col("metric") == "accuracy")
+    assert accuracy.select("run", "than").rows() == [("same", "poor"), ("good", "poor"), ("good", "same")]
+    assert accuracy["p"].to_list()[0] == 1.0
+    assert accuracy["p_holm"][1] < 1e-6
+    assert accuracy["p_holm"].to_list() == holm(accuracy["p"].to_list())
+    assert "good - poor" in as_text(found)
+
+
+def test_a_baseline_is_compared_with_every_other_run(space: LabelSpace) -> None:
+    runs = [made("a", 0.5, space), made("b", 1.0, space), made("c", 2.0, space)]
+    pairs = compare(runs, space, baseline="b").differences.filter(pl.col("metric") == "top5").select("run", "than")
+    assert pairs.rows() == [("a", "b"), ("c", "b")]
+
+
+def test_the_command_compares_runs_that_stand_alone(runs: dict[str, Path], tmp_path: Path, command: Command) -> None:
+    told = command("src.compare", str(runs["single"]), f"{runs['two']}/", f"out={tmp_path / 'out'}").stdout
+    assert "two - single" in told
+    table = pl.read_csv(tmp_path / "out" / "differences.csv")
+    assert {"accuracy", "macro_f1", "macro_f1_all", "micro_f1", "base_macro_f1"} <= set(table["metric"])
+    recorded = [json.loads((runs[name] / "result.json").read_text())["metrics"] for name in ("two", "single")]
+    row = table.row(by_predicate=pl.col("metric") == "macro_auc", named=True)
+    expected = recorded[0]["test/macro_auc"] - recorded[1]["test/macro_auc"]
+    assert row["difference"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_runs_on_different_test_sets_are_refused(runs: dict[str, Path], tmp_path: Path, command: Command) -> None:
+    shutil.copytree(runs["single"], tmp_path / "fewer")
+    table = pl.read_parquet(runs["single"] / "predictions.parquet")
+    table.head(40).write_parquet(tmp_path / "fewer" / "predictions.parquet")
+    told = command("src.compare", str(runs["single"]), str(tmp_path / "fewer"), ok=False).stderr
+    assert "40 test notes, not the 48" in told
+    shutil.copytree(runs["single"], tmp_path / "other")
+    record = json.loads((runs["single"] / "result.json").read_text())
+    (tmp_path / "other" / "result.json").write_text(json.dumps(record | {"cohort": "another"}))
+    with pytest.raises(UserError, match="tested on the cohort another"):
+        read_runs([runs["single"], tmp_path / "other"])
+
+
+def test_every_problem_of_a_comparison_is_told_at_once(runs: dict[str, Path]) -> None:
+    cfg = CompareConfig([str(runs["two"]), "nowhere/two"], "three", None, None)
+    told = "\n".join(cfg.problems())
+    assert "runs=nowhere/two: no result.json" in told
+    assert "two comes twice" in told
+    assert "baseline=three" in told
+    assert "two or more" in CompareConfig([], None, None, None).problems()[0]
+
+
+def test_a_folder_with_an_equals_sign_is_a_run(tmp_path: Path) -> None:
+    (tmp_path / "model=nano").mkdir()
+    assert with_runs_named([f"{tmp_path}/model=nano"]) == [f"runs=['{tmp_path}/model=nano']"]
