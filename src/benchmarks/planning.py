@@ -32,7 +32,7 @@ def measure(cohort: str, slurm: SlurmHere, out: Path) -> None:
         "hydra/launcher=slurm",
         "hydra.launcher.wait=false",
     ]
-    submit += ["hydra.launcher.additional_parameters={requeue:true,hold:true}"]
+    submit += ["+hydra.launcher.additional_parameters.hold=true"]
     for what, words in (
         ("--help", ["src.train", "--help"]),
         ("--cfg job", ["src.train", "--cfg", "job"]),

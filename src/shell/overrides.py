@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import typing
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -103,7 +104,7 @@ def compose_points(schema: type[S], line: CommandLine) -> Composed[S]:
     GlobalHydra.instance().clear()
     # Hydra reads a search path only from the primary configuration, so its folder comes first here.
     home = next(folder for folder in reversed(line.searched) if (folder / f"{line.config_name}.yaml").is_file())
-    with initialize_config_dir(str(home.absolute()), version_base="1.3"):
+    with initialize_config_dir(str(home.absolute()), version_base="1.3"), _in_our_words(where):
         others = [f"file://{folder.absolute()}" for folder in line.searched if folder != home]
         extra = [f"hydra.searchpath=[{','.join(others)}]"] if others else []
         cells, multirun, problems = _asked(schema, line, extra)
@@ -119,6 +120,17 @@ def compose_points(schema: type[S], line: CommandLine) -> Composed[S]:
     problems += [] if points or problems else dropped
     raise_all(list(dict.fromkeys(problems)), where)
     return Composed(multirun, points, list(dict.fromkeys(dropped)))
+
+
+@contextmanager
+def _in_our_words(where: str) -> Iterator[None]:
+    """What Hydra refuses of its own keys, such as `hydra/launcher=`, as one of our errors."""
+    from hydra.errors import HydraException
+
+    try:
+        yield
+    except HydraException as error:
+        raise_all([" ".join(str(error).split())], where)
 
 
 def _asked(schema: type[Schema], line: CommandLine, extra: list[str]) -> tuple[list[list[str]], bool, list[str]]:

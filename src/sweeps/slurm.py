@@ -154,6 +154,7 @@ def script_of(cfg: SlurmConfig, batch: Path, count: int) -> str:
         raise UserError("hydra/launcher=slurm: there is no srun here; start the sweep on a node of the cluster")
     given = {key: value for key, value in asdict(cfg).items() if key not in OURS and value is not None}
     given |= {"name": f"{cfg.name}-{batch.stem}", "setup": [*ALWAYS, *cfg.setup]}
+    given["additional_parameters"] = {"requeue": True, **cfg.additional_parameters}
     base = set(BaseQueueConf.__dataclass_fields__)
     names = {"timeout_min": "time", "name": "job_name", "mem_gb": "mem", "tasks_per_node": "ntasks_per_node"}
     given["mem_gb"] = None if cfg.mem_gb is None else f"{int(cfg.mem_gb * 1024)}MB"

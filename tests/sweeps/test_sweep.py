@@ -62,6 +62,13 @@ def test_a_value_that_no_cell_can_have_fails_before_the_first_job(cohort: Path) 
             asked("-m", word, "model=nano", f"data.dir={cohort}")
 
 
+@pytest.mark.parametrize("word", ["hydra/launcher=slrum", "hydra.launcher.partitoin=gpu"])
+def test_a_wrong_launcher_or_key_of_it_is_one_clear_error(word: str, cohort: Path) -> None:
+    with pytest.raises(UserError, match=word.split("=")[0]) as told:
+        asked("-m", "hydra/launcher=slurm" if "." in word else "seed=1", word, f"data.dir={cohort}")
+    assert "\n\n" not in str(told.value)
+
+
 def test_cells_that_would_share_a_folder_are_refused(cohort: Path) -> None:
     with pytest.raises(UserError, match="name=x: 2 cells would share one folder"):
         plan_cells("s", asked("-m", "seed=1,2", "name=x", f"data.dir={cohort}").points)
