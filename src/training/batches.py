@@ -103,13 +103,17 @@ class Steps:
 
     def longest(self, at_once: int) -> list[int]:
         """The notes of the micro-batch with the most tokens in the whole run."""
-        lengths, most, found = self.notes.lengths, -1, [0]
-        for step in range(len(self)):
-            rows = self.rows(step)
-            for start in range(0, len(rows), at_once):
-                some = rows[start : start + at_once]
-                if (tokens := int(lengths[some].sum())) > most:
-                    most, found = tokens, some
+        most, found = -1, [0]
+        for epoch in range(self.epoch(len(self))):
+            steps = min(self.per_epoch, len(self) - epoch * self.per_epoch)
+            order = _order(len(self.notes), self.seed, epoch)[: steps * self.batch_size]
+            starts = np.arange(0, len(order), self.batch_size)[:, None] + np.arange(0, self.batch_size, at_once)
+            starts = starts[starts < len(order)]
+            tokens = np.add.reduceat(self.notes.lengths[order], starts)
+            place = int(tokens.argmax())
+            if tokens[place] > most:
+                most, ends = int(tokens[place]), np.append(starts, len(order))
+                found = order[ends[place] : ends[place + 1]].tolist()
         return found
 
 
