@@ -67,8 +67,8 @@ def open_material(cfg: TrainConfig) -> Material:
         UserError: one of them cannot be had.
     """
     cohort = read_cohort(Path(cfg.data.dir))
-    facts = read_admissions(cohort.folder) if cfg.model.family.reads_facts else None
-    if facts is None and cfg.model.family.reads_facts:
+    facts = read_admissions(cohort.folder) if cfg.model.kind.reads_facts else None
+    if facts is None and cfg.model.kind.reads_facts:
         raise UserError(
             f"data.dir={cfg.data.dir}: no admissions.parquet, which model={cfg.model.name} needs; "
             "prepare the cohort again from a folder with hosp/admissions and hosp/patients"

@@ -138,7 +138,7 @@ class ModelConfig:
         if self._unread:
             return [f"{self._unread}. {self.access}"]
         if self.family not in FAMILIES:
-            return [f"model.kind={self.family}: must be one of {', '.join(FAMILIES)}"]
+            return [f"model.family={self.family}: must be one of {', '.join(FAMILIES)}"]
         return []
 
     @property
