@@ -127,6 +127,14 @@ def as_text(found: Comparison) -> str:
         for row in found.differences.filter(pl.col("metric") == metric).to_dicts():
             pair = f"{row['run']} - {row['than']}"
             interval = f"[{row['low']:+.3f}, {row['high']:+.3f}]"
-            told = f"p {row['p']:.2g}, corrected {row['p_holm']:.2g}"
+            told = f"p {_chance(row['p'])}, corrected {_chance(row['p_holm'])}"
             lines.append(f"  {pair:<{2 * wide + 3}}  {row['difference']:+.3f}  {interval}  {told}")
     return "\n".join(lines).strip()
+
+
+def _chance(p: float) -> str:
+    """
+    >>> _chance(0.0), _chance(0.0412)
+    ('< 0.0001', '0.041')
+    """
+    return "< 0.0001" if p < 1e-4 else f"{p:.2g}"
