@@ -104,7 +104,7 @@ def test_a_dry_run_of_a_baseline_says_what_it_would_read(cohort: Path, capsys: p
 
     run(configured("fusion", cohort, "dry_run=true"))
     told = capsys.readouterr().out
-    assert '"family": "fusion"' in told
+    assert '"kind": "fusion"' in told
     assert " 90 train, " in told
     assert "reads text and sex, age" in told
 
