@@ -24,7 +24,7 @@ demo: $(SETUP) ## The main job, end to end, on a synthetic hospital
 	$(RUN) -m src.demo
 
 test: $(SETUP) ## All tests
-	$(RUN) -m pytest
+	$(RUN) -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
 
 test-cluster: $(SETUP) ## Sweeps on a real Slurm and a real Ray, started here and stopped again; apt installs Slurm
 	$(RUN) -m pytest -rs tests/sweeps/test_slurm.py tests/sweeps/test_ray.py
