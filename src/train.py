@@ -94,13 +94,17 @@ def leads(cfg: TrainConfig) -> bool:
 
 
 def run_together(cells: Sequence[TrainConfig]) -> None:
-    """Trains the unfinished runs of a multirun, those that can share a base over one."""
+    """Trains the unfinished runs of a multirun, those that can share a base over one; baselines have none."""
     from src.evaluation.record import finished
     from src.sweeps.lock import alone
     from src.training.cells import groups
     from src.training.names import run_dir
 
-    for group in groups([cfg for cfg in cells if not finished(run_dir(cfg))]):
+    left = [cfg for cfg in cells if not finished(run_dir(cfg))]
+    for cfg in left:
+        if cfg.model.kind is not Kind.LLAMA:
+            run(cfg)
+    for group in groups([cfg for cfg in left if cfg.model.kind is Kind.LLAMA]):
         runs = [(cfg, run_dir(cfg)) for cfg in group]
         print("runs over one base:\n  " + "\n  ".join(str(folder) for _, folder in runs), flush=True)
         with ExitStack() as stack:
