@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from src.cohort.prepared import NOTES, read_cohort
 from src.cohort.split import Split
-from src.config.train import Precision, TrainConfig, Weights
+from src.config.train import Kind, Precision, TrainConfig, Weights
 from src.evaluation.record import read_record
 from src.models.bases import STAND_IN, locate
 from src.models.estimate import count_parameters, matrix_rate
@@ -88,8 +88,8 @@ def print_costs(name: str, cells: Sequence[Cell]) -> None:
         todo = standing is not Standing.FINISHED
         seconds += cost.seconds if todo else 0.0
         tight += bool(cost.hint)
-        body.append([cell.name, standing, f"{cost.memory / GIB:.1f}", minutes(cost.seconds),
-                     f"{cost.seconds / 3600:.2f}", cost.source, cost.hint])  # fmt: skip
+        told = [f"{cost.memory / GIB:.1f}", minutes(cost.seconds), f"{cost.seconds / 3600:.2f}"]
+        body.append([cell.name, standing, *(told if cost.seconds else "---"), cost.source, cost.hint])
     unit = "GPU-hours" if gpu or pick_device(cells[0].cfg) != "cpu" else "hours"
     print(columns(["cell", "state", "GiB", "time", unit, "from", "remark"], body))
     where = f"one {gpu}, at {UTILISATION:.0%} of its data sheet's rate" if gpu else "this machine"
@@ -99,7 +99,9 @@ def print_costs(name: str, cells: Sequence[Cell]) -> None:
 
 
 def cost_of(cfg: TrainConfig, gpu: str | None, speeds: dict[tuple[str, int], float]) -> Cost:
-    """What one cell takes on a GPU of the table, or on this machine."""
+    """What one cell takes on a GPU of the table, or on this machine; nothing is foretold of a baseline."""
+    if cfg.model.kind is not Kind.LLAMA:
+        return Cost(0.0, 0.0, "not foretold", "")
     device = "cuda" if gpu else pick_device(cfg)
     precision = pick_precision(cfg, device)
     width = _width(cfg.data.dir, str(cfg.labels), cfg.severity_weight)

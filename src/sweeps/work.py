@@ -11,7 +11,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from src.config.train import TrainConfig
+from src.config.train import Kind, TrainConfig
 from src.evaluation.record import finished
 from src.shell.progress import Clock, listening
 from src.sweeps.cell import LOG, config_of
@@ -148,6 +148,8 @@ def _told_end(error: BaseException, state: CellState, signals: "Signals", run_di
 def _out_of_memory(cfg: TrainConfig) -> str:
     from src.training.session import open_session
 
+    if cfg.model.kind is not Kind.LLAMA:
+        return f"out of memory: model={cfg.model.name} needs less with data.limit, a smaller batch_size or max_len"
     session = open_session(cfg)
     return out_of_memory_line(cfg, session.scheme.width, session.device, session.precision)
 
