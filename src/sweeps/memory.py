@@ -1,4 +1,4 @@
-"""Out of memory: how it is recognised, and what would fit."""
+"""Out of memory: what would fit."""
 
 import dataclasses
 import math
@@ -7,22 +7,6 @@ from collections.abc import Iterator
 from src.config.train import Precision, TrainConfig
 
 GIB = 2**30
-
-
-def ran_out(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, on a GPU or in the machine.
-
-    >>> ran_out(MemoryError()), ran_out(RuntimeError("shape mismatch"))
-    (True, False)
-    >>> ran_out(RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory"))
-    True
-    """
-    import torch
-
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    told = str(error)
-    return isinstance(error, RuntimeError) and ("can't allocate memory" in told or "CUDA out of memory" in told)
 
 
 def out_of_memory_line(cfg: TrainConfig, width: int, device: str, precision: Precision) -> str:

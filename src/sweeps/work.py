@@ -17,7 +17,7 @@ from src.shell.progress import Clock, listening
 from src.sweeps.cell import LOG, config_of
 from src.sweeps.code import code_version
 from src.sweeps.lock import Busy, holding, remove, this_process
-from src.sweeps.memory import out_of_memory_line, ran_out
+from src.sweeps.memory import out_of_memory_line
 from src.sweeps.state import CellState, Standing, error_line, read_state, write_state
 
 FAILED, PREEMPTED, LEFT_ALONE = 1, 75, 76
@@ -139,6 +139,8 @@ def _told_end(error: BaseException, state: CellState, signals: "Signals", run_di
         return PREEMPTED
     traceback.print_exception(error, file=sys.stderr)
     state.state, state.error = Standing.FAILED, error_line(error)
+    from src.training.memory import ran_out
+
     if isinstance(error, Exception) and ran_out(error):
         state.error = _out_of_memory(config_of(run_dir))
     print(f"{run_dir}: failed: {state.error}", file=sys.stderr, flush=True)

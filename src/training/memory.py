@@ -157,7 +157,7 @@ def rehearse(module: "DrgModule") -> None:
         try:
             _longest_step(module, setting)
         except (torch.OutOfMemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
+            if not ran_out(error):
                 raise
         else:
             if setting != module.setting:
@@ -192,6 +192,14 @@ def _longest_step(module: "DrgModule", setting: Setting) -> None:
     torch.stack(losses).sum().backward()
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
+def ran_out(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, on a GPU or in the machine.
+
+    >>> ran_out(MemoryError()), ran_out(RuntimeError("shape mismatch"))
+    (True, False)
+    >>> ran_out(RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory"))
+    True
+    """
     words = ("out of memory", "not enough memory", "can't allocate memory", "alloc_failed")
-    return isinstance(error, torch.OutOfMemoryError) or any(word in str(error).lower() for word in words)
+    told = isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words)
+    return told or isinstance(error, MemoryError | torch.OutOfMemoryError)

@@ -11,7 +11,7 @@ from src.models.estimate import count_parameters, memory
 from src.shell.errors import UserError
 from src.shell.overrides import compose, read_command_line
 from src.training.batches import Steps, TokenisedNotes
-from src.training.memory import Setting, _is_out_of_memory, check_fits, plan
+from src.training.memory import Setting, check_fits, plan, ran_out
 
 GIB = 2**30
 
@@ -67,5 +67,5 @@ def test_a_spread_base_takes_a_share_on_each_device(session: Callable[..., Any])
 def test_running_out_of_memory_is_told_from_other_errors() -> None:
     with pytest.raises(RuntimeError) as told:
         torch.empty(2**60, dtype=torch.uint8)
-    assert _is_out_of_memory(told.value)
-    assert not _is_out_of_memory(RuntimeError("shape mismatch"))
+    assert ran_out(told.value)
+    assert not ran_out(RuntimeError("shape mismatch"))
