@@ -16,6 +16,7 @@ from src.config.train import Kind, TrainConfig
 from src.evaluation.outcome import ADAPTERS, PREDICTIONS, PREFIX, Stopwatch, test_intervals, versions
 from src.evaluation.predictions import Predictions, measure, write_predictions
 from src.evaluation.record import write_record
+from src.shell.code import code_version
 from src.shell.files import replacing_folder
 from src.tracking.logger import recording
 from src.training.names import axes
@@ -64,7 +65,7 @@ def train_baseline(cfg: TrainConfig, run_dir: Path) -> dict[str, Any]:
     clock = Stopwatch()
     material = open_material(cfg)
     model: Baseline = KINDS[cfg.model.kind](material)
-    named = axes(cfg, 0)
+    named = axes(cfg, 0, material.cohort.protocol)
     with recording(cfg.wandb, run_dir, named) as log:
         counts = model.fit(log)
         clock.lap("training")
@@ -86,6 +87,7 @@ def train_baseline(cfg: TrainConfig, run_dir: Path) -> dict[str, Any]:
             "counts": counts,
             "metrics": metrics,
             "intervals": test_intervals(material.space, run_dir),
+            "code": code_version(),
             "versions": versions(),
             "tokens_seen": 0,
             "seconds": {**clock.laps, "total": clock.total},

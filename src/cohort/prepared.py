@@ -53,6 +53,11 @@ class Cohort:
         return str(self.record["fingerprint"])
 
     @property
+    def protocol(self) -> str:
+        """What it was prepared by, `clean` or `paper`."""
+        return str(self.record.get("protocol", "clean"))
+
+    @property
     def labels(self) -> list[Drg] | list[OwnLabel]:
         """The classes, in the order of the logits: those that the record names, or all of the MS-DRG version."""
         named, version = self.record.get("labels"), self.record["drg_version"]

@@ -17,6 +17,7 @@ from src.evaluation.predictions import Predictions, estimates_of, measure, read_
 from src.evaluation.record import write_record
 from src.models.classifier import Classifier
 from src.models.labelspace import LabelSpace
+from src.shell.code import code_version
 from src.shell.stopping import Stop
 from src.training.batches import TokenisedNotes
 from src.training.cell import Cell
@@ -114,6 +115,7 @@ def record(cell: Cell, metrics: dict[str, float], clock: Stopwatch) -> dict[str,
         },
         "metrics": metrics,
         "intervals": test_intervals(session.space, cell.run_dir) if cell.ranks.first else {},
+        "code": code_version(),
         "versions": versions(),
         "tokens_seen": cell.progress.tokens_seen,
         "seconds": {**clock.laps, "training": round(cell.progress.seconds, 3), "total": clock.total},

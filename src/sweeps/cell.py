@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from src.config.train import TrainConfig
+from src.shell.code import code_version
 from src.shell.errors import UserError
 from src.shell.files import replacing
 from src.shell.overrides import to_schema
-from src.sweeps.code import code_version
 
 CELL = "cell.json"
 LOG = "log.txt"

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from src.shell.code import code_version
 from src.shell.errors import UserError
 from src.shell.files import replacing
 from src.sweeps.cell import Cell
-from src.sweeps.code import code_version
 from src.sweeps.standing import SWEEPS
 
 

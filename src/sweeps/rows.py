@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from src.evaluation.record import read_record
+from src.shell.code import code_version
 from src.shell.errors import UserError
 from src.shell.progress import minutes
-from src.sweeps.code import code_version
 from src.sweeps.record import read_sweep
 from src.sweeps.standing import Look, look_at, queued_cells
 from src.sweeps.state import Standing

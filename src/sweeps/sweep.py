@@ -11,10 +11,10 @@ from src.cohort.prepared import read_cohort
 from src.config.launch import SCHEMAS, ProcessesConfig, RayConfig, SlurmConfig
 from src.config.train import TrainConfig
 from src.evaluation.record import finished, read_record
+from src.shell.code import code_version
 from src.shell.errors import UserError
 from src.shell.overrides import Point, to_schema
 from src.sweeps.cell import Cell, write_cell
-from src.sweeps.code import code_version
 from src.sweeps.record import write_sweep
 from src.sweeps.standing import Look, look_at, queued_cells
 from src.sweeps.state import Standing

@@ -13,9 +13,9 @@ from typing import Any
 
 from src.config.train import Kind, TrainConfig
 from src.evaluation.record import finished
+from src.shell.code import code_version
 from src.shell.progress import Clock, listening
 from src.sweeps.cell import LOG, config_of
-from src.sweeps.code import code_version
 from src.sweeps.lock import Busy, holding, remove, this_process
 from src.sweeps.memory import out_of_memory_line
 from src.sweeps.state import CellState, Standing, error_line, read_state, write_state

@@ -12,6 +12,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from src.config.train import WandbConfig, WandbMode
 from src.tracking.guard import guarded
+from src.tracking.history import History
 from src.tracking.policy import logged_in, set_environment, settings
 
 SECONDS_TO_FINISH = 60.0
@@ -21,9 +22,9 @@ SECONDS_TO_FINISH = 60.0
 class Recorder(Logger):
     """Lightning's logger over a W&B run; every value passes the guard."""
 
-    def __init__(self, run: Any, last_step: int = 0) -> None:
+    def __init__(self, run: Any, history: History) -> None:
         super().__init__()
-        self._run, self._step = run, last_step
+        self._run, self._history, self._step = run, history, 0
 
     @property
     def name(self) -> str:
@@ -33,7 +34,7 @@ class Recorder(Logger):
     @property
     def version(self) -> str:
         """The run's id."""
-        return str(self._run.id)
+        return self._history.run_dir.name
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
         """Nothing: the axes were given when the run began."""
@@ -42,30 +43,40 @@ class Recorder(Logger):
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Logs scalars against the trainer's step."""
         self._step = self._step if step is None else max(self._step, step)
-        self._run.log({**guarded(dict(metrics)), "trainer/global_step": self._step})
+        told = guarded(dict(metrics))
+        self._history.add(self._step, told)
+        if self._run:
+            self._run.log({**told, "trainer/global_step": self._step})
 
     @rank_zero_only
     def log_summary(self, metrics: Mapping[str, float]) -> None:
         """Sets the final metrics as the run's summary."""
-        self._run.summary.update(guarded(dict(metrics)))
+        if self._run:
+            self._run.summary.update(guarded(dict(metrics)))
 
 
 @contextmanager
 def recording(cfg: WandbConfig, run_dir: Path, axes: Mapping[str, Any], leads: bool = True) -> Iterator[Any]:
     """Yields the logger of this run, and ends its W&B run whatever happens; of several processes one `leads`.
 
+    What is logged also goes into the run's own history, with W&B and without.
+
     An unreachable server makes the run an offline one; `wandb sync` sends it later.
     """
     mode = cfg.mode
     if mode is WandbMode.AUTO:
         mode = WandbMode.ONLINE if logged_in() else WandbMode.OFFLINE
-    if mode is WandbMode.DISABLED or not leads:
+    if not leads:
         yield DummyLogger()
+        return
+    history = History(run_dir)
+    if mode is WandbMode.DISABLED:
+        yield Recorder(None, history)
         return
     run = _start(cfg, mode, run_dir, guarded(axes))
     failed = True
     try:
-        yield Recorder(run)
+        yield Recorder(run, history)
         failed = False
     finally:
         with warnings.catch_warnings():

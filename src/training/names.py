@@ -42,8 +42,14 @@ def identity(cfg: TrainConfig, cohort_fingerprint: str) -> str:
     return "c" + hashlib.sha256(text.encode()).hexdigest()[:7]
 
 
-def axes(cfg: TrainConfig, parameters: int) -> dict[str, Any]:
-    """The grid's axes, flat, as W&B needs them for columns and grouping."""
+def axes(cfg: TrainConfig, parameters: int, protocol: str) -> dict[str, Any]:
+    """The grid's axes, flat, as W&B needs them for columns and grouping.
+
+    Args:
+        cfg: the run's configuration.
+        parameters: of the frozen base; 0 where there is none.
+        protocol: what the cohort was prepared by.
+    """
     return {
         "model": cfg.model.name,
         "params": parameters,
@@ -56,4 +62,5 @@ def axes(cfg: TrainConfig, parameters: int) -> dict[str, Any]:
         "epochs": cfg.epochs,
         "batch_size": cfg.batch_size,
         "seed": cfg.seed,
+        "protocol": protocol,
     }

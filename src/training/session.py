@@ -45,7 +45,7 @@ class Session:
     @property
     def axes(self) -> dict[str, Any]:
         """The grid's axes, flat."""
-        return axes(self.cfg, self.parameters.base)
+        return axes(self.cfg, self.parameters.base, self.cohort.protocol)
 
     @cached_property
     def tokens(self) -> NoteTokens:

@@ -1,4 +1,4 @@
-"""Which code trained a cell: the commit, and a hash of everything that decides a result."""
+"""Which code trained a run: the commit, and a hash of everything that decides a result."""
 
 import hashlib
 import subprocess
