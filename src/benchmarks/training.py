@@ -31,6 +31,7 @@ from src.benchmarks.material import (
 )
 from src.benchmarks.recipe import RATE, TrainerSteps
 from src.config.train import ModelConfig, Precision
+from src.models.bases import computing
 from src.models.classifier import Asked, Classifier, read_together
 from src.models.estimate import shapes
 from src.models.noise import Noise
@@ -130,11 +131,12 @@ def by_length(notes: Sequence[Note], drgs: Tensor, steps: int) -> list[Batch]:
 def ladder(model: ModelConfig, max_len: int, rounds: int, precision: Precision) -> None:
     """Measures every variant on the same steps, in turn, and prints the table."""
     pool, drgs = random_notes(200, max_len, model.vocab_size, 1), random_drgs(200, 1)
-    every = batches_of(pool, drgs)
+    every, converted = batches_of(pool, drgs), precision is not Precision.FP32
     variants: dict[str, Any] = {
         "recipe: Trainer, recomputed": TrainerSteps(stock(model, precision, "cpu"), recompute=True),
         "Trainer": TrainerSteps(stock(model, precision, "cpu"), recompute=False),
         "Trainer, by length": TrainerSteps(stock(model, precision, "cpu"), recompute=False),
+        **({"recipe in fp32": TrainerSteps(stock(model, Precision.FP32, "cpu"), recompute=True)} if converted else {}),
         "this, whole last block": EngineSteps(engine(model, precision, "cpu"), prune=False),
         "this": EngineSteps(engine(model, precision, "cpu")),
     }
@@ -153,10 +155,13 @@ def ladder(model: ModelConfig, max_len: int, rounds: int, precision: Precision) 
 def table(pace: dict[str, list[float]]) -> None:
     """Prints real tokens a second and the ratio to each stock variant."""
     names = list(pace)
+    stock_names = [name for name in names if not name.startswith("this")]
     mid = {name: median(pace[name]) for name in names}
-    print(f"{'':<30}{'tokens/s':>10}" + "".join(f"{'/ ' + name.split(':')[0]:>20}" for name in names[:3]))
+    print(f"{'':<30}{'tokens/s':>10}" + "".join(f"{'/ ' + name.split(':')[0]:>20}" for name in stock_names))
     for name in names:
-        print(f"{name:<30}{1 / mid[name]:>10,.0f}" + "".join(f"{mid[other] / mid[name]:>20.2f}" for other in names[:3]))
+        print(
+            f"{name:<30}{1 / mid[name]:>10,.0f}" + "".join(f"{mid[other] / mid[name]:>20.2f}" for other in stock_names)
+        )
 
 
 def wide(rounds: int, precision: Precision) -> None:
@@ -190,7 +195,7 @@ def wide(rounds: int, precision: Precision) -> None:
 
 def products(model: ModelConfig, rows: int, precision: Precision) -> tuple[float, float]:
     """Seconds and operations of one forward and backward product through every matrix of a block."""
-    dtype = torch.float32 if precision is Precision.FP32 else torch.bfloat16
+    dtype = computing(precision, "cpu")
     took = flop = 0.0
     for inputs, outputs in shapes(model).values():
         x, grad = torch.randn(rows, inputs).to(dtype), torch.randn(rows, outputs).to(dtype)

@@ -2,6 +2,7 @@
 
 import importlib.util
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,8 @@ def load_base(model: ModelConfig, precision: Precision, device: str) -> torch.nn
     base.set_attn_implementation(PACKED)
     base.config.use_cache = False
     install(base)
+    if computing(precision, device) is not DTYPES[precision]:
+        base.get_input_embeddings().register_forward_hook(_widened)  # all that follows is in its output's format
     for weight in base.parameters():
         weight.requires_grad_(False)
     return base if extra else base.to(device)
@@ -60,6 +63,26 @@ def _pretrained(model: ModelConfig, **how: Any) -> torch.nn.Module:
     if missing := sorted(told["missing_keys"]):
         raise UserError(f"model.path={where}: {len(missing)} weights are missing there, as {missing[0]}; copy it again")
     return base
+
+
+def computing(precision: Precision, device: str) -> torch.dtype:
+    """The format of activations: the base's, but fp32 over a bf16 base on a processor that would emulate bf16.
+
+    The base then takes bf16's memory, and its weights are widened where they are used: faster, and more exact.
+    """
+    emulated = precision is Precision.BF16 and device == "cpu" and not bf16_here()
+    return torch.float32 if emulated else DTYPES[precision]
+
+
+def _widened(module: torch.nn.Module, given: Any, words: torch.Tensor) -> torch.Tensor:
+    return words.float()
+
+
+@cache
+def bf16_here() -> bool:
+    """Whether this processor multiplies bf16 itself."""
+    can: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # younger than our oldest torch
+    return any(can.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 def check_architecture(model: ModelConfig, config: Mapping[str, Any]) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from src.config.train import ModelConfig, Precision, TrainConfig
+from src.models.bases import computing
 
 BYTES = {Precision.FP32: 4.0, Precision.BF16: 2.0, Precision.INT8: 1.0, Precision.NF4: 0.55}
 """Bytes a weight of the frozen base; NF4 with its scales (Dettmers et al. 2023, section 3)."""
@@ -121,7 +122,7 @@ def memory(
         on_gpu: torch hands out what is freed; on a CPU the C library's heap keeps more than is in use.
         shares: processes that the base is spread over.
     """
-    model, wide = cfg.model, 4 if precision is Precision.FP32 else 2
+    model, wide = cfg.model, computing(precision, "cuda" if on_gpu else "cpu").itemsize
     hidden, inner = model.hidden_size, model.intermediate_size
     blocks = shapes(model)
     queries, keys = blocks["q_proj"][1], blocks["k_proj"][1]
@@ -142,7 +143,7 @@ def memory(
 
 def matrix_rate(cfg: TrainConfig, precision: Precision, device: str) -> float:
     """Floating-point operations a second that this device reaches on the model's largest matrix product."""
-    dtype = torch.float32 if precision is Precision.FP32 else torch.bfloat16
+    dtype = computing(precision, device)
     rows = min(cfg.batch_size * cfg.max_len, 2048)
     left = torch.ones(rows, cfg.model.hidden_size, dtype=dtype, device=device)
     right = torch.ones(cfg.model.hidden_size, cfg.model.intermediate_size, dtype=dtype, device=device)

@@ -5,7 +5,7 @@ the base's own output, and all gradients of the common input are summed into one
 Shapes: T rows, h inputs, r rank.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,10 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from src.models.noise import Noise
+
+PIECE = 2**21
+"""Weights that are widened at once, 8 MB of fp32: of 45 million bf16 weights and 64 rows on a Xeon without bf16
+arithmetic a product takes 0.19 s, with all weights widened first 0.13 s, in these pieces 0.06 s."""
 
 
 @dataclass(frozen=True)
@@ -158,18 +162,32 @@ class _Frozen(torch.autograd.Function):
 
 
 def _output(x: Tensor, weight: Tensor, bias: Tensor | None, onto: Tensor | None) -> Tensor:
-    if onto is None:
+    if weight.dtype != x.dtype:
+        output = x.new_empty(len(x), len(weight))
+        for rows, piece in _pieces(weight, x.dtype):
+            torch.mm(x, piece.T, out=output[:, rows])
+        output = output if onto is None else output.add_(onto)
+    elif onto is None:
         return linear(x, weight, bias)
-    output = torch.addmm(onto, x, weight.T)
+    else:
+        output = torch.addmm(onto, x, weight.T)
     return output if bias is None else output.add_(bias)
+
+
+def _pieces(weight: Tensor, dtype: torch.dtype) -> Iterator[tuple[slice, Tensor]]:
+    """Rows of a weight in `dtype`, a few at a time; all at once where they have it already."""
+    rows = len(weight) if weight.dtype == dtype else max(1, PIECE // weight.shape[1])
+    for start in range(0, len(weight), rows):
+        yield slice(start, start + rows), weight[start : start + rows].to(dtype)
 
 
 def _through(grads: Sequence[Tensor], weights: Sequence[Tensor]) -> Tensor:
     """The gradient of the common input through the frozen maps."""
-    dx = grads[0] @ weights[0]
-    for grad, weight in zip(grads[1:], weights[1:], strict=True):
-        dx.addmm_(grad, weight)
-    return dx
+    dx: Tensor | None = None
+    for grad, weight in zip(grads, weights, strict=True):
+        for rows, piece in _pieces(weight, grad.dtype):
+            dx = grad[:, rows] @ piece if dx is None else dx.addmm_(grad[:, rows], piece)
+    return dx  # type: ignore[return-value]
 
 
 def _adapter_grads(

@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 
 from src.config.train import LoraConfig, ModelConfig, Precision, Weights
 from src.models.attention import PACKED, Backend, attend, pick_backend
-from src.models.bases import load_base
+from src.models.bases import computing, load_base
 from src.models.classifier import Asked, Classifier, read_together, with_adapters
 from src.models.noise import Noise
 from src.models.packing import pack
@@ -259,3 +259,37 @@ def test_layers_of_a_quantised_kind_give_the_same_logits_and_gradients() -> None
         assert one is not None
         assert two is not None
         assert torch.allclose(one, two, atol=1e-10)
+
+
+def test_where_bf16_is_emulated_its_weights_are_widened_and_nothing_else_is_rounded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("src.models.bases.bf16_here", lambda: False)
+    monkeypatch.setattr("src.models.projections.PIECE", 200)  # of 1,024 to 2,048 weights
+    half, whole = (load_base(MODEL, precision, "cpu") for precision in (Precision.BF16, Precision.FP32))
+    assert {weight.dtype for weight in half.parameters()} == {torch.bfloat16}
+    whole.load_state_dict({name: weight.float() for name, weight in half.state_dict().items()})
+    made = [engine(EVERYWHERE, torch.float32, base=whole)]
+    torch.manual_seed(0)
+    made.append(with_adapters(half, EVERYWHERE, WIDTH, "cpu", "cell0").train())
+    with torch.no_grad():
+        for ours, theirs in zip(made[1].trained().values(), made[0].trained().values(), strict=True):
+            ours.copy_(theirs)
+    found = []
+    for classifier in made:
+        logits = classifier(pack(notes(5)))
+        logits.square().sum().backward()
+        found.append((logits.detach(), [weight.grad for weight in classifier.trained().values()]))
+    (logits, grads), (expected, their_grads) = found[1], found[0]
+    assert torch.allclose(logits, expected, atol=1e-5)
+    for grad, their in zip(grads, their_grads, strict=True):
+        assert grad is not None
+        assert their is not None
+        assert torch.allclose(grad, their, atol=1e-4 * float(their.abs().max()) + 1e-7)
+
+
+def test_the_plan_knows_that_activations_are_fp32_where_bf16_is_emulated(monkeypatch: pytest.MonkeyPatch) -> None:
+    for here, expected in ((False, torch.float32), (True, torch.bfloat16)):
+        monkeypatch.setattr("src.models.bases.bf16_here", lambda here=here: here)
+        assert computing(Precision.BF16, "cpu") is expected
+        assert computing(Precision.BF16, "cuda:0") is torch.bfloat16
