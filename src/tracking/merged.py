@@ -1,7 +1,6 @@
 """One file of W&B's form from all starts of a run, as one start that was never disturbed would have written it.
 
-`wandb sync` of a file overwrites the run of that id from its first line on (`resume` is not set), so that sending it again
-changes nothing.
+`wandb sync` appends what a file holds to the history that the server has; so only what it lacks is written.
 """
 
 import json
