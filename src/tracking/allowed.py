@@ -111,7 +111,7 @@ STRINGS: dict[str, dict[str, Rule]] = {
     "footer": {},
     "preempting": {},
 }
-"""Kinds of records that may be, and of each the fields that may hold a string. Numbers may stand in every field of them."""
+"""Kinds of records that may be, and of each the fields that may hold a string; numbers may stand in all of them."""
 
 ITEMS = {
     "run": {"config.update": "config", "config.remove": "config"},
@@ -235,9 +235,8 @@ def _value(told: str, place: str, kind: str, names: list[str]) -> Iterator[Held 
                 wrong := _name(leaf) if kind == "config" else "a text, where a number stands"
             ):
                 yield Finding(place, wrong)
-        elif isinstance(leaf, int | float) and not count and leaf == leaf and MANY <= abs(leaf) < 1e18:
-            if float(leaf).is_integer():
-                yield Held(place, str(abs(int(leaf))), number=True)
+        elif isinstance(leaf, int | float) and not count and MANY <= abs(leaf) < 1e18 and leaf == int(leaf):
+            yield Held(place, str(abs(int(leaf))), number=True)
     if told.lstrip()[:1] == "[" and not own:
         yield Finding(place, "a list, where a number stands")
 
