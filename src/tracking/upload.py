@@ -8,6 +8,8 @@ import dataclasses
 import json
 import math
 import os
+import re
+import socket
 import subprocess
 import sys
 import tempfile
@@ -15,6 +17,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from src.shell.errors import UserError
 from src.shell.files import replacing
@@ -34,6 +38,11 @@ TOGETHER = 20
 
 SECONDS = 20
 """Until a server that does not answer is given up."""
+
+KEPT = re.compile(
+    r"WANDB_(API_KEY|BASE_URL|APP_URL|IDENTITY_TOKEN_FILE|CREDENTIALS_FILE|INSECURE_DISABLE_SSL|.*_PROXY|_EXTRA.*)"
+)
+"""Of the user's own W&B variables those that say where the server is and who asks."""
 
 PATIENCE = {
     f"WANDB__{part}_{name}": value
@@ -67,17 +76,17 @@ class Server:
         Raises:
             UserError: nobody is logged in, the key is refused, or the server does not answer.
         """
-        os.environ.update(ENVIRONMENT | {name: str(scratch / leaf) for name, leaf in FOLDERS.items()})
-        os.environ.pop("WANDB_MODE", None)
+        _set_environment(scratch)
         import wandb
 
-        self.url = str(wandb.Settings().base_url)
+        self.url = str(wandb.setup().settings.base_url)
+        _knock(self.url)
         try:
             self._api = wandb.Api(timeout=SECONDS)
             self.entity = entity or str(self._api.default_entity)
         except wandb.errors.UsageError:
             raise UserError(
-                "W&B: nobody is logged in; run wandb login, or set WANDB_API_KEY (and WANDB_BASE_URL for your own server)"
+                "W&B: nobody is logged in; run wandb login, or set WANDB_API_KEY, and WANDB_BASE_URL if need be"
             ) from None
         except wandb.errors.Error as error:
             refused = "401" in str(error) or "403" in str(error)
@@ -97,6 +106,27 @@ class Server:
             if "ould not find run" in str(error) or "not found" in str(error):
                 return None
             raise UserError(f"{self.url}: does not answer any more; the same command sends what is left") from None
+
+
+def _set_environment(scratch: Path) -> None:
+    """W&B's variables of this process: our policy's, and of the user's those that name the server."""
+    for name in [name for name in os.environ if name.startswith("WANDB_") and not KEPT.fullmatch(name)]:
+        del os.environ[name]
+    folders = {name: str(scratch / leaf) for name, leaf in FOLDERS.items() if name != "WANDB_CONFIG_DIR"}
+    os.environ.update(ENVIRONMENT | folders)
+
+
+def _knock(url: str) -> None:
+    """Finds at once that nobody listens, where no proxy stands between."""
+    parts = urlsplit(url)
+    if getproxies() and not proxy_bypass(parts.hostname or ""):
+        return
+    try:
+        socket.create_connection(
+            (parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)), SECONDS
+        ).close()
+    except OSError as error:
+        raise UserError(f"{url}: does not answer ({error.strerror or error}); the same command goes on later") from None
 
 
 def pack(run: Path, server: Server) -> Package | None:
