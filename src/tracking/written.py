@@ -13,6 +13,9 @@ from src.tracking.readings import texts_of
 LOGS = re.compile(r"(.*/)?(logs/)?[a-z\-]*debug[a-z\-]*(\.\d{8}\.\d{6}|-\d{8}_\d{6}|\.[a-z]{1,10})?\.log")
 """W&B's logs of itself: they stay on this machine, so paths may stand in them, but no note and no patient."""
 
+TARGETS = re.compile(r"(offline-)?run-\d{8}_\d{6}-[\w.+-]+|[a-z-]*debug[a-z-]*(-\d{8}_\d{6})?\.log")
+"""What W&B's links are to, whole paths; of a run that was moved they lead nowhere."""
+
 MARKS = re.compile(r".*\.wandb\.(synced|syncstate)")
 """What `wandb sync` leaves beside a file that it sent."""
 
@@ -64,8 +67,9 @@ def written(run_dir: Path) -> Iterator[Held | Finding]:
         place = _place(path, inside) if known else f"wandb, file {odd} of another form"
         yield Held(place, STAMP.sub(" ", inside), key=True)
         if path.is_symlink():
-            if not path.resolve().is_relative_to(home.resolve()):
-                yield Finding(place, "a link to elsewhere")
+            yield Held(place, STAMP.sub(" ", str(path.readlink())), key=True)
+            if not TARGETS.fullmatch(path.readlink().name):
+                yield Finding(place, "a link to something that is not W&B's")
         elif path.suffix == ".wandb":
             yield from _records(path, place)
         else:
