@@ -1,5 +1,6 @@
 """What a record of W&B may be: the allow-list of kinds, fields and forms under our policy. All else is a finding."""
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -172,6 +173,26 @@ def examine(record: Any, place: str) -> Iterator[Held | Finding]:
             yield Finding(where, "a field that is not known")
             yield from _anything(value, where)
     yield from _unknown(record, place)
+
+
+def examine_file(name: str, text: str, place: str) -> Iterator[Held | Finding]:
+    """The same of a file that W&B writes of an online run: `config.yaml` or `wandb-summary.json`."""
+    from omegaconf import OmegaConf
+
+    try:
+        told: Any = json.loads(text) if name.endswith(".json") else OmegaConf.to_container(OmegaConf.create(text))
+        items = {str(key): told[key] if name.endswith(".json") else told[key]["value"] for key in told}
+    except Exception:  # of whichever kind the parsers raise
+        yield Held(place, text)
+        yield Finding(place, "a file that is not what W&B writes under this name")
+        return
+    kind = "summary" if name.endswith(".json") else "config"
+    for number, (key, value) in enumerate(items.items(), start=1):
+        where = f"{place}, item {number}"
+        yield Held(f"{where}, its name", key, key=True)
+        if wrong := _item_name(key, kind):
+            yield Finding(f"{where}, its name", wrong)
+        yield from _value(json.dumps(value), f"{where}, its value", kind, [key])
 
 
 def _message(

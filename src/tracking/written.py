@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from src.shell.errors import UserError
-from src.tracking.allowed import Finding, Held, examine
+from src.tracking.allowed import Finding, Held, examine, examine_file
 from src.tracking.journal import journal_files, read_journal
 from src.tracking.readings import texts_of
 
@@ -18,6 +18,9 @@ TARGETS = re.compile(r"(offline-)?run-\d{8}_\d{6}-[\w.+-]+|[a-z-]*debug[a-z-]*(-
 
 MARKS = re.compile(r".*\.wandb\.(synced|syncstate)")
 """What `wandb sync` leaves beside a file that it sent."""
+
+ONLINE = re.compile(r"(.*/)?files/(config\.yaml|wandb-summary\.json)")
+"""What it writes beside the records of an online run."""
 
 STAMP = re.compile(r"(?<!\d)(\d{8}[_.]\d{6}|\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d([.,]\d+)?Z?)(?!\d)")
 MACHINE = re.compile(
@@ -72,6 +75,8 @@ def written(run_dir: Path) -> Iterator[Held | Finding]:
                 yield Finding(place, "a link to something that is not W&B's")
         elif path.suffix == ".wandb":
             yield from _records(path, place)
+        elif ONLINE.fullmatch(inside):
+            yield from examine_file(path.name, path.read_text("utf-8", "replace"), place)
         else:
             yield from _file(path, place, known, bool(LOGS.fullmatch(inside)))
 
@@ -79,7 +84,9 @@ def written(run_dir: Path) -> Iterator[Held | Finding]:
 def _known(path: Path, inside: str) -> bool:
     if path.is_symlink():
         return path.name == "latest-run" or bool(LOGS.fullmatch(inside))
-    return bool(LOGS.fullmatch(inside) or MARKS.fullmatch(inside) or path.suffix == ".wandb")
+    return bool(
+        LOGS.fullmatch(inside) or MARKS.fullmatch(inside) or ONLINE.fullmatch(inside) or path.suffix == ".wandb"
+    )
 
 
 def _place(path: Path, inside: str) -> str:
