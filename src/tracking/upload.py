@@ -251,14 +251,16 @@ def _arrived(package: Package, path: Path, errors: Sequence[str]) -> bool:
     """Whether a run went through. `wandb sync` exits with 0 and marks its file also where the upload broke off."""
     if not path.with_suffix(".wandb.synced").exists():
         return False
-    mine = f"[{package.told.project}/{package.told.id}]"
-    return not any(mine in error or not re.match(r"\[[^\]]+/[^\]]+\]", error) for error in errors)
+    mine = f"{package.told.project}/{package.told.id}"
+    labels = [found[1] if (found := re.match(r"\[([^\]]+/[^\]]+)\]", error)) else mine for error in errors]
+    return not any(label == mine or label.endswith(f"/{mine}") for label in labels)
 
 
 def _sync(folders: Sequence[Path], scratch: Path) -> list[str]:
-    """W&B's own sync of one file a run; its errors, which begin with `[PROJECT/RUN]` where they are of one run."""
+    """W&B's own sync of one file a run; its errors, which begin with `[ENTITY/PROJECT/RUN]` where they are of a run."""
     command = [sys.executable, "-m", "wandb", "sync", "--include-synced", *map(str, folders)]
-    env = {**os.environ, **PATIENCE, "WANDB_SILENT": "false", "WANDB_DIR": str(scratch), "WANDB_MODE": "online"}
+    mine = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}  # of this process's patience
+    env = {**mine, **PATIENCE, "WANDB_SILENT": "false", "WANDB_DIR": str(scratch), "WANDB_MODE": "online"}
     try:
         done = subprocess.run(
             command,
