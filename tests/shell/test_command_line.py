@@ -46,6 +46,7 @@ def problems(name: str, *words: str) -> str:
 
 def test_every_configuration_file_composes(cohort: Path, hospital: Path, runs: dict[str, Path], tmp_path: Path) -> None:
     given = {
+        "audit": [f"runs=[{runs['two']}]"],
         "compare": [f"runs=[{runs['single']},{runs['two']}]"],
         "demo": [],
         "evaluate": [f"run={runs['two']}"],
@@ -56,11 +57,12 @@ def test_every_configuration_file_composes(cohort: Path, hospital: Path, runs: d
         "pretrain": [f"data.dir={cohort}", f"out={tmp_path / 'b'}"],
         "report": [f"data.dir={cohort}"],
         "status": [],
+        "sync": [f"runs=[{runs['two']}]"],
         "train": [f"data.dir={cohort}"],
     }
     files = sorted(path.stem for path in CONF.glob("*.yaml"))
     assert files == sorted(given)
-    assert len(files) == 11
+    assert len(files) == 13
     for name, words in given.items():
         assert len(compose(SCHEMAS[name], read_command_line(words, name))) == 1
 
