@@ -31,6 +31,7 @@ from src.benchmarks.material import (
 )
 from src.benchmarks.recipe import RATE, TrainerSteps
 from src.config.train import ModelConfig, Precision
+from src.models.attention import attend, pick_backend
 from src.models.bases import computing
 from src.models.classifier import Asked, Classifier, read_together
 from src.models.estimate import shapes
@@ -150,6 +151,9 @@ def ladder(model: ModelConfig, max_len: int, rounds: int, precision: Precision) 
             pace[name] += found if turn else []  # the first round warms up
     print(f"\n{precision}, max_len={max_len}: {waste(every):.1%} padding in random steps of {NOTES_A_STEP}")
     table(pace)
+    least = bound(model, every[: STEPS_A_ROUND * 3], precision)
+    ratios = [median(pace[name]) / least for name in list(pace)[:2]]
+    print(f"bound, were all but products and attention free: {ratios[0]:.2f} the recipe, {ratios[1]:.2f} Trainer")
 
 
 def table(pace: dict[str, list[float]]) -> None:
@@ -162,6 +166,22 @@ def table(pace: dict[str, list[float]]) -> None:
         print(
             f"{name:<30}{1 / mid[name]:>10,.0f}" + "".join(f"{mid[other] / mid[name]:>20.2f}" for other in stock_names)
         )
+
+
+def bound(model: ModelConfig, batches: Sequence[Batch], precision: Precision) -> float:
+    """Seconds a real token of nothing but matrix products and attention, in all blocks but the pruned last."""
+    dtype = computing(precision, "cpu")
+    heads, width = model.heads, model.hidden_size // model.heads
+    found = []
+    for (notes, _), real in zip(batches, tokens(batches), strict=True):
+        q, k, v = (torch.randn(real, heads, width).to(dtype).requires_grad_() for _ in range(3))
+        how: dict[str, Any] = {"scale": width**-0.5, "ends": False, "backend": pick_backend("cpu", dtype)}
+        start = time.process_time()
+        seen = attend(q, k, v, [len(note) for note in notes], **how)
+        torch.autograd.grad(seen, (q, k, v), torch.ones_like(seen))
+        attention = time.process_time() - start
+        found.append((products(model, real, precision)[0] + attention) * (model.layers - 1) / real)
+    return median(found)
 
 
 def wide(rounds: int, precision: Precision) -> None:

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
+from src.models.blockwise import attend_blockwise, pays
+
 PACKED = "packed_notes"
 """The name under which transformers finds this attention (`attn_implementation`)."""
 
@@ -92,6 +94,9 @@ def _note_by_note(
     grouped, attended = k.shape[1] != q.shape[1], []
     notes = zip(q.split(list(asking)), k.split(list(lengths)), v.split(list(lengths)), strict=True)
     for of_note in notes:
+        if pays(*of_note[:2]):
+            attended.append(attend_blockwise(*of_note, scale))
+            continue
         query, key, value = (part.transpose(0, 1)[None] for part in of_note)
         found = scaled_dot_product_attention(
             query, key, value, is_causal=query.shape[2] > 1, scale=scale, enable_gqa=grouped

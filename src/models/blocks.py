@@ -5,13 +5,13 @@ layers gets `read_block` as its forward. Exact: the test of every family compare
 Shapes: T rows, h hidden width, H heads, D head width, B notes.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from types import MethodType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import silu
 from torch.utils.checkpoint import checkpoint
 
 from src.models.attention import Backend, attend
@@ -49,6 +49,9 @@ class Reading:
 
 QKV, OUT, INNER, DOWN = range(4)
 """Places in a block where adapters read, for dropout."""
+
+PIECE = 2**17
+"""Entries of a tensor that a CPU works through at a time: 0.5 MB in fp32."""
 
 
 def install(model: Any) -> None:
@@ -117,11 +120,20 @@ class _Normed(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
         x, weight, scale = ctx.saved_tensors
-        wide, grad = x.float(), (grad * weight).float()
-        # The order of transformers' own gradient: it is computed in fp32 whatever the format, and its rounding shows.
-        slope = (grad * wide).sum(-1, keepdim=True) * -0.5 * scale.pow(3) / x.shape[-1]
-        dx = (grad * scale).add_((2 * wide).mul_(slope))
-        return dx.to(x.dtype), None, None
+        dx = torch.empty_like(x)
+        for out, of_x, of_grad, of_scale in _pieces(dx, x, grad, scale):
+            wide, back = of_x.float(), (of_grad * weight).float()
+            # The order of transformers' own gradient: computed in fp32 whatever the format, and its rounding shows.
+            product = back * wide
+            slope = product.sum(-1, keepdim=True) * -0.5 * of_scale.pow(3) / x.shape[-1]
+            out.copy_(back.mul_(of_scale).add_(torch.mul(wide, slope.mul_(2), out=product)))
+        return dx, None, None
+
+
+def _pieces(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """The tensors' rows a few at a time on a CPU, so that what is computed of them stays in its cache."""
+    rows = max(1, PIECE // tensors[0][0].numel()) if tensors[0].device.type == "cpu" else len(tensors[0])
+    return zip(*(each.split(rows) for each in tensors), strict=True)
 
 
 class _Rotary(torch.autograd.Function):
@@ -154,9 +166,17 @@ class _Gated(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, gate: Tensor, up: Tensor) -> Tensor:
         ctx.save_for_backward(gate, up)
-        return silu(gate).mul_(up)
+        gated = torch.empty_like(gate)
+        for out, of_gate, of_up in _pieces(gated, gate, up):
+            torch.ops.aten.silu.out(of_gate, out=out).mul_(of_up)
+        return gated
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
         gate, up = ctx.saved_tensors
-        return torch.ops.aten.silu_backward(grad * up, gate), silu(gate).mul_(grad)
+        d_gate, d_up = torch.empty_like(gate), torch.empty_like(up)
+        for of_gate, of_up, back, to_gate, to_up in _pieces(gate, up, grad, d_gate, d_up):
+            torch.mul(back, of_up, out=to_gate)
+            torch.ops.aten.silu_backward.grad_input(to_gate, of_gate, grad_input=to_gate)
+            torch.ops.aten.silu.out(of_gate, out=to_up).mul_(back)
+        return d_gate, d_up

@@ -131,7 +131,7 @@ class _Frozen(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, drop: Tensor | None, onto: Tensor | None, plan: _Plan, *tensors: Any) -> Any:
         maps, low = tensors[: 2 * plan.maps], tensors[2 * plan.maps :]
-        read = x if drop is None else x.masked_fill(drop, 0)
+        read = x if drop is None else torch.where(drop, 0, x)
         outputs = [_output(x, weight, bias, onto) for weight, bias in zip(maps[::2], maps[1::2], strict=True)]
         inner: list[Tensor | None] = []
         for rows, downs, ups, gains in plan.parts(low):
@@ -211,5 +211,5 @@ def _adapter_grads(
         if drop is None:
             dx[rows].addmm_(back, down)
         else:
-            dx[rows].add_((back @ down).masked_fill_(drop[rows], 0))
+            dx[rows].addcmul_(back @ down, drop[rows].logical_not().to(dx.dtype))
     return found
