@@ -62,6 +62,16 @@ class Package:
     first_step: int
 
 
+@dataclass(frozen=True)
+class Remote:
+    """What a server has of a run: the rows of its history, and of its summary what is asked for."""
+
+    config: dict[str, Any]
+    summary: dict[str, Any]
+    rows: list[Row]
+    state: str
+
+
 class Server:
     """The W&B server that this machine is logged in to.
 
@@ -96,13 +106,20 @@ class Server:
                 else f"{self.url}: does not answer ({type(error).__name__}); nothing was sent, the same command goes on"
             ) from None
 
-    def run(self, told: Told) -> Any:
-        """The run of this id; None where the server has none."""
+    def has(self, told: Told) -> "Remote | None":
+        """What it has of the run of this id; None where it has none.
+
+        Raises:
+            UserError: it is gone.
+        """
         import wandb
 
         try:
-            return self._api.run(f"{self.entity}/{told.project}/{told.id}")
-        except wandb.errors.CommError as error:
+            run = self._api.run(f"{self.entity}/{told.project}/{told.id}")
+            config = {key: value for key, value in run.config.items() if not key.startswith("_")}
+            summary = {key: run.summary.get(key) for key in told.summary}
+            return Remote(config, summary, list(run.scan_history()), str(run.state))
+        except (wandb.errors.Error, OSError) as error:
             if "ould not find run" in str(error) or "not found" in str(error):
                 return None
             raise UserError(f"{self.url}: does not answer any more; the same command sends what is left") from None
@@ -139,18 +156,16 @@ def pack(run: Path, server: Server) -> Package | None:
     if not journals:
         return None
     told = dataclasses.replace(tell(journals), entity=server.entity)
-    there = server.run(told)
+    there = server.has(told)
     if there is None:
         return Package(run, journals, told, 0)
-    config = {key: value for key, value in there.config.items() if not key.startswith("_")}
-    if config.get("cohort", told.config.get("cohort")) != told.config.get("cohort"):
+    if there.config.get("cohort", told.config.get("cohort")) != told.config.get("cohort"):
         raise UserError(f"{run}: {server.url} has a run {told.id} of another cohort; rename one of the two")
-    has = list(there.scan_history())
-    rows = missing_rows(told.rows, has)
-    summary = {key: there.summary.get(key) for key in told.summary}
-    if not rows and config == told.config and _same(summary, told.summary) and there.state != "running":
+    rows = missing_rows(told.rows, there.rows)
+    same = there.config == told.config and _same(there.summary, told.summary)
+    if not rows and same and there.state != "running":
         return None
-    last = max((int(row["_step"]) for row in has if row.get("_step") is not None), default=-1)
+    last = max((int(row["_step"]) for row in there.rows if row.get("_step") is not None), default=-1)
     return Package(run, journals, dataclasses.replace(told, rows=rows), last + 1)
 
 
@@ -210,7 +225,9 @@ def send(runs: Sequence[Path], server: Server, scratch: Path) -> Iterator[tuple[
     packages: list[Package] = []
     for run in track(left, total=len(left), what="runs sent", unit="run"):
         package = pack(run, server)
-        if package is None:
+        if not read_journals(run):
+            yield run, "holds no record that could be sent"
+        elif package is None:
             _write_receipt(run, server)
             yield run, "the server has all of it"
         else:

@@ -65,6 +65,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]
         return told(server)
 
 
+@pytest.mark.slow
 def test_an_offline_run_that_was_killed_and_went_on_is_sent_as_one_that_was_never_disturbed(
     tmp_path: Path, undisturbed: list[dict[str, Any]]
 ) -> None:
@@ -87,6 +88,7 @@ def test_an_offline_run_that_was_killed_and_went_on_is_sent_as_one_that_was_neve
         assert str(tmp_path).encode() not in server.sent()
 
 
+@pytest.mark.slow
 def test_a_run_whose_server_was_lost_while_it_was_online_is_completed(
     tmp_path: Path, undisturbed: list[dict[str, Any]]
 ) -> None:
