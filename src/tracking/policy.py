@@ -48,6 +48,9 @@ FOLDERS = {
 IGNORED = tuple("/".join(["*"] * depth) for depth in range(1, 7))
 """No file of the run's folder is uploaded; `**` does not work here."""
 
+OWN_HOSTS = ("api.forge.coreweave.com", "api.wandb.ai")
+"""W&B's own server, by the names that `wandb login` of 0.31 and of earlier versions keeps a key under."""
+
 SECONDS_TO_START, SECONDS_TO_FINISH = 30.0, 60.0
 """A server that is lost must not hold a job of a sweep."""
 
@@ -165,10 +168,11 @@ def logged_in() -> bool:
         return True
     import netrc
 
-    url = os.environ.get("WANDB_BASE_URL") or _settings_file().get("WANDB_BASE_URL") or "https://api.wandb.ai"
-    host = url.split("//")[-1].split("/")[0].split(":")[0]
+    url = os.environ.get("WANDB_BASE_URL") or _settings_file().get("WANDB_BASE_URL")
+    hosts = [url.split("//")[-1].split("/")[0].split(":")[0]] if url else OWN_HOSTS
     try:
-        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
+        known = netrc.netrc(os.environ.get("NETRC"))
+        return any(known.authenticators(host) for host in hosts)
     except (OSError, netrc.NetrcParseError):
         return False
 

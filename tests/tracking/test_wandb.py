@@ -232,3 +232,18 @@ def test_a_run_that_nobody_is_logged_in_for_is_recorded_offline(
         pass
     assert asked == [WandbMode.OFFLINE]
     assert "nobody is logged in" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("host", ["api.wandb.ai", "api.forge.coreweave.com"])
+def test_login_is_seen_in_netrc_under_either_name_of_wandbs_server(
+    host: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE", "WANDB_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path))
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    (tmp_path / "netrc").write_text(f"machine {host}\n  login user\n  password {'x' * 40}\n")
+    (tmp_path / "netrc").chmod(0o600)
+    assert logged_in()
+    monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.hospital.example")
+    assert not logged_in()
