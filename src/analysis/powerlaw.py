@@ -99,7 +99,7 @@ def _along(steps: NDArray[np.float64], left: NDArray[np.float64], dimension: int
     bend = before - 2 * here + after
     shift = np.divide(before - after, 2 * bend, out=np.zeros_like(bend), where=bend > 1e-300)
     moved = steps[inside] * (steps[1] / steps[0]) ** np.clip(shift, -1, 1)
-    return np.where(at == inside, moved, steps[at])
+    return np.asarray(np.where(at == inside, moved, steps[at]))
 
 
 def _linear(x: NDArray[np.float64], z: NDArray[np.float64], exponents: NDArray[np.float64]) -> NDArray[np.float64]:
