@@ -7,6 +7,7 @@ interval. Seeds: each cell's deviations from its mean, drawn with repetition and
 seed takes those of the other cells of its model, or else of all, and where no cell has two seeds there is no such draw.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +69,7 @@ class Noise:
         how = self.how([one, other], metric)
         if how == "predictions":
             return (self._mean(one, metric, seeds) - self._mean(other, metric, seeds)).error, how
-        return float(np.hypot(*(self._recorded(at, metric) for at in (one, other)))), how
+        return math.hypot(self._recorded(one, metric), self._recorded(other, metric)), how
 
     def _runs(self, at: int, metric: str, seeds: Sequence[int] | None = None) -> list[Run]:
         among = self.grid.cells[at].metrics[metric].values if seeds is None else seeds

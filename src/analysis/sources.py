@@ -42,12 +42,23 @@ def read_source(source: str, out: Path = Path("runs")) -> Source:
         UserError: there is no such thing, no run in it is finished, or a record is damaged.
     """
     if source.startswith(WANDB):
-        raise UserError(f"{source}: not yet")
-    found = _folder(Path(source)) if Path(source).is_dir() else _sweep(source, out)
+        found = _project(source)
+    else:
+        found = _folder(Path(source)) if Path(source).is_dir() else _sweep(source, out)
     if not found.runs:
         waiting = f"; {len(found.unfinished)} are not finished" if found.unfinished else ""
         raise UserError(f"{source}: holds no finished run{waiting}")
     return found
+
+
+def _project(source: str) -> Source:
+    from src.analysis.wandb_runs import read_project
+
+    parts = source.removeprefix(WANDB).split("/", 2)
+    if len(parts) < 2 or not all(parts):
+        raise UserError(f"{source}: write wandb:ENTITY/PROJECT or wandb:ENTITY/PROJECT/GROUP")
+    runs, unfinished = read_project("/".join(parts[:2]), parts[2] if len(parts) > 2 else None)
+    return Source(tuple(runs), tuple(unfinished))
 
 
 def _folder(folder: Path) -> Source:

@@ -63,8 +63,12 @@ def spread(value: float, seeds: float, freedom: int, patients: float, *, share: 
     whole = math.sqrt(sum(each * each for each in known)) if known else math.nan
     of_seeds = seeds * seeds / (whole * whole) if math.isfinite(seeds) and whole else 0.0
     wide = freedom / (of_seeds * of_seeds) if of_seeds else math.inf
-    intervals = (_interval(value, *each, share) for each in ((seeds, freedom), (patients, math.inf), (whole, wide)))
-    return Spread(*intervals, _chance(value, whole, wide))
+    return Spread(
+        seeds=_interval(value, seeds, freedom, share),
+        patients=_interval(value, patients, math.inf, share),
+        both=_interval(value, whole, wide, share),
+        p=_chance(value, whole, wide),
+    )
 
 
 def _interval(value: float, error: float, freedom: float, share: bool) -> Interval:
