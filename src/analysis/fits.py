@@ -65,7 +65,9 @@ def fitted(grid: Grid, noise: Noise, metric: str, over: Over, cells: Sequence[in
         metric=metric,
         over=over,
         fixed={
-            axis: _plain(axis, value) for axis, value in grid.coordinates(cells[0]).items() if axis not in OVER[over]
+            _word(axis): _plain(axis, value)
+            for axis, value in grid.coordinates(cells[0]).items()
+            if axis not in OVER[over]
         },
         cells=tuple(cells),
         reference=tuple(float(each) for each in reference),
@@ -185,6 +187,10 @@ def _held(grid: Grid, noise: Noise, metric: str, over: Over, out: int, rest: Seq
         measured=grid.cells[out].metrics[metric].mean,
         no_growth=min(known) if told.falls else max(known),
     )
+
+
+def _word(axis: str) -> str:
+    return "model" if axis == "params" else axis
 
 
 def _plain(axis: str, value: Any) -> Any:

@@ -150,10 +150,8 @@ def _cells_text(found: Scaling, metrics: Sequence[str]) -> str:
             f"cohort {told.cohort[:12]}, {told.protocol}: {told.train:,} training and {told.test:,} test notes; "
             f"{sum(cell.seeds for cell in cells):,} runs in {len(cells):,} cells"
         )
-        lines += [
-            "  ".join(f"{word:<{width}}" for word, width in zip(row, wide, strict=True)).rstrip()
-            for row in [head, *rows]
-        ]
+        aligned = (zip(row, wide, strict=True) for row in [head, *rows])
+        lines += ["  ".join(f"{word:<{width}}" for word, width in row).rstrip() for row in aligned]
         if len(cells) > len(rows):
             lines.append(f"{len(cells) - len(rows):,} more cells")
     return "\n".join(lines)
@@ -169,10 +167,10 @@ def _differences_text(found: Scaling) -> list[str]:
     for row in tables_of_differences(found):
         fixed = " ".join(f"{key}={value}" for key, value in row["fixed"].items())
         each = row["difference"]
-        chance = "" if math.isnan(each.p_holm) else f"  p {_chance(each.p_holm)}"
-        lines.append(
-            f"{each.metric}  {row['of']} - {row['less']}  {fixed}: {each.value:+.3f}{_between(each.both)}{chance}"
-        )
+        told = "" if math.isnan(each.p_holm) else f"  p {_chance(each.p_holm)}"
+        told += "" if each.pairs > 1 else ", patients alone: one seed"
+        between = f"{each.value:+.3f}{_between(each.both)}"
+        lines.append(f"{each.metric}  {row['of']} - {row['less']}  {fixed}: {between}{told}")
     return lines
 
 
@@ -195,7 +193,7 @@ def _fit_line(fit: Fit) -> str:
         f"{name} {each.value:.3g} [{each.low:.3g}, {each.high:.3g}]" if each.identified else f"{name} not identified"
         for name, each in fit.parameters.items()
     )
-    return f"{formula(fit)}{fixed}: {numbers}; residual {fit.residual:.4f}, {fit.freedom} degrees of freedom"
+    return f"{formula(fit)}{fixed}: {numbers}; residual {fit.residual:.4f}, points less parameters: {fit.freedom}"
 
 
 def _predictions_text(found: Scaling) -> list[str]:

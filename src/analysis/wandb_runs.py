@@ -41,7 +41,7 @@ def curves_of(rows: Iterable[Mapping[str, Any]]) -> Curves:
     curves: Curves = {}
     for row in rows:
         step = row.get(STEP)
-        if not _is_number(step):
+        if not isinstance(step, int | float):
             continue
         for key, value in row.items():
             if key != STEP and not key.startswith("_") and _is_number(value):
