@@ -107,8 +107,10 @@ def _linear(x: NDArray[np.float64], z: NDArray[np.float64], exponents: NDArray[n
     columns = _columns(x, exponents)
     least, chosen = np.full(len(z), np.inf), np.zeros((len(z), columns.shape[-1]))
     for held in _subsets(columns.shape[-1]):
-        solved = np.einsum("rkp,rp->rk", np.linalg.pinv(columns[..., held]), z)
-        left = ((np.einsum("rpk,rk->rp", columns[..., held], solved) - z) ** 2).sum(-1)
+        some = columns[..., held]
+        turned = some.swapaxes(1, 2)
+        solved = np.linalg.solve(turned @ some, turned @ z[..., None])[..., 0]
+        left = (((some @ solved[..., None])[..., 0] - z) ** 2).sum(-1)
         better = np.flatnonzero((solved >= 0).all(-1) & (left < least))
         least[better] = left[better]
         chosen[better] = 0
