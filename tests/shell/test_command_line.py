@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from src.config.audit import AuditConfig
 from src.config.compare import CompareConfig
 from src.config.demo import DemoConfig
 from src.config.evaluate import EvaluateConfig
@@ -14,12 +15,14 @@ from src.config.prepare import PrepareConfig
 from src.config.pretrain import PretrainConfig
 from src.config.report import ReportConfig
 from src.config.status import StatusConfig
+from src.config.sync import SyncConfig
 from src.config.train import TrainConfig
 from src.shell.errors import UserError
 from src.shell.overrides import CONF, compose, read_command_line
 
 SWEEPS = CONF.parent / "sweeps"
 SCHEMAS = {
+    "audit": AuditConfig,
     "compare": CompareConfig,
     "demo": DemoConfig,
     "evaluate": EvaluateConfig,
@@ -30,6 +33,7 @@ SCHEMAS = {
     "pretrain": PretrainConfig,
     "report": ReportConfig,
     "status": StatusConfig,
+    "sync": SyncConfig,
     "train": TrainConfig,
 }
 
