@@ -1,0 +1,61 @@
+"""Says how metrics move with size, context, rank and compute: `python -m src.scaling SOURCE`."""
+
+import sys
+import time
+from pathlib import Path
+
+from src.config.scaling import ScalingConfig
+from src.shell.command import command
+
+
+def scaling(cfg: ScalingConfig) -> None:
+    """Prints the analysis of what is finished now and writes it into a folder; again and again when `live`.
+
+    Raises:
+        UserError: the source is none, holds no finished run, a record is damaged, or the folder cannot be written.
+    """
+    from src.analysis.scaling_tables import as_text, write_scaling
+    from src.analysis.sources import read_source
+    from src.analysis.study import analyse
+    from src.shell.errors import UserError
+
+    folder = folder_of(cfg)
+    while True:
+        source = read_source(cfg.source, Path(cfg.out))
+        found = analyse(
+            source,
+            seed=cfg.seed,
+            metrics=cfg.metrics,
+            predictions_of=cfg.predictions_of,
+            data_dir=Path(cfg.data_dir) if cfg.data_dir else None,
+        )
+        if cfg.live and sys.stdout.isatty():
+            print("\033[2J\033[H", end="")
+        print(as_text(found, cfg.metrics), flush=True)
+        try:
+            print(f"\nscaling: {write_scaling(found, folder)}", flush=True)
+        except OSError as error:
+            raise UserError(f"{folder}: cannot be written ({error.strerror}); name a folder with to=DIR") from None
+        if not (cfg.live and source.unfinished):
+            return
+        time.sleep(cfg.every_s)
+
+
+def folder_of(cfg: ScalingConfig) -> Path:
+    """Where the numbers and tables go."""
+    if cfg.to:
+        return Path(cfg.to)
+    if Path(cfg.source).is_dir():
+        return Path(cfg.source) / "scaling"
+    return Path(cfg.out) / "scalings" / cfg.source.rsplit("/", 1)[-1]
+
+
+def main() -> None:
+    """The command; its first word may be the source alone."""
+    if len(sys.argv) > 1 and "=" not in sys.argv[1] and not sys.argv[1].startswith("-"):
+        sys.argv[1] = f"source={sys.argv[1]}"
+    command(ScalingConfig, "scaling", scaling)
+
+
+if __name__ == "__main__":
+    main()
