@@ -1,0 +1,73 @@
+"""Intervals of a mean over few seeds, of a test set's patients, and of both."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.special import stdtr, stdtrit
+
+from src.analysis.scaling import Interval
+from src.evaluation.intervals import CONFIDENCE, Z
+
+NONE = Interval(math.nan, math.nan)
+
+
+def seed_error(values: Sequence[float]) -> float:
+    """The standard error of a mean over seeds; nan for one.
+
+    >>> round(seed_error([0.50, 0.52, 0.54]), 5)
+    0.01155
+    """
+    return float(np.std(values, ddof=1) / math.sqrt(len(values))) if len(values) > 1 else math.nan
+
+
+def patient_error(value: float, low: float, high: float) -> float:
+    """The standard error that a recorded interval stands for: it is symmetric in log-odds.
+
+    >>> from src.evaluation.intervals import estimate
+    >>> told = estimate(0.4, 0.02, 1000)
+    >>> round(patient_error(0.4, told.low, told.high), 6)
+    0.02
+    """
+    if 0 < low < high < 1 and 0 < value < 1:
+        reach = math.log(high / (1 - high)) - math.log(low / (1 - low))
+        return reach / (2 * Z) * value * (1 - value)
+    return (high - low) / Z  # a metric of exactly 0 or 1, whose interval has one side
+
+
+def around(value: float, seeds: float, freedom: int, patients: float) -> tuple[Interval, Interval, Interval, float]:
+    """The intervals of a mean by seeds, by patients and by both, and the chance of its being so far from 0.
+
+    Variances add; the degrees of freedom of the sum are Satterthwaite's (1946), so that few seeds count as few
+    only as far as seeds are what is uncertain. Where one error is not known the other stands alone.
+
+    Args:
+        value: the mean.
+        seeds: its standard error by seeds; nan for one seed.
+        freedom: seeds less one.
+        patients: its standard error by patients; nan where it is not known.
+    """
+    known = [each for each in (seeds, patients) if math.isfinite(each)]
+    whole = math.sqrt(sum(each * each for each in known)) if known else math.nan
+    share = seeds * seeds / (whole * whole) if math.isfinite(seeds) and whole else 0.0
+    wide = freedom / (share * share) if share else math.inf
+    by_seeds = _interval(value, seeds, freedom) if math.isfinite(seeds) else NONE
+    by_patients = _interval(value, patients, math.inf) if math.isfinite(patients) else NONE
+    return by_seeds, by_patients, _interval(value, whole, wide), _chance(value, whole, wide)
+
+
+def _interval(value: float, error: float, freedom: float) -> Interval:
+    reach = _quantile(freedom) * error
+    return Interval(value - reach, value + reach)
+
+
+def _quantile(freedom: float) -> float:
+    return Z if math.isinf(freedom) else float(stdtrit(freedom, 0.5 + CONFIDENCE / 2))
+
+
+def _chance(value: float, error: float, freedom: float) -> float:
+    if not math.isfinite(error):
+        return math.nan
+    if error == 0:
+        return 1.0 if value == 0 else 0.0
+    return float(2 * stdtr(min(freedom, 1e9), -abs(value) / error))
