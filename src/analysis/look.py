@@ -1,11 +1,11 @@
-"""The common look of figures for papers: one column wide, readable in grey, fonts embedded, the same bytes each time."""
+"""The common look of figures for papers: one column wide, readable in grey, fonts embedded, always the same bytes."""
 
 import io
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 COLUMN = 3.46
 """Inches: one column of npj Digital Medicine, 88 mm."""
@@ -24,7 +24,7 @@ STYLES = (
 )
 """Colour, marker and line of each series, so that no two differ by colour alone."""
 
-SETTINGS = {
+SETTINGS: dict[Any, Any] = {
     "font.size": 7.5,
     "axes.titlesize": 8,
     "axes.labelsize": 7.5,
@@ -69,12 +69,12 @@ def style(place: int) -> dict[str, Any]:
     return {"color": colour, "marker": marker, "linestyle": line}
 
 
-def panel(height: float = 2.5, grid: str = "y") -> tuple[Any, Any]:
+def panel(height: float = 2.5, grid: Literal["x", "y"] = "y") -> tuple[Any, Any]:
     """A figure of one column with one panel.
 
     Args:
         height: inches.
-        grid: `y`, `x` or `both`.
+        grid: lines across (`y`) or down (`x`).
     """
     import matplotlib
     from matplotlib.figure import Figure
@@ -167,4 +167,4 @@ def ticks(axes: Any, values: Sequence[float], labels: Sequence[str]) -> None:
         axes.set_xlim(values[0] / 2, values[0] * 2)
     else:
         reach = (high - low) * 0.08
-        axes.set_xlim(min(values) * 2.718281828 ** -reach, max(values) * 2.718281828 ** reach)
+        axes.set_xlim(min(values) * 2.718281828**-reach, max(values) * 2.718281828**reach)

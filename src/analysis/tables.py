@@ -59,7 +59,9 @@ class Table:
 
     def numeric(self) -> list[bool]:
         """Of each column whether it holds a number."""
-        return [any(isinstance(row[at], int | float | Estimate) for row in self.rows) for at in range(len(self.columns))]
+        return [
+            any(isinstance(row[at], int | float | Estimate) for row in self.rows) for at in range(len(self.columns))
+        ]
 
     def useful(self) -> "Table":
         """The table without columns in which no row has anything to say."""
@@ -84,7 +86,11 @@ def shown(entry: Entry, digits: int = 3, dash: str = " to ") -> str:
         return NOTHING
     if isinstance(entry, Estimate):
         told = shown(float(entry.value), digits)
-        return f"{told} ({shown(float(entry.low), digits)}{dash}{shown(float(entry.high), digits)})" if entry.bounded else told
+        return (
+            f"{told} ({shown(float(entry.low), digits)}{dash}{shown(float(entry.high), digits)})"
+            if entry.bounded
+            else told
+        )
     if isinstance(entry, int):
         return f"{entry:,}"
     if isinstance(entry, float):
