@@ -10,7 +10,7 @@ import numpy as np
 
 from src.analysis.runs import Run
 from src.analysis.scaling import Cell, Ground, Measured
-from src.analysis.spread import around, patient_error, seed_error
+from src.analysis.spread import patient_error, seed_error, spread
 
 MAIN = ("params", "max_len", "lora_r", "labels")
 """The axes that the field asks about; others may only follow one of them."""
@@ -100,7 +100,7 @@ def _cell(ground: int, axes: dict[str, Any], runs: Sequence[Run]) -> Cell:
             values[name][run.axes["seed"]] = value
             if name in run.record.get("intervals", {}):
                 errors[name].append(patient_error(value, *run.record["intervals"][name]))
-    metrics = {name: _measured(each, errors[name]) for name, each in sorted(values.items())}
+    metrics = {name: _measured(name, each, errors[name]) for name, each in sorted(values.items())}
     return Cell(ground, axes, tuple(run.name for run in runs), metrics, _numbers(axes, runs))
 
 
@@ -117,12 +117,13 @@ def _metrics(run: Run) -> dict[str, float]:
     return found
 
 
-def _measured(values: Mapping[int, float], errors: Sequence[float]) -> Measured:
+def _measured(name: str, values: Mapping[int, float], errors: Sequence[float]) -> Measured:
     mean = float(np.mean(list(values.values())))
     # The seeds of a cell are tested on the same patients: that error does not shrink with their number.
     patients = float(np.mean(errors)) if len(errors) == len(values) else math.nan
-    *intervals, _ = around(mean, seed_error(list(values.values())), len(values) - 1, patients)
-    return Measured(mean, dict(values), *intervals)
+    seeds, share = seed_error(list(values.values())), not name.endswith("loss")
+    told = spread(mean, seeds, len(values) - 1, patients, share=share)
+    return Measured(mean, dict(values), told.seeds, told.patients, told.both)
 
 
 def _numbers(axes: Mapping[str, Any], runs: Sequence[Run]) -> dict[str, float]:

@@ -177,11 +177,15 @@ class Fit:
         Returns:
             Value, low and high, [P] each.
         """
-        scaled = np.asarray(points, float).reshape(-1, len(self.over)) / np.asarray(self.reference)
-        values = curve(np.vstack([self.best, self.draws]), scaled)
-        told = values if self.falls else 1 - values
+        told = self.drawn_at(points)
         low, high = np.quantile(told[1:], (0.025, 0.975), axis=0)
         return told[0], low, high
+
+    def drawn_at(self, points: ArrayLike) -> NDArray[np.float64]:
+        """The curve, then that of each draw, at `points`, [1 + R, P]."""
+        scaled = np.asarray(points, float).reshape(-1, len(self.over)) / np.asarray(self.reference)
+        values = curve(np.vstack([self.best, self.draws]), scaled)
+        return values if self.falls else 1 - values
 
 
 @dataclass(frozen=True)

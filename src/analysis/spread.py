@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import stdtr, stdtrit
@@ -35,8 +36,18 @@ def patient_error(value: float, low: float, high: float) -> float:
     return (high - low) / Z  # a metric of exactly 0 or 1, whose interval has one side
 
 
-def around(value: float, seeds: float, freedom: int, patients: float) -> tuple[Interval, Interval, Interval, float]:
-    """The intervals of a mean by seeds, by patients and by both, and the chance of its being so far from 0.
+@dataclass(frozen=True)
+class Spread:
+    """A mean's intervals of 95 %, and the chance of its being so far from 0."""
+
+    seeds: Interval
+    patients: Interval
+    both: Interval
+    p: float
+
+
+def spread(value: float, seeds: float, freedom: int, patients: float, *, share: bool) -> Spread:
+    """The intervals of a mean by seeds, by patients and by both.
 
     Variances add; the degrees of freedom of the sum are Satterthwaite's (1946), so that few seeds count as few
     only as far as seeds are what is uncertain. Where one error is not known the other stands alone.
@@ -46,19 +57,29 @@ def around(value: float, seeds: float, freedom: int, patients: float) -> tuple[I
         seeds: its standard error by seeds; nan for one seed.
         freedom: seeds less one.
         patients: its standard error by patients; nan where it is not known.
+        share: it lies between 0 and 1, and so do its intervals, which are symmetric in log-odds.
     """
     known = [each for each in (seeds, patients) if math.isfinite(each)]
     whole = math.sqrt(sum(each * each for each in known)) if known else math.nan
-    share = seeds * seeds / (whole * whole) if math.isfinite(seeds) and whole else 0.0
-    wide = freedom / (share * share) if share else math.inf
-    by_seeds = _interval(value, seeds, freedom) if math.isfinite(seeds) else NONE
-    by_patients = _interval(value, patients, math.inf) if math.isfinite(patients) else NONE
-    return by_seeds, by_patients, _interval(value, whole, wide), _chance(value, whole, wide)
+    of_seeds = seeds * seeds / (whole * whole) if math.isfinite(seeds) and whole else 0.0
+    wide = freedom / (of_seeds * of_seeds) if of_seeds else math.inf
+    return Spread(
+        seeds=_interval(value, seeds, freedom, share),
+        patients=_interval(value, patients, math.inf, share),
+        both=_interval(value, whole, wide, share),
+        p=_chance(value, whole, wide),
+    )
 
 
-def _interval(value: float, error: float, freedom: float) -> Interval:
+def _interval(value: float, error: float, freedom: float, share: bool) -> Interval:
+    if not math.isfinite(error):
+        return NONE
     reach = _quantile(freedom) * error
-    return Interval(value - reach, value + reach)
+    if not (share and 0 < value < 1):
+        return Interval(value - reach, value + reach)
+    middle, far = math.log(value / (1 - value)), reach / (value * (1 - value))
+    low, high = (1 / (1 + math.exp(-max(min(middle + sign * far, 700), -700))) for sign in (-1, 1))
+    return Interval(low, high)
 
 
 def _quantile(freedom: float) -> float:

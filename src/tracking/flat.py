@@ -1,0 +1,81 @@
+"""A run's record as W&B holds it, flat, and the record again from there."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+LOW, HIGH = "low", "high"
+
+SPLITS = ("val", "test")
+"""First parts of the names of a record's metrics."""
+
+CURVES_ALONE = ("val/loss",)
+"""Logged under the names of metrics, but no part of a record."""
+
+GROUPS = ("counts", "seconds")
+CODE = {"source": "code", "commit": "commit"}
+"""What a record's code version is called in W&B's configuration."""
+
+
+def flat(record: Mapping[str, Any]) -> dict[str, float]:
+    """The summary of a run: metrics by their names, intervals, counts, seconds and tokens seen, numbers all.
+
+    Metrics that are not defined are left out, for W&B keeps no null.
+
+    >>> flat({"metrics": {"test/accuracy": 0.5}, "intervals": {"test/accuracy": [0.4, 0.6]}, "counts": {"test": 9},
+    ...       "seconds": {"total": 2.5}, "tokens_seen": 80})
+    ... # doctest: +NORMALIZE_WHITESPACE
+    {'test/accuracy': 0.5, 'test/accuracy/low': 0.4, 'test/accuracy/high': 0.6, 'counts/test': 9, 'seconds/total': 2.5,
+     'tokens_seen': 80}
+    """
+    told: dict[str, float] = {
+        name: value for name, value in record["metrics"].items() if value is not None and math.isfinite(value)
+    }
+    for name, (low, high) in record["intervals"].items():
+        told |= {f"{name}/{LOW}": low, f"{name}/{HIGH}": high}
+    for group in GROUPS:
+        told |= {f"{group}/{name}": value for name, value in record[group].items()}
+    return {**told, "tokens_seen": record["tokens_seen"]}
+
+
+def flat_config(axes: Mapping[str, Any], cohort: str, code: Mapping[str, str | None]) -> dict[str, Any]:
+    """The configuration of a run in W&B: its axes, the cohort's fingerprint and the version of the code.
+
+    >>> flat_config({"model": "nano"}, "3f2a", {"commit": None, "source": "77ab"})
+    {'model': 'nano', 'cohort': '3f2a', 'code': '77ab', 'commit': None}
+    """
+    return {**axes, "cohort": cohort, **{told: code[name] for name, told in CODE.items()}}
+
+
+def record_of(config: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, Any]:
+    """The record that W&B holds: `axes`, `cohort`, `code`, `counts`, `metrics`, `intervals`, `tokens_seen`, `seconds`.
+
+    What W&B and the curves add to either is left out. Of a run that goes on, the parts that it has so far: see
+    `is_finished`.
+    """
+    record: dict[str, Any] = {
+        "axes": {name: value for name, value in config.items() if name not in ("cohort", *CODE.values(), "_wandb")},
+        "cohort": config.get("cohort"),
+        "code": {name: config.get(told) for name, told in CODE.items()},
+        "metrics": {},
+        "intervals": {},
+        **{group: {} for group in GROUPS},
+        "tokens_seen": summary.get("tokens_seen", 0),
+    }
+    for key, value in summary.items():
+        first, _, rest = key.partition("/")
+        name, _, end = key.rpartition("/")
+        if first in GROUPS:
+            record[first][rest] = value
+        elif first not in SPLITS or key in CURVES_ALONE:
+            continue
+        elif end == LOW:
+            record["intervals"][name] = [value, summary[f"{name}/{HIGH}"]]
+        elif end != HIGH:
+            record["metrics"][key] = value
+    return record
+
+
+def is_finished(summary: Mapping[str, Any]) -> bool:
+    """Whether the run came to its record, which is the last that it sends."""
+    return "tokens_seen" in summary
