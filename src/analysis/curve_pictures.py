@@ -45,7 +45,7 @@ def _curve(scaling: Scaling, runs: Mapping[str, Run], curve: str) -> list[Drawin
         if curve == "train/loss":
             steps, values = smoothed(steps, values)
         look = style(place)
-        _, marker, _ = look.values()
+        marker = look["marker"]
         axes.plot(steps, values, label=name_of(scaling, at), **{**look, "marker": marker if len(steps) < 15 else ""})
     _dress(axes, CURVES[curve][2], curve)
     legend(figure, axes, columns=2)

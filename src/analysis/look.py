@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -76,10 +76,9 @@ def panel(height: float = 2.5, grid: Literal["x", "y"] = "y") -> tuple[Any, Any]
         height: inches.
         grid: lines across (`y`) or down (`x`).
     """
-    import matplotlib
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context(SETTINGS):
+    with settings():
         figure = Figure(figsize=(COLUMN, height), dpi=150, layout="constrained")
         axes = figure.subplots()
     axes.spines[["top", "right"]].set_visible(False)
@@ -88,20 +87,32 @@ def panel(height: float = 2.5, grid: Literal["x", "y"] = "y") -> tuple[Any, Any]
     return figure, axes
 
 
-def legend(figure: Any, axes: Any, title: str | None = None, columns: int = 3) -> None:
-    """The legend above the panel, never over data."""
+def legend(figure: Any, axes: Any, columns: int = 3, lines: Mapping[str, int] | None = None) -> None:
+    """The legend above the panel, never over data.
+
+    Args:
+        figure: of the panel.
+        axes: the panel.
+        columns: names in a row.
+        lines: the places of series by name, which stand with marker and line however they were drawn.
+    """
+    from matplotlib.lines import Line2D
+
     handles, labels = axes.get_legend_handles_labels()
-    if len(labels) < 2 and title is None:
+    if lines:
+        handles = [*(Line2D([], [], **style(place)) for place in lines.values()), *handles]
+        labels = [*lines, *labels]
+    if len(labels) < 2:
         return
     figure.legend(
-        handles, labels, loc="outside upper left", ncols=min(columns, len(labels)), frameon=False, title=title,
-        title_fontsize=7, fontsize=7, alignment="left", handlelength=2.6, columnspacing=1.2, borderaxespad=0.1,
+        handles, labels, loc="outside upper left", ncols=min(columns, len(labels)), frameon=False,
+        handlelength=2.6, columnspacing=1.2, borderaxespad=0.1,
     )  # fmt: skip
 
 
 def svg(drawing: Drawing) -> str:
     """The figure as a file of its own."""
-    with _settings(), io.StringIO() as file:
+    with settings(), io.StringIO() as file:
         drawing.figure.savefig(
             file, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
         )
@@ -110,7 +121,7 @@ def svg(drawing: Drawing) -> str:
 
 def pdf(drawing: Drawing) -> bytes:
     """The figure with its fonts embedded as TrueType."""
-    with _settings(), io.BytesIO() as file:
+    with settings(), io.BytesIO() as file:
         drawing.figure.savefig(file, format="pdf", metadata={"CreationDate": None, "Title": drawing.title})
         return file.getvalue()
 
@@ -131,7 +142,8 @@ def inline(text: str, name: str, described: str) -> str:
 
 
 @contextmanager
-def _settings() -> Iterator[None]:
+def settings() -> Iterator[None]:
+    """Sizes of text, lines and markers, for what is drawn inside."""
     import matplotlib
 
     with matplotlib.rc_context(SETTINGS):

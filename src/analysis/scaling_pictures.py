@@ -50,7 +50,8 @@ def _along(scaling: Scaling, metric: str, lines: Lines) -> Drawing:
     _baseline(axes, scaling, metric)
     _paper(axes, metric, lines, scaling)
     _dress(axes, scaling, metric, lines)
-    legend(figure, axes, columns=2 if lines.axis == "lora_r" else 3)
+    names = {line.name: place for place, line in enumerate(lines.lines) if line.name}
+    legend(figure, axes, columns=2 if lines.axis == "lora_r" else 3, lines=names)
     name = f"{metric.removeprefix('test/')}_by_{NAMES[lines.axis]}"
     return Drawing(
         name, f"{upper(METRICS[metric])} by {NAMES[lines.axis]}", _caption(scaling, metric, lines, fits), figure
@@ -70,7 +71,7 @@ def _line(
     how = {**style(place), "linestyle": style(place)["linestyle"] if joined else "none"}
     axes.errorbar(
         [cell.axes[axis] * dodge for cell in cells], [each.mean for each in measured], yerr=bars(measured),
-        label=line.name or None, capsize=2, elinewidth=0.9, capthick=0.9, **how,
+        capsize=2, elinewidth=0.9, capthick=0.9, **how,
     )  # fmt: skip
 
 
@@ -134,7 +135,7 @@ def _caption(scaling: Scaling, metric: str, lines: Lines, fits: Sequence[Fit]) -
     if lines.rest:
         told.append(f"All with {', '.join(f'{name}={value}' for name, value in lines.rest.items())}")
     if lines.others:
-        told.append(f"{lines.others} more cells are in the table of cells")
+        told.append(f"Cells of the table that are not drawn: {lines.others}")
     return ". ".join(told) + "."
 
 

@@ -132,7 +132,7 @@ def name_of(scaling: Scaling, at: int) -> str:
             )
     if "labels" not in scaling.varied and len(told) == 1:
         told.append(str(cell.axes.get("labels")))
-    return ", ".join(told)
+    return " ".join(told)
 
 
 def fit_of(scaling: Scaling, metric: str, axis: str, line: Line) -> Fit | None:

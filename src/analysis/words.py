@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from src.analysis.costs import Cost, unit_of
-from src.analysis.report_tables import OVER
+from src.analysis.report_tables import OVER, point
 from src.analysis.scaling import Cell, Difference, HeldOut, Scaling
 from src.analysis.tables import Estimate, shown
 from src.analysis.view import METRICS, drawn_cells, intervals_in_words, main_ground, name_of, tuned, upper
@@ -48,20 +48,21 @@ def _best(scaling: Scaling) -> list[str]:
         return []
     cell = scaling.cells[at]
     metrics = [f"{name} {_told(cell, metric)}" for metric, name in METRICS.items() if metric in cell.metrics]
-    seeds = "one seed" if cell.seeds == 1 else f"{cell.seeds} seeds"
-    words = intervals_in_words([cell], MAIN)
+    over = "one seed; interval of 95 % over test patients"
+    if cell.seeds > 1:
+        over = f"mean of {cell.seeds} seeds; {intervals_in_words([cell], MAIN)}"
     count = len(tuned(scaling, MAIN) or drawn_cells(scaling, MAIN))
     chosen = (
         f", the best of {count} cells on validation,"
         if count > 1 and MAIN.replace("test", "val") in cell.metrics
         else ""
     )
-    return [f"{upper(name_of(scaling, at))}{chosen} has {' and '.join(metrics)} on the test ({seeds}; {words})."]
+    return [f"{upper(name_of(scaling, at))}{chosen} has {' and '.join(metrics)} on the test ({over})."]
 
 
 def _against_baselines(scaling: Scaling) -> list[str]:
     best = best_cell(scaling, MAIN)
-    others = [at for at in set(drawn_cells(scaling, MAIN)) - set(tuned(scaling, MAIN))]
+    others = sorted(set(drawn_cells(scaling, MAIN)) - set(tuned(scaling, MAIN)))
     others = [at for at in others if scaling.cells[at].axes["model"] != "codes_upper_bound"]
     if best is None or not others or not tuned(scaling, MAIN):
         return []
@@ -111,26 +112,13 @@ def _verdict(scaling: Scaling, axis: str, name: str, found: Sequence[Difference]
 
 def _laws(scaling: Scaling, metric: str) -> list[str]:
     said = []
-    next_cells = [each for each in scaling.predictions if each.metric == metric and each.why.startswith("next")]
-    for each in next_cells[:3]:
+    found = [each for each in scaling.predictions if each.metric == metric and each.why.startswith("next")]
+    together = [each for each in found if len(scaling.fits[each.fit].over) > 1]
+    for each in (together or found)[:3]:
+        over = " and ".join(OVER.get(name, name) for name in scaling.fits[each.fit].over)
         value = shown(Estimate(each.value, each.low, each.high))
-        where = ", ".join(
-            f"{OVER.get(name, name)} {_short(value_)}" for name, value_ in each.at.items() if name in OVER
-        )
-        said.append(f"For the {each.why} ({where}) the fit predicts {METRICS[metric]} {value}.")
+        said.append(f"For the {each.why} ({point(each.at)}) the fit over {over} predicts {METRICS[metric]} {value}.")
     return said + [_held(scaling, each, metric) for each in scaling.held_out if each.metric == metric]
-
-
-def _short(value: object) -> str:
-    from src.analysis.look import short
-
-    return (
-        short(value)
-        if isinstance(value, int | float) and value >= 10_000
-        else f"{value:g}"
-        if isinstance(value, float)
-        else str(value)
-    )
 
 
 def _held(scaling: Scaling, each: HeldOut, metric: str) -> str:
@@ -139,9 +127,10 @@ def _held(scaling: Scaling, each: HeldOut, metric: str) -> str:
     nearer = "nearer than" if abs(each.error) < abs(each.no_growth - each.measured) else "no nearer than"
     told = shown(Estimate(each.predicted, each.low, each.high))
     return (
-        f"Held out, {name_of(scaling, each.cell)} was predicted from {each.points} cells by size of {over} as {told} in "
-        f"{METRICS[metric]} and measured as {each.measured:.3f}, {inside} the interval and {nearer} saying that it gets no better."
-    ).replace("by size of ", "over ")
+        f"Held out, {name_of(scaling, each.cell)} was predicted by the fit over {over} through {each.points} cells as "
+        f"{told} in {METRICS[metric]} and measured as {each.measured:.3f}: {inside} the interval, and {nearer} saying "
+        "that it gets no better."
+    )
 
 
 def _cost(costs: Mapping[int, Cost]) -> list[str]:
