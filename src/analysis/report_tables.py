@@ -6,8 +6,8 @@ from typing import Any
 
 from src.analysis.costs import Cost
 from src.analysis.look import short
-from src.analysis.paper import ACCURACY, PUBLISHED, Published, published, sampling_interval
-from src.analysis.scaling import Cell, Difference, Interval, Measured, Scaling
+from src.analysis.paper import ACCURACY, PUBLISHED, TEST_NOTES, Published, published, sampling_interval
+from src.analysis.scaling import Cell, Difference, Fit, HeldOut, Interval, Measured, Prediction, Scaling
 from src.analysis.tables import Column, Entry, Estimate, Table
 from src.analysis.view import METRICS, name_of
 
@@ -61,10 +61,7 @@ def _result(scaling: Scaling, cell: Cell, more: Sequence[str]) -> list[Entry]:
 def _published(row: Published, columns: int) -> list[Entry]:
     told: list[Entry] = [row.system, short(row.params) if row.params else None, row.max_len, None, row.labels]
     metrics = [_reported(row, name) for name in SHOWN]
-    source = (
-        row.source + ("; computed from a ratio" if row.derived else "") + ("" if row.same_test else "; another test")
-    )
-    return [*told, *[None] * (columns - len(told) - len(metrics) - 1), *metrics, source]
+    return [*told, *[None] * (columns - len(told) - len(metrics) - 1), *metrics, row.source.split(",")[0]]
 
 
 def _reported(row: Published, name: str) -> Entry:
@@ -76,6 +73,21 @@ def _reported(row: Published, name: str) -> Entry:
 
 def _plain(value: Any) -> Entry:
     return value if isinstance(value, int | float | str) and not isinstance(value, bool) else str(value)
+
+
+def published_table() -> Table:
+    """Where each published figure stands."""
+    heads = {"system": "system", "labels": "labels", "figures": "figures", "source": "source", "remark": "remark"}
+    rows: list[list[Entry]] = []
+    for row in PUBLISHED:
+        figures = ", ".join(f"{SHOWN.get(name, name)} {value:.3f}" for name, value in row.metrics.items())
+        remark = "computed from a published ratio" if row.derived else "" if row.same_test else "another test set"
+        rows.append([row.system, row.labels, figures, row.source, remark])
+    title = (
+        "The published figures and their sources. None has an interval; that of an accuracy above is what its "
+        f"{TEST_NOTES:,} test notes allow (binomial)"
+    )
+    return Table("published", title, [Column(*pair) for pair in heads.items()], rows)
 
 
 def beside_table(scaling: Scaling) -> Table:
@@ -124,10 +136,7 @@ def differences_table(scaling: Scaling) -> Table:
     """Paired differences of neighbouring cells."""
     heads = {"axis": "along", "one": "this", "other": "less this", "metric": "metric", "difference": "difference"}
     heads |= {"p": "p", "p_holm": "p (Holm)", "pairs": "seeds"}
-    rows = [
-        _difference(scaling, each)
-        for each in sorted(scaling.differences, key=lambda each: each.metric != "test/macro_f1")
-    ]
+    rows = [_difference(scaling, each) for each in sorted(scaling.differences, key=_first)]
     paired = {each.how for each in scaling.differences} == {"predictions"}
     how = "paired by seed and patient" if paired else "paired by seed, not by patient"
     title = f"Differences between neighbouring cells, {how}, with intervals of 95 %"
@@ -138,6 +147,11 @@ def _difference(scaling: Scaling, each: Difference) -> list[Entry]:
     value = Estimate(each.value, each.both.low, each.both.high)
     names = (name_of(scaling, each.one), name_of(scaling, each.other))
     return [OVER.get(each.axis, each.axis), *names, _metric(each.metric), value, each.p, each.p_holm, each.pairs]
+
+
+def _first(each: Difference | Fit | Prediction | HeldOut) -> int:
+    """The field's metrics first."""
+    return list(METRICS).index(each.metric) if each.metric in METRICS else len(METRICS)
 
 
 def _metric(name: str) -> str:
@@ -151,11 +165,11 @@ def fits_table(scaling: Scaling) -> Table:
     columns += [Column("residual", "residual", 4), Column("told", "parameters")]
     rows: list[list[Entry]] = [
         [
-            _metric(fit.metric), _over(fit.over), _fixed(fit.fixed), len(fit.cells),
+            _metric(fit.metric), _over(fit.over), point(fit.fixed), len(fit.cells),
             *(_parameter(fit.parameters, name) for name in "abcdf"), fit.residual,
             "free" if fit.freedom == 0 else "told by the points" if fit.identified else "not all told by the points",
         ]
-        for fit in scaling.fits
+        for fit in sorted(scaling.fits, key=_first)
     ]  # fmt: skip
     title = (
         "Saturating power laws: a metric is a - b x^-c, or a - b x^-c - d z^-f over size and context together; a loss "
@@ -173,8 +187,19 @@ def _over(over: Sequence[str]) -> str:
     return " and ".join(OVER.get(name, name) for name in over)
 
 
-def _fixed(fixed: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name}={short(value) if name == 'params' else value}" for name, value in fixed.items())
+def point(at: Mapping[str, Any]) -> str:
+    """A place in the grid, in words.
+
+    >>> point({"params": 4.9e6, "max_len": 768.0, "labels": "two"})
+    'size 4.9M, context 768, label scheme two'
+    """
+    told = []
+    for name, value in at.items():
+        number = (
+            short(value) if name in ("params", "flop") else f"{value:g}" if isinstance(value, float) else str(value)
+        )
+        told.append(f"{OVER.get(name, name)} {number}")
+    return ", ".join(told)
 
 
 def predictions_table(scaling: Scaling) -> Table:
@@ -182,10 +207,10 @@ def predictions_table(scaling: Scaling) -> Table:
     heads = {"metric": "metric", "why": "for", "at": "at", "predicted": "predicted", "over": "by the fit over"}
     rows: list[list[Entry]] = [
         [
-            _metric(each.metric), each.why, _fixed(each.at), Estimate(each.value, each.low, each.high),
+            _metric(each.metric), each.why, point(each.at), Estimate(each.value, each.low, each.high),
             _over(scaling.fits[each.fit].over),
         ]
-        for each in scaling.predictions
+        for each in sorted(scaling.predictions, key=_first)
     ]  # fmt: skip
     title = "What the fits predict, with intervals of 95 % that hold the points' uncertainty, not the law's"
     return Table("predictions", title, [Column(*pair) for pair in heads.items()], rows)
@@ -200,7 +225,7 @@ def held_out_table(scaling: Scaling) -> Table:
             _metric(each.metric), _over(each.over), name_of(scaling, each.cell), each.points,
             Estimate(each.predicted, each.low, each.high), each.measured, each.error, each.no_growth,
         ]
-        for each in scaling.held_out
+        for each in sorted(scaling.held_out, key=_first)
     ]  # fmt: skip
     title = (
         "The largest cell as predicted from the others; to say that it gets no better predicts the best of the others"

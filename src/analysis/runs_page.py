@@ -31,16 +31,18 @@ code { font: .85em/1.5 ui-monospace, monospace; overflow-wrap: anywhere; }
 pre { background: #f4f6f8; padding: .6rem .8rem; border-radius: 4px; white-space: pre-wrap; margin: .5rem 0; }
 .wide { overflow-x: auto; margin: .4rem 0 .2rem; }
 table { border-collapse: collapse; font-size: .85rem; }
-th, td { padding: .22rem .7rem .22rem 0; border-bottom: 1px solid #e3e5e8; text-align: left; vertical-align: top; }
+th, td { padding: .22rem .9rem .22rem 0; border-bottom: 1px solid #e3e5e8; text-align: left; vertical-align: top; }
+td { white-space: nowrap; } td.t { white-space: normal; min-width: 15rem; }
 th { border-bottom: 1.5px solid #1f2933; vertical-align: bottom; } td.n, th.n { text-align: right; }
-td.n { font-variant-numeric: tabular-nums; white-space: nowrap; } tr.ruled td { border-top: 1.5px solid #9aa0a6; }
+td.n { font-variant-numeric: tabular-nums; } td small { display: block; color: #5f6b76; font-size: .8em; }
+tr.ruled td { border-top: 1.5px solid #9aa0a6; }
 .less { color: #5f6b76; font-size: .88rem; } summary { cursor: pointer; margin: .6rem 0; }
 @media (max-width: 40rem) { dl { grid-template-columns: 1fr; } dt { margin-top: .4rem; } body { margin: .8rem auto; } }
 @media print { .wide { overflow: visible; } body { max-width: none; } figure { break-inside: avoid; } }
 """
 
 SECTIONS: Sequence[tuple[str, str, Sequence[str], Sequence[str]]] = (
-    ("results", "Results beside the published", ("_cells",), ("results", "beside_the_paper")),
+    ("results", "Results beside the published", ("_cells",), ("results", "beside_the_paper", "published")),
     ("scaling", "How it scales", ("_by_size", "_by_context", "_by_rank", "_heat"), ("fits", "predictions", "held_out")),
     ("steps", "What each step brings", ("_differences",), ("differences",)),
     ("cost", "Cost", ("_by_cost",), ("cost",)),

@@ -162,7 +162,7 @@ def to_latex(table: Table) -> str:
         r"\begin{table}",
         rf"\caption{{{escaped(table.title)}}}",
         rf"\label{{tab:{table.name.replace('_', '-')}}}",
-        r"\centering",
+        r"\centering" + (r"\scriptsize\setlength{\tabcolsep}{3pt}" if len(table.columns) > 6 else r"\small"),
         rf"\begin{{tabular}}{{@{{}}{spec}@{{}}}}",
         r"\toprule",
         " & ".join(escaped(column.head) for column in table.columns) + r" \\",
@@ -183,10 +183,20 @@ def to_html(table: Table) -> str:
     lines = []
     for place, row in enumerate(table.rows):
         entries = zip(row, table.columns, numeric, strict=True)
-        told = "".join(_tag("td", shown(entry, column.digits), number) for entry, column, number in entries)
+        told = "".join(_data(entry, column.digits, number) for entry, column, number in entries)
         lines.append(f'<tr class="ruled">{told}</tr>' if table.rule and place == table.rule else f"<tr>{told}</tr>")
     body = "\n".join(lines)
     return f'<div class="wide"><table><thead><tr>{heads}</tr></thead>\n<tbody>{body}</tbody></table></div>'
+
+
+def _data(entry: Entry, digits: int, number: bool) -> str:
+    """A cell; an interval stands below its value."""
+    text = html.escape(shown(entry, digits))
+    long = len(text) > 45
+    if isinstance(entry, Estimate) and entry.bounded:
+        text = text.replace(" (", " <small>(", 1) + "</small>"
+    kind = "n" if number else "t" if long else ""
+    return f'<td class="{kind}">{text}</td>' if kind else f"<td>{text}</td>"
 
 
 def _tag(tag: str, text: str, number: bool) -> str:
