@@ -46,6 +46,7 @@ def _cells(scaling: Scaling, metric: str) -> list[Drawing]:
             markerfacecolor=STYLES[0][0] if base else "white", capsize=2, elinewidth=0.9,
         )  # fmt: skip
     _rows(axes, [name_of(scaling, at) for at in shown])
+    axes.locator_params(axis="x", nbins=6)
     axes.set_xlabel(f"test {METRICS[metric]}")
     cells = [scaling.cells[at] for at in shown]
     told = [f"Means over a cell's seeds with {intervals_in_words(cells, metric)}"]
@@ -92,6 +93,7 @@ def _differences(scaling: Scaling, metric: str) -> list[Drawing]:
         )  # fmt: skip
         told.add(name)
     _rows(axes, [_pair(scaling, each) for each in shown])
+    axes.locator_params(axis="x", nbins=6)
     axes.set_xlabel(f"difference in test {METRICS[metric]}")
     legend(figure, axes, columns=4)
     how = {each.how for each in shown}

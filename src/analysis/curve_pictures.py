@@ -13,7 +13,7 @@ from src.analysis.view import drawn_cells, name_of
 MOST = 8
 """Curves in one picture: more cannot be told apart."""
 
-WINDOW = 40
+WINDOW = 20
 """A training loss is drawn as its mean over one part in so many of the steps."""
 
 CURVES = {
@@ -48,7 +48,7 @@ def _curve(scaling: Scaling, runs: Mapping[str, Run], curve: str) -> list[Drawin
         marker = look["marker"]
         axes.plot(steps, values, label=name_of(scaling, at), **{**look, "marker": marker if len(steps) < 15 else ""})
     _dress(axes, CURVES[curve][2], curve)
-    legend(figure, axes, columns=2)
+    legend(figure, axes)
     name, title, _ = CURVES[curve]
     smooth = " as its running mean" if curve == "train/loss" else ""
     told = f"One run a cell, of its seeds the best on validation{smooth}."

@@ -14,7 +14,6 @@ from src.analysis.view import METRICS, name_of
 SHOWN = {
     "test/macro_f1": "macro-F1",
     "test/accuracy": "top-1",
-    "test/top5": "top-5",
     "test/macro_auc": "macro-AUC",
     "test/base_accuracy": "base DRG",
     "test/severity_accuracy": "CC/MCC",
@@ -137,7 +136,7 @@ def differences_table(scaling: Scaling) -> Table:
     heads = {"axis": "along", "one": "this", "other": "less this", "metric": "metric", "difference": "difference"}
     heads |= {"p": "p", "p_holm": "p (Holm)", "pairs": "seeds"}
     rows = [_difference(scaling, each) for each in sorted(scaling.differences, key=_first)]
-    paired = {each.how for each in scaling.differences} == {"predictions"}
+    paired = {each.how for each in scaling.differences if each.metric.startswith("test/")} == {"predictions"}
     how = "paired by seed and patient" if paired else "paired by seed, not by patient"
     title = f"Differences between neighbouring cells, {how}, with intervals of 95 %"
     return Table("differences", title, [Column(*pair) for pair in heads.items()], rows)
@@ -268,8 +267,15 @@ def missing_table(scaling: Scaling) -> Table:
 def report_tables(scaling: Scaling, costs: Mapping[int, Cost]) -> list[Table]:
     """Every table that has a row, in the report's order."""
     every = [
-        results_table(scaling).useful(), beside_table(scaling), differences_table(scaling), fits_table(scaling),
-        predictions_table(scaling), held_out_table(scaling), costs_table(scaling, costs), missing_table(scaling),
+        results_table(scaling).useful(),
+        beside_table(scaling),
+        published_table(),
+        differences_table(scaling),
+        fits_table(scaling),
+        predictions_table(scaling),
+        held_out_table(scaling),
+        costs_table(scaling, costs),
+        missing_table(scaling),
         metrics_table(scaling),
-    ]  # fmt: skip
+    ]
     return [table for table in every if table.rows]

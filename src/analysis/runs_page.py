@@ -31,11 +31,11 @@ code { font: .85em/1.5 ui-monospace, monospace; overflow-wrap: anywhere; }
 pre { background: #f4f6f8; padding: .6rem .8rem; border-radius: 4px; white-space: pre-wrap; margin: .5rem 0; }
 .wide { overflow-x: auto; margin: .4rem 0 .2rem; }
 table { border-collapse: collapse; font-size: .85rem; }
-th, td { padding: .22rem .9rem .22rem 0; border-bottom: 1px solid #e3e5e8; text-align: left; vertical-align: top; }
+th, td { padding: .22rem .75rem .22rem 0; border-bottom: 1px solid #e3e5e8; text-align: left; vertical-align: top; }
 td { white-space: nowrap; } td.t { white-space: normal; min-width: 15rem; }
 th { border-bottom: 1.5px solid #1f2933; vertical-align: bottom; } td.n, th.n { text-align: right; }
 td.n { font-variant-numeric: tabular-nums; } td small { display: block; color: #5f6b76; font-size: .8em; }
-tr.ruled td { border-top: 1.5px solid #9aa0a6; }
+tr.ruled td { border-top: 2px solid #7d858d; }
 .less { color: #5f6b76; font-size: .88rem; } summary { cursor: pointer; margin: .6rem 0; }
 @media (max-width: 40rem) { dl { grid-template-columns: 1fr; } dt { margin-top: .4rem; } body { margin: .8rem auto; } }
 @media print { .wide { overflow: visible; } body { max-width: none; } figure { break-inside: avoid; } }
@@ -84,7 +84,8 @@ def page(report: Report, pictures: Mapping[str, str]) -> str:
 
 def title_of(report: Report) -> str:
     """The page's title."""
-    return f"DRG prediction: {report.source.rstrip('/').rsplit('/', 1)[-1]}"
+    parts = [part for part in report.source.split("/") if part]
+    return f"DRG prediction: {'/'.join(parts[-2:] if parts[-1:] == ['runs'] else parts[-1:])}"
 
 
 def _notes(notes: Sequence[str]) -> str:

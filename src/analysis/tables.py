@@ -81,6 +81,8 @@ def shown(entry: Entry, digits: int = 3, dash: str = " to ") -> str:
 
     >>> shown(Estimate(0.34567, 0.32, 0.37)), shown(Estimate(0.3)), shown(1328256), shown(None), shown("two")
     ('0.346 (0.320 to 0.370)', '0.300', '1,328,256', '-', 'two')
+    >>> shown(0.00004)
+    '4.0e-05'
     """
     if _empty(entry) or entry is None:
         return NOTHING
@@ -94,7 +96,7 @@ def shown(entry: Entry, digits: int = 3, dash: str = " to ") -> str:
     if isinstance(entry, int):
         return f"{entry:,}"
     if isinstance(entry, float):
-        return f"{entry:,.{digits}f}"
+        return f"{entry:.1e}" if 0 < abs(entry) < 0.5 * 10**-digits else f"{entry:,.{digits}f}"
     return entry
 
 

@@ -114,10 +114,14 @@ def _laws(scaling: Scaling, metric: str) -> list[str]:
     said = []
     found = [each for each in scaling.predictions if each.metric == metric and each.why.startswith("next")]
     together = [each for each in found if len(scaling.fits[each.fit].over) > 1]
-    for each in (together or found)[:3]:
-        over = " and ".join(OVER.get(name, name) for name in scaling.fits[each.fit].over)
-        value = shown(Estimate(each.value, each.low, each.high))
-        said.append(f"For the {each.why} ({point(each.at)}) the fit over {over} predicts {METRICS[metric]} {value}.")
+    chosen = (together or found)[:3]
+    if chosen:
+        over = " and ".join(OVER.get(name, name) for name in scaling.fits[chosen[0].fit].over)
+        told = [
+            f"{shown(Estimate(each.value, each.low, each.high))} for the {each.why} ({point(each.at)})"
+            for each in chosen
+        ]
+        said.append(f"The fit over {over} predicts {METRICS[metric]} {'; '.join(told)}.")
     return said + [_held(scaling, each, metric) for each in scaling.held_out if each.metric == metric]
 
 
