@@ -143,7 +143,7 @@ def _costs(scaling: Scaling, metric: str, hours: Mapping[int, float], unit: str)
     points = {
         at: (hours[at], scaling.cells[at].metrics[metric].mean)
         for at in drawn_cells(scaling, metric)
-        if hours.get(at, 0) > 0
+        if hours.get(at, 0) > 0 and scaling.cells[at].axes["model"] != "codes_upper_bound"
     }
     if len(points) < 3:
         return []

@@ -104,8 +104,9 @@ def legend(figure: Any, axes: Any, columns: int = 3, lines: Mapping[str, int] | 
         labels = [*lines, *labels]
     if len(labels) < 2:
         return
+    fitting = int(COLUMN * 72 // (4.2 * max(map(len, labels)) + 34))  # points: a letter, and what stands around a name
     figure.legend(
-        handles, labels, loc="outside upper left", ncols=min(columns, len(labels)), frameon=False,
+        handles, labels, loc="outside upper left", ncols=max(1, min(columns, fitting)), frameon=False,
         handlelength=2.6, columnspacing=1.2, borderaxespad=0.1,
     )  # fmt: skip
 

@@ -38,7 +38,8 @@ def results_table(scaling: Scaling) -> Table:
     columns += [Column("ground", "cohort")] if len(scaling.grounds) > 1 else []
     columns += [Column("seeds", "seeds"), *(Column(name.removeprefix("test/"), head) for name, head in SHOWN.items())]
     columns.append(Column("source", "source"))
-    rows = [_result(scaling, cell, more) for cell in scaling.cells]
+    bases_first = sorted(scaling.cells, key=lambda cell: not cell.axes.get("params"))
+    rows = [_result(scaling, cell, more) for cell in bases_first]
     rows += [_published(row, len(columns)) for row in PUBLISHED]
     title = (
         "Test results of each cell, the mean over its seeds with its interval of 95 %; below them what was published"
@@ -76,12 +77,11 @@ def _plain(value: Any) -> Entry:
 
 def published_table() -> Table:
     """Where each published figure stands."""
-    heads = {"system": "system", "labels": "labels", "figures": "figures", "source": "source", "remark": "remark"}
+    heads = {"system": "system", "labels": "labels", "figures": "figures", "source": "source"}
     rows: list[list[Entry]] = []
     for row in PUBLISHED:
         figures = ", ".join(f"{SHOWN.get(name, name)} {value:.3f}" for name, value in row.metrics.items())
-        remark = "computed from a published ratio" if row.derived else "" if row.same_test else "another test set"
-        rows.append([row.system, row.labels, figures, row.source, remark])
+        rows.append([row.system, row.labels, figures, row.source + ("" if row.same_test else " (another test set)")])
     title = (
         "The published figures and their sources. None has an interval; that of an accuracy above is what its "
         f"{TEST_NOTES:,} test notes allow (binomial)"
@@ -240,7 +240,7 @@ def costs_table(scaling: Scaling, costs: Mapping[int, Cost]) -> Table:
     rows: list[list[Entry]] = []
     for at, cost in costs.items():
         numbers = scaling.cells[at].numbers
-        told = [float(numbers.get(name, math.nan)) for name in ("tokens_seen", "trained")]
+        told = [float(numbers.get(name, math.nan)) or math.nan for name in ("tokens_seen", "trained")]
         flop = numbers.get("flop", math.nan)
         rows.append(
             [

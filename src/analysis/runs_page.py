@@ -7,7 +7,7 @@ from src.analysis.look import Drawing, inline
 from src.analysis.runs_report import FIGURES, TABLES, Report
 from src.analysis.tables import Table, to_html
 
-LONG = 30
+LONG = 20
 """Rows from which a table is folded up."""
 
 COMMANDS = 40
@@ -15,11 +15,11 @@ COMMANDS = 40
 
 STYLE = """
 :root { color-scheme: light; }
-body { font: 16px/1.5 system-ui, sans-serif; color: #1f2933; background: #fff; max-width: 68rem; margin: 1.5rem auto;
+body { font: 16px/1.5 system-ui, sans-serif; color: #1f2933; background: #fff; max-width: 74rem; margin: 1.5rem auto;
   padding: 0 1rem; }
 h1 { font-size: 1.6rem; margin-bottom: .2rem; } h2 { font-size: 1.2rem; margin: 2.4rem 0 .6rem; }
 h3 { font-size: 1rem; margin: 1.2rem 0 .3rem; }
-nav { font-size: .92rem; margin: .8rem 0; } nav a { margin-right: 1rem; white-space: nowrap; } a { color: #1b3f73; }
+nav { font-size: .92rem; margin: .8rem 0; } nav { display: flex; flex-wrap: wrap; gap: .2rem 1rem; } a { color: #1b3f73; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1.2rem; margin: .6rem 0; }
 dt { color: #5f6b76; } dd { margin: 0; overflow-wrap: anywhere; }
 ul.said { padding-left: 1.2rem; } ul.said li { margin: .35rem 0; }
