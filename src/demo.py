@@ -15,7 +15,7 @@ SCHEMES = ("single", "two")
 
 
 def demo(cfg: DemoConfig) -> None:
-    """Hospital, cohort, both label schemes side by side, the closing table with two pictures, and the report on the runs.
+    """Hospital, cohort, both label schemes side by side, the closing table with two pictures, and the runs' report.
 
     Each step is the command that a user would type; a step whose result is there is not done again.
 

@@ -19,7 +19,7 @@ body { font: 16px/1.5 system-ui, sans-serif; color: #1f2933; background: #fff; m
   padding: 0 1rem; }
 h1 { font-size: 1.6rem; margin-bottom: .2rem; } h2 { font-size: 1.2rem; margin: 2.4rem 0 .6rem; }
 h3 { font-size: 1rem; margin: 1.2rem 0 .3rem; }
-nav { font-size: .92rem; margin: .8rem 0; } nav { display: flex; flex-wrap: wrap; gap: .2rem 1rem; } a { color: #1b3f73; }
+nav { font-size: .92rem; margin: .8rem 0; display: flex; flex-wrap: wrap; gap: .2rem 1rem; } a { color: #1b3f73; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1.2rem; margin: .6rem 0; }
 dt { color: #5f6b76; } dd { margin: 0; overflow-wrap: anywhere; }
 ul.said { padding-left: 1.2rem; } ul.said li { margin: .35rem 0; }
@@ -37,7 +37,9 @@ th { border-bottom: 1.5px solid #1f2933; vertical-align: bottom; } td.n, th.n { 
 td.n { font-variant-numeric: tabular-nums; } td small { display: block; color: #5f6b76; font-size: .8em; }
 tr.ruled td { border-top: 2px solid #7d858d; }
 .less { color: #5f6b76; font-size: .88rem; } summary { cursor: pointer; margin: .6rem 0; }
-@media (max-width: 40rem) { dl { grid-template-columns: 1fr; } dt { margin-top: .4rem; } body { margin: .8rem auto; } }
+@media (max-width: 40rem) { td:first-child { white-space: normal; min-width: 6rem; }
+  dl { grid-template-columns: 1fr; } dt { margin-top: .4rem; }
+  body { margin: .8rem auto; } }
 @media print { .wide { overflow: visible; } body { max-width: none; } figure { break-inside: avoid; } }
 """
 
@@ -114,11 +116,17 @@ def _tables(tables: Sequence[Table], names: Sequence[str]) -> str:
 
 
 def _table(table: Table) -> str:
+    head = f"<h3>{_safe(table.title)}</h3>"
+    return head + (_folded(table, f"{len(table.rows):,} rows") if len(table.rows) > LONG else _whole(table))
+
+
+def _folded(table: Table, told: str) -> str:
+    return f"<details><summary>{_safe(told)}</summary>{_whole(table)}</details>"
+
+
+def _whole(table: Table) -> str:
     files = f'<p class="less"><code>{TABLES}/{table.name}.csv</code>, <code>.md</code>, <code>.tex</code></p>'
-    told = f"{to_html(table)}{files}"
-    if len(table.rows) > LONG:
-        return f"<h3>{_safe(table.title)}</h3><details><summary>{len(table.rows):,} rows</summary>{told}</details>"
-    return f"<h3>{_safe(table.title)}</h3>{told}"
+    return f"{to_html(table)}{files}"
 
 
 def _errors(report: Report, pictures: Mapping[str, str]) -> str:
@@ -127,7 +135,7 @@ def _errors(report: Report, pictures: Mapping[str, str]) -> str:
         return ""
     others = f" {errors.others} more runs have an analysis of their own." if errors.others else ""
     told = f"<p>Of the run <code>{_safe(errors.run)}</code>, from what <code>src.evaluate</code> left.{others}</p>"
-    return told + _figures(errors.drawings, pictures) + "".join(_table(each) for each in errors.tables)
+    return told + _figures(errors.drawings, pictures) + "".join(_folded(each, each.title) for each in errors.tables)
 
 
 def _cohort(report: Report, pictures: Mapping[str, str]) -> str:
