@@ -150,21 +150,29 @@ def _next(values: Sequence[float]) -> float:
 def held_out(grid: Grid, noise: Noise, metrics: Sequence[str]) -> tuple[HeldOut, ...]:
     """The largest cell of every line of cells, predicted by a fit through the others.
 
-    Over size and context the cell of the largest size and the longest length; over one of them the last, where at
-    least three are left.
+    Over size and context the cell of the largest size and the longest length; where no line allows that, over one of
+    them the last, where at least three are left.
     """
-    found = []
-    for metric, over in product(metrics, (BOTH, ("params",), ("max_len",))):
-        for line in grid.slices(OVER[over]):
-            cells = [at for at in line if metric in grid.cells[at].metrics]
-            if not cells:
-                continue
-            points = _points(grid, over, cells)
-            last = [at for at, point in zip(cells, points, strict=True) if (point == points.max(0)).all()]
-            rest = [at for at in cells if at not in last]
-            if len(last) == 1 and enough(grid, over, rest):
-                found.append(_held(grid, noise, metric, over, last[0], rest))
-    return tuple(found)
+    for overs in ((BOTH,), (("params",), ("max_len",))):
+        found = [
+            _held(grid, noise, metric, over, *last)
+            for metric, over in product(metrics, overs)
+            for line in grid.slices(OVER[over])
+            if (last := _last(grid, over, [at for at in line if metric in grid.cells[at].metrics]))
+        ]
+        if found:
+            return tuple(found)
+    return ()
+
+
+def _last(grid: Grid, over: Over, cells: Sequence[int]) -> tuple[int, list[int]] | None:
+    """The largest of some cells and the rest; None where there is none or the rest allows no fit."""
+    if not cells:
+        return None
+    points = _points(grid, over, cells)
+    last = [at for at, point in zip(cells, points, strict=True) if (point == points.max(0)).all()]
+    rest = [at for at in cells if at not in last]
+    return (last[0], rest) if len(last) == 1 and enough(grid, over, rest) else None
 
 
 def _held(grid: Grid, noise: Noise, metric: str, over: Over, out: int, rest: Sequence[int]) -> HeldOut:

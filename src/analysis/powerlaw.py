@@ -2,7 +2,7 @@
 
 A loss, or one less a metric, is z = e + b x^-c, or e + b N^-c + d L^-f. Once the exponents are given the rest is linear
 with e, b and d at least 0, so that the least squares are had in closed form: of the solutions with some of them held
-at 0 that are feasible, the best. The exponents are found on a grid, and from there by scipy's bounded least squares.
+at 0 that are feasible, the best. The exponents are found on a grid, and from there by steps of least squares.
 """
 
 from collections.abc import Sequence
@@ -19,6 +19,12 @@ EXPONENTS = (0.02, 2.0)
 
 GRID = {1: 40, 2: 14}
 """Exponents tried along each of one or two dimensions, evenly in their logarithm."""
+
+STEPS = {1: 1, 2: 4}
+"""Of Gauss and Newton from the grid's best, over one or two dimensions."""
+
+DAMPING = 1e-9
+"""Of a step, relative to the trace: a term that is 0 has no slope."""
 
 
 def curve(parameters: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -46,8 +52,7 @@ def fit(x: NDArray[np.float64], z: NDArray[np.float64]) -> NDArray[np.float64]:
 
     Args:
         x: [P, 1] or [P, 2], positive, about 1; at least as many points as terms.
-        z: [R, P]. The first row is fitted to scipy's precision; the others, which are resampled, have their exponents
-            from parabolas between the grid's points.
+        z: [R, P]. The first row is fitted to scipy's precision; the others, which are resampled, by a few steps.
 
     Returns:
         [R, 3] of (e, b, c), or [R, 5] of (e, b, c, d, f).
@@ -61,7 +66,8 @@ def fit(x: NDArray[np.float64], z: NDArray[np.float64]) -> NDArray[np.float64]:
         left = np.where(feasible, np.minimum(left, size - (_times(z, basis) ** 2).sum(-1)), left)
     left = left.reshape(len(z), *[len(steps)] * x.shape[1])
     exponents = np.column_stack([_along(steps, left, dimension) for dimension in range(x.shape[1])])
-    found = _with(exponents, _linear(x, z, exponents))
+    exponents = _closer(x, z, exponents)
+    found = _with(exponents, _linear(x, z, exponents)[0])
     found[0] = _polished(x, z[0], found[0])
     return found
 
@@ -102,18 +108,43 @@ def _along(steps: NDArray[np.float64], left: NDArray[np.float64], dimension: int
     return np.asarray(np.where(at == inside, moved, steps[at]))
 
 
-def _linear(x: NDArray[np.float64], z: NDArray[np.float64], exponents: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The (e, b[, d]) of least squares of each row with its own exponents, [R, 2 or 3]."""
+def _closer(x: NDArray[np.float64], z: NDArray[np.float64], exponents: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Better exponents from those of each row by steps of Gauss and Newton, in which terms that are 0 stay 0."""
+    linear, left = _linear(x, z, exponents)
+    logs = np.log(x)
+    for _ in range(STEPS[x.shape[1]]):
+        columns = _columns(x, exponents)
+        slopes = -columns[..., 1:] * logs * linear[:, None, 1:]
+        turn = np.concatenate([columns * (linear > 0)[:, None], slopes], -1)
+        square = turn.swapaxes(1, 2) @ turn
+        square += DAMPING * np.eye(square.shape[-1]) * np.trace(square, axis1=1, axis2=2)[:, None, None]
+        off = z - (columns @ linear[..., None])[..., 0]
+        moves = np.linalg.solve(square, (turn.swapaxes(1, 2) @ off[..., None]))[..., 0][:, linear.shape[1] :]
+        for part in (1.0, 0.25):
+            tried = np.clip(exponents + part * moves, *EXPONENTS)
+            told, remains = _linear(x, z, tried)
+            better = remains < left
+            exponents, linear = np.where(better[:, None], tried, exponents), np.where(better[:, None], told, linear)
+            left = np.where(better, remains, left)
+    return exponents
+
+
+def _linear(
+    x: NDArray[np.float64], z: NDArray[np.float64], exponents: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The (e, b[, d]) of least squares of each row with its own exponents, [R, 2 or 3], and what they leave, [R]."""
     columns = _columns(x, exponents)
     least, chosen = np.full(len(z), np.inf), np.zeros((len(z), columns.shape[-1]))
     for held in _subsets(columns.shape[-1]):
-        solved = np.einsum("rkp,rp->rk", np.linalg.pinv(columns[..., held]), z)
-        left = ((np.einsum("rpk,rk->rp", columns[..., held], solved) - z) ** 2).sum(-1)
+        some = columns[..., held]
+        turned = some.swapaxes(1, 2)
+        solved = np.linalg.solve(turned @ some, turned @ z[..., None])[..., 0]
+        left = (((some @ solved[..., None])[..., 0] - z) ** 2).sum(-1)
         better = np.flatnonzero((solved >= 0).all(-1) & (left < least))
         least[better] = left[better]
         chosen[better] = 0
         chosen[better[:, None], held] = solved[better]
-    return chosen
+    return chosen, least
 
 
 def _polished(x: NDArray[np.float64], z: NDArray[np.float64], start: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -9,7 +9,7 @@ seed takes those of the other cells of its model, or else of all, and where no c
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ class Noise:
     grid: Grid
     parts: Mapping[str, Mapping[str, Parts]]
     seed: int
+    _known: dict[tuple[int, str, How], NDArray[np.float64]] = field(default_factory=dict)
 
     def how(self, cells: Sequence[int], metric: str) -> How:
         """Whether these cells' patients are drawn together, from predictions."""
@@ -57,12 +58,7 @@ class Noise:
     def drawn(self, cells: Sequence[int], metric: str) -> NDArray[np.float64]:
         """The cells' means, then what they would have been in each draw, [1 + draws, P]."""
         how = self.how(cells, metric)
-        columns = []
-        for at in cells:
-            mean = self.grid.cells[at].metrics[metric].mean
-            moved = self._patients(at, metric, how) + self._seeds(at, metric)
-            columns.append(np.concatenate([[mean], mean + moved]))
-        return np.column_stack(columns)
+        return np.column_stack([self._column(at, metric, how) for at in cells])
 
     def paired(self, one: int, other: int, metric: str, seeds: Sequence[int]) -> tuple[float, How]:
         """The standard error by patients of the difference of two cells over some seeds; nan where it is not known."""
@@ -70,6 +66,13 @@ class Noise:
         if how == "predictions":
             return (self._mean(one, metric, seeds) - self._mean(other, metric, seeds)).error, how
         return math.hypot(self._recorded(one, metric), self._recorded(other, metric)), how
+
+    def _column(self, at: int, metric: str, how: How) -> NDArray[np.float64]:
+        key = at, metric, how
+        if key not in self._known:
+            moved = self._patients(at, metric, how) + self._seeds(at, metric)
+            self._known[key] = self.grid.cells[at].metrics[metric].mean + np.concatenate([[0.0], moved])
+        return self._known[key]
 
     def _runs(self, at: int, metric: str, seeds: Sequence[int] | None = None) -> list[Run]:
         among = self.grid.cells[at].metrics[metric].values if seeds is None else seeds

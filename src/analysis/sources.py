@@ -1,5 +1,6 @@
 """Where finished runs are read from: a folder of runs, a sweep by its name, offline W&B runs, or a W&B project."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,14 +64,28 @@ def _project(source: str) -> Source:
 
 def _folder(folder: Path) -> Source:
     paths = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    runs = tuple(_read(path) for path in paths if finished(path))
-    queued = queued_cells(folder)
-    unfinished = [
-        Missing(path.name, _words(path), str(look_at(path, path.name in queued).standing))
-        for path in paths
-        if not finished(path) and (path / CELL).is_file()
-    ]
-    return Source(runs, tuple(unfinished))
+    runs = [_read(path) for path in paths if finished(path)]
+    offline, begun = _offline([path for path in paths if not finished(path)])
+    runs += offline
+    have, queued = {run.name for run in runs}, queued_cells(folder)
+    cells = [path for path in paths if path.name not in have and (path / CELL).is_file()]
+    unfinished = {
+        **{each.name: each for each in begun},
+        **{path.name: Missing(path.name, _words(path), _standing(path, path.name in queued)) for path in cells},
+    }
+    return Source(tuple(sorted(runs, key=lambda run: run.name)), tuple(unfinished.values()))
+
+
+def _offline(folders: Sequence[Path]) -> tuple[list[Run], list[Missing]]:
+    """Runs of which only W&B's files are there; W&B is imported only where there are some."""
+    from src.tracking.journal import journal_files
+
+    written = [folder for folder in folders if journal_files(folder)]
+    if not written:
+        return [], []
+    from src.analysis.wandb_runs import read_offline_folders
+
+    return read_offline_folders(written)
 
 
 def _sweep(name: str, out: Path) -> Source:
@@ -82,13 +97,16 @@ def _sweep(name: str, out: Path) -> Source:
         if finished(path):
             runs.append(_read(path))
         else:
-            standing = look_at(path, path.name in queued).standing
-            unfinished.append(Missing(path.name, " ".join(cell["words"]), str(standing)))
+            unfinished.append(Missing(path.name, " ".join(cell["words"]), _standing(path, path.name in queued)))
     return Source(tuple(sorted(runs, key=lambda run: run.name)), tuple(unfinished), closed=True)
 
 
 def _read(path: Path) -> Run:
     return Run(path.name, read_record(path), read_history(path), path)
+
+
+def _standing(path: Path, queued: bool) -> str:
+    return str(look_at(path, queued).standing)
 
 
 def _words(path: Path) -> str:

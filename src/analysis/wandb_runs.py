@@ -2,8 +2,10 @@
 
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from src.analysis.holes import words_of
@@ -13,9 +15,8 @@ from src.shell.errors import UserError
 from src.shell.progress import track
 from src.tracking.flat import is_finished, record_of
 from src.tracking.history import Curves
+from src.tracking.journal import STEP, Journal, read_journals, tell
 from src.tracking.policy import ENVIRONMENT
-
-STEP = "trainer/global_step"
 
 AT_ONCE = 8
 """Histories that are asked for at a time; each is a request of a thousand rows or more."""
@@ -25,11 +26,6 @@ WORDS = ("model", "max_len", "lora_r", "labels", "seed")
 
 Told = tuple[str, Mapping[str, Any], Mapping[str, Any], str]
 """A run's id, configuration, summary, and state as W&B calls it."""
-
-
-def run_of(name: str, config: Mapping[str, Any], summary: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> Run:
-    """A finished run from what W&B holds of it; it has no folder, and so no predictions."""
-    return Run(name, record_of(config, summary), curves_of(rows))
 
 
 def curves_of(rows: Iterable[Mapping[str, Any]]) -> Curves:
@@ -86,10 +82,35 @@ def read_project(project: str, group: str | None) -> tuple[list[Run], list[Missi
         ) from None
 
 
+def read_offline_folders(folders: Sequence[Path]) -> tuple[list[Run], list[Missing]]:
+    """The offline runs of some folders: each the run's own with its `wandb` inside, or one that W&B wrote.
+
+    Folders of one run's several starts tell one run.
+
+    Raises:
+        UserError: a file is damaged.
+    """
+    starts: dict[str, list[Journal]] = defaultdict(list)
+    for folder in folders:
+        for journal in read_journals(folder):
+            starts[journal.run.run_id].append(journal)
+    told = {name: tell(sorted(each, key=_began)) for name, each in starts.items()}
+    finished, missing = split((name, each.config, each.summary, _state(each)) for name, each in told.items())
+    return [Run(name, record_of(config, summary), told[name].curves) for name, config, summary, _ in finished], missing
+
+
+def _began(journal: Journal) -> int:
+    return int(journal.run.start_time.ToNanoseconds())
+
+
+def _state(told: Any) -> str:
+    return "running or killed" if told.exit_code is None else "failed" if told.exit_code else "stopped"
+
+
 def _with_histories(finished: list[Told], found: Mapping[str, Any]) -> Iterator[Run]:
     def read(told: Told) -> Run:
         name, config, summary, _ = told
-        return run_of(name, config, summary, found[name].scan_history())
+        return Run(name, record_of(config, summary), curves_of(found[name].scan_history()))
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         yield from track(pool.map(read, finished), total=len(finished), what="reading runs", unit="run")

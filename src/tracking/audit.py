@@ -1,0 +1,194 @@
+"""The audit of what W&B wrote of runs: by form, and against the notes of their cohorts."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from src.cohort.prepared import Cohort, read_cohort
+from src.evaluation.record import RECORD
+from src.shell.errors import UserError, raise_all
+from src.shell.files import replacing
+from src.shell.progress import track
+from src.tracking.allowed import Finding, Held
+from src.tracking.journal import journal_files
+from src.tracking.readings import WORD
+from src.tracking.traces import Traces, short_ids
+from src.tracking.written import hashes_of, written
+
+AUDIT = "audit.json"
+
+SHOWN = 12
+"""Findings of a run that are printed; its `audit.json` has all."""
+
+
+@dataclass
+class Verdict:
+    """What the audit of one run came to.
+
+    Attributes:
+        run: its folder.
+        cohort: fingerprint of the notes that it was matched against; None where it was not.
+        notes: how many they are.
+        unseen: patients and admissions whose ids are too short to be looked for.
+        strings: how many W&B holds.
+        files: SHA-256 of each file that was audited, by its path below `run`.
+    """
+
+    run: Path
+    files: dict[str, str]
+    cohort: str | None = None
+    notes: int = 0
+    unseen: int = 0
+    strings: int = 0
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def clean(self) -> bool:
+        """Whether nothing was found."""
+        return not self.findings
+
+    def lines(self) -> list[str]:
+        """The verdict as text."""
+        what = f"{len(self.files)} files with {self.strings:,} strings"
+        against = f"{self.notes:,} notes of cohort {self.cohort}" if self.cohort else "no notes, as notes=no asked"
+        head = "clean" if self.clean else f"{len(self.findings)} finding{'s' * (len(self.findings) > 1)}"
+        told = [f"{self.run}: {head}; {what}, against {against}"]
+        if self.unseen:
+            told.append(f"  ids of {self.unseen:,} patients and admissions are too short to be looked for")
+        told += [f"  {each.place}: {each.kind}" for each in self.findings[:SHOWN]]
+        left = len(self.findings) - SHOWN
+        return told + ([f"  and {left} more in {self.run / AUDIT}"] if left > 0 else [])
+
+
+def runs_in(words: Sequence[str]) -> list[Path]:
+    """The runs that a command names: each a run's folder, or a folder of runs.
+
+    Raises:
+        UserError: naming every word where W&B wrote nothing.
+    """
+    found: list[Path] = []
+    problems = []
+    for folder in map(Path, words):
+        inside = sorted(path for path in folder.iterdir() if _is_run(path)) if folder.is_dir() else []
+        if _is_run(folder):
+            found.append(folder)
+        elif inside:
+            found += inside
+        else:
+            problems.append(f"{folder}: W&B wrote nothing there; name a run's folder, or a folder of runs")
+    raise_all(problems, "runs")
+    return list(dict.fromkeys(found))
+
+
+def _is_run(path: Path) -> bool:
+    return (path / "wandb").is_dir() or (path.name == "wandb" and bool(journal_files(path)))
+
+
+def audit_runs(runs: Sequence[Path], data_dir: Path | None, notes: bool) -> list[Verdict]:
+    """Audits runs, those of one cohort against its notes in one pass, and writes each run's `audit.json`.
+
+    Args:
+        data_dir: the cohort of all runs; None takes what each run's record names.
+        notes: False matches against no notes.
+
+    Raises:
+        UserError: a run's cohort cannot be read.
+    """
+    homes = {run: cohort_of(run, data_dir) if notes else None for run in runs}
+    verdicts: dict[Path, Verdict] = {}
+    for folder in dict.fromkeys(cohort.folder if cohort else None for cohort in homes.values()):
+        mine = [run for run, cohort in homes.items() if (cohort.folder if cohort else None) == folder]
+        for verdict in _audit(mine, homes[mine[0]]):
+            write_audit(verdict)
+            verdicts[verdict.run] = verdict
+    return [verdicts[run] for run in runs]
+
+
+def _audit(runs: Sequence[Path], cohort: Cohort | None) -> Iterator[Verdict]:
+    traces, verdicts = Traces(), list[Verdict]()
+    for number, run in enumerate(track(runs, total=len(runs), what="runs read", unit="run")):
+        verdict = Verdict(run, hashes_of(run))
+        held: list[Held] = []
+        for each in written(run):
+            (held if isinstance(each, Held) else verdict.findings).append(each)  # type: ignore[arg-type]
+        verdict.strings = sum(not each.number for each in held)
+        if cohort:
+            traces.add(number, held, _own_words(run))
+        verdicts.append(verdict)
+    if cohort:
+        count, unseen = sum(split["notes"] for split in cohort.record["splits"].values()), short_ids(cohort.folder)
+        for verdict in verdicts:
+            verdict.cohort, verdict.notes, verdict.unseen = cohort.fingerprint, count, unseen
+        for number, finding in traces.against(cohort.folder):
+            verdicts[number].findings.append(finding)
+    for verdict in verdicts:
+        verdict.findings = list(dict.fromkeys(verdict.findings))
+        if hashes_of(verdict.run) != verdict.files:
+            verdict.findings.append(
+                Finding("wandb", "files that changed while they were audited; is the run going on?")
+            )
+    yield from verdicts
+
+
+def cohort_of(run: Path, data_dir: Path | None) -> Cohort:
+    """The cohort whose notes a run has read.
+
+    Raises:
+        UserError: it cannot be had, or is not the one that the run's record names.
+    """
+    record = _record(run)
+    named = data_dir or (record.get("config", {}).get("data", {}).get("dir") if record else None)
+    if named is None:
+        raise UserError(
+            f"{run}: has no {RECORD} that names its cohort; write data_dir=COHORT, or notes=no to audit without notes"
+        )
+    try:
+        cohort = read_cohort(Path(named))
+    except UserError as error:
+        raise UserError(
+            f"{run}: its cohort cannot be read, so its notes cannot be looked for: {error}; "
+            "write data_dir=COHORT where it lies now, or notes=no to audit without notes"
+        ) from None
+    if record and record.get("cohort") not in (None, cohort.fingerprint):
+        raise UserError(f"{run}: was trained on cohort {record['cohort']}, {named} is {cohort.fingerprint}")
+    return cohort
+
+
+def _record(run: Path) -> dict[str, Any] | None:
+    try:
+        return dict(json.loads((run / RECORD).read_text("utf-8")))
+    except (OSError, ValueError):
+        return None
+
+
+def _own_words(run: Path) -> set[str]:
+    """The words of which a run's record names its axes and metrics."""
+    record = _record(run) or {}
+    keys = [key for part in ("axes", "metrics", "counts", "seconds") for key in record.get(part) or {}]
+    return {word.casefold() for key in keys for word in WORD.findall(key)}
+
+
+def write_audit(verdict: Verdict) -> None:
+    """Writes a run's `audit.json`, whole or not at all."""
+    told = {
+        "clean": verdict.clean,
+        "cohort": verdict.cohort,
+        "notes": verdict.notes,
+        "ids_too_short": verdict.unseen,
+        "strings": verdict.strings,
+        "findings": [vars(each) for each in verdict.findings],
+        "files": verdict.files,
+    }
+    with replacing(verdict.run / AUDIT) as beside:
+        beside.write_text(json.dumps(told, indent=2) + "\n", "utf-8")
+
+
+def read_clean(run: Path) -> tuple[bool, str | None]:
+    """Whether these very bytes were found clean, and against which cohort; None where against none."""
+    try:
+        told = json.loads((run / AUDIT).read_text("utf-8"))
+        return bool(told["clean"]) and told["files"] == hashes_of(run), told["cohort"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False, None

@@ -1,0 +1,162 @@
+"""Every text that a string or a file may hold: escapes undone, base64, hex and compressed text decoded."""
+
+import base64
+import binascii
+import gzip
+import html
+import io
+import json
+import re
+import zipfile
+import zlib
+from collections.abc import Iterator
+from urllib.parse import unquote
+
+DEPTH = 5
+"""Encodings within encodings that are followed."""
+
+LARGEST = 256 * 2**20
+"""Bytes of decompressed text that are read; what is longer is refused by form, as W&B's own files never are."""
+
+BASE64 = re.compile(r"(?:[A-Za-z0-9+/_\-]|\\?\r?\n(?=[A-Za-z0-9+/_\-]{4})){12,}={0,2}")
+HEX = re.compile(r"(?:[0-9a-fA-F]{2}[ :]?){8,}")
+PRINTABLE = re.compile(rb"[\x20-\x7e\n\r\t]{12,}")
+"""Text among other bytes; a random place begins such a run once in 100,000 times."""
+
+ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|.)", re.DOTALL)
+WORD = re.compile(r"[^\W_]+")
+
+
+def readings(text: str, depth: int = DEPTH) -> Iterator[str]:
+    """The text, and every other text that is encoded in it.
+
+    >>> list(readings('the "note" said'))
+    ['the "note" said']
+    >>> list(readings("eyJub3RlIjogInByZXNlbnRlZCB3aXRoIGNoZXN0IHBhaW4ifQ=="))[1:]
+    ['{"note": "presented with chest pain"}']
+    """
+    yield text
+    if depth == 0:
+        return
+    plain = unescaped(text)
+    if plain != text:
+        yield from readings(plain, depth - 1)
+        return
+    for found in BASE64.finditer(text):
+        joined = re.sub(r"[\\\s]", "", found[0])
+        for shift in range(4):  # what stands before it may not end where a group of four does
+            if (body := _from_base64(joined[shift:])) is not None:
+                yield from _within(body, depth - 1)
+    for found in HEX.finditer(text):
+        yield from _within(bytes.fromhex(re.sub(r"[^0-9a-fA-F]", "", found[0])), depth - 1)
+
+
+def texts_of(data: bytes, depth: int = DEPTH) -> Iterator[str]:
+    """Every text of a file: of what it is when decompressed, of its members where it is an archive."""
+    opened = _decompressed(data) if depth else None
+    if opened is not None:
+        for part in opened:
+            yield from texts_of(part, depth - 1)
+        return
+    if data.count(0) > len(data) // 4:  # as text of two bytes a character
+        yield from readings(data.decode("utf-16-le", errors="replace"), depth)
+    yield from readings(data.decode("utf-8", errors="replace"), depth)
+
+
+def unescaped(text: str) -> str:
+    r"""The text without the escapes of JSON, of Python, of addresses and of HTML.
+
+    >>> unescaped(r'said \"no\"\nthen caf\u00e9 %20 &amp; left')
+    'said "no" then café   & left'
+    """
+    if "\\" in text:
+        text = ESCAPE.sub(_escape, text)
+    if "%" in text:
+        text = unquote(text, errors="replace")
+    return html.unescape(text) if "&" in text else text
+
+
+def _escape(found: re.Match[str]) -> str:
+    code = found[1] or found[2]
+    if code:
+        return chr(int(code, 16))
+    sign = found[0][1]
+    return " " if sign in "nrtbf" else sign
+
+
+def _from_base64(text: str) -> bytes | None:
+    body = text.rstrip("=").replace("-", "+").replace("_", "/")
+    try:
+        return base64.b64decode(body[: len(body) - (len(body) % 4 == 1)] + "=" * (-len(body) % 4 % 3))
+    except (binascii.Error, ValueError):
+        return None
+
+
+def _within(data: bytes, depth: int) -> Iterator[str]:
+    """Texts of bytes that were decoded, where they are text at all."""
+    opened = _decompressed(data)
+    if opened is not None:
+        for part in opened:
+            yield from texts_of(part, depth)
+    elif looks_like_text(data):
+        yield from readings(data.decode("utf-8"), depth)
+    elif looks_like_text(wide := data.replace(b"\0", b"")) and len(wide) * 2 <= len(data) + 1:
+        yield from readings(wide.decode("utf-8"), depth)
+    else:
+        for run in PRINTABLE.findall(data):
+            yield from readings(run.decode("ascii"), depth)
+
+
+def looks_like_text(data: bytes) -> bool:
+    """Whether random bytes would hardly be this: UTF-8 of at least 8 printable characters."""
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return len(text) >= 8 and all(sign.isprintable() or sign in "\n\r\t" for sign in text)
+
+
+def _decompressed(data: bytes) -> list[bytes] | None:
+    """What is compressed in `data`; None where nothing is."""
+    try:
+        if data[:2] == b"\x1f\x8b":
+            with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
+                return [file.read(LARGEST)]
+        if data[:4] == b"PK\x03\x04":
+            with zipfile.ZipFile(io.BytesIO(data)) as archive:
+                return [archive.read(name) for name in archive.namelist()]
+        if data[:1] == b"\x78" and len(data) > 2 and int.from_bytes(data[:2]) % 31 == 0:
+            return [zlib.decompressobj().decompress(data, LARGEST)]
+    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError, NotImplementedError):
+        return None
+    return None
+
+
+def json_leaves(text: str, depth: int = DEPTH) -> Iterator[tuple[str, object]]:
+    """Keys and values of a JSON text, and of the JSON in its strings: (`key` or `value`, what stands there).
+
+    A text that is no JSON is its own only value.
+
+    >>> list(json_leaves('{"a": [1, "[true]"]}'))
+    [('key', 'a'), ('value', 1), ('value', True)]
+    """
+    try:
+        held = json.loads(text)
+    except (ValueError, RecursionError):
+        yield "value", text
+        return
+    yield from _leaves(held, depth)
+
+
+def _leaves(held: object, depth: int) -> Iterator[tuple[str, object]]:
+    if isinstance(held, dict):
+        for key, value in held.items():
+            yield "key", key
+            yield from _leaves(value, depth)
+    elif isinstance(held, list):
+        for value in held:
+            yield from _leaves(value, depth)
+    elif isinstance(held, str) and depth and held.lstrip()[:1] in ("{", "[", '"') and held != "":
+        yield from json_leaves(held, depth - 1)
+    else:
+        yield "value", held

@@ -1,0 +1,167 @@
+"""What W&B holds of runs, matched against the notes of their cohort: words in a row, identifiers, names, dates.
+
+The traces are small and stay in memory; the notes are streamed past them once for all runs of a cohort.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+
+from src.cohort.prepared import NOTES
+from src.shell.progress import track
+from src.tracking.allowed import DATE, MANY, Finding, Held
+from src.tracking.readings import WORD, readings
+
+WORDS = 5
+"""Words in a row that make a phrase a note's."""
+
+PIECE = 2_000
+"""Notes at a time."""
+
+PLACES = 20
+"""Places of one run that are named for one phrase."""
+
+DIGITS = re.compile(r"(?<![\d.])\d{6,}(?![\d.]*\d)")
+TOKEN = re.compile(r"[A-Za-z0-9]+(?:[-_.][A-Za-z0-9]+)*")
+TITLED = re.compile(
+    r"(?:\b(?:Drs?|Mrs?|Ms|Miss|Prof)\b\.?|\b(?:Name|Attending|Provider|Physician|PCP|Surgeon|Referring|Patient)\s*:)"
+    r"\s{0,4}((?:[A-Z][\w'’-]+[, ]{1,2}){0,2}[A-Z][\w'’-]+)"
+)
+"""Who is named in a note, as `Dr. Jane Example` or `Attending: Example`; a struck-out `___` is nobody."""
+
+ID_COLUMNS = {"subject_id": "patient", "hadm_id": "admission", "note_id": "note"}
+
+Place = tuple[int, str]
+"""Run and place."""
+
+
+@dataclass
+class Traces:
+    """What was found in several runs, as what is looked for in notes.
+
+    Attributes:
+        phrases: `WORDS` words in a row, and where they are.
+        words: of which phrases are made.
+        tokens: what may be an identifier.
+        names: single words that may be a name.
+        dates: as written.
+    """
+
+    phrases: dict[str, list[Place]] = field(default_factory=dict)
+    words: set[str] = field(default_factory=set)
+    tokens: dict[str, list[Place]] = field(default_factory=dict)
+    names: dict[str, list[Place]] = field(default_factory=dict)
+    dates: dict[str, list[Place]] = field(default_factory=dict)
+
+    def add(self, run: int, held: Iterable[Held], own_words: set[str]) -> None:
+        """Adds what a run holds; `own_words` are those of which its metrics and axes are named, which are no names."""
+        told, values = list[str](), list[str]()
+        for each in held:
+            place = (run, each.place)
+            if each.number:
+                _put(self.tokens, each.text, place)
+                continue
+            found = list(dict.fromkeys(readings(each.text)))
+            for text in found:
+                self._phrases(words_of(text), place)
+                self._singles(text, place, own_words, each.log)
+            decoded = max(found[1:], key=len, default=found[0])
+            for stream, text in ((told, found[0]), (values, "" if each.key else decoded)):
+                stream += words_of(text)
+                self._phrases(stream[-2 * WORDS :], place)  # across the strings of a file
+                del stream[: -WORDS + 1]
+
+    def _phrases(self, words: list[str], place: Place) -> None:
+        for at in range(len(words) - WORDS + 1):
+            phrase = words[at : at + WORDS]
+            if sum(word.isalpha() and len(word) > 1 for word in phrase) >= 2:  # not a row of numbers
+                self.words.update(phrase)
+                _put(self.phrases, " ".join(phrase), place)
+
+    def _singles(self, text: str, place: Place, own_words: set[str], log: bool) -> None:
+        for number in DIGITS.findall(text):
+            _put(self.tokens, number, place)
+        for token in TOKEN.findall(text):
+            if any(sign.isdigit() for sign in token) and len(token) > 4:
+                _put(self.tokens, token, place)
+        for word in WORD.findall(text):
+            folded = word.casefold()
+            if len(word) > 2 and word.isalpha() and folded not in own_words and (not log or word[:1].isupper()):
+                _put(self.names, folded, place)
+        for date in DATE.finditer(text):
+            _put(self.dates, date[0], place)
+
+    def against(self, cohort: Path) -> Iterator[tuple[int, Finding]]:
+        """Streams a cohort past the traces: each finding with the run that it is of.
+
+        The folder is one that `read_cohort` has read.
+        """
+        seen: set[tuple[str, str]] = set()
+        for kind, text in self._hits(cohort):
+            if (kind, text) in seen:
+                continue
+            seen.add((kind, text))
+            held = {"note": self.phrases, "name": self.names, "date": self.dates}.get(kind, self.tokens)
+            for run, place in held[text]:
+                yield run, Finding(place, KINDS[kind])
+
+    def _hits(self, cohort: Path) -> Iterator[tuple[str, str]]:
+        notes = pl.scan_parquet(cohort / NOTES)
+        count = notes.select(pl.len()).collect().item()
+        for column in ID_COLUMNS:
+            told = notes.select(pl.col(column).cast(pl.String)).filter(pl.col(column).is_in(list(self.tokens)))
+            yield from ((column, text) for text in told.collect()[column].unique())
+        for at in track(range(0, count, PIECE), total=-(-count // PIECE), what="notes matched", unit="2,000 notes"):
+            for row in notes.select("text", "diagnosis").slice(at, PIECE).collect().iter_rows():
+                for text in row:
+                    yield from self._of_text(text or "")
+
+    def _of_text(self, text: str) -> Iterator[tuple[str, str]]:
+        words, row = words_of(text), 0
+        for at, word in enumerate(words):
+            row = row + 1 if word in self.words else 0
+            if row >= WORDS and (phrase := " ".join(words[at - WORDS + 1 : at + 1])) in self.phrases:
+                yield "note", phrase
+        for found in TITLED.finditer(text):
+            for name in words_of(found[1]):
+                if name in self.names and len(name) > 2:
+                    yield "name", name
+        if self.dates:
+            yield from (("date", found[0]) for found in DATE.finditer(text) if found[0] in self.dates)
+
+
+KINDS = {
+    "note": f"{WORDS} words in a row of a note",
+    "name": "the name of a person in a note",
+    "date": "a date in a note",
+    **{column: f"the id of a {what}".replace("a a", "an a") for column, what in ID_COLUMNS.items()},
+}
+"""What findings are called."""
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a text, case and punctuation left out.
+
+    >>> words_of("Pt was ___ admitted,\\nw/ CHF;")
+    ['pt', 'was', 'admitted', 'w', 'chf']
+    """
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text)
+    return WORD.findall(text.casefold())
+
+
+def short_ids(cohort: Path) -> int:
+    """How many patients and admissions have numbers too small to be told from counts."""
+    notes = pl.scan_parquet(cohort / NOTES)
+    small = [pl.col(name).filter(pl.col(name) < MANY).n_unique() for name in ("subject_id", "hadm_id")]
+    return int(sum(notes.select(small).collect().row(0)))
+
+
+def _put(held: dict[str, list[Place]], text: str, place: Place) -> None:
+    places = held.setdefault(text, [])
+    if place not in places and len(places) < PLACES * 50:
+        places.append(place)
