@@ -45,8 +45,8 @@ def _curve(scaling: Scaling, runs: Mapping[str, Run], curve: str) -> list[Drawin
         if curve == "train/loss":
             steps, values = smoothed(steps, values)
         look = style(place)
-        marker = look["marker"]
-        axes.plot(steps, values, label=name_of(scaling, at), **{**look, "marker": marker if len(steps) < 15 else ""})
+        every = (place, max(1, len(steps) // 5))  # apart from each other's
+        axes.plot(steps, values, label=name_of(scaling, at), markevery=every if len(steps) > 10 else None, **look)
     _dress(axes, CURVES[curve][2], curve)
     legend(figure, axes)
     name, title, _ = CURVES[curve]
