@@ -77,10 +77,9 @@ def main() -> None:
     """The command: on runs where its first word names their source, else on a cohort."""
     first = sys.argv[1] if len(sys.argv) > 1 else ""
     if first and "=" not in first and not first.startswith("-"):
-        sys.argv[1] = f"source={first}"
-        command(RunsReportConfig, "report_runs", report_runs)
-    elif first.startswith("source="):
-        command(RunsReportConfig, "report_runs", report_runs)
+        first = sys.argv[1] = f"source={first}"
+    if first.startswith("source="):
+        command(RunsReportConfig, "report_runs", report_runs, typed="report SOURCE")
     else:
         command(ReportConfig, "report", report)
 

@@ -9,7 +9,8 @@ from src.config.train import TrainConfig
 class ReportConfig(TrainConfig):
     """Describes a prepared cohort: flow, labels, lengths, splits, and the paper's figures beside its own.
 
-    Takes the words of a training command; the model's tokenizer and the prompt decide the lengths in tokens.
+    Takes the words of a training command; the model's tokenizer and the prompt decide the lengths in tokens. With a
+    source of finished runs as its first word, `python -m src.report SOURCE`, the command reports on these.
     """
 
     lengths: list[int]

@@ -12,7 +12,7 @@ from src.config.gauge import GaugeConfig
 from src.config.hospital import HospitalConfig
 from src.config.prepare import PrepareConfig
 from src.config.pretrain import PretrainConfig
-from src.config.report import ReportConfig
+from src.config.report import ReportConfig, RunsReportConfig
 from src.config.status import StatusConfig
 from src.config.train import TrainConfig
 from src.shell.errors import UserError
@@ -29,6 +29,7 @@ SCHEMAS = {
     "prepare": PrepareConfig,
     "pretrain": PretrainConfig,
     "report": ReportConfig,
+    "report_runs": RunsReportConfig,
     "status": StatusConfig,
     "train": TrainConfig,
 }
@@ -51,6 +52,7 @@ def test_every_configuration_file_composes(cohort: Path, hospital: Path, runs: d
         "prepare": [f"data.dir={hospital}", f"data.out={tmp_path / 'c'}"],
         "pretrain": [f"data.dir={cohort}", f"out={tmp_path / 'b'}"],
         "report": [f"data.dir={cohort}"],
+        "report_runs": [],
         "status": [],
         "train": [f"data.dir={cohort}"],
     }
