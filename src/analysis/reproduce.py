@@ -33,11 +33,13 @@ def training_commands(runs: Sequence[Run]) -> list[Command]:
     kinds: dict[str, list[Run]] = {}
     for run in runs:
         kinds.setdefault("" if run.axes.get("params") else str(run.axes["model"]), []).append(run)
-    return [command for mine in kinds.values() for command in _of(mine)]
+    return [command for _, mine in sorted(kinds.items()) for command in _of(mine)]
 
 
 def _of(runs: Sequence[Run]) -> list[Command]:
-    columns = {axis: _values(axis, runs) for axis in AXES if any(axis in run.axes for run in runs)}
+    adapters = any(run.axes.get("params") for run in runs)
+    named = [axis for axis in AXES if adapters or not axis.startswith("lora")]
+    columns = {axis: _values(axis, runs) for axis in named if any(axis in run.axes for run in runs)}
     limits = {run.record.get("config", {}).get("data", {}).get("limit") for run in runs}
     limit = limits.pop() if len(limits) == 1 else None
     whole = prod(map(len, columns.values()))
