@@ -53,13 +53,19 @@ def enough(grid: Grid, over: Over, cells: Sequence[int]) -> bool:
 
 
 def fitted(grid: Grid, noise: Noise, metric: str, over: Over, cells: Sequence[int]) -> Fit:
-    """The fit through some cells, and through every draw of them."""
+    """The fit through some cells, and through every draw of them.
+
+    Where the points lie farther from the law than their own uncertainty tells, every draw also moves each of them by as
+    much more: the law is wrong, and its band says so.
+    """
     points, drawn = _points(grid, over, cells), noise.drawn(cells, metric)
     reference = np.exp(np.log(points).mean(0))
-    falls = metric.endswith("loss")
+    falls, freedom = metric.endswith("loss"), len(cells) - (1 + 2 * len(over))
     z = np.maximum(drawn if falls else 1 - drawn, 0)
-    numbers = fit(points / reference, z)
-    left = curve(numbers[:1], points / reference)[0] - z[0]
+    left = curve(fit(points / reference, z[:1]), points / reference)[0] - z[0]
+    misfit = _misfit(left, drawn, freedom)
+    z[1:] += misfit * np.random.default_rng([noise.seed, *cells]).standard_normal(z[1:].shape)
+    numbers = fit(points / reference, np.maximum(z, 0))
     return Fit(
         ground=grid.cells[cells[0]].ground,
         metric=metric,
@@ -72,14 +78,27 @@ def fitted(grid: Grid, noise: Noise, metric: str, over: Over, cells: Sequence[in
         cells=tuple(cells),
         reference=tuple(float(each) for each in reference),
         parameters=_parameters(numbers, falls),
-        freedom=len(cells) - numbers.shape[1],
+        freedom=freedom,
         residual=float(np.sqrt((left**2).mean())),
+        misfit=misfit,
         falls=falls,
         how=noise.how(cells, metric),
         seeds_known=noise.seeds_known(cells, metric),
         draws=numbers[1:],
         best=numbers[0],
     )
+
+
+def _misfit(left: NDArray[np.float64], drawn: NDArray[np.float64], freedom: int) -> float:
+    """The standard deviation of points around their law beyond what they have of their own; 0 where none can be seen.
+
+    What moves all points alike is no distance from a law, which moves with them.
+    """
+    if freedom < 1:
+        return 0.0
+    apart = drawn[1:] - drawn[1:].mean(1, keepdims=True)
+    own = apart.var(0).mean() * len(left) / (len(left) - 1)
+    return float(np.sqrt(max(0.0, (left**2).sum() / freedom - own)))
 
 
 def _points(grid: Grid, over: Over, cells: Sequence[int]) -> NDArray[np.float64]:
@@ -106,14 +125,21 @@ def _parameters(numbers: NDArray[np.float64], falls: bool) -> dict[str, Paramete
     return found | {"a": dataclasses.replace(found["a"], identified=found["a"].identified and told)}
 
 
-def predictions(grid: Grid, found: Sequence[Fit]) -> tuple[Prediction, ...]:
+def predictions(grid: Grid, found: Sequence[Fit], seed: int) -> tuple[Prediction, ...]:
     """What each fit says of the next size, length or rank, of the grid's holes, and of the paper's cells."""
     return tuple(
-        Prediction(place, each.metric, told, why, *(float(number[0]) for number in each.at([point])))
+        Prediction(place, each.metric, told, why, *_predicted(each, point, np.random.default_rng([seed, place])))
         for place, each in enumerate(found)
         if each.over != ("flop",)
         for point, why, told in _asked(grid, each)
     )
+
+
+def _predicted(of: Fit, point: Sequence[float], dice: np.random.Generator) -> tuple[float, float, float]:
+    """The value of a cell, which may be as far from the law as those that are known."""
+    drawn = of.drawn_at([point])[:, 0]
+    low, high = np.quantile(drawn[1:] + of.misfit * dice.standard_normal(len(drawn) - 1), (0.025, 0.975))
+    return float(drawn[0]), float(min(low, drawn[0])), float(max(high, drawn[0]))
 
 
 def _asked(grid: Grid, of: Fit) -> Iterator[tuple[tuple[float, ...], str, dict[str, Any]]]:
@@ -180,7 +206,8 @@ def _held(grid: Grid, noise: Noise, metric: str, over: Over, out: int, rest: Seq
     point = _points(grid, over, [out])
     curves = told.drawn_at(point)[:, 0]
     drawn = noise.drawn([*rest, out], metric)[:, -1]
-    low, high = np.quantile(curves[1:] - (drawn[1:] - drawn[0]), (0.025, 0.975))
+    beside = told.misfit * np.random.default_rng([noise.seed, out]).standard_normal(len(curves) - 1)
+    low, high = np.quantile(curves[1:] + beside - (drawn[1:] - drawn[0]), (0.025, 0.975))
     known = [grid.cells[at].metrics[metric].mean for at in rest]
     return HeldOut(
         ground=told.ground,

@@ -153,6 +153,9 @@ class Fit:
     """Points less parameters: with 0 the curve passes through them whatever they are."""
     residual: float
     """Root mean square of what the fit leaves of the points."""
+    misfit: float
+    """Standard deviation of the points around the law beyond their own uncertainty: how wrong the law is, as far as the
+    points can tell (with a `freedom` of 0 they cannot); its intervals and band hold it."""
     falls: bool
     """The metric is a loss."""
     how: How
@@ -202,6 +205,7 @@ class Prediction:
     value: float
     low: float
     high: float
+    """For the mean of many seeds; with the fit's `misfit`."""
 
 
 @dataclass(frozen=True)
@@ -219,7 +223,7 @@ class HeldOut:
     predicted: float
     low: float
     high: float
-    """The interval is for the mean of as many seeds as the cell has: the fit's and the seeds' uncertainty."""
+    """The interval is for the mean of as many seeds as the cell has: the uncertainty of fit, misfit and seeds."""
     measured: float
     no_growth: float
     """The best of the other cells: what saying "it gets no better" would have predicted."""

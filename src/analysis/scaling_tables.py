@@ -111,7 +111,7 @@ def _difference_row(found: Scaling, at: int) -> dict[str, Any]:
 
 def _fit_rows(fit: Fit) -> Rows:
     first = {"metric": fit.metric, "over": _over(fit), **fit.fixed, "points": len(fit.cells), "freedom": fit.freedom}
-    first |= {"residual": fit.residual, "patients_from": fit.how}
+    first |= {"residual": fit.residual, "misfit": fit.misfit, "patients_from": fit.how}
     first |= {f"reference_{name}": value for name, value in zip(fit.over, fit.reference, strict=True)}
     return [first | {"parameter": name} | dataclasses.asdict(each) for name, each in fit.parameters.items()]
 
@@ -132,7 +132,7 @@ def formula(fit: Fit) -> str:
     """The law that was fitted, in words.
 
     >>> from src.analysis.scaling import Fit
-    >>> formula(Fit(0, "val/loss", ("params",), {}, (), (2000.0,), {}, 0, 0.0, True, "recorded", True, None, None))
+    >>> formula(Fit(0, "val/loss", ("params",), {}, (), (2000.0,), {}, 0, 0.0, 0.0, True, "recorded", True, None, None))
     'val/loss = a + b (params / 2,000)^-c'
     """
     sign, letters = "+" if fit.falls else "-", iter(("b", "c", "d", "f"))
@@ -201,7 +201,8 @@ def _fit_line(fit: Fit) -> str:
         f"{name} {each.value:.3g} [{each.low:.3g}, {each.high:.3g}]" if each.identified else f"{name} not identified"
         for name, each in fit.parameters.items()
     )
-    return f"{formula(fit)}{fixed}: {numbers}; residual {fit.residual:.4f}, points less parameters: {fit.freedom}"
+    told = f"misfit {fit.misfit:.4f} ({fit.freedom} points to spare)" if fit.freedom else "no point to spare"
+    return f"{formula(fit)}{fixed}: {numbers}; residual {fit.residual:.4f}, {told}"
 
 
 def _predictions_text(found: Scaling) -> list[str]:

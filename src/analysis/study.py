@@ -17,8 +17,8 @@ METRICS = ("test/accuracy", "test/macro_f1", "val/loss")
 ALWAYS = (
     "Intervals are of 95 %: `seeds` for other seeds on these test patients (Student's t), `patients` for other test "
     "patients with these seeds, `both` for both together. A loss has no patients' interval.",
-    "Bands and predictions hold the uncertainty of the points, not that of the law itself: see how wrong it was about "
-    "the cell that was held out.",
+    "Bands and predictions hold the uncertainty of the points, and as far as there are more points than parameters the "
+    "law's own, its misfit; how wrong it was about the cell that was held out says more.",
     FLOP,
 )
 
@@ -52,7 +52,7 @@ def analyse(
         varied=grid.free,
         differences=differences(grid, noise, wanted),
         fits=found,
-        predictions=predictions(grid, found),
+        predictions=predictions(grid, found, seed),
         held_out=held_out(grid, noise, wanted),
         missing=(*source.unfinished, *missing),
         notes=(*grid.notes, *told, *more, *_few(grid), *ALWAYS),

@@ -23,7 +23,9 @@ FURTHER = tuple(f"{of}{name}" for of in ("", "base_", "severity_") for name in (
 
 @dataclass(frozen=True)
 class Truth:
-    """1 - accuracy = e + b (N / 1e6)^-c + d (L / 100)^-f, and how single runs scatter around it.
+    """1 - accuracy = e + b (N / 1e6)^-c + d (L / 100)^-f - g n l, and how single runs scatter around it.
+
+    n and l are how far size and length are between the least and the largest of a usual grid, in their logarithms.
 
     Attributes:
         e: the asymptote.
@@ -31,6 +33,7 @@ class Truth:
         c: its exponent.
         d: of the length.
         f: its exponent.
+        together: g, what a large model makes of a long context beyond what a small one does; 0 keeps the law.
         seeds: standard deviation between seeds.
         patients: standard deviation between test sets of one run.
         shared: the part of the latter's variance that is the same for all runs on one test set.
@@ -41,6 +44,7 @@ class Truth:
     c: float = 0.5
     d: float = 0.15
     f: float = 0.9
+    together: float = 0.0
     seeds: float = 0.004
     patients: float = 0.006
     shared: float = 0.8
@@ -48,7 +52,8 @@ class Truth:
     def accuracy(self, params: float, length: float) -> float:
         """Its mean over seeds and test sets."""
         size, context = (params / 1e6) ** -self.c, (length / 100) ** -self.f
-        return float(1 - self.e - self.b * size - self.d * context)
+        both = np.log(params / SIZES["femto"]) / np.log(SIZES["nano"] / SIZES["femto"]) * np.log2(length / 96) / 2
+        return float(1 - self.e - self.b * size - self.d * context + self.together * both)
 
 
 def grid_of(

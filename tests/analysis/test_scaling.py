@@ -61,7 +61,7 @@ def test_seeds_and_patients_together_are_wider_than_either_and_no_wider_than_the
 
 
 def test_neighbours_are_one_step_apart_on_one_axis() -> None:
-    found = study(grid_of(Truth(), ranks=(4, 8, 16), labels=("single", "two")))
+    found = study(grid_of(Truth(), ranks=(4, 8, 16), labels=("single", "two"), seeds=2), metrics=["test/accuracy"])
     accuracy = [each for each in found.differences if each.metric == "test/accuracy"]
     assert {axis: sum(each.axis == axis for each in accuracy) for axis in found.varied} == {
         "params": 2 * 3 * 3 * 2, "max_len": 2 * 3 * 3 * 2, "lora_r": 2 * 3 * 3 * 2, "labels": 27,
@@ -136,6 +136,16 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
         (held,) = found.held_out
         hits["held out"] += held.low <= held.measured <= held.high
     assert all(each >= 0.8 * tried for each in hits.values()), hits
+
+
+def test_a_law_that_the_points_contradict_is_wrong_by_its_misfit_and_its_band_is_wider() -> None:
+    told = []
+    for together in (0.0, 0.1):
+        found = study(grid_of(Truth(together=together)), metrics=["test/accuracy"])
+        (fit,) = found.fits_of("test/accuracy", ("params", "max_len"))
+        (_, low, high), (held,) = fit.at([(SIZES["pico"], 192)]), found.held_out
+        told.append((fit.misfit, high[0] - low[0], abs(held.error), held.high - held.low))
+    assert all(wrong > 1.5 * right for right, wrong in zip(*told, strict=True)), told
 
 
 def test_a_law_without_effect_is_not_identified_rather_than_printed() -> None:
