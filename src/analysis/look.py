@@ -111,6 +111,13 @@ def legend(figure: Any, axes: Any, columns: int = 3, lines: Mapping[str, int] | 
     )  # fmt: skip
 
 
+def settle(drawing: Drawing) -> None:
+    """Lays the figure out once, which takes as long as to draw it, for all formats."""
+    with settings():
+        drawing.figure.draw_without_rendering()
+        drawing.figure.set_layout_engine(None)
+
+
 def svg(drawing: Drawing) -> str:
     """The figure as a file of its own."""
     with settings(), io.StringIO() as file:

@@ -161,18 +161,19 @@ def fits_table(scaling: Scaling) -> Table:
     """The parameters of each fit."""
     columns = [Column("metric", "metric"), Column("over", "over"), Column("fixed", "at"), Column("points", "cells")]
     columns += [Column(name, name) for name in "abcdf"]
-    columns += [Column("residual", "residual", 4), Column("told", "parameters")]
+    columns += [Column("misfit", "misfit", 4), Column("told", "parameters")]
     rows: list[list[Entry]] = [
         [
             _metric(fit.metric), _over(fit.over), point(fit.fixed), len(fit.cells),
-            *(_parameter(fit.parameters, name) for name in "abcdf"), fit.residual,
+            *(_parameter(fit.parameters, name) for name in "abcdf"), fit.misfit if fit.freedom else None,
             "free" if fit.freedom == 0 else "told by the points" if fit.identified else "not all told by the points",
         ]
         for fit in sorted(scaling.fits, key=_first)
     ]  # fmt: skip
     title = (
         "Saturating power laws: a metric is a - b x^-c, or a - b x^-c - d z^-f over size and context together; a loss "
-        "has plus for minus. x and z are in units of the cells' geometric mean"
+        "has plus for minus. x and z are in units of the cells' geometric mean; the misfit is the standard deviation "
+        "that the law leaves of the points beyond their own uncertainty"
     )
     return Table("fits", title, columns, rows).useful()
 
@@ -211,7 +212,7 @@ def predictions_table(scaling: Scaling) -> Table:
         ]
         for each in sorted(scaling.predictions, key=_first)
     ]  # fmt: skip
-    title = "What the fits predict, with intervals of 95 % that hold the points' uncertainty, not the law's"
+    title = "What the fits predict, with intervals of 95 % that hold the points' uncertainty and the fit's misfit"
     return Table("predictions", title, [Column(*pair) for pair in heads.items()], rows)
 
 

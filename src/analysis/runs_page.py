@@ -7,8 +7,8 @@ from src.analysis.look import Drawing, inline
 from src.analysis.runs_report import FIGURES, TABLES, Report
 from src.analysis.tables import Table, to_html
 
-LONG = 20
-"""Rows from which a table is folded up."""
+LONG, LONG_RESULTS = 20, 100
+"""Rows from which a table is folded up, and the table of results."""
 
 COMMANDS = 40
 """Commands that are shown."""
@@ -117,7 +117,8 @@ def _tables(tables: Sequence[Table], names: Sequence[str]) -> str:
 
 def _table(table: Table) -> str:
     head = f"<h3>{_safe(table.title)}</h3>"
-    return head + (_folded(table, f"{len(table.rows):,} rows") if len(table.rows) > LONG else _whole(table))
+    long = len(table.rows) > (LONG_RESULTS if table.name == "results" else LONG)
+    return head + (_folded(table, f"{len(table.rows):,} rows") if long else _whole(table))
 
 
 def _folded(table: Table, told: str) -> str:

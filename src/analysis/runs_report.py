@@ -10,7 +10,7 @@ from src.analysis.cell_pictures import cell_drawings
 from src.analysis.cohort_part import cohort_drawing
 from src.analysis.costs import costs_of, unit_of
 from src.analysis.curve_pictures import curve_drawings
-from src.analysis.look import Drawing, pdf, settings, svg
+from src.analysis.look import Drawing, pdf, settings, settle, svg
 from src.analysis.report_tables import OVER, report_tables
 from src.analysis.reproduce import Command, codes_of, dates_of, training_commands
 from src.analysis.run_errors import RunErrors, read_errors
@@ -152,6 +152,8 @@ def rendered(report: Report) -> dict[str, bytes]:
     from src.analysis.runs_page import page
 
     files: dict[str, bytes] = {}
+    for drawing in report.every_drawing():
+        settle(drawing)
     pictures = {drawing.name: svg(drawing) for drawing in report.every_drawing()}
     for drawing in report.every_drawing():
         files[f"{FIGURES}/{drawing.name}.svg"] = pictures[drawing.name].encode()

@@ -19,6 +19,9 @@ AXES = {
 }
 """What the grid's axes are called."""
 
+MOST_LINES = 6
+"""Lines of one picture."""
+
 SERIES = {"params": ("max_len",), "max_len": ("params",), "lora_r": ("params", "max_len")}
 """A line for each value of these, in a picture against the first."""
 
@@ -80,6 +83,8 @@ def lines_along(scaling: Scaling, metric: str, axis: str) -> Lines | None:
     if not found:
         return None
     _, _, lines, group = max(found, key=lambda each: each[:2])
+    lines = sorted(lines, key=lambda line: -scaling.cells[line.cells[-1]].metrics[metric].mean)[:MOST_LINES]
+    lines = [line for line in _lines(scaling, group, axis) if line in lines]
     held = {name: scaling.cells[group[0]].axes.get(name) for name in rest}
     return Lines(axis, tuple(lines), held, len(places) - sum(len(line.cells) for line in lines))
 

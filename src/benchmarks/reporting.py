@@ -1,9 +1,10 @@
-"""How long 1,000 records take to read and to analyse: `python -m src.benchmarks.reporting`."""
+"""How long 1,000 records take to read, to analyse and to report on: `python -m src.benchmarks.reporting`."""
 
 import tempfile
 import time
 from pathlib import Path
 
+from src.analysis.runs_report import compose, write_report
 from src.analysis.scaling_tables import as_text, write_scaling
 from src.analysis.sources import read_source
 from src.analysis.study import METRICS, analyse
@@ -25,11 +26,14 @@ def main() -> None:
         as_text(found, METRICS)
         write_scaling(found, Path(folder) / "scaling")
         written = time.perf_counter()
+        write_report(compose("grid", source.runs, found), Path(folder) / "report")
+        reported = time.perf_counter()
     print(f"{len(source.runs):,} records in {len(found.cells)} cells: {len(found.differences)} differences, "
           f"{len(found.fits)} fits, {len(found.predictions)} predictions, {len(found.held_out)} held out")  # fmt: skip
-    for name, seconds in (("read", read - start), ("analysed", analysed - read), ("written", written - analysed)):
+    parts = {"read": read - start, "analysed": analysed - read, "written": written - analysed}
+    for name, seconds in {**parts, "reported": reported - written}.items():
         print(f"{name:<9} {seconds:6.2f} s")
-    print(f"{'together':<9} {written - start:6.2f} s")
+    print(f"{'together':<9} {reported - start:6.2f} s")
 
 
 if __name__ == "__main__":
