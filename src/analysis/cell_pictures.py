@@ -76,10 +76,11 @@ def _differences(scaling: Scaling, metric: str) -> list[Drawing]:
     every = drawn_differences(scaling, metric)
     if not every:
         return []
-    shown = every[: MOST + 6]
+    axis_names = list(dict.fromkeys(each.axis for each in every))
+    of_each = MOST if len(every) <= MOST else MOST // len(axis_names)
+    shown = [row for axis in axis_names for row in [each for each in every if each.axis == axis][:of_each]]
     figure, axes = panel(0.95 + 0.17 * len(shown), grid="x")
     axes.axvline(0, color=INK, linewidth=0.8)
-    axis_names = list(dict.fromkeys(each.axis for each in shown))
     told: set[str] = set()
     for row, each in enumerate(shown):
         look = {**style(axis_names.index(each.axis)), "linestyle": "none"}
@@ -105,7 +106,7 @@ def _differences(scaling: Scaling, metric: str) -> list[Drawing]:
     )
     words.append("Filled: beyond doubt at 5 % after Holm's correction over the comparisons along its axis")
     if len(every) > len(shown):
-        words.append(f"The first {len(shown)} of {len(every)} differences; the table has all")
+        words.append(f"The first {len(shown)} of {len(every)} differences, as many of each kind; the table has all")
     name = f"{metric.removeprefix('test/')}_differences"
     title = f"What a step brings in {METRICS[metric]}"
     return [Drawing(name, title, ". ".join(words) + ".", figure)]

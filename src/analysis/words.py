@@ -122,7 +122,19 @@ def _laws(scaling: Scaling, metric: str) -> list[str]:
             for each in chosen
         ]
         said.append(f"The fit over {over} predicts {METRICS[metric]} {'; '.join(told)}.")
-    return said + [_held(scaling, each, metric) for each in scaling.held_out if each.metric == metric]
+    held = [each for each in scaling.held_out if each.metric == metric]
+    return said + ([_held_often(held, metric)] if len(held) > 2 else [_held(scaling, each, metric) for each in held])
+
+
+def _held_often(held: Sequence[HeldOut], metric: str) -> str:
+    inside = sum(each.low <= each.measured <= each.high for each in held)
+    nearer = sum(abs(each.error) < abs(each.no_growth - each.measured) for each in held)
+    off = sum(abs(each.error) for each in held) / len(held)
+    return (
+        f"Held out of {len(held)} fits, the largest cell was measured inside the interval predicted for its "
+        f"{METRICS[metric]} {inside} times; the predictions were off by {off:.3f} in the mean, and nearer than saying "
+        f"that it gets no better {nearer} times."
+    )
 
 
 def _held(scaling: Scaling, each: HeldOut, metric: str) -> str:
