@@ -2,9 +2,10 @@
 
 Patients: with the runs' predictions, two random halves of the patients, the same for all runs, are two test sets; a
 metric's difference between them, brought to its standard error (`src.evaluation.intervals`), is one draw of what other
-patients would change, in all cells at once. Without predictions each cell draws from its own recorded
-interval. Seeds: each cell's deviations from its mean, drawn with repetition and widened by n / (n - 1); a cell of one
-seed takes those of the other cells of its model, or else of all, and where no cell has two seeds there is no such draw.
+patients would change, in all cells at once. Without predictions each cell draws from its own recorded interval, as if
+`COMMON` of its variance were the test set's and the same in all cells. Seeds: each cell's deviations from its mean,
+drawn with repetition and widened by n / (n - 1); a cell of one seed takes those of the other cells of its model, or
+else of all, and where no cell has two seeds there is no such draw.
 """
 
 import math
@@ -24,6 +25,10 @@ from src.evaluation.intervals import Parts
 
 DRAWS = 400
 """The edges of an interval of 95 % are then exact to about a tenth of its width."""
+
+COMMON = 0.5
+"""Correlation of what other patients change in two runs on one test set. On a grid of 3 small models and
+3 lengths with predictions, the mean over pairs of cells was 0.58 for accuracy and 0.35 for macro-F1."""
 
 LIGHT = ("accuracy", "macro_f1", "macro_f1_all", "micro_f1", "micro_f1_all")
 """Metrics that need the chosen DRGs only, and a tenth of the time."""
@@ -98,7 +103,8 @@ class Noise:
             size = np.sqrt((apart**2).mean())
             return np.asarray(apart / size * parts.error if size else np.zeros(DRAWS))
         error = self._recorded(at, metric)
-        normal = self._random(at, metric, 0).standard_normal(DRAWS)
+        common, own = (self._random(each, metric, 0).standard_normal(DRAWS) for each in (-1, at))
+        normal = math.sqrt(COMMON) * common + math.sqrt(1 - COMMON) * own
         return np.asarray(np.zeros(DRAWS) if np.isnan(error) else normal * error)
 
     def _seeds(self, at: int, metric: str) -> NDArray[np.float64]:
@@ -126,7 +132,7 @@ class Noise:
         return [place for place, is_like in enumerate(same) if is_like]
 
     def _random(self, at: int, metric: str, what: int) -> np.random.Generator:
-        return np.random.default_rng([self.seed, what, at, *metric.encode()])
+        return np.random.default_rng([self.seed, what, at + 1, *metric.encode()])
 
 
 def _deviations(grid: Grid, at: int, metric: str) -> NDArray[np.float64]:

@@ -17,7 +17,8 @@ Over = tuple[str, ...]
 
 How = Literal["predictions", "recorded"]
 """`predictions`: the same random halves of the test's patients for all runs, from their predictions. `recorded`: each
-run's own interval, as if the runs had been tested on different patients, which makes differences too uncertain."""
+run's own interval; differences as if the runs had been tested on different patients, which makes them too uncertain,
+and fits as if half of the variance were common to all runs."""
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ def grid_of(
     ranks: Sequence[int] = (8,),
     labels: Sequence[str] = ("two",),
     seeds: int = 3,
-    cohort: str = "c0ffee",
+    cohort: str = "c0ffee00",
     draw: int = 0,
 ) -> list[Run]:
     """One finished run of every combination, on one test set.
@@ -87,7 +87,7 @@ def grid_of(
         own = dice.normal(0, alone)  # the seeds of a cell err on the same patients
         for seed in range(seeds):
             value = truth.accuracy(SIZES[model], length) + same + own + dice.normal(0, truth.seeds)
-            name = f"{model}-len{length}-r{rank}-{scheme}-s{seed}-{cohort[:6]}"
+            name = f"{model}-len{length}-r{rank}-{scheme}-s{seed}-c{cohort[:7]}"
             runs.append(_run(name, model, (length, rank, scheme, seed), float(value), truth, cohort, dice))
     return runs
 
@@ -115,7 +115,7 @@ def _run(
         | {"labels": scheme, "prompt": "diagnosis", "lr": 0.002, "epochs": 2, "batch_size": 4, "seed": seed}
         | {"protocol": "clean"},
         "cohort": cohort,
-        "code": {"commit": None, "source": "77ab"},
+        "code": {"commit": None, "source": "77ab77ab77ab"},
         "counts": {"train": 6000, "validation": 1500, "test": 1500, "best_step": 10 * steps}
         | {"trainable_parameters": 1900 * rank, "base_parameters": SIZES[model]},
         "metrics": metrics,

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from src.tracking.guard import NAME
 from src.tracking.readings import json_leaves, readings
 
 Rule = Callable[[str], str | None]
@@ -43,6 +42,9 @@ MANY = 100_000
 
 COUNTS = re.compile(r"^(_.*|params|tokens_seen|counts/.*|seconds/.*|.*(token|bytes|memory|params|_step).*)$")
 """Names of whole numbers that are counts."""
+
+NAME = re.compile(r"[A-Za-z0-9_.+\-]{1,64}(/[A-Za-z0-9_.+\-]{1,40}){0,3}")
+"""A short name; the audit's own form, for it does not trust the guard that it audits."""
 
 IDENTIFIER = re.compile(r"(?i)(subject|hadm|note|patient|admission|encounter|stay|visit)_?ids?\b|\bmrn\b|birth|\bdob\b")
 DATE = re.compile(r"(?<!\d)(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[/.]\d{1,2}[/.](\d{4}|\d{2}))(?!\d)")
@@ -111,7 +113,7 @@ STRINGS: dict[str, dict[str, Rule]] = {
     "footer": {},
     "preempting": {},
 }
-"""Kinds of records that may be, and of each the fields that may hold a string. Numbers may stand in every field of them."""
+"""Kinds of records that may be, and of each the fields that may hold a string; numbers may stand in all of them."""
 
 ITEMS = {
     "run": {"config.update": "config", "config.remove": "config"},
@@ -235,9 +237,8 @@ def _value(told: str, place: str, kind: str, names: list[str]) -> Iterator[Held 
                 wrong := _name(leaf) if kind == "config" else "a text, where a number stands"
             ):
                 yield Finding(place, wrong)
-        elif isinstance(leaf, int | float) and not count and leaf == leaf and MANY <= abs(leaf) < 1e18:
-            if float(leaf).is_integer():
-                yield Held(place, str(abs(int(leaf))), number=True)
+        elif isinstance(leaf, int | float) and not count and MANY <= abs(leaf) < 1e18 and leaf == int(leaf):
+            yield Held(place, str(abs(int(leaf))), number=True)
     if told.lstrip()[:1] == "[" and not own:
         yield Finding(place, "a list, where a number stands")
 

@@ -1,7 +1,7 @@
 """What W&B wrote of a run on this machine: its records, and from them configuration, summary and history.
 
-A run that was started several times has a folder a start; together they tell one run. `wandb.Api` reads servers only, and
-`wandb leet inspect` prints one file at a time, neither its tear nor its damage.
+A run that was started several times has a folder a start; together they tell one run. `wandb.Api` reads servers only,
+and `wandb leet inspect` prints one file at a time, neither its tear nor its damage.
 """
 
 import json

@@ -9,23 +9,27 @@ from pathlib import Path
 from typing import Any
 
 from src.tracking.frames import framed
-from src.tracking.journal import Journal, Told, record_type, tell
+from src.tracking.journal import Journal, Told, record_type
 
 KILLED = 1
 """Exit code of a run whose last start never said how it ended."""
 
 
-def write_merged(journals: Sequence[Journal], folder: Path) -> Path:
+def write_merged(journals: Sequence[Journal], told: Told, folder: Path, first_step: int = 0) -> Path:
     """Writes a run's starts, first to last, as one file below `folder`.
+
+    Args:
+        told: what the starts tell together, with the rows of the history that are to be written.
+        first_step: W&B's step of the first row.
 
     Returns:
         The file, in a folder of its own with a name that `wandb sync` takes.
     """
-    told, begun = tell(journals), journals[0].run.start_time
+    begun = journals[0].run.start_time
     home = folder / f"offline-run-{begun.ToDatetime():%Y%m%d_%H%M%S}-{told.id}"
     home.mkdir(parents=True)
     path = home / f"run-{told.id}.wandb"
-    path.write_bytes(framed(_numbered(_records(journals, told))))
+    path.write_bytes(framed(_numbered(_records(journals, told, first_step))))
     return path
 
 
@@ -35,7 +39,7 @@ def _numbered(records: Iterable[Any]) -> Iterator[bytes]:
         yield record.SerializeToString()
 
 
-def _records(journals: Sequence[Journal], told: Told) -> Iterator[Any]:
+def _records(journals: Sequence[Journal], told: Told, first_step: int) -> Iterator[Any]:
     make = record_type()
     yield make(header=next(journals[-1].of("header")))
     yield _run(journals, told)
@@ -46,7 +50,7 @@ def _records(journals: Sequence[Journal], told: Told) -> Iterator[Any]:
         for stats in journal.of("stats"):
             yield make(stats=stats)
     started = journals[0].run.start_time.ToNanoseconds() / 1e9
-    for number, row in enumerate(told.rows):
+    for number, row in enumerate(told.rows, start=first_step):
         own = {"_step": number}
         if "_timestamp" in row:
             own["_runtime"] = row["_timestamp"] - started
@@ -55,7 +59,7 @@ def _records(journals: Sequence[Journal], told: Told) -> Iterator[Any]:
         _fill(record.history.item, {**row, **own})
         yield record
     record = make()
-    _fill(record.summary.update, {**told.summary, "_step": max(0, len(told.rows) - 1)})
+    _fill(record.summary.update, {**told.summary, "_step": max(0, first_step + len(told.rows) - 1)})
     yield record
     yield make(exit={"exit_code": KILLED if told.exit_code is None else told.exit_code, "runtime": _runtime(journals)})
 
@@ -65,6 +69,7 @@ def _run(journals: Sequence[Journal], told: Told) -> Any:
     record = record_type()()
     record.run.CopyFrom(journals[-1].run)
     record.run.start_time.CopyFrom(journals[0].run.start_time)
+    record.run.entity = told.entity
     for name in ("resume", "resumed", "starting_step", "runtime", "config", "summary"):
         record.run.ClearField(name)
     _fill(record.run.config.update, told.config, nested=False)

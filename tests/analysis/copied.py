@@ -1,43 +1,27 @@
 """Tells W&B of finished runs as their training would have: `python copied.py RUNS OUT offline|online`."""
 
+import shutil
 import sys
 from pathlib import Path
 
+from src.config.train import WandbConfig, WandbMode
 from src.evaluation.record import read_record
+from src.tracking.about import About
 from src.tracking.flat import flat, flat_config
-from src.tracking.history import read_history
-from src.tracking.journal import STEP
-from src.tracking.policy import set_environment, settings
+from src.tracking.history import HISTORY
+from src.tracking.logger import recording
 
 
-def copy(run: Path, out: Path, mode: str) -> None:
-    """One run: configuration, history and summary."""
-    set_environment(out)
-    import wandb
-
+def copy(run: Path, place: Path, mode: WandbMode) -> None:
+    """One run: its configuration, the history that its folder holds, and its summary."""
+    place.mkdir(parents=True)
+    shutil.copy(run / HISTORY, place / HISTORY)
     record = read_record(run)
-    held = wandb.init(
-        project="drg",
-        group="grid",
-        id=run.name,
-        config=flat_config(record["axes"], record["cohort"], record["code"]),
-        dir=str(out),
-        mode=mode,
-        reinit="create_new",
-        settings=wandb.Settings(**settings()),
-    )
-    rows: dict[int, dict[str, float]] = {}
-    for name, values in read_history(run).items():
-        for step, value in values.items():
-            rows.setdefault(step, {})[name] = value
-    for step, told in sorted(rows.items()):
-        held.log({**told, STEP: step})
-    held.summary.update(flat(record))
-    held.finish()
+    config = flat_config(record["axes"], record["cohort"], record["code"])
+    with recording(WandbConfig(mode, "drg", "grid"), place, About(config, run.name)) as recorder:
+        recorder.log_summary(flat(record))
 
 
 if __name__ == "__main__":
     for folder in sorted(Path(sys.argv[1]).iterdir()):
-        place = Path(sys.argv[2]) / folder.name
-        place.mkdir(parents=True)
-        copy(folder, place, sys.argv[3])
+        copy(folder, Path(sys.argv[2]) / folder.name, WandbMode(sys.argv[3]))

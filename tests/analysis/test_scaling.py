@@ -200,7 +200,7 @@ def test_metrics_that_are_not_defined_are_left_out_of_their_cell() -> None:
 
 
 def test_cohorts_are_never_compared() -> None:
-    runs = [*grid_of(Truth(), models=("pico",)), *grid_of(Truth(), models=("nano",), cohort="decade")]
+    runs = [*grid_of(Truth(), models=("pico",)), *grid_of(Truth(), models=("nano",), cohort="decade00")]
     found = study(runs)
     assert len(found.grounds) == 2
     assert {each.axis for each in found.differences} == {"max_len"}

@@ -51,15 +51,24 @@ def logged_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[WandbHere]:
 def test_records_offline_runs_and_a_project_give_the_same_table(
     folder: Path, tmp_path: Path, logged_in: WandbHere
 ) -> None:
-    copied(folder, tmp_path / "offline", "offline", dict(os.environ))
-    copied(folder, tmp_path / "online", "online", dict(os.environ))
+    records = tmp_path / "records"
+    for run in folder.glob("pico-*"):
+        shutil.copytree(run, records / run.name)
+    copied(records, tmp_path / "offline", "offline", dict(os.environ))
+    copied(records, tmp_path / "online", "online", dict(os.environ))
     gathered = tmp_path / "gathered"  # as somebody who collects what W&B wrote on several machines would
     for written in (tmp_path / "offline").glob("*/wandb/offline-run-*"):
         shutil.copytree(written, gathered / written.name)
-    names = (str(folder), str(tmp_path / "offline"), str(gathered), "wandb:researcher/drg", "wandb:researcher/drg/grid")
+    names = (
+        str(records),
+        str(tmp_path / "offline"),
+        str(gathered),
+        "wandb:researcher/drg",
+        "wandb:researcher/drg/grid",
+    )
     sources = [read_source(name) for name in names]
     told = [analyse(source) for source in sources]
-    assert len(sources[0].runs) == 8
+    assert len(sources[0].runs) == 4
     for source, found in zip(sources, told, strict=True):
         assert [run.curves for run in source.runs] == [run.curves for run in sources[0].runs]
         assert tables(found) == tables(told[0])
@@ -124,3 +133,11 @@ def test_the_command_prints_and_writes_the_analysis(
     assert "8 runs in 4 cells" in done.stdout
     told = json.loads((tmp_path / "out" / "scaling.json").read_text())
     assert told == json.loads(json.dumps(as_json(analyse(read_source(str(folder))))))
+
+
+def test_what_training_told_w_and_b_offline_is_the_table_of_its_records(runs: dict[str, Path], tmp_path: Path) -> None:
+    for run in runs.values():
+        shutil.copytree(run / "wandb", tmp_path / run.name / "wandb", symlinks=True)
+    records, offline = (read_source(str(folder)) for folder in (runs["single"].parent, tmp_path))
+    assert [run.curves for run in offline.runs] == [run.curves for run in records.runs]
+    assert tables(analyse(offline)) == tables(analyse(records, predictions_of=0))

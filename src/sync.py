@@ -1,0 +1,53 @@
+"""Sends audited runs to a W&B server: `python -m src.sync RUN [RUN ...]`."""
+
+import sys
+import tempfile
+from pathlib import Path
+
+from src.compare import with_runs_named
+from src.config.sync import SyncConfig
+from src.shell.command import command
+
+
+def sync(cfg: SyncConfig) -> None:
+    """Audits each run, sends those that are clean, and exits with status 1 where one was not.
+
+    A run whose audit holds for these very bytes is not audited again; one that was sent is not sent again.
+
+    Raises:
+        UserError: a run or its cohort cannot be read, nobody is logged in, or the server is lost.
+    """
+    from src.sweeps.lock import held_by
+    from src.tracking.audit import audit_runs, read_clean, runs_in
+    from src.tracking.upload import Server, send
+
+    found = runs_in(cfg.runs)
+    busy = [run for run in found if held_by(run)]
+    runs = [run for run in found if run not in busy]
+    held = {run: read_clean(run) for run in runs}
+    unaudited = [run for run, (clean, cohort) in held.items() if not clean or (cfg.notes and cohort is None)]
+    verdicts = audit_runs(unaudited, Path(cfg.data_dir) if cfg.data_dir else None, cfg.notes)
+    dirty = [verdict for verdict in verdicts if not verdict.clean]
+    for verdict in dirty:
+        print("\n".join(verdict.lines()))
+    for run in busy:
+        print(f"{run}: goes on, so it was left out; send it when it has ended")
+    clean = [run for run in runs if run not in [verdict.run for verdict in dirty]]
+    if clean:
+        with tempfile.TemporaryDirectory(prefix="drg-sync-") as scratch:
+            server = Server(cfg.entity, Path(scratch))
+            for run, what in send(clean, server, Path(scratch)):
+                print(f"{run}: {what}, {server.url}", flush=True)
+    if dirty:
+        print(f"{len(dirty)} of {len(runs)} runs were not sent: the audit found what must not leave the machine")
+        sys.exit(1)
+
+
+def main() -> None:
+    """The command."""
+    sys.argv[1:] = with_runs_named(sys.argv[1:])
+    command(SyncConfig, "sync", sync)
+
+
+if __name__ == "__main__":
+    main()
