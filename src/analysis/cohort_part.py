@@ -8,8 +8,7 @@ from typing import Any
 from src.analysis.cohort_pictures import flow_picture
 from src.analysis.look import Drawing
 from src.analysis.runs import Run
-from src.cohort.prepared import RECORD
-from src.evaluation.groups import FEWEST
+from src.cohort.prepared import FEWEST, RECORD
 
 
 def cohort_drawing(runs: Sequence[Run], fingerprint: str, data_dir: Path | None = None) -> Drawing | None:

@@ -9,6 +9,7 @@ from src.analysis.look import Drawing, legend, panel, short, style
 from src.analysis.runs import Run
 from src.analysis.scaling import Scaling
 from src.analysis.view import drawn_cells, name_of
+from src.cohort.prepared import FEWEST
 
 MOST = 8
 """Curves in one picture: more cannot be told apart."""
@@ -43,7 +44,7 @@ def _curve(scaling: Scaling, runs: Mapping[str, Run], curve: str) -> list[Drawin
         points = run.curves[curve]
         steps, values = np.array(list(points)), np.array(list(points.values()), float)
         if curve == "train/loss":
-            steps, values = smoothed(steps, values)
+            steps, values = smoothed(steps, values, int(run.axes.get("batch_size") or 1))
         look = style(place)
         every = (place, max(1, len(steps) // 5))  # apart from each other's
         axes.plot(steps, values, label=name_of(scaling, at), markevery=every if len(steps) > 10 else None, **look)
@@ -73,13 +74,13 @@ def _on_validation(run: Run) -> float:
     return -1.0 if value is None else float(value)
 
 
-def smoothed(steps: Any, values: Any) -> tuple[Any, Any]:
-    """Means over windows of neighbouring points, no more than `WINDOW` of them.
+def smoothed(steps: Any, values: Any, notes: int) -> tuple[Any, Any]:
+    """Means over windows of neighbouring points, no more than `WINDOW` of them, none of fewer than 10 notes.
 
-    >>> smoothed(np.arange(1, 5), np.array([4.0, 2.0, 2.0, 0.0]))[1].tolist()
-    [4.0, 2.0, 2.0, 0.0]
+    >>> smoothed(np.arange(1, 5), np.array([4.0, 2.0, 2.0, 0.0]), 5)[1].tolist()
+    [3.0, 1.0]
     """
-    parts = np.array_split(np.arange(len(steps)), min(WINDOW, len(steps)))
+    parts = np.array_split(np.arange(len(steps)), max(1, min(WINDOW, len(steps) * notes // FEWEST)))
     return np.array([steps[part].mean() for part in parts]), np.array([values[part].mean() for part in parts])
 
 

@@ -10,7 +10,7 @@ import polars as pl
 from src.analysis.look import STYLES, Drawing, panel
 from src.analysis.runs import Run
 from src.analysis.tables import Column, Entry, Estimate, Table
-from src.evaluation.groups import FEWEST
+from src.cohort.prepared import FEWEST
 from src.evaluation.report import ABOUT, FOLDER
 from src.shell.errors import UserError
 
@@ -45,10 +45,11 @@ def read_errors(runs: Sequence[Run]) -> RunErrors | None:
     if not have or have[0].folder is None:
         return None
     folder = have[0].folder / FOLDER
-    groups = {name: _known(_read(folder, name)) for name in GROUPS}
+    notes = int(have[0].record["counts"]["test"])
+    groups = {name: _known(_read(folder, name), notes) for name in GROUPS}
     slices = _known(_read(folder, "slices"))
     tables = [_group_table(name, table) for name, table in groups.items() if table is not None]
-    tables += _slices(slices) + _kinds(_known(_read(folder, "kinds_of_error")))
+    tables += _slices(slices) + _kinds(_known(_read(folder, "kinds_of_error"), notes))
     tables += _confusions(_known(_read(folder, "confusions"))) + _trust(folder)
     drawings = _frequency(groups["by_training_notes"]) + _forest(slices)
     return RunErrors(have[0].name, len(have) - 1, tables, drawings)
@@ -64,11 +65,19 @@ def _read(folder: Path, name: str) -> pl.DataFrame | None:
         raise UserError(f"{path}: cannot be read ({type(error).__name__}); run src.evaluate again") from None
 
 
-def _known(table: pl.DataFrame | None) -> pl.DataFrame | None:
-    """The rows of groups that are large enough; None where the table does not count patients, or none is."""
+def _known(table: pl.DataFrame | None, notes: int | None = None) -> pl.DataFrame | None:
+    """The rows of groups that are large enough; None where the table does not count patients, or none is.
+
+    Args:
+        table: a row a group.
+        notes: of all groups together, where each note is in one: what is left out must not be told by subtraction, so
+            that the next smallest groups are left out too until it is of enough notes.
+    """
     if table is None or "patients" not in table.columns:
         return None
     rows = table.filter(pl.col("patients").cast(pl.Int64, strict=False) >= FEWEST)
+    while notes is not None and 0 < notes - rows["notes"].sum() < FEWEST:
+        rows = rows.filter(pl.col("notes") > pl.col("notes").min())
     return None if rows.is_empty() else rows
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from src.config.audit import AuditConfig
 from src.config.compare import CompareConfig
 from src.config.demo import DemoConfig
 from src.config.evaluate import EvaluateConfig
@@ -13,13 +14,16 @@ from src.config.hospital import HospitalConfig
 from src.config.prepare import PrepareConfig
 from src.config.pretrain import PretrainConfig
 from src.config.report import ReportConfig, RunsReportConfig
+from src.config.scaling import ScalingConfig
 from src.config.status import StatusConfig
+from src.config.sync import SyncConfig
 from src.config.train import TrainConfig
 from src.shell.errors import UserError
 from src.shell.overrides import CONF, compose, read_command_line
 
 SWEEPS = CONF.parent / "sweeps"
 SCHEMAS = {
+    "audit": AuditConfig,
     "compare": CompareConfig,
     "demo": DemoConfig,
     "evaluate": EvaluateConfig,
@@ -30,7 +34,9 @@ SCHEMAS = {
     "pretrain": PretrainConfig,
     "report": ReportConfig,
     "report_runs": RunsReportConfig,
+    "scaling": ScalingConfig,
     "status": StatusConfig,
+    "sync": SyncConfig,
     "train": TrainConfig,
 }
 
@@ -43,6 +49,7 @@ def problems(name: str, *words: str) -> str:
 
 def test_every_configuration_file_composes(cohort: Path, hospital: Path, runs: dict[str, Path], tmp_path: Path) -> None:
     given = {
+        "audit": [f"runs=[{runs['single']}]"],
         "compare": [f"runs=[{runs['single']},{runs['two']}]"],
         "demo": [],
         "evaluate": [f"run={runs['two']}"],
@@ -53,12 +60,14 @@ def test_every_configuration_file_composes(cohort: Path, hospital: Path, runs: d
         "pretrain": [f"data.dir={cohort}", f"out={tmp_path / 'b'}"],
         "report": [f"data.dir={cohort}"],
         "report_runs": [],
+        "scaling": [],
         "status": [],
+        "sync": [f"runs=[{runs['single']}]"],
         "train": [f"data.dir={cohort}"],
     }
     files = sorted(path.stem for path in CONF.glob("*.yaml"))
     assert files == sorted(given)
-    assert len(files) == 11
+    assert len(files) == 15
     for name, words in given.items():
         assert len(compose(SCHEMAS[name], read_command_line(words, name))) == 1
 
