@@ -75,7 +75,7 @@ PUBLISHED = (
     Published("CAML (in DRG-Sapphire)", "caml", None, None, "single", {ACCURACY: 0.447}, DRG_SAPPHIRE),
     Published("DRG-Sapphire (Qwen2.5-7B)", None, None, None, "single", {ACCURACY: 0.548}, DRG_SAPPHIRE),
     Published(
-        "LLaMA on the 30 commonest DRGs", None, None, None, "single", {ACCURACY: 0.694}, "Feng 2025", same_test=False
+        "LLaMA, 30 commonest DRGs", None, None, None, "single", {ACCURACY: 0.694}, "Feng 2025", same_test=False
     ),
 )  # fmt: skip
 """Every public figure that was found, the paper's own first."""

@@ -31,7 +31,7 @@ def estimate(measured: Measured) -> Estimate:
 
 def results_table(scaling: Scaling) -> Table:
     """Every cell, and below the line what was published."""
-    columns = [Column("system", "system"), Column("params", "parameters"), Column("max_len", "tokens")]
+    columns = [Column("system", "system"), Column("params", "size"), Column("max_len", "tokens")]
     columns += [Column("lora_r", "rank"), Column("labels", "labels")]
     more = [axis for axis in scaling.varied if axis not in ("params", "model", "max_len", "lora_r", "labels")]
     columns += [Column(axis, axis.replace("_", " ")) for axis in more]

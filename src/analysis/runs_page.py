@@ -30,8 +30,8 @@ figcaption { font-size: .85rem; color: #47525d; margin-top: .4rem; } figcaption 
 code { font: .85em/1.5 ui-monospace, monospace; overflow-wrap: anywhere; }
 pre { background: #f4f6f8; padding: .6rem .8rem; border-radius: 4px; white-space: pre-wrap; margin: .5rem 0; }
 .wide { overflow-x: auto; margin: .4rem 0 .2rem; }
-table { border-collapse: collapse; font-size: .85rem; }
-th, td { padding: .22rem .75rem .22rem 0; border-bottom: 1px solid #e3e5e8; text-align: left; vertical-align: top; }
+table { border-collapse: collapse; font-size: .8rem; }
+th, td { padding: .22rem .65rem .22rem 0; border-bottom: 1px solid #e3e5e8; text-align: left; vertical-align: top; }
 td { white-space: nowrap; } td.t { white-space: normal; min-width: 15rem; }
 th { border-bottom: 1.5px solid #1f2933; vertical-align: bottom; } td.n, th.n { text-align: right; }
 td.n { font-variant-numeric: tabular-nums; } td small { display: block; color: #5f6b76; font-size: .8em; }

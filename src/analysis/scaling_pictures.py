@@ -83,7 +83,7 @@ def _band(axes: Any, scaling: Scaling, fit: Fit, axis: str, line: Line, place: i
     value, low, high = fit.at(points)
     look = style(place)
     axes.plot(xs, value, color=look["color"], linestyle=look["linestyle"], linewidth=1.0)
-    axes.fill_between(xs, low, high, color=look["color"], alpha=0.13, linewidth=0)
+    axes.fill_between(xs, np.clip(low, 0, 1), np.clip(high, 0, 1), color=look["color"], alpha=0.13, linewidth=0)
 
 
 def _baseline(axes: Any, scaling: Scaling, metric: str) -> None:
@@ -121,6 +121,7 @@ def _dress(axes: Any, scaling: Scaling, metric: str, lines: Lines) -> None:
     ticks(axes, values, labels)
     axes.set_xlabel(AXES[lines.axis])
     axes.set_ylabel(f"test {METRICS[metric]}")
+    axes.set_ylim(bottom=max(0.0, axes.get_ylim()[0]))
 
 
 def _caption(scaling: Scaling, metric: str, lines: Lines, fits: Sequence[Fit]) -> str:
