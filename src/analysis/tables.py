@@ -157,14 +157,15 @@ def escaped(text: str) -> str:
 
 
 def to_latex(table: Table) -> str:
-    r"""A `table` of booktabs, for `\input`; its label is `tab:NAME`."""
+    r"""A `table` of booktabs, for `\input`, no wider than the text; its label is `tab:NAME`."""
     spec = "".join("r" if number else "l" for number in table.numeric())
     lines = [
-        r"% \usepackage{booktabs}",
+        r"% \usepackage{booktabs,graphicx}",
         r"\begin{table}",
         rf"\caption{{{escaped(table.title)}}}",
         rf"\label{{tab:{table.name.replace('_', '-')}}}",
-        r"\centering" + (r"\scriptsize\setlength{\tabcolsep}{3pt}" if len(table.columns) > 6 else r"\small"),
+        r"\centering\small",
+        r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
         rf"\begin{{tabular}}{{@{{}}{spec}@{{}}}}",
         r"\toprule",
         " & ".join(escaped(column.head) for column in table.columns) + r" \\",
@@ -175,7 +176,7 @@ def to_latex(table: Table) -> str:
             lines.append(r"\midrule")
         told = [escaped(shown(entry, column.digits, "--")) for entry, column in zip(row, table.columns, strict=True)]
         lines.append(" & ".join(told) + r" \\")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}}", r"\end{table}", ""])
 
 
 def to_html(table: Table) -> str:
