@@ -96,7 +96,7 @@ def shown(entry: Entry, digits: int = 3, dash: str = " to ") -> str:
     if isinstance(entry, int):
         return f"{entry:,}"
     if isinstance(entry, float):
-        return f"{entry:.1e}" if 0 < abs(entry) < 0.5 * 10**-digits else f"{entry:,.{digits}f}"
+        return f"{entry:.1e}" if 1e-12 < abs(entry) < 0.5 * 10**-digits else f"{entry:,.{digits}f}"
     return entry
 
 

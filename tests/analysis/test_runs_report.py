@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 import polars as pl
 import pytest
 
+from src.analysis.run_errors import _known
 from src.analysis.runs import Run
 from src.analysis.runs_report import compose, rendered, write_report
 from src.analysis.sources import Source
@@ -301,3 +302,24 @@ def test_a_report_fits_a_thousand_curves_by_drawing_a_few(grid: list[Run]) -> No
     (loss,) = [each for each in drawn if each.name == "learning_training_loss"]
     assert len(loss.figure.axes[0].lines) == 8
     assert "The 8 cells of 9" in loss.caption
+
+
+def test_runs_of_which_only_wandbs_part_is_known_make_a_report_too(grid: list[Run]) -> None:
+    known = ("axes", "cohort", "counts", "metrics", "intervals", "tokens_seen", "seconds")
+    runs = tuple(Run(run.name, {name: run.record[name] for name in known}) for run in grid)
+    report = compose("wandb:entity/project", runs, analyse(Source(runs)))
+    assert "device-hours" in " ".join(report.said)
+    assert report.commands[0].words.endswith("data.dir=COHORT")
+    assert not [drawing for drawing in report.drawings if drawing.name.startswith("learning")]
+
+
+def test_what_is_left_out_cannot_be_told_by_subtraction() -> None:
+    groups = pl.DataFrame(
+        {"mdc": ["01", "02", "03", "04"], "patients": [30, 20, 12, None], "notes": [31, 21, 13, None]}
+    )
+    shown = _known(groups, notes=68)
+    assert shown is not None
+    assert shown["mdc"].to_list() == ["01", "02"]
+    whole = _known(groups, notes=65)
+    assert whole is not None
+    assert whole["mdc"].to_list() == ["01", "02", "03"]
