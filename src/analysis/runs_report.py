@@ -10,8 +10,9 @@ from src.analysis.cell_pictures import cell_drawings
 from src.analysis.cohort_part import cohort_drawing
 from src.analysis.costs import costs_of, unit_of
 from src.analysis.curve_pictures import curve_drawings
+from src.analysis.law_tables import OVER
 from src.analysis.look import Drawing, pdf, settings, settle, svg
-from src.analysis.report_tables import OVER, report_tables
+from src.analysis.report_tables import report_tables
 from src.analysis.reproduce import Command, codes_of, dates_of, training_commands
 from src.analysis.run_errors import RunErrors, read_errors
 from src.analysis.runs import Run

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from src.analysis.costs import Cost, unit_of
-from src.analysis.report_tables import OVER, point
+from src.analysis.law_tables import OVER, point
+from src.analysis.paper import PUBLISHED
 from src.analysis.scaling import Cell, Difference, HeldOut, Scaling
 from src.analysis.tables import Estimate, shown
 from src.analysis.view import METRICS, drawn_cells, intervals_in_words, main_ground, name_of, tuned, upper
@@ -22,6 +23,7 @@ def what_came_out(scaling: Scaling, costs: Mapping[int, Cost]) -> list[str]:
     said = [*_best(scaling), *_against_baselines(scaling)]
     for axis in ASKED:
         said += _axis(scaling, axis)
+    said += _as_published(scaling)
     for metric in METRICS:
         said += _laws(scaling, metric)
     return said + _cost(costs) + _gaps(scaling)
@@ -108,6 +110,29 @@ def _verdict(scaling: Scaling, axis: str, name: str, found: Sequence[Difference]
         f"{subject} {verdict} in {name}: {up} of {len(found)} steps {between} gain, {sure_up} beyond doubt; "
         f"{sure_down} lose beyond doubt (at 5 %, Holm). The mean step is {mean:+.3f}, the largest {value}: {pair}."
     )
+
+
+def _as_published(scaling: Scaling) -> list[str]:
+    """What the paper's larger base with more context brought, beside what the largest brought here."""
+    places = tuned(scaling, MAIN)
+    if len(places) < 2 or not {"params", "max_len"} & set(scaling.varied):
+        return []
+    small, large = (row for row in PUBLISHED if row.labels == "single" and row.max_len and row.params)
+    least, most = (pick(places, key=lambda at: _extent(scaling.cells[at])) for pick in (min, max))
+    there, here = [], []
+    for metric, name in METRICS.items():
+        there.append(f"{large.metrics[metric] - small.metrics[metric]:+.3f} {name}")
+        step = scaling.cells[most].metrics[metric].mean - scaling.cells[least].metrics[metric].mean
+        here.append(f"{step:+.3f} {name}")
+    return [
+        f"In the paper {large.system} at {large.max_len:,} tokens has {' and '.join(there)} over {small.system} at "
+        f"{small.max_len}, size and context changed together and without an interval; here "
+        f"{name_of(scaling, most)} has {' and '.join(here)} over {name_of(scaling, least)}, on other notes."
+    ]
+
+
+def _extent(cell: Cell) -> tuple[int, int]:
+    return cell.axes["params"], cell.axes["max_len"]
 
 
 def _laws(scaling: Scaling, metric: str) -> list[str]:
