@@ -1,4 +1,4 @@
-"""Tables of an analysis of scaling: differences between neighbours, fits, what they predict, and how wrong they were."""
+"""Tables of an analysis of scaling: steps between neighbours, fits, what they predict, and how wrong they were."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

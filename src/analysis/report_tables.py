@@ -31,7 +31,7 @@ def results_table(scaling: Scaling) -> Table:
     rows = [_result(scaling, cell, more) for cell in bases_first]
     rows += [_published(row, len(columns)) for row in PUBLISHED]
     title = (
-        "Test results of each cell, means over seeds with intervals of 95 %; below them what was published on MIMIC-IV"
+        "Test results of each cell, means over seeds with intervals of 95 %; below, published on MIMIC-IV"
     )
     return Table("results", title, columns, rows, rule=len(scaling.cells))
 
