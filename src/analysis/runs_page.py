@@ -167,4 +167,4 @@ def _reproduce(report: Report) -> str:
 
 
 def _safe(text: object) -> str:
-    return html.escape(str(text))
+    return html.escape(str(text)).replace(" %", "&nbsp;%")
