@@ -9,15 +9,17 @@ from src.shell.command import command
 
 
 def scaling(cfg: ScalingConfig) -> None:
-    """Prints the analysis of what is finished now and writes it to `to`; again and again when `live`.
+    """Prints the analysis of what is finished now and writes it into a folder; again and again when `live`.
 
     Raises:
-        UserError: the source is none, holds no finished run, or a record is damaged.
+        UserError: the source is none, holds no finished run, a record is damaged, or the folder cannot be written.
     """
     from src.analysis.scaling_tables import as_text, write_scaling
     from src.analysis.sources import read_source
     from src.analysis.study import analyse
+    from src.shell.errors import UserError
 
+    folder = folder_of(cfg)
     while True:
         source = read_source(cfg.source, Path(cfg.out))
         found = analyse(
@@ -30,11 +32,22 @@ def scaling(cfg: ScalingConfig) -> None:
         if cfg.live and sys.stdout.isatty():
             print("\033[2J\033[H", end="")
         print(as_text(found, cfg.metrics), flush=True)
-        if cfg.to:
-            print(f"\nscaling: {write_scaling(found, Path(cfg.to))}", flush=True)
+        try:
+            print(f"\nscaling: {write_scaling(found, folder)}", flush=True)
+        except OSError as error:
+            raise UserError(f"{folder}: cannot be written ({error.strerror}); name a folder with to=DIR") from None
         if not (cfg.live and source.unfinished):
             return
         time.sleep(cfg.every_s)
+
+
+def folder_of(cfg: ScalingConfig) -> Path:
+    """Where the numbers and tables go."""
+    if cfg.to:
+        return Path(cfg.to)
+    if Path(cfg.source).is_dir():
+        return Path(cfg.source) / "scaling"
+    return Path(cfg.out) / "scalings" / cfg.source.rsplit("/", 1)[-1]
 
 
 def main() -> None:

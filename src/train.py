@@ -40,7 +40,7 @@ def train(cfg: TrainConfig, run_dir: Path) -> dict[str, Any]:
 def train_together(runs: Sequence[tuple[TrainConfig, Path]]) -> list[dict[str, Any]]:
     """Trains unfinished runs over one copy of the frozen base, each to its own record."""
     from src.evaluation.metrics import measure_choices
-    from src.evaluation.outcome import ADAPTERS, Stopwatch, evaluate_splits, record
+    from src.evaluation.outcome import ADAPTERS, Stopwatch, evaluate_splits, of_test, record
     from src.models.classifier import save_adapters
     from src.shell.stopping import Stop
     from src.tracking.about import about
@@ -66,6 +66,7 @@ def train_together(runs: Sequence[tuple[TrainConfig, Path]]) -> list[dict[str, A
                 if cell.ranks.first:
                     save_adapters(cell.classifier, cell.run_dir / ADAPTERS)
                 metrics = evaluate_splits(cell, stop)
+                cell.recorder.log_metrics(of_test(metrics))
                 clock.lap("evaluation")
                 told.append(record(cell, metrics, clock))
                 cell.recorder.log_summary(flat(told[-1]))
@@ -178,6 +179,7 @@ def hydra_main(line: CommandLine, several: bool) -> None:
     def task(config: Any) -> None:
         cfg = to_schema(TrainConfig, config)
         if several:
+            cfg.wandb.group = cfg.wandb.group or sweep_name(line)
             run(cfg)  # Hydra keeps a job's exception, runs the others, and raises it at the end
             return
         with told_to_the_user():

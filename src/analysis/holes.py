@@ -33,6 +33,8 @@ def holes(grid: Grid, unfinished: Sequence[Missing]) -> tuple[list[Missing], lis
     for ground in range(len(grid.grounds)):
         places = [at for at, cell in enumerate(grid.cells) if cell.ground == ground and cell.axes["params"]]
         have = {(*_named(grid, at), run.axes["seed"]) for at in places for run in grid.members[at]}
+        if not have:
+            continue
         values = [_in_order(column) for column in zip(*sorted(have, key=repr), strict=True)]
         size = prod(map(len, values))
         if size > MOST * len(have):

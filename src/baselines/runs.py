@@ -13,7 +13,7 @@ from src.baselines.material import Material, Notes, open_material
 from src.baselines.tuned import Tuned
 from src.cohort.split import Split
 from src.config.train import Kind, TrainConfig
-from src.evaluation.outcome import ADAPTERS, PREFIX, Stopwatch, test_intervals, versions
+from src.evaluation.outcome import ADAPTERS, PREFIX, Stopwatch, of_test, test_intervals, versions
 from src.evaluation.predictions import PREDICTIONS, Predictions, measure, write_predictions
 from src.evaluation.record import write_record
 from src.shell.code import code_version
@@ -78,6 +78,7 @@ def train_baseline(cfg: TrainConfig, run_dir: Path) -> dict[str, Any]:
             write_predictions(run_dir / PREDICTIONS[split], predictions, material.space)
             metrics |= {f"{PREFIX[split]}/{key}": value for key, value in measure(predictions, material.space).items()}
             sizes[str(split)] = len(predictions.drg)
+        log.log_metrics(of_test(metrics))
         clock.lap("evaluation")
         counts = {"train": len(material.notes(Split.TRAIN)), **sizes, "drgs": len(material.space.codes), **counts}
         counts["test_drgs"] = len(set(material.notes(Split.TEST).drg))

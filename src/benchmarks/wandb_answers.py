@@ -2,13 +2,11 @@
 
 import json
 import re
-from collections import defaultdict
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from src.benchmarks.wandb_sent import CONSOLE, EVENTS, HISTORY, SentRun
+
 BEGAN = "2026-01-01T00:00:00"
-HISTORY, EVENTS, SUMMARY, CONSOLE = "wandb-history.jsonl", "wandb-events.jsonl", "wandb-summary.json", "output.log"
 
 
 class Addressed(Protocol):
@@ -19,92 +17,6 @@ class Addressed(Protocol):
         """Its address."""
 
 
-@dataclass
-class SentRun:
-    """One run as it was sent.
-
-    Attributes:
-        project: where it is.
-        name: its id, unique in its project.
-        number: its place among all runs.
-        told: the last value of each variable that describes it: `groupName`, `jobType`, `tags`, `config`, ...
-        lines: of each stream by their place.
-        files: uploaded ones by name.
-        exit_code: None while it goes on.
-    """
-
-    project: str
-    name: str
-    number: int
-    told: dict[str, Any] = field(default_factory=dict)
-    lines: dict[str, dict[int, str]] = field(default_factory=lambda: defaultdict(dict))
-    files: dict[str, bytes] = field(default_factory=dict)
-    exit_code: int | None = None
-
-    @property
-    def id(self) -> str:
-        """The server's own name for it."""
-        return f"run{self.number}"
-
-    def rows(self, stream: str) -> list[str]:
-        """The lines of a stream in order."""
-        return [line for _, line in sorted(self.lines[stream].items())]
-
-    @property
-    def history(self) -> list[dict[str, Any]]:
-        """The rows of its history."""
-        return [json.loads(line) for line in self.rows(HISTORY)]
-
-    @property
-    def summary(self) -> dict[str, Any]:
-        """Its summary, the last that was sent."""
-        lines = self.rows(SUMMARY)
-        return dict(json.loads(lines[-1])) if lines else dict(json.loads(self.told.get("summaryMetrics") or "{}"))
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """Its configuration, without W&B's own part."""
-        told = json.loads(self.told.get("config") or "{}")
-        return {name: value["value"] for name, value in told.items() if name != "_wandb"}
-
-    def matches(self, filters: Mapping[str, Any]) -> bool:
-        """Whether it is one of those that a filter of `Api().runs` means: equality, `$in`, `$ne`, `$and`, `$or`."""
-        for key, wanted in filters.items():
-            if key == "$and":
-                holds = all(self.matches(each) for each in wanted)
-            elif key == "$or":
-                holds = any(self.matches(each) for each in wanted)
-            else:
-                holds = _fits(self._value(key), wanted)
-            if not holds:
-                return False
-        return True
-
-    def _value(self, key: str) -> Any:
-        known = {"group": "groupName", "jobType": "jobType", "display_name": "displayName", "tags": "tags"}
-        if key in ("name", "state"):
-            return self.name if key == "name" else self.state
-        if key.startswith("config."):
-            return self.config.get(key.removeprefix("config.").removesuffix(".value"))
-        if key.startswith("summary_metrics."):
-            return self.summary.get(key.removeprefix("summary_metrics."))
-        return self.told.get(known[key])
-
-    @property
-    def state(self) -> str:
-        """As W&B calls it."""
-        return "running" if self.exit_code is None else "failed" if self.exit_code else "finished"
-
-
-def _fits(value: Any, wanted: Any) -> bool:
-    if not isinstance(wanted, Mapping):
-        return wanted in value if isinstance(value, list) else bool(value == wanted)
-    ((how, operand),) = wanted.items()
-    found = value if isinstance(value, list) else [value]
-    inside = any(each in operand for each in found) if how in ("$in", "$nin") else operand in found
-    return {"$in": inside, "$nin": not inside, "$ne": not inside, "$eq": inside}[how]
-
-
 class Answers:
     """The state of the server and its answers to each operation."""
 
@@ -112,6 +24,7 @@ class Answers:
         self.entity, self.server = entity, server
         self.runs: dict[tuple[str, str], SentRun] = {}
         self.views: dict[str, dict[str, Any]] = {}
+        self.artifacts: dict[str, SentRun] = {}
         self.unknown: list[str] = []
 
     def run(self, project: str, name: str) -> SentRun:
@@ -166,6 +79,36 @@ class Answers:
 
     def on_MarkRunFilesUploaded(self, told: dict[str, Any]) -> dict[str, Any]:
         return {"markRunFilesUploaded": {"success": True}}
+
+    def on_CreateArtifact(self, told: dict[str, Any]) -> dict[str, Any]:
+        asked, known = told["input"], f"artifact{len(self.artifacts) + 1}"
+        self.artifacts[known] = self.run(asked["projectName"], asked["runName"])
+        sequence = {"id": "s", "latestArtifact": None}
+        return {"createArtifact": {"artifact": {"id": known, "state": "PENDING", "artifactSequence": sequence}}}
+
+    def on_CreateArtifactManifest(self, told: dict[str, Any]) -> dict[str, Any]:
+        name = f"{told['artifactID']}/{told['name']}"
+        return {"createArtifactManifest": {"artifactManifest": {"id": name, "file": self._upload(told, name)}}}
+
+    def on_UpdateArtifactManifest(self, told: dict[str, Any]) -> dict[str, Any]:
+        known, _, name = told["artifactManifestID"].partition("/")
+        file = self._upload({"artifactID": known}, f"{known}/{name}")
+        return {"updateArtifactManifest": {"artifactManifest": {"id": told["artifactManifestID"], "file": file}}}
+
+    def on_CreateArtifactFiles(self, told: dict[str, Any]) -> dict[str, Any]:
+        files = [self._upload(each, f"{each['artifactID']}/{each['name']}") for each in told["input"]["artifactFiles"]]
+        return {"createArtifactFiles": {"files": {"edges": [{"node": file} for file in files]}}}
+
+    def on_CommitArtifact(self, told: dict[str, Any]) -> dict[str, Any]:
+        return {"commitArtifact": {"artifact": {"id": told["artifactID"], "digest": ""}}}
+
+    def _upload(self, told: dict[str, Any], name: str) -> dict[str, Any]:
+        known = told["artifactID"]
+        run = self.artifacts[known]
+        about = {"id": name, "name": name.partition("/")[2], "displayName": name, "storagePath": name}
+        url = f"{self.server.url}/storage/{run.project}/{run.name}/{name}"
+        more: dict[str, Any] = {"uploadHeaders": [], "uploadMultipartUrls": None, "artifact": {"id": known}}
+        return {**about, "uploadUrl": url, **more}
 
     def on_NotifyScriptableRunAlert(self, told: dict[str, Any]) -> dict[str, Any]:
         return {"notifyScriptableRunAlert": {"success": True}}

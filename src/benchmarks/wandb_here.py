@@ -18,7 +18,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote
 
-from src.benchmarks.wandb_answers import Answers, SentRun
+from src.benchmarks.wandb_answers import Answers
+from src.benchmarks.wandb_sent import SentRun
 
 KEY = "0" * 40
 """An API key of the form that W&B takes."""

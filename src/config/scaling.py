@@ -15,7 +15,7 @@ class ScalingConfig:
     out: str
     """Folder that holds the runs of a named sweep."""
     to: str | None
-    """Folder for `scaling.json` and the tables; null only prints."""
+    """Folder for `scaling.json` and the tables; null takes `scaling` in the source's, or one in `out`."""
     metrics: list[str]
     """What is compared and fitted, by the records' names; `val/loss` and `train/loss` are of the curves."""
     predictions_of: int

@@ -81,6 +81,11 @@ def score_split(
     }
 
 
+def of_test(metrics: Mapping[str, float]) -> dict[str, float]:
+    """The test's metrics: the last row of a run's curves, which validation's would bend to the best epoch."""
+    return {name: value for name, value in metrics.items() if name.startswith(f"{PREFIX[Split.TEST]}/")}
+
+
 def predictions_of(
     session: Session, notes: TokenisedNotes, split: Split, heads: Mapping[str, NDArray[np.float32]]
 ) -> Predictions:

@@ -1,10 +1,12 @@
 """What a record of W&B may be: the allow-list of kinds, fields and forms under our policy. All else is a finding."""
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from src.tracking.guard import CONFIG_NUMBERS, CONFIG_STRINGS, METRIC
 from src.tracking.readings import json_leaves, readings
 
 Rule = Callable[[str], str | None]
@@ -44,7 +46,7 @@ COUNTS = re.compile(r"^(_.*|params|tokens_seen|counts/.*|seconds/.*|.*(token|byt
 """Names of whole numbers that are counts."""
 
 NAME = re.compile(r"[A-Za-z0-9_.+\-]{1,64}(/[A-Za-z0-9_.+\-]{1,40}){0,3}")
-"""A short name; the audit's own form, for it does not trust the guard that it audits."""
+"""A short name; beside the guard's lists the audit has this form of its own."""
 
 IDENTIFIER = re.compile(r"(?i)(subject|hadm|note|patient|admission|encounter|stay|visit)_?ids?\b|\bmrn\b|birth|\bdob\b")
 DATE = re.compile(r"(?<!\d)(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[/.]\d{1,2}[/.](\d{4}|\d{2}))(?!\d)")
@@ -174,6 +176,26 @@ def examine(record: Any, place: str) -> Iterator[Held | Finding]:
     yield from _unknown(record, place)
 
 
+def examine_file(name: str, text: str, place: str) -> Iterator[Held | Finding]:
+    """The same of a file that W&B writes of an online run: `config.yaml` or `wandb-summary.json`."""
+    from omegaconf import OmegaConf
+
+    try:
+        told: Any = json.loads(text) if name.endswith(".json") else OmegaConf.to_container(OmegaConf.create(text))
+        items = {str(key): told[key] if name.endswith(".json") else told[key]["value"] for key in told}
+    except Exception:  # of whichever kind the parsers raise
+        yield Held(place, text)
+        yield Finding(place, "a file that is not what W&B writes under this name")
+        return
+    kind = "summary" if name.endswith(".json") else "config"
+    for number, (key, value) in enumerate(items.items(), start=1):
+        where = f"{place}, item {number}"
+        yield Held(f"{where}, its name", key, key=True)
+        if wrong := _item_name(key, kind):
+            yield Finding(f"{where}, its name", wrong)
+        yield from _value(json.dumps(value), f"{where}, its value", kind, [key])
+
+
 def _message(
     message: Any,
     place: str,
@@ -219,7 +241,18 @@ def _item(item: Any, place: str, kind: str) -> Iterator[Held | Finding]:
 def _item_name(name: str, kind: str) -> str | None:
     if kind == "stats":
         return None if STATS.fullmatch(name) else "a text, where the name of a measurement stands"
-    return None if META.fullmatch(name) or (kind == "summary" and name == "runtime") else _name(name)
+    if META.fullmatch(name) or (kind == "summary" and name == "runtime"):
+        return None
+    if kind == "config":
+        known = name in CONFIG_STRINGS or name in CONFIG_NUMBERS
+        return _name(name) or (None if known else "a name that is none of our configuration")
+    return _name(name) or (None if re.fullmatch(METRIC, name) else "a name that is none of our metrics")
+
+
+def _config_text(text: str, names: list[str]) -> str | None:
+    """What is wrong with a string of the configuration."""
+    known = CONFIG_STRINGS.get(names[0] if names else "")
+    return _name(text) or (None if known and re.fullmatch(known, text) else "a text that its key does not take")
 
 
 def _value(told: str, place: str, kind: str, names: list[str]) -> Iterator[Held | Finding]:
@@ -234,7 +267,7 @@ def _value(told: str, place: str, kind: str, names: list[str]) -> Iterator[Held 
             if what == "key" or own:
                 yield Finding(place, "a value of several parts, where a number stands")
             elif leaf not in NOT_FINITE and (
-                wrong := _name(leaf) if kind == "config" else "a text, where a number stands"
+                wrong := _config_text(leaf, names) if kind == "config" else "a text, where a number stands"
             ):
                 yield Finding(place, wrong)
         elif isinstance(leaf, int | float) and not count and MANY <= abs(leaf) < 1e18 and leaf == int(leaf):

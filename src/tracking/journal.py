@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from src.shell.errors import UserError
 from src.tracking.frames import read_frames
@@ -108,10 +109,10 @@ def read_journal(path: Path) -> Journal:
 @cache
 def record_type() -> Any:
     """W&B's message class for one record; imported under the policy's environment."""
-    os.environ.update(ENVIRONMENT)
-    from wandb.proto import wandb_internal_pb2
+    with patch.dict(os.environ, ENVIRONMENT):
+        from wandb.proto import wandb_internal_pb2
 
-    return wandb_internal_pb2.Record
+        return wandb_internal_pb2.Record
 
 
 def read_journals(run_dir: Path) -> list[Journal]:

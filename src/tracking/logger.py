@@ -63,7 +63,7 @@ class Recorder(Logger):
             self._line.summarise(self._of_many(summary))
 
     def send_again(self, rows: Mapping[int, Mapping[str, float]]) -> None:
-        """Sends the rows of an earlier start: what of them arrived, nobody knows, and of repeated steps the last counts."""
+        """Sends the rows of an earlier start: which arrived, nobody knows, and of repeated steps the last counts."""
         for step, row in rows.items():
             if self._line and (many := self._of_many(row)):
                 self._line.log(step, many)

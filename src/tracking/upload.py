@@ -235,22 +235,32 @@ def _send(packages: Sequence[Package], server: Server, scratch: Path) -> Iterato
                     f"{each.run}: changed after its audit; is it going on? run the same command again later"
                 )
             files[each.run] = path
-        said = _sync([path.parent for path in files.values()], scratch)
-        sent = [run for run, path in files.items() if path.with_suffix(".wandb.synced").exists()]
+        errors = _sync([path.parent for path in files.values()], scratch)
+        sent = [each.run for each in packages if _arrived(each, files[each.run], errors)]
     for run in sent:
         _write_receipt(run, server)
         yield run, "sent"
     if lost := [run for run in files if run not in sent]:
         raise UserError(
             f"{server.url}: {len(lost)} of {len(files)} runs did not arrive, {lost[0]} among them; "
-            f"the same command sends what is left{said}"
+            f"the same command sends what is left" + (f" (W&B says: {errors[-1][:200]})" if errors else "")
         )
 
 
-def _sync(folders: Sequence[Path], scratch: Path) -> str:
-    """W&B's own sync of one file a run; what it said of errors."""
+def _arrived(package: Package, path: Path, errors: Sequence[str]) -> bool:
+    """Whether a run went through. `wandb sync` exits with 0 and marks its file also where the upload broke off."""
+    if not path.with_suffix(".wandb.synced").exists():
+        return False
+    mine = f"{package.told.project}/{package.told.id}"
+    labels = [found[1] if (found := re.match(r"\[([^\]]+/[^\]]+)\]", error)) else mine for error in errors]
+    return not any(label == mine or label.endswith(f"/{mine}") for label in labels)
+
+
+def _sync(folders: Sequence[Path], scratch: Path) -> list[str]:
+    """W&B's own sync of one file a run; its errors, which begin with `[ENTITY/PROJECT/RUN]` where they are of a run."""
     command = [sys.executable, "-m", "wandb", "sync", "--include-synced", *map(str, folders)]
-    env = {**os.environ, **PATIENCE, "WANDB_SILENT": "false", "WANDB_DIR": str(scratch), "WANDB_MODE": "online"}
+    mine = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}  # of this process's patience
+    env = {**mine, **PATIENCE, "WANDB_SILENT": "false", "WANDB_DIR": str(scratch), "WANDB_MODE": "online"}
     try:
         done = subprocess.run(
             command,
@@ -263,9 +273,9 @@ def _sync(folders: Sequence[Path], scratch: Path) -> str:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return ""
-    errors = [line.split(": ", 1)[-1] for line in done.stderr.splitlines() if "ERROR" in line]
-    return f" (W&B says: {errors[-1][:200]})" if errors else ""
+        return ["it took too long"]
+    errors = [line.partition("ERROR ")[2] for line in done.stderr.splitlines() if "ERROR " in line]
+    return errors or ([f"it exited with status {done.returncode}"] if done.returncode else [])
 
 
 def _write_receipt(run: Path, server: Server) -> None:

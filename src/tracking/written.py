@@ -6,15 +6,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from src.shell.errors import UserError
-from src.tracking.allowed import Finding, Held, examine
+from src.tracking.allowed import Finding, Held, examine, examine_file
 from src.tracking.journal import journal_files, read_journal
 from src.tracking.readings import texts_of
 
 LOGS = re.compile(r"(.*/)?(logs/)?[a-z\-]*debug[a-z\-]*(\.\d{8}\.\d{6}|-\d{8}_\d{6}|\.[a-z]{1,10})?\.log")
 """W&B's logs of itself: they stay on this machine, so paths may stand in them, but no note and no patient."""
 
+TARGETS = re.compile(r"(offline-)?run-\d{8}_\d{6}-[\w.+-]+|[a-z-]*debug[a-z-]*(-\d{8}_\d{6})?\.log")
+"""What W&B's links are to, whole paths; of a run that was moved they lead nowhere."""
+
 MARKS = re.compile(r".*\.wandb\.(synced|syncstate)")
 """What `wandb sync` leaves beside a file that it sent."""
+
+ONLINE = re.compile(r"(.*/)?files/(config\.yaml|wandb-summary\.json)")
+"""What it writes beside the records of an online run."""
 
 STAMP = re.compile(r"(?<!\d)(\d{8}[_.]\d{6}|\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d([.,]\d+)?Z?)(?!\d)")
 MACHINE = re.compile(
@@ -64,10 +70,13 @@ def written(run_dir: Path) -> Iterator[Held | Finding]:
         place = _place(path, inside) if known else f"wandb, file {odd} of another form"
         yield Held(place, STAMP.sub(" ", inside), key=True)
         if path.is_symlink():
-            if not path.resolve().is_relative_to(home.resolve()):
-                yield Finding(place, "a link to elsewhere")
+            yield Held(place, STAMP.sub(" ", str(path.readlink())), key=True)
+            if not TARGETS.fullmatch(path.readlink().name):
+                yield Finding(place, "a link to something that is not W&B's")
         elif path.suffix == ".wandb":
             yield from _records(path, place)
+        elif ONLINE.fullmatch(inside):
+            yield from examine_file(path.name, path.read_text("utf-8", "replace"), place)
         else:
             yield from _file(path, place, known, bool(LOGS.fullmatch(inside)))
 
@@ -75,7 +84,9 @@ def written(run_dir: Path) -> Iterator[Held | Finding]:
 def _known(path: Path, inside: str) -> bool:
     if path.is_symlink():
         return path.name == "latest-run" or bool(LOGS.fullmatch(inside))
-    return bool(LOGS.fullmatch(inside) or MARKS.fullmatch(inside) or path.suffix == ".wandb")
+    return bool(
+        LOGS.fullmatch(inside) or MARKS.fullmatch(inside) or ONLINE.fullmatch(inside) or path.suffix == ".wandb"
+    )
 
 
 def _place(path: Path, inside: str) -> str:

@@ -234,6 +234,14 @@ def test_a_baseline_is_a_cell_but_no_point_of_a_fit() -> None:
     assert not found.missing
 
 
+def test_baselines_alone_are_cells_and_nothing_more() -> None:
+    runs = grid_of(Truth(), models=("pico",), lengths=(96,), seeds=2)
+    found = study([changed(run, axes={**run.axes, "model": "tfidf", "params": 0}) for run in runs])
+    assert [cell.seeds for cell in found.cells] == [2]
+    assert not (found.differences or found.fits or found.missing)
+    assert "2 runs in 1 cells" in as_text(found, METRICS)
+
+
 def test_a_learning_rate_that_goes_with_the_size_is_no_axis_of_its_own() -> None:
     rates = {"femto": 1e-3, "pico": 2e-3, "nano": 2e-3}
     runs = [changed(run, axes={**run.axes, "lr": rates[run.axes["model"]]}) for run in grid_of(Truth())]

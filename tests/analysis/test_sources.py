@@ -4,16 +4,22 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
 from src.analysis.scaling_tables import as_json, tables
 from src.analysis.sources import read_source
 from src.analysis.study import analyse
 from src.benchmarks.grids import Truth, grid_of, write_runs
 from src.benchmarks.wandb_here import WandbHere
+from src.config.scaling import ScalingConfig
+from src.scaling import folder_of
 from src.shell.errors import UserError
+from src.shell.overrides import to_schema
 
 ROOT = Path(__file__).parents[2]
 
@@ -124,6 +130,15 @@ def test_a_damaged_record_is_named(folder: Path, tmp_path: Path) -> None:
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no finished run"):
         read_source(str(tmp_path))
+
+
+def test_the_analysis_goes_beside_its_source(folder: Path) -> None:
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        values = OmegaConf.to_container(compose("scaling"))
+    assert isinstance(values, dict)
+    cfg = to_schema(ScalingConfig, {name: value for name, value in values.items() if name != "hydra"})
+    told = {name: folder_of(replace(cfg, source=name)) for name in (str(folder), "mine", "wandb:a/b/mine")}
+    assert list(told.values()) == [folder / "scaling", Path("runs/scalings/mine"), Path("runs/scalings/mine")]
 
 
 def test_the_command_prints_and_writes_the_analysis(

@@ -24,8 +24,11 @@ BLOCK, HEADER = 32768, 7
 
 PLACES = (
     "printed", "logged", "raised", "metric name", "value", "hyperparameter", "table", "artifact", "description",
-    "alert", "watch", "job name", "notes", "name", "tags", "group", "argument",
+    "alert", "watch", "job name", "notes", "name", "tags", "group", "argument", "defaults",
 )  # fmt: skip
+OWN = ("note.txt", "config-defaults.yaml")
+"""Files of the hands themselves."""
+
 WORDS = (
     "mrs okonkwo-é was admitted with dyspnea",
     'her "husband" of forty years is worried',
@@ -112,6 +115,7 @@ def canary(how: str, tmp_path: Path) -> tuple[set[str], set[str]]:
     told.write_text(json.dumps(sentences))
     for folder in (kept, home):
         folder.mkdir()
+    (kept / "config-defaults.yaml").write_text(json.dumps({"note": {"value": sentences["defaults"]}}))
     with WandbHere() as server:
         env = server.env(
             SLURM_JOB_ID="1",
@@ -139,9 +143,7 @@ def canary(how: str, tmp_path: Path) -> tuple[set[str], set[str]]:
         (run,) = server.runs
         assert [row["train/loss"] for row in run.history if "train/loss" in row], "the run itself was not recorded"
         sent = found_in(server.sent(), sentences)
-    files = [
-        path for folder in (kept, home) for path in folder.rglob("*") if path.is_file() and path.name != "note.txt"
-    ]
+    files = [path for folder in (kept, home) for path in folder.rglob("*") if path.is_file() and path.name not in OWN]
     assert [path for path in files if path.suffix == ".wandb"]
     held = set()
     for path in files:
@@ -150,11 +152,13 @@ def canary(how: str, tmp_path: Path) -> tuple[set[str], set[str]]:
     return sent, held
 
 
+@pytest.mark.slow
 def test_no_sentence_of_a_note_leaves_a_run_of_ours_or_lies_in_its_files(tmp_path: Path) -> None:
     assert canary("ours", tmp_path) == (set(), set())
 
 
+@pytest.mark.slow
 def test_a_default_run_lets_the_same_sentences_out(tmp_path: Path) -> None:
     sent, held = canary("default", tmp_path)
-    assert sent == set(PLACES) - {"logged"} | (sent & {"logged"})
-    assert len(held) > len(PLACES) // 2
+    assert sent == set(PLACES)
+    assert held >= set(PLACES) - {"description"}

@@ -47,7 +47,9 @@ def test_a_file_cut_anywhere_is_read_up_to_its_tear(file: Path, tmp_path: Path) 
     for length in [*range(8), len(data) - 1, *(drawn.randrange(len(data)) for _ in range(300))]:
         cut.write_bytes(data[:length])
         frames = read_frames(cut)
-        ended = [body for (_, body), (end, _) in zip(whole, [*whole[1:], (len(data), b"")], strict=True) if end <= length]
+        ended = [
+            body for (_, body), (end, _) in zip(whole, [*whole[1:], (len(data), b"")], strict=True) if end <= length
+        ]
         assert [body for _, body in frames.bodies] == ended
         assert (frames.torn is None) is (length in {place for place, _ in whole})
 

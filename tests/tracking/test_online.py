@@ -84,7 +84,7 @@ def sync(server: WandbHere, run_dir: Path) -> None:
     """Sends what the run's folder holds."""
     folders = sorted(str(path.parent) for path in (run_dir / "wandb").glob("*run-*/*.wandb"))
     words = [sys.executable, "-m", "wandb", "sync", "--include-online", *folders]
-    done = subprocess.run(words, env=server.env(), capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(words, cwd=run_dir, env=server.env(), capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -158,7 +158,7 @@ def test_the_last_offline_file_of_a_run_holds_the_whole_of_it(server: WandbHere,
     first, second = sorted((tmp_path / "wandb").glob("offline-run-*/*.wandb"))
     assert first.name == second.name
     words = [sys.executable, "-m", "wandb", "sync", str(second.parent)]
-    subprocess.run(words, env=server.env(), capture_output=True, timeout=60, check=True)
+    subprocess.run(words, cwd=tmp_path, env=server.env(), capture_output=True, timeout=60, check=True)
     assert sent(server, tmp_path) == read_history(tmp_path)
 
 

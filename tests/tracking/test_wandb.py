@@ -1,14 +1,29 @@
 import json
+import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-from src.tracking.guard import LeakError, guarded
-from src.tracking.policy import logged_in, settings
+from src.cohort.prepared import read_cohort
+from src.config.train import Kind, TrainConfig, WandbConfig, WandbMode
+from src.shell.overrides import compose, read_command_line
+from src.tracking.about import About, about, run_name
+from src.tracking.guard import (
+    LeakError,
+    guarded,
+    guarded_config,
+    guarded_label,
+    guarded_tags,
+    public_model,
+    public_name,
+)
+from src.tracking.history import read_history
+from src.tracking.logger import recording
+from src.tracking.policy import asked_mode, environment, logged_in, settings
+
+ROOT = Path(__file__).parents[2]
 
 
 def recorded(run_dir: Path) -> bytes:
@@ -17,7 +32,12 @@ def recorded(run_dir: Path) -> bytes:
     return b"".join(path.read_bytes() for path in (run_dir / "wandb").rglob("*") if path.is_file())
 
 
-def test_a_run_without_login_is_recorded_offline(runs: dict[str, Path]) -> None:
+def configured(cohort: Path, *words: str) -> TrainConfig:
+    (cfg,) = compose(TrainConfig, read_command_line([f"data.dir={cohort}", *words], "train"))
+    return cfg
+
+
+def test_a_run_is_recorded_offline_unless_asked_to_be_online(runs: dict[str, Path]) -> None:
     for run in runs.values():
         assert list((run / "wandb").glob("offline-run-*"))
 
@@ -39,10 +59,11 @@ def test_no_words_of_a_note_and_nothing_of_the_machine_is_recorded(runs: dict[st
         assert getpass.getuser() == "root" or getpass.getuser().encode() not in held
 
 
-def test_metrics_and_axes_are_recorded(runs: dict[str, Path]) -> None:
+def test_metrics_axes_and_where_they_come_from_are_recorded(runs: dict[str, Path]) -> None:
     record = json.loads((runs["two"] / "result.json").read_text())
     held = recorded(runs["two"])
-    for key in [*record["metrics"], *record["axes"], "train/loss"]:
+    defined = [name for name, value in record["metrics"].items() if value is not None]
+    for key in [*defined, *record["axes"], record["cohort"], record["code"]["source"], "train/loss", "seconds/total"]:
         assert key.encode() in held, key
 
 
@@ -52,37 +73,162 @@ def test_the_policy_names_only_settings_that_exist() -> None:
     assert wandb.Settings(**settings()).x_disable_meta is True
 
 
-@pytest.mark.parametrize("values", [{"text": "Patient was admitted"}, {"a b": 1}, {"table": [1, 2]}, {"x": b"abc"}])
-def test_whatever_is_not_a_number_or_a_short_name_is_stopped(values: dict[str, object]) -> None:
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"text": "Patient was admitted"},
+        {"a b": 1},
+        {"train/Okonkwo": 1.0},
+        {"train/loss": "Okonkwo"},
+        {"train/loss": None},
+        {"train/loss": [1, 2]},
+        {"test/accuracy/of/Okonkwo": 1.0},
+        {"train/loss\n": 1.0},
+        {"hadm_id": 20000001},
+        {b"train/loss": 1.0},
+    ],
+)
+def test_only_numbers_under_names_of_ours_are_metrics(values: dict[str, object]) -> None:
     with pytest.raises(LeakError) as told:
         guarded(values)
     assert "Patient" not in str(told.value)
+    assert "Okonkwo" not in str(told.value)
 
 
-def test_login_is_seen_in_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"model": "Okonkwo"},
+        {"model": "nano with chest pain"},
+        {"labels": "Okonkwo"},
+        {"lr": "Okonkwo"},
+        {"Okonkwo": 1},
+        {"cohort": "chest pain"},
+        {"seed": [1]},
+        {"code": b"0123456789ab"},
+    ],
+)
+def test_no_single_word_of_a_note_is_a_value_of_the_configuration(values: dict[str, object]) -> None:
+    with pytest.raises(LeakError) as told:
+        guarded_config(values)
+    assert "Okonkwo" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("what", "value"),
+    [
+        ("name", "Okonkwo"),
+        ("job type", "Okonkwo"),
+        ("tag", "Okonkwo"),
+        ("group", "chest pain"),
+        ("project", "chest pain"),
+        ("project", "a" * 41),
+    ],
+)
+def test_what_a_run_is_found_by_is_guarded_too(what: str, value: str) -> None:
+    with pytest.raises(LeakError, match=what) as told:
+        guarded_label(what, value)
+    assert value not in str(told.value)
+
+
+def test_a_project_or_group_that_is_a_phrase_is_refused_before_anything_runs(cohort: Path) -> None:
+    for key in ("wandb.project", "wandb.group"):
+        with pytest.raises(ValueError, match=f"{key}=chest pain: must be"):
+            configured(cohort, f"{key}='chest pain'")
+
+
+def test_every_model_label_scheme_and_protocol_passes(cohort: Path, runs: dict[str, Path]) -> None:
+    names = [path.stem for path in (ROOT / "conf" / "model").glob("*.yaml") if path.stem != "local"]
+    assert len(names) > 12
+    assert [name for name in names if public_model(name) != name] == []
+    for run in runs.values():
+        record = json.loads((run / "result.json").read_text())
+        guarded_config(record["axes"])
+        guarded({name: value for name, value in record["metrics"].items() if value is not None})
+        guarded_tags([record["axes"]["labels"], str(Kind.LLAMA), record["axes"]["protocol"]])
+
+
+def test_a_run_s_id_follows_from_configuration_cohort_and_name(cohort: Path) -> None:
+    cfg = configured(cohort, "labels=two", "seed=3")
+    name = run_name(cfg, "a" * 16)
+    assert name == run_name(configured(cohort, "labels=two", "seed=3", "threads=2"), "a" * 16)
+    assert guarded_label("name", name) == name == public_name(name)
+    others = [configured(cohort, "labels=two", "seed=3", f"name={each}") for each in ("one", "okonkwo")]
+    ids = [run_name(each, cohort) for each in (cfg, *others) for cohort in ("a" * 16, "b" * 16)]
+    assert len(set(ids)) == 6, "runs of one name= on two cohorts, or of two names, are two runs"
+    assert not [each for each in ids if "okonkwo" in each]
+    assert [guarded_label("name", each) for each in ids] == ids
+
+
+def test_what_a_run_is_found_by_says_what_it_is(cohort: Path) -> None:
+    told = about(
+        configured(cohort, "labels=two", "data.limit=20"), read_cohort(cohort), {"model": "smith-icu", "seed": 0}
+    )
+    assert (told.job_type, told.tags) == ("train", ("two", "llama", "clean"))
+    assert told.config["model"].startswith("local-")
+    assert guarded_config(told.config)["seed"] == 0
+    assert set(told.patients) == {"train", "val", "test"}
+    assert all(1 < count <= 20 for count in told.patients.values())
+    baseline = about(configured(cohort, "model=tfidf"), read_cohort(cohort), {"model": "tfidf"})
+    assert (baseline.job_type, baseline.tags[1]) == ("baseline", "tfidf")
+
+
+def test_what_is_not_allowed_stops_the_run_before_its_history(tmp_path: Path) -> None:
+    with recording(WandbConfig(WandbMode.DISABLED, "drg", None), tmp_path, About()) as recorder:
+        with pytest.raises(LeakError):
+            recorder.log_metrics({"train/loss": "Okonkwo"}, 1)
+        recorder.log_metrics({"train/loss": 0.5, "train/grad_norm": float("nan")}, 1)
+    assert read_history(tmp_path) == {"train/loss": {1: 0.5}}
+
+
+def test_w_and_b_sees_no_variable_but_where_the_server_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("WANDB_CONFIG_DIR", raising=False)
+    monkeypatch.delenv("WANDB_BASE_URL", raising=False)
+    file = tmp_path / ".config" / "wandb" / "settings"
+    file.parent.mkdir(parents=True)
+    file.write_text("[default]\nbase_url = https://wandb.hospital.example\nrun_notes = chest pain\n")
+    for name in ("WANDB_NOTES", "WANDB_NAME", "WANDB_TAGS", "WANDB_RUN_GROUP", "WANDB_SWEEP_ID", "WANDB_DIR"):
+        monkeypatch.setenv(name, "chest pain")
+    monkeypatch.setenv("WANDB_ENTITY", "icu")
+    before = dict(os.environ)
+    with environment(tmp_path / "run"):
+        seen = {name: value for name, value in os.environ.items() if name.startswith("WANDB_")}
+    assert dict(os.environ) == before
+    assert "chest pain" not in seen.values()
+    assert (seen["WANDB_ENTITY"], seen["WANDB_BASE_URL"]) == ("icu", "https://wandb.hospital.example")
+    assert seen["WANDB_ERROR_REPORTING"] == "false"
+    assert all(
+        str(tmp_path / "run") in seen[name] for name in ("WANDB_CACHE_DIR", "WANDB_DATA_DIR", "WANDB_CONFIG_DIR")
+    )
+
+
+def test_login_is_seen_in_the_environment_and_the_stricter_mode_holds(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE", "WANDB_MODE"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
     assert not logged_in()
+    assert asked_mode(WandbMode.AUTO) is WandbMode.OFFLINE
     monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
     assert logged_in()
+    assert asked_mode(WandbMode.AUTO) is WandbMode.ONLINE
+    assert asked_mode(WandbMode.OFFLINE) is WandbMode.OFFLINE
+    monkeypatch.setenv("WANDB_MODE", "online")
+    assert asked_mode(WandbMode.OFFLINE) is WandbMode.OFFLINE
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    assert asked_mode(WandbMode.ONLINE) is WandbMode.DISABLED
 
 
-@pytest.mark.slow
-def test_an_unreachable_server_makes_the_run_an_offline_one(tmp_path: Path) -> None:
-    code = (
-        "from pathlib import Path\nfrom src.config.train import WandbConfig, WandbMode\n"
-        "from src.tracking.logger import recording\n"
-        "cfg = WandbConfig(WandbMode.ONLINE, 'drg-llama', None)\n"
-        f"with recording(cfg, Path({str(tmp_path / 'run')!r}), {{'seed': 1}}) as log:\n"
-        "    log.log_metrics({'test/accuracy': 0.5}, step=1)\n"
-    )
-    import os
-
-    env = {**os.environ, "WANDB_API_KEY": "a" * 40, "WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_INIT_TIMEOUT": "5"}
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=300, env=env, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert "recording offline" in done.stderr
-    assert list((tmp_path / "run" / "wandb").glob("offline-run-*"))
+def test_a_run_that_nobody_is_logged_in_for_is_recorded_offline(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("src.tracking.logger.logged_in", lambda: False)
+    asked = []
+    monkeypatch.setattr("src.tracking.logger.open_line", lambda cfg, mode, *rest: asked.append(mode))
+    with recording(WandbConfig(WandbMode.ONLINE, "drg", None), tmp_path, About()):
+        pass
+    assert asked == [WandbMode.OFFLINE]
+    assert "nobody is logged in" in capsys.readouterr().err

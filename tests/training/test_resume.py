@@ -15,9 +15,13 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from src.tracking.history import read_history
 from src.training.checkpoints import BEFORE, FOLDER, LAST, read_checkpoint, write_checkpoint
 
 ROOT = Path(__file__).parents[2]
+TIMED = ("tokens_per_second", "seconds_left", "memory_gib")
+"""Curves that no two runs share."""
+
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -88,6 +92,10 @@ def test_a_run_killed_and_terminated_in_mid_epoch_ends_bit_equal(
     assert one[0] == two[0]
     assert one[1] == two[1]
     assert one[2].equals(two[2])
+    curves = [read_history(run) for run in (undisturbed, tmp_path / "run")]
+    assert curves[0].keys() == curves[1].keys()
+    for name in curves[0].keys() - {f"train/{timed}" for timed in TIMED}:
+        assert curves[0][name] == curves[1][name], name
 
 
 @pytest.mark.slow
