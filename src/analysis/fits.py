@@ -62,10 +62,11 @@ def fitted(grid: Grid, noise: Noise, metric: str, over: Over, cells: Sequence[in
     reference = np.exp(np.log(points).mean(0))
     falls, freedom = metric.endswith("loss"), len(cells) - (1 + 2 * len(over))
     z = np.maximum(drawn if falls else 1 - drawn, 0)
-    left = curve(fit(points / reference, z[:1]), points / reference)[0] - z[0]
+    best = fit(points / reference, z[:1])
+    left = curve(best, points / reference)[0] - z[0]
     misfit = _misfit(left, drawn, freedom)
-    z[1:] += misfit * np.random.default_rng([noise.seed, *cells]).standard_normal(z[1:].shape)
-    numbers = fit(points / reference, np.maximum(z, 0))
+    moved = z[1:] + misfit * np.random.default_rng([noise.seed, *cells]).standard_normal(z[1:].shape)
+    numbers = np.vstack([best, fit(points / reference, np.maximum(moved, 0), first=False)])
     return Fit(
         ground=grid.cells[cells[0]].ground,
         metric=metric,

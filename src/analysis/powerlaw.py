@@ -47,12 +47,13 @@ def curve(parameters: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np
     return found
 
 
-def fit(x: NDArray[np.float64], z: NDArray[np.float64]) -> NDArray[np.float64]:
+def fit(x: NDArray[np.float64], z: NDArray[np.float64], first: bool = True) -> NDArray[np.float64]:
     """The law of least squares through each of R sets of values at the same points.
 
     Args:
         x: [P, 1] or [P, 2], positive, about 1; at least as many points as terms.
-        z: [R, P]. The first row is fitted to scipy's precision; the others, which are resampled, by a few steps.
+        z: [R, P].
+        first: the first row is fitted to scipy's precision; the others, which are resampled, by a few steps.
 
     Returns:
         [R, 3] of (e, b, c), or [R, 5] of (e, b, c, d, f).
@@ -66,9 +67,9 @@ def fit(x: NDArray[np.float64], z: NDArray[np.float64]) -> NDArray[np.float64]:
         left = np.where(feasible, np.minimum(left, size - (_times(z, basis) ** 2).sum(-1)), left)
     left = left.reshape(len(z), *[len(steps)] * x.shape[1])
     exponents = np.column_stack([_along(steps, left, dimension) for dimension in range(x.shape[1])])
-    exponents = _closer(x, z, exponents)
-    found = _with(exponents, _linear(x, z, exponents)[0])
-    found[0] = _polished(x, z[0], found[0])
+    found = _with(*_closer(x, z, exponents))
+    if first:
+        found[0] = _polished(x, z[0], found[0])
     return found
 
 
@@ -108,8 +109,14 @@ def _along(steps: NDArray[np.float64], left: NDArray[np.float64], dimension: int
     return np.asarray(np.where(at == inside, moved, steps[at]))
 
 
-def _closer(x: NDArray[np.float64], z: NDArray[np.float64], exponents: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Better exponents from those of each row by steps of Gauss and Newton, in which terms that are 0 stay 0."""
+def _closer(
+    x: NDArray[np.float64], z: NDArray[np.float64], exponents: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Better exponents from those of each row by steps of Gauss and Newton, in which terms that are 0 stay 0.
+
+    Returns:
+        The exponents, [R, 1 or 2], and (e, b[, d]), [R, 2 or 3].
+    """
     linear, left = _linear(x, z, exponents)
     logs = np.log(x)
     for _ in range(STEPS[x.shape[1]]):
@@ -126,7 +133,7 @@ def _closer(x: NDArray[np.float64], z: NDArray[np.float64], exponents: NDArray[n
             better = remains < left
             exponents, linear = np.where(better[:, None], tried, exponents), np.where(better[:, None], told, linear)
             left = np.where(better, remains, left)
-    return exponents
+    return exponents, linear
 
 
 def _linear(

@@ -15,6 +15,9 @@ PIECES = (
 )  # fmt: skip
 """What names of models are made of; a folder's name that has anything else goes by its hash."""
 
+LONGEST = 24
+"""Letters of a model's name in a run's id."""
+
 MODEL = rf"(?i:(?:{'|'.join(PIECES)}){{1,40}})|local-[0-9a-f]{{6}}"
 RUN = rf"(?:{MODEL})-len\d+-r\d+-(?:{'|'.join(Labels)})-s\d+-c[0-9a-f]{{7}}(?:-[0-9a-f]{{4}})?|run-[0-9a-f]{{8}}"
 
@@ -117,12 +120,13 @@ def guarded_tags(values: Iterable[str]) -> tuple[str, ...]:
 
 
 def public_model(name: str) -> str:
-    """A model's name where it is made of pieces of known models' names, else `local-` and a hash of it.
+    """A model's name where it is short and made of pieces of known models' names, else `local-` and a hash of it.
 
     >>> public_model("llama13b"), public_model("Mistral-7B-Instruct-v0.3"), public_model("smith-icu")
     ('llama13b', 'Mistral-7B-Instruct-v0.3', 'local-85d01b')
     """
-    return name if re.fullmatch(MODEL, name) else f"local-{short_hash(name, 6)}"
+    short = len(name) <= LONGEST and re.fullmatch(MODEL, name)
+    return name if short else f"local-{short_hash(name, 6)}"
 
 
 def public_name(name: str) -> str:

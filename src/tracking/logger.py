@@ -103,12 +103,11 @@ def recording(cfg: WandbConfig, run_dir: Path, about: About | Mapping[str, Any],
         stack.enter_context(environment(run_dir))
         run_dir.mkdir(parents=True, exist_ok=True)
         line = open_line(cfg, mode, run_dir, about)
-        recorder = Recorder(line, history, about.patients)
-        if line:
-            stack.enter_context(nothing_else())
-            recorder.send_again(_rows(run_dir))
-        failed = True
+        recorder, failed = Recorder(line, history, about.patients), True
         try:
+            if line:
+                stack.enter_context(nothing_else())
+                recorder.send_again(_rows(run_dir))
             yield recorder
             failed = False
         finally:

@@ -19,16 +19,20 @@ from src.tracking.readings import WORD, readings
 WORDS = 5
 """Words in a row that make a phrase a note's."""
 
-PIECE = 2_000
-"""Notes at a time."""
+PIECE = 10_000
+"""Notes at a time: a row group of `notes.parquet`."""
+
+LOWER = bytes(ord(chr(code).lower()) if chr(code).isalnum() and code < 128 else 32 for code in range(256))
+"""From each byte of ASCII text to itself in lower case, or to a blank."""
 
 PLACES = 20
 """Places of one run that are named for one phrase."""
 
 DIGITS = re.compile(r"(?<![\d.])\d{6,}(?![\d.]*\d)")
 TOKEN = re.compile(r"[A-Za-z0-9]+(?:[-_.][A-Za-z0-9]+)*")
+TITLES = ("Dr", "Mr", "Ms", "Miss", "Prof", "Name", "Attending", "Provider", "Physician", "PCP", "Surgeon", "Patient")
 TITLED = re.compile(
-    r"(?:\b(?:Drs?|Mrs?|Ms|Miss|Prof)\b\.?|\b(?:Name|Attending|Provider|Physician|PCP|Surgeon|Referring|Patient)\s*:)"
+    r"(?:\b(?:Drs?|Mrs?|Ms|Miss|Prof)\b\.?|\b(?:Name|Attending|Provider|Physician|PCP|Surgeon|Patient)\s*:)"
     r"\s{0,4}((?:[A-Z][\w'’-]+[, ]{1,2}){0,2}[A-Z][\w'’-]+)"
 )
 """Who is named in a note, as `Dr. Jane Example` or `Attending: Example`; a struck-out `___` is nobody."""
@@ -115,7 +119,7 @@ class Traces:
         for column in ID_COLUMNS:
             told = notes.select(pl.col(column).cast(pl.String)).filter(pl.col(column).is_in(list(self.tokens)))
             yield from ((column, text) for text in told.collect()[column].unique())
-        for at in track(range(0, count, PIECE), total=-(-count // PIECE), what="notes matched", unit="2,000 notes"):
+        for at in track(range(0, count, PIECE), total=-(-count // PIECE), what="notes matched", unit="10,000 notes"):
             for row in notes.select("text", "diagnosis").slice(at, PIECE).collect().iter_rows():
                 for text in row:
                     yield from self._of_text(text or "")
@@ -126,8 +130,8 @@ class Traces:
             row = row + 1 if word in self.words else 0
             if row >= WORDS and (phrase := " ".join(words[at - WORDS + 1 : at + 1])) in self.phrases:
                 yield "note", phrase
-        for found in TITLED.finditer(text):
-            for name in words_of(found[1]):
+        for person in people(text):
+            for name in words_of(person):
                 if name in self.names and len(name) > 2:
                     yield "name", name
         if self.dates:
@@ -149,9 +153,23 @@ def words_of(text: str) -> list[str]:
     >>> words_of("Pt was ___ admitted,\\nw/ CHF;")
     ['pt', 'was', 'admitted', 'w', 'chf']
     """
-    if not text.isascii():
-        text = unicodedata.normalize("NFKC", text)
-    return WORD.findall(text.casefold())
+    if text.isascii():  # several times faster
+        return text.encode().translate(LOWER).decode().split()
+    return WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+
+
+def people(text: str) -> Iterator[str]:
+    """Who is named in a text.
+
+    >>> list(people("Seen by Dr. Jane Roe and Dr. ___. Attending: Poe, Ann"))
+    ['Jane Roe', 'Poe, Ann']
+    """
+    for title in TITLES:  # one expression for all takes ten times as long
+        at = text.find(title)
+        while at >= 0:
+            if found := TITLED.match(text, at):
+                yield found[1]
+            at = text.find(title, at + 1)
 
 
 def short_ids(cohort: Path) -> int:

@@ -238,7 +238,7 @@ def test_baselines_alone_are_cells_and_nothing_more() -> None:
     runs = grid_of(Truth(), models=("pico",), lengths=(96,), seeds=2)
     found = study([changed(run, axes={**run.axes, "model": "tfidf", "params": 0}) for run in runs])
     assert [cell.seeds for cell in found.cells] == [2]
-    assert not (found.differences or found.fits or found.missing)
+    assert (found.differences, found.fits, found.missing) == ((), (), ())
     assert "2 runs in 1 cells" in as_text(found, METRICS)
 
 

@@ -3,7 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from src.evaluation.record import read_record
 from src.shell.errors import UserError
+from src.tracking.flat import record_of
 from src.tracking.frames import framed, read_frames
 from src.tracking.history import read_history
 from src.tracking.journal import journal_files, merged_rows, read_journal, read_journals, read_offline, tell
@@ -19,9 +21,12 @@ def file(runs: dict[str, Path]) -> Path:
 def test_an_offline_run_tells_what_its_own_record_and_history_tell(runs: dict[str, Path]) -> None:
     for scheme, run in runs.items():
         config, summary, curves = read_offline(run)
-        kept = read_history(run)
+        kept, record, held = read_history(run), read_record(run), record_of(config, summary)
         assert config["labels"] == scheme
-        assert summary["test/accuracy"] == list(kept["test/accuracy"].values())[-1]
+        assert held["cohort"] == record["cohort"]
+        assert "test/accuracy" in held["metrics"]
+        for part in ("metrics", "counts"):
+            assert held[part] == pytest.approx({name: record[part][name] for name in held[part]}), part
         assert set(kept) <= set(curves)
         for name, values in kept.items():
             assert curves[name] == pytest.approx(values), name
