@@ -15,7 +15,7 @@ SCHEMES = ("single", "two")
 
 
 def demo(cfg: DemoConfig) -> None:
-    """Hospital, cohort, both label schemes side by side, and the closing table with two pictures.
+    """Hospital, cohort, both label schemes side by side, the closing table with two pictures, and the runs' report.
 
     Each step is the command that a user would type; a step whose result is there is not done again.
 
@@ -48,6 +48,7 @@ def demo(cfg: DemoConfig) -> None:
     if any(codes):
         raise UserError("a training run failed; its message is above, and running the demo again goes on from there")
     _close(cfg, cohort, [out / "runs" / f"llama-{scheme}" for scheme in SCHEMES], out)
+    _run("src.report", str(out / "runs"), f"to={out / 'report'}")
     print(f"the demo took {minutes(time.monotonic() - start)}")
 
 

@@ -1,9 +1,10 @@
-"""Describes a prepared cohort: `python -m src.report data.dir=COHORT model=llama13b`."""
+"""Reports on finished runs, `python -m src.report SOURCE`, or on a cohort, `... data.dir=COHORT model=llama13b`."""
 
 import json
+import sys
 from pathlib import Path
 
-from src.config.report import ReportConfig
+from src.config.report import ReportConfig, RunsReportConfig
 from src.shell.command import command
 
 PAGE, NUMBERS = "report.html", "report.json"
@@ -38,9 +39,49 @@ def report(cfg: ReportConfig) -> None:
     print(f"{summary(numbers)}\ntokens: {lengths.tokenizer}\nreport: {out / PAGE}, {out / NUMBERS}")
 
 
+def report_runs(cfg: RunsReportConfig) -> Path:
+    """Writes the report on finished runs into a folder of its own, and prints what came out; where the page is.
+
+    Raises:
+        UserError: the source cannot be read, or the folder cannot be written.
+    """
+    from src.analysis.runs_report import compose, write_report
+    from src.analysis.sources import read_source
+    from src.analysis.study import analyse
+    from src.shell.errors import UserError
+
+    source = read_source(cfg.source, Path(cfg.out))
+    data_dir = Path(cfg.data_dir) if cfg.data_dir else None
+    scaling = analyse(source, seed=cfg.seed, data_dir=data_dir)
+    told = compose(cfg.source, source.runs, scaling, data_dir)
+    folder = folder_of(cfg)
+    try:
+        write_report(told, folder)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written ({error.strerror}); name a folder with to=DIR") from None
+    print("\n".join(told.said))
+    print(f"report: {folder / PAGE}; tables: {folder / 'tables'}; figures: {folder / 'figures'}")
+    return folder / PAGE
+
+
+def folder_of(cfg: RunsReportConfig) -> Path:
+    """Where a report on runs goes."""
+    if cfg.to:
+        return Path(cfg.to)
+    if Path(cfg.source).is_dir():
+        return Path(cfg.source) / "report"
+    return Path(cfg.out) / "reports" / cfg.source.rsplit("/", 1)[-1].removeprefix("wandb:")
+
+
 def main() -> None:
-    """The command."""
-    command(ReportConfig, "report", report)
+    """The command: on runs where its first word names their source, else on a cohort."""
+    first = sys.argv[1] if len(sys.argv) > 1 else ""
+    if first and "=" not in first and not first.startswith("-"):
+        first = sys.argv[1] = f"source={first}"
+    if first.startswith("source="):
+        command(RunsReportConfig, "report_runs", report_runs, typed="report SOURCE")
+    else:
+        command(ReportConfig, "report", report)
 
 
 if __name__ == "__main__":

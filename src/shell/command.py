@@ -12,16 +12,17 @@ from src.shell.overrides import CONF, Schema, compose, read_command_line
 S = TypeVar("S", bound=Schema)
 
 
-def command(schema: type[S], config_name: str, run: Callable[[S], object]) -> None:
+def command(schema: type[S], config_name: str, run: Callable[[S], object], typed: str | None = None) -> None:
     """Runs `run` on the configuration that the command line asks for.
 
     The values come from `conf/<config_name>.yaml` and the `key=value` words after the command.
-    `--help` prints the keys with their values; `--cfg job` prints the composed configuration.
+    `--help` prints the keys with their values; `--cfg job` prints the composed configuration. `typed` is what stands
+    after `python -m src.` where that is not the configuration's name.
     """
     with told_to_the_user():
         line = read_command_line(sys.argv[1:], config_name)
         if line.shows:
-            print(_described(schema, config_name, line.overrides, whole="--cfg" not in sys.argv))
+            print(_described(schema, config_name, typed or config_name, line.overrides, whole="--cfg" not in sys.argv))
             return
         (config,) = compose(schema, line)
         run(config)
@@ -55,7 +56,7 @@ def _is_full(error: OSError) -> bool:
     return error.errno in full or any(f"(os error {number})" in str(error) for number in full)
 
 
-def _described(schema: type[Schema], config_name: str, overrides: list[str], whole: bool) -> str:
+def _described(schema: type[Schema], config_name: str, typed: str, overrides: list[str], whole: bool) -> str:
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from omegaconf import OmegaConf
@@ -65,4 +66,4 @@ def _described(schema: type[Schema], config_name: str, overrides: list[str], who
     if not whole:
         return text.rstrip()
     about = (schema.__doc__ or "").strip()
-    return f"{about}\n\npython -m src.{config_name} KEY=VALUE ...\n\n{text.rstrip()}"
+    return f"{about}\n\npython -m src.{typed} KEY=VALUE ...\n\n{text.rstrip()}"

@@ -3,7 +3,7 @@
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -39,6 +39,34 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         os.replace(beside, path)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+@contextmanager
+def exchanging_folder(path: Path, ours: Callable[[Path], bool], instead: str) -> Iterator[Path]:
+    """Yields an empty folder beside `path` that takes its place on success, also of an earlier one of the same kind.
+
+    Args:
+        path: the folder.
+        ours: whether a folder that is there may be replaced.
+        instead: what to do where it may not.
+
+    Raises:
+        UserError: `path` is a file, or holds something that is not ours.
+    """
+    if path.exists() and not (path.is_dir() and (not any(path.iterdir()) or ours(path))):
+        raise UserError(f"{path}: is there and holds something else; {instead}")
+    beside, old = _beside(path), _beside(path)
+    beside.mkdir()
+    try:
+        yield beside
+        if path.exists():
+            os.replace(path, old)
+        os.replace(beside, path)
+    finally:
+        if old.exists() and not path.exists():
+            os.replace(old, path)
+        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _beside(path: Path) -> Path:

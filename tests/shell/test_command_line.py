@@ -13,7 +13,8 @@ from src.config.gauge import GaugeConfig
 from src.config.hospital import HospitalConfig
 from src.config.prepare import PrepareConfig
 from src.config.pretrain import PretrainConfig
-from src.config.report import ReportConfig
+from src.config.report import ReportConfig, RunsReportConfig
+from src.config.scaling import ScalingConfig
 from src.config.status import StatusConfig
 from src.config.sync import SyncConfig
 from src.config.train import TrainConfig
@@ -32,6 +33,8 @@ SCHEMAS = {
     "prepare": PrepareConfig,
     "pretrain": PretrainConfig,
     "report": ReportConfig,
+    "report_runs": RunsReportConfig,
+    "scaling": ScalingConfig,
     "status": StatusConfig,
     "sync": SyncConfig,
     "train": TrainConfig,
@@ -46,7 +49,7 @@ def problems(name: str, *words: str) -> str:
 
 def test_every_configuration_file_composes(cohort: Path, hospital: Path, runs: dict[str, Path], tmp_path: Path) -> None:
     given = {
-        "audit": [f"runs=[{runs['two']}]"],
+        "audit": [f"runs=[{runs['single']}]"],
         "compare": [f"runs=[{runs['single']},{runs['two']}]"],
         "demo": [],
         "evaluate": [f"run={runs['two']}"],
@@ -56,13 +59,15 @@ def test_every_configuration_file_composes(cohort: Path, hospital: Path, runs: d
         "prepare": [f"data.dir={hospital}", f"data.out={tmp_path / 'c'}"],
         "pretrain": [f"data.dir={cohort}", f"out={tmp_path / 'b'}"],
         "report": [f"data.dir={cohort}"],
+        "report_runs": [],
+        "scaling": [],
         "status": [],
-        "sync": [f"runs=[{runs['two']}]"],
+        "sync": [f"runs=[{runs['single']}]"],
         "train": [f"data.dir={cohort}"],
     }
     files = sorted(path.stem for path in CONF.glob("*.yaml"))
     assert files == sorted(given)
-    assert len(files) == 13
+    assert len(files) == 15
     for name, words in given.items():
         assert len(compose(SCHEMAS[name], read_command_line(words, name))) == 1
 
