@@ -57,9 +57,8 @@ def _close(cfg: DemoConfig, cohort_dir: Path, runs: list[Path], out: Path) -> No
     from src.cohort.prepared import read_cohort
     from src.cohort.split import Split
     from src.evaluation.baselines import baselines
-    from src.evaluation.outcome import PREDICTIONS
     from src.evaluation.pictures import draw_by_frequency, draw_comparison
-    from src.evaluation.predictions import read_predictions
+    from src.evaluation.predictions import PREDICTIONS, read_predictions
     from src.evaluation.record import read_record
     from src.evaluation.table import table
     from src.models.labelspace import LabelSpace

@@ -76,7 +76,8 @@ Scored = tuple["Mapping[Split, Predictions]", "NDArray[np.bool_] | None"]
 def score_llama(cfg: "TrainConfig", run: Path, prefixes: "Sequence[int]") -> Scored:
     """Rebuilds a LLaMA from its base and the run's adapters, and scores; also what fewer tokens give, if asked."""
     from src.cohort.split import Split
-    from src.evaluation.outcome import ADAPTERS, PREDICTIONS, score_split
+    from src.evaluation.outcome import ADAPTERS, score_split
+    from src.evaluation.predictions import PREDICTIONS
     from src.evaluation.prefixes import measure_prefixes, report_prefixes
     from src.models.classifier import load_adapters
     from src.training.session import open_session

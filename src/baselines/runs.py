@@ -13,8 +13,8 @@ from src.baselines.material import Material, Notes, open_material
 from src.baselines.tuned import Tuned
 from src.cohort.split import Split
 from src.config.train import Kind, TrainConfig
-from src.evaluation.outcome import ADAPTERS, PREDICTIONS, PREFIX, Stopwatch, test_intervals, versions
-from src.evaluation.predictions import Predictions, measure, write_predictions
+from src.evaluation.outcome import ADAPTERS, PREFIX, Stopwatch, test_intervals, versions
+from src.evaluation.predictions import PREDICTIONS, Predictions, measure, write_predictions
 from src.evaluation.record import write_record
 from src.shell.code import code_version
 from src.shell.files import replacing_folder

@@ -12,8 +12,7 @@ import polars as pl
 from src.cohort.prepared import read_cohort
 from src.cohort.split import Split
 from src.evaluation.intervals import Parts, difference, estimate, holm
-from src.evaluation.outcome import PREDICTIONS
-from src.evaluation.predictions import Predictions, parts, read_predictions
+from src.evaluation.predictions import PREDICTIONS, Predictions, parts, read_predictions
 from src.evaluation.record import read_record
 from src.models.labelspace import LabelSpace
 from src.shell.errors import UserError

@@ -13,7 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from src.cohort.split import Split
-from src.evaluation.predictions import Predictions, estimates_of, measure, read_predictions, write_predictions
+from src.evaluation.predictions import (
+    PREDICTIONS,
+    Predictions,
+    estimates_of,
+    measure,
+    read_predictions,
+    write_predictions,
+)
 from src.evaluation.record import write_record
 from src.models.classifier import Classifier
 from src.models.labelspace import LabelSpace
@@ -27,9 +34,6 @@ from src.training.session import Session
 
 ADAPTERS = "adapter"
 """Folder of the best epoch's adapters and head, in a run's folder."""
-
-PREDICTIONS = {Split.VALIDATION: "predictions_validation.parquet", Split.TEST: "predictions.parquet"}
-"""Files of predictions in a run's folder; they never leave the machine."""
 
 PREFIX = {Split.VALIDATION: "val", Split.TEST: "test"}
 

@@ -10,11 +10,15 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from src.cohort.msdrg import recombine
+from src.cohort.split import Split
 from src.evaluation.intervals import ROUNDS, Estimate, Parts, estimates, parts_of
 from src.evaluation.metrics import TOP, log_softmax, measure_choices, measure_scores, place, truth_ranks
 from src.evaluation.tallies import ClassAreas, ClassF1, NoteMeans, Tally, other_placements
 from src.models.labelspace import LabelSpace
 from src.shell.files import replacing
+
+PREDICTIONS = {Split.VALIDATION: "predictions_validation.parquet", Split.TEST: "predictions.parquet"}
+"""Files of predictions in a run's folder; they never leave the machine."""
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,8 @@ from src.evaluation.calibration import (
 from src.evaluation.cost import cost_table
 from src.evaluation.errors import error_tables
 from src.evaluation.judged import judge
-from src.evaluation.outcome import PREDICTIONS
 from src.evaluation.pictures import draw_by_frequency, draw_coverage, draw_groups, draw_reliability
-from src.evaluation.predictions import Predictions, estimates_of, read_predictions
+from src.evaluation.predictions import PREDICTIONS, Predictions, estimates_of, read_predictions
 from src.evaluation.slices import slice_table
 from src.models.labelspace import LabelSpace
 from src.shell.files import replacing

@@ -1,0 +1,146 @@
+"""Saturating power laws, fitted to many resampled grids at once.
+
+A loss, or one less a metric, is z = e + b x^-c, or e + b N^-c + d L^-f. Once the exponents are given the rest is linear
+with e, b and d at least 0, so that the least squares are had in closed form: of the solutions with some of them held
+at 0 that are feasible, the best. The exponents are found on a grid, and from there by scipy's bounded least squares.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import product
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import least_squares
+
+EXPONENTS = (0.02, 2.0)
+"""Bounds of c and f: below, a power law is a logarithm; above, it is a step."""
+
+GRID = {1: 40, 2: 14}
+"""Exponents tried along each of one or two dimensions, evenly in their logarithm."""
+
+
+def curve(parameters: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The law at some points.
+
+    Args:
+        parameters: [R, 3] of (e, b, c), or [R, 5] of (e, b, c, d, f).
+        x: [P, 1] or [P, 2], positive.
+
+    Returns:
+        [R, P].
+
+    >>> curve(np.array([[0.5, 0.2, 1.0]]), np.array([[1.0], [2.0]])).tolist()
+    [[0.7, 0.6]]
+    """
+    found = parameters[:, :1] + np.zeros((1, len(x)))
+    for dimension in range(x.shape[1]):
+        b, c = parameters[:, 1 + 2 * dimension, None], parameters[:, 2 + 2 * dimension, None]
+        found = found + b * x[:, dimension] ** -c
+    return found
+
+
+def fit(x: NDArray[np.float64], z: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The law of least squares through each of R sets of values at the same points.
+
+    Args:
+        x: [P, 1] or [P, 2], positive, about 1; at least as many points as terms.
+        z: [R, P]. The first row is fitted to scipy's precision; the others, which are resampled, have their exponents
+            from parabolas between the grid's points.
+
+    Returns:
+        [R, 3] of (e, b, c), or [R, 5] of (e, b, c, d, f).
+    """
+    steps = np.geomspace(*EXPONENTS, GRID[x.shape[1]])
+    designs = _designs(x.tobytes(), *x.shape)
+    left = np.full((len(z), len(steps) ** x.shape[1]), np.inf)
+    size = (z**2).sum(1)[:, None]
+    for inverse, basis in designs:
+        feasible = (_times(z, inverse) >= 0).all(-1)
+        left = np.where(feasible, np.minimum(left, size - (_times(z, basis) ** 2).sum(-1)), left)
+    left = left.reshape(len(z), *[len(steps)] * x.shape[1])
+    exponents = np.column_stack([_along(steps, left, dimension) for dimension in range(x.shape[1])])
+    found = _with(exponents, _linear(x, z, exponents))
+    found[0] = _polished(x, z[0], found[0])
+    return found
+
+
+@lru_cache(maxsize=64)
+def _designs(points: bytes, count: int, dimensions: int) -> list[tuple[NDArray[Any], NDArray[Any]]]:
+    """For each choice of terms that are not held at 0: what solves for them, and an orthonormal basis, [E, P, k]."""
+    x = np.frombuffer(points).reshape(count, dimensions)
+    exponents = np.array(list(product(np.geomspace(*EXPONENTS, GRID[dimensions]), repeat=dimensions)))
+    columns = _columns(x, exponents)
+    chosen = [columns[..., held] for held in _subsets(columns.shape[-1])]
+    return [(np.linalg.pinv(each).swapaxes(1, 2), np.linalg.qr(each)[0]) for each in chosen]
+
+
+def _times(z: NDArray[np.float64], matrices: NDArray[np.float64]) -> NDArray[np.float64]:
+    """[R, P] by [E, P, k], [R, E, k]."""
+    count, points, terms = matrices.shape
+    flat = matrices.transpose(1, 0, 2).reshape(points, -1)
+    return np.asarray((z @ flat).reshape(len(z), count, terms))
+
+
+def _along(steps: NDArray[np.float64], left: NDArray[np.float64], dimension: int) -> NDArray[np.float64]:
+    """One exponent of least error, by the parabola through the best step and its neighbours, [R]."""
+    flat = left.reshape(len(left), -1).argmin(1)
+    place = list(np.unravel_index(flat, left.shape[1:]))
+    at, rows = place[dimension], np.arange(len(left))
+    inside = np.clip(at, 1, len(steps) - 2)
+
+    def error(step: int) -> NDArray[np.float64]:
+        return np.asarray(
+            left[rows, *[inside + step if each == dimension else place[each] for each in range(len(place))]]
+        )
+
+    before, here, after = error(-1), error(0), error(1)
+    bend = before - 2 * here + after
+    shift = np.divide(before - after, 2 * bend, out=np.zeros_like(bend), where=bend > 1e-300)
+    moved = steps[inside] * (steps[1] / steps[0]) ** np.clip(shift, -1, 1)
+    return np.asarray(np.where(at == inside, moved, steps[at]))
+
+
+def _linear(x: NDArray[np.float64], z: NDArray[np.float64], exponents: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The (e, b[, d]) of least squares of each row with its own exponents, [R, 2 or 3]."""
+    columns = _columns(x, exponents)
+    least, chosen = np.full(len(z), np.inf), np.zeros((len(z), columns.shape[-1]))
+    for held in _subsets(columns.shape[-1]):
+        solved = np.einsum("rkp,rp->rk", np.linalg.pinv(columns[..., held]), z)
+        left = ((np.einsum("rpk,rk->rp", columns[..., held], solved) - z) ** 2).sum(-1)
+        better = np.flatnonzero((solved >= 0).all(-1) & (left < least))
+        least[better] = left[better]
+        chosen[better] = 0
+        chosen[better[:, None], held] = solved[better]
+    return chosen
+
+
+def _polished(x: NDArray[np.float64], z: NDArray[np.float64], start: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The same law by scipy's bounded least squares over all of its numbers, where that is better."""
+    low, high = np.zeros(len(start)), np.full(len(start), np.inf)
+    low[2::2], high[2::2] = EXPONENTS
+
+    def off(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(curve(numbers[None], x)[0] - z)
+
+    inside = np.clip(start, low + 1e-9, high - 1e-9)
+    found = least_squares(off, inside, bounds=(low, high), xtol=1e-10, ftol=1e-12, gtol=1e-12, max_nfev=200)
+    return np.asarray(found.x) if 2 * found.cost < (off(start) ** 2).sum() else start
+
+
+def _with(exponents: NDArray[np.float64], linear: NDArray[np.float64]) -> NDArray[np.float64]:
+    pairs = [each for pair in zip(linear.T[1:], exponents.T, strict=True) for each in pair]
+    return np.column_stack([linear[:, 0], *pairs])
+
+
+def _columns(x: NDArray[np.float64], exponents: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What e, b and d are multiplied with, [E, P, 2 or 3]."""
+    powers = [x[:, at] ** -exponents[:, at, None] for at in range(x.shape[1])]
+    return np.stack([np.ones((len(exponents), len(x))), *powers], -1)
+
+
+def _subsets(count: int) -> Sequence[list[int]]:
+    """The terms that may be above 0: all, some, one."""
+    chosen = product((True, False), repeat=count)
+    return [[at for at, on in enumerate(each) if on] for each in chosen if any(each)]

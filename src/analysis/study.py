@@ -1,0 +1,67 @@
+"""The scaling analysis of some runs, from cells to what is missing."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from src.analysis.cells import Grid, gather
+from src.analysis.fits import fits, held_out, predictions
+from src.analysis.holes import holes
+from src.analysis.neighbours import differences
+from src.analysis.resampling import Noise, read_parts
+from src.analysis.scaling import FLOP, Scaling
+from src.analysis.sources import Source
+
+METRICS = ("test/accuracy", "test/macro_f1", "val/loss")
+"""What is compared and fitted; every cell has all metrics."""
+
+ALWAYS = (
+    "Intervals are of 95 %: `seeds` for other seeds on these test patients (Student's t), `patients` for other test "
+    "patients with these seeds, `both` for both together. A loss has no patients' interval.",
+    "Bands and predictions hold the uncertainty of the points, not that of the law itself: see how wrong it was about "
+    "the cell that was held out.",
+    FLOP,
+)
+
+
+def analyse(
+    source: Source,
+    *,
+    seed: int = 0,
+    metrics: Sequence[str] = METRICS,
+    predictions_of: int = 100,
+    data_dir: Path | None = None,
+) -> Scaling:
+    """What the runs of a source say together; the same runs and seed give the same numbers.
+
+    Args:
+        source: finished runs, and what is known to be missing.
+        seed: of the resampling.
+        metrics: what is compared and fitted, those that no run has left out.
+        predictions_of: runs up to which their predictions are read, so that patients are drawn for all runs at once.
+        data_dir: where the prepared cohort lies now; None takes the place that the records name.
+    """
+    grid = gather(source.runs)
+    wanted = tuple(name for name in metrics if any(name in cell.metrics for cell in grid.cells))
+    parts, told = read_parts(grid, wanted, predictions_of, data_dir)
+    noise = Noise(grid, parts, seed)
+    missing, more = ([], []) if source.closed else holes(grid, source.unfinished)
+    found = fits(grid, noise, wanted)
+    return Scaling(
+        grounds=grid.grounds,
+        cells=grid.cells,
+        varied=grid.free,
+        differences=differences(grid, noise, wanted),
+        fits=found,
+        predictions=predictions(grid, found),
+        held_out=held_out(grid, noise, wanted),
+        missing=(*source.unfinished, *missing),
+        notes=(*grid.notes, *told, *more, *_few(grid), *ALWAYS),
+        seed=seed,
+    )
+
+
+def _few(grid: Grid) -> list[str]:
+    single = sum(cell.seeds < 2 for cell in grid.cells)
+    if not single:
+        return []
+    return [f"{single} of {len(grid.cells)} cells have one seed: their own intervals hold the patients' part only"]

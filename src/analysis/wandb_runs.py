@@ -1,0 +1,99 @@
+"""Finished runs as W&B tells them: a project's by its API, or offline ones by their files."""
+
+import math
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from src.analysis.holes import words_of
+from src.analysis.runs import Run
+from src.analysis.scaling import Missing
+from src.shell.errors import UserError
+from src.shell.progress import track
+from src.tracking.flat import is_finished, record_of
+from src.tracking.history import Curves
+from src.tracking.policy import ENVIRONMENT
+
+STEP = "trainer/global_step"
+
+AT_ONCE = 8
+"""Histories that are asked for at a time; each is a request of a thousand rows or more."""
+
+WORDS = ("model", "max_len", "lora_r", "labels", "seed")
+"""Axes by which an unfinished run is named."""
+
+Told = tuple[str, Mapping[str, Any], Mapping[str, Any], str]
+"""A run's id, configuration, summary, and state as W&B calls it."""
+
+
+def run_of(name: str, config: Mapping[str, Any], summary: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> Run:
+    """A finished run from what W&B holds of it; it has no folder, and so no predictions."""
+    return Run(name, record_of(config, summary), curves_of(rows))
+
+
+def curves_of(rows: Iterable[Mapping[str, Any]]) -> Curves:
+    """Every curve by the trainer's step; of a step that a resumed run has repeated the last row counts.
+
+    >>> curves_of([{"trainer/global_step": 5, "a": 1.0}, {"trainer/global_step": 5, "a": 2.0, "_step": 7}, {"b": 3.0}])
+    {'a': {5: 2.0}}
+    """
+    curves: Curves = {}
+    for row in rows:
+        step = row.get(STEP)
+        if not isinstance(step, int | float):
+            continue
+        for key, value in row.items():
+            if key != STEP and not key.startswith("_") and _is_number(value):
+                curves.setdefault(key, {})[int(step)] = value
+    return {key: dict(sorted(values.items())) for key, values in curves.items()}
+
+
+def split(told: Iterable[Told]) -> tuple[list[Told], list[Missing]]:
+    """Our finished runs, and our unfinished ones; what is not of this project is left out."""
+    finished, missing = [], []
+    for name, config, summary, state in sorted(told, key=lambda each: each[0]):
+        if "cohort" not in config or "params" not in config:
+            continue
+        if is_finished(summary):
+            finished.append((name, config, summary, state))
+        else:
+            words = words_of({axis: config[axis] for axis in WORDS if axis in config})
+            missing.append(Missing(name, words, state))
+    return finished, missing
+
+
+def read_project(project: str, group: str | None) -> tuple[list[Run], list[Missing]]:
+    """The runs of a W&B project, `ENTITY/PROJECT`, or of one group of it.
+
+    Raises:
+        UserError: W&B does not answer, has no such project, or nobody is logged in.
+    """
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    import wandb
+
+    filters = {"group": group} if group else {}
+    try:
+        found = {run.id: run for run in wandb.Api().runs(project, filters=filters, lazy=False)}
+        told = [(run.id, dict(run.config), dict(run.summary_metrics), run.state) for run in found.values()]
+        finished, missing = split(told)
+        return list(_with_histories(finished, found)), missing
+    except (wandb.errors.Error, ValueError, OSError) as error:
+        raise UserError(
+            f"wandb:{project}: cannot be read ({type(error).__name__}); is the name right, the machine online, and "
+            "somebody logged in (wandb login, or WANDB_API_KEY)?"
+        ) from None
+
+
+def _with_histories(finished: list[Told], found: Mapping[str, Any]) -> Iterator[Run]:
+    def read(told: Told) -> Run:
+        name, config, summary, _ = told
+        return run_of(name, config, summary, found[name].scan_history())
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        yield from track(pool.map(read, finished), total=len(finished), what="reading runs", unit="run")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
