@@ -82,7 +82,8 @@ def kinds_of_error(notes: pl.DataFrame) -> pl.DataFrame:
         .then(pl.lit("MDC right, base DRG and severity wrong"))
         .otherwise(pl.lit("nothing right"))
     )
-    counted = notes.group_by(kind.alias("what"), maintain_order=True).agg(pl.len().alias("notes"))
+    patients = pl.col("subject_id").n_unique().alias("patients")
+    counted = notes.group_by(kind.alias("what"), maintain_order=True).agg(patients, pl.len().alias("notes"))
     return counted.with_columns(share=pl.col("notes") / notes.height).sort("notes", descending=True)
 
 
@@ -101,7 +102,9 @@ def confusions(notes: pl.DataFrame) -> pl.DataFrame:
     pair = ["drg", "predicted", "drg_title", "predicted_title"]
     wrong = notes.filter(~pl.col("right")).with_columns(near.alias("nearness"))
     counted = wrong.group_by(*pair, "nearness").agg(
-        pl.len().alias("notes"), (pl.col("predicted_weight") - pl.col("drg_weight")).first().alias("weight_error")
+        pl.col("subject_id").n_unique().alias("patients"),
+        pl.len().alias("notes"),
+        (pl.col("predicted_weight") - pl.col("drg_weight")).first().alias("weight_error"),
     )
     shares = counted.join(total, "drg").with_columns(share_of_drg=pl.col("notes") / pl.col("notes_of_drg"))
     return shares.sort(["notes", "drg", "predicted"], descending=[True, False, False])

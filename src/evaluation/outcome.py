@@ -121,6 +121,7 @@ def record(cell: Cell, metrics: dict[str, float], clock: Stopwatch) -> dict[str,
         "intervals": test_intervals(session.space, cell.run_dir) if cell.ranks.first else {},
         "code": code_version(),
         "versions": versions(),
+        "device": session.device,
         "tokens_seen": cell.progress.tokens_seen,
         "seconds": {**clock.laps, "training": round(cell.progress.seconds, 3), "total": clock.total},
     }

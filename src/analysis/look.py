@@ -1,0 +1,170 @@
+"""The common look of figures for papers: one column wide, readable in grey, fonts embedded, always the same bytes."""
+
+import io
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+COLUMN = 3.46
+"""Inches: one column of npj Digital Medicine, 88 mm."""
+
+INK, LINE, GREY = "#1f2933", "#e3e5e8", "#7d858d"
+
+STYLES = (
+    ("#1b3f73", "o", "-"),
+    ("#c9730b", "s", (0, (5, 1.5))),
+    ("#3b7dd8", "^", (0, (1.2, 1.2))),
+    ("#6b7280", "D", (0, (5, 1.2, 1.2, 1.2))),
+    ("#7a4a9e", "v", (0, (8, 2))),
+    ("#2e8b6f", "P", (0, (3, 1, 1, 1, 1, 1))),
+    ("#a33b3b", "X", (0, (2, 2))),
+    ("#9aa0a6", "<", (0, (6, 2, 2, 2))),
+)
+"""Colour, marker and line of each series, so that no two differ by colour alone."""
+
+SETTINGS: dict[Any, Any] = {
+    "font.size": 7.5,
+    "axes.titlesize": 8,
+    "axes.labelsize": 7.5,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "lines.linewidth": 1.2,
+    "lines.markersize": 4,
+    "axes.linewidth": 0.7,
+    "xtick.major.width": 0.7,
+    "ytick.major.width": 0.7,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.edgecolor": INK,
+    "pdf.fonttype": 42,
+    "svg.hashsalt": "drg-llama",
+}
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure of a report.
+
+    Attributes:
+        name: of its files.
+        title: what it shows.
+        caption: how it is to be read: what the points, bars and bands are, and what was left out.
+        figure: matplotlib's.
+    """
+
+    name: str
+    title: str
+    caption: str
+    figure: Any
+
+
+def style(place: int) -> dict[str, Any]:
+    """Colour, marker and line of the series at a place."""
+    colour, marker, line = STYLES[place % len(STYLES)]
+    return {"color": colour, "marker": marker, "linestyle": line}
+
+
+def panel(height: float = 2.5, grid: Literal["x", "y"] = "y") -> tuple[Any, Any]:
+    """A figure of one column with one panel.
+
+    Args:
+        height: inches.
+        grid: lines across (`y`) or down (`x`).
+    """
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(SETTINGS):
+        figure = Figure(figsize=(COLUMN, height), dpi=150, layout="constrained")
+        axes = figure.subplots()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis=grid, color=LINE, linewidth=0.6)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def legend(figure: Any, axes: Any, title: str | None = None, columns: int = 3) -> None:
+    """The legend above the panel, never over data."""
+    handles, labels = axes.get_legend_handles_labels()
+    if len(labels) < 2 and title is None:
+        return
+    figure.legend(
+        handles, labels, loc="outside upper left", ncols=min(columns, len(labels)), frameon=False, title=title,
+        title_fontsize=7, fontsize=7, alignment="left", handlelength=2.6, columnspacing=1.2, borderaxespad=0.1,
+    )  # fmt: skip
+
+
+def svg(drawing: Drawing) -> str:
+    """The figure as a file of its own."""
+    with _settings(), io.StringIO() as file:
+        drawing.figure.savefig(
+            file, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
+        )
+        return re.sub(r"\s*<metadata>.*?</metadata>", "", file.getvalue(), flags=re.DOTALL)
+
+
+def pdf(drawing: Drawing) -> bytes:
+    """The figure with its fonts embedded as TrueType."""
+    with _settings(), io.BytesIO() as file:
+        drawing.figure.savefig(file, format="pdf", metadata={"CreationDate": None, "Title": drawing.title})
+        return file.getvalue()
+
+
+def inline(text: str, name: str, described: str) -> str:
+    """An SVG file as an element of a page that holds others.
+
+    Args:
+        text: what `svg` gives.
+        name: put before its ids, which another figure may have too.
+        described: what it shows, for those who cannot see it.
+    """
+    text = text[text.index("<svg") :]
+    text = re.sub(r'\bid="', f'id="{name}-', text)
+    text = re.sub(r'(xlink:href="#|url\(#)', rf"\g<1>{name}-", text)
+    safe = described.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
+    return text.replace("<svg ", f'<svg role="img" aria-label="{safe}" ', 1)
+
+
+@contextmanager
+def _settings() -> Iterator[None]:
+    import matplotlib
+
+    with matplotlib.rc_context(SETTINGS):
+        yield
+
+
+def short(count: float) -> str:
+    """A count in few letters.
+
+    >>> short(156320), short(1328256), short(6607343616), short(384), short(2e15)
+    ('156k', '1.3M', '6.6B', '384', '2000T')
+    """
+    for size, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if count >= size:
+            told = count / size
+            return f"{told:.0f}{letter}" if told >= 99.5 else f"{told:.2g}{letter}"
+    return f"{count:.0f}"
+
+
+def ticks(axes: Any, values: Sequence[float], labels: Sequence[str]) -> None:
+    """Logarithmic x with a tick at each value, those left out whose words would lie over the last one's."""
+    from math import log
+
+    axes.set_xscale("log")
+    low, high = log(min(values)), log(max(values))
+    kept: list[int] = []
+    for at, value in sorted(enumerate(values), key=lambda pair: pair[1]):
+        if not kept or high == low or (log(value) - log(values[kept[-1]])) / (high - low) > 0.13:
+            kept.append(at)
+    axes.set_xticks([values[at] for at in kept], [labels[at] for at in kept])
+    axes.minorticks_off()
+    if high == low:
+        axes.set_xlim(values[0] / 2, values[0] * 2)
+    else:
+        reach = (high - low) * 0.08
+        axes.set_xlim(min(values) * 2.718281828**-reach, max(values) * 2.718281828**reach)
