@@ -1,6 +1,7 @@
-"""What a W&B dashboard of a sweep is of: its runs and how W&B finds them, and the table of results beside the paper's."""
+"""What a W&B dashboard of a sweep is of: its runs, how W&B finds them, and their results beside the paper's."""
 
 import dataclasses
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,15 +11,14 @@ from src.analysis.cells import gather
 from src.analysis.report_tables import results_table
 from src.analysis.runs import Run
 from src.analysis.scaling import Scaling
-from src.analysis.sources import WANDB, Source, read_source
+from src.analysis.sources import WANDB, read_source
 from src.analysis.tables import to_markdown
 from src.evaluation.record import finished
 from src.shell.errors import UserError
-from src.sweeps.cell import config_of
+from src.shell.overrides import CONF
+from src.sweeps.cell import read_cell
 from src.sweeps.record import read_sweep
 from src.tracking.guard import NAME
-
-EMPTY = Source(())
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,11 @@ def subject_of(source: str, out: Path, project: str | None, entity: str | None) 
     Raises:
         UserError: there is no such thing, its runs are in several projects, or a name may not go to W&B.
     """
+    for what, value in (("wandb.project", project), ("wandb.entity", entity)):
+        _checked(what, value or "")
     if source.startswith(WANDB):
+        for value in source.removeprefix(WANDB).split("/"):
+            _checked("source", value)
         runs = read_source(source).runs
         owner, found, *group = source.removeprefix(WANDB).split("/", 2)
         subject = Subject(group[0] if group else found, project or found, entity or owner, tuple(group), (), runs)
@@ -69,10 +73,9 @@ def subject_of(source: str, out: Path, project: str | None, entity: str | None) 
         subject = _of_folder(Path(source), project, entity)
     else:
         subject = _of_sweep(source, out, project, entity)
-    for what, value in (("name", subject.name), ("project", subject.project), ("entity", subject.entity)):
-        _checked(what, value)
-    for group_name in subject.groups:
-        _checked("group", group_name)
+    for what, told in (("name", (subject.name,)), ("project", (subject.project,)), ("group", subject.groups)):
+        for value in told:
+            _checked(what, value)
     return subject
 
 
@@ -88,7 +91,7 @@ def _of_folder(folder: Path, project: str | None, entity: str | None) -> Subject
 
 def _of_sweep(name: str, out: Path, project: str | None, entity: str | None) -> Subject:
     folders = [out / cell["name"] for cell in read_sweep(out, name)["cells"]]
-    told = [dataclasses.asdict(config_of(folder).wandb) for folder in folders]
+    told = [read_cell(folder)["config"]["wandb"] for folder in folders]
     groups = tuple(sorted({each["group"] or name for each in told}))
     runs = read_source(name, out).runs if any(map(finished, folders)) else ()
     return Subject(name, project or _one_project(told), entity or "", groups, (), runs)
@@ -97,17 +100,18 @@ def _of_sweep(name: str, out: Path, project: str | None, entity: str | None) -> 
 def _one_project(told: Sequence[dict[str, Any]]) -> str:
     projects = {str(each["project"]) for each in told}
     if len(projects) > 1:
-        raise UserError(f"the runs are in several W&B projects, {', '.join(sorted(projects))}; name one: wandb.project=")
+        raise UserError(f"the runs are in W&B projects {', '.join(sorted(projects))}; name one by wandb.project=")
     return projects.pop()
 
 
 def _public(run: Run) -> Run:
-    """The run under a name of its model that may go to W&B."""
+    """The run under a name of its model that W&B may see: one of ours, or a hash of it."""
     axes = dict(run.axes)
+    if axes["model"] not in {path.stem for path in (CONF / "model").glob("*.yaml")}:
+        axes["model"] = f"local-{hashlib.sha256(axes['model'].encode()).hexdigest()[:6]}"
     for axis, value in axes.items():
-        if isinstance(value, str):
-            _checked(axis, value)
-    return run
+        _checked(axis, value if isinstance(value, str) else "")
+    return dataclasses.replace(run, record={**run.record, "axes": axes})
 
 
 def _checked(what: str, value: str) -> None:

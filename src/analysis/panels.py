@@ -70,8 +70,8 @@ def parts(entity: str, table: str) -> Iterator[Part]:
 
 ABOUT_SCALING = (
     "A line is the mean over seeds, a bar the mean of the runs' own intervals of 95 % by patient, a circle a run. "
-    "Dashes tell label schemes apart. The dashed front joins the best cells as the cost grows. At most 500 runs are drawn, "
-    "LLaMAs only; runs that differ in anything but size, context, rank, labels and seed are taken together."
+    "Dashes tell label schemes apart. The dashed front joins the best cells as the cost grows. At most 500 runs are "
+    "drawn, LLaMAs only; runs that differ in anything but size, context, rank, labels and seed are taken together."
 )
 ABOUT_POINTS = "A point is a run; its colour tells the third axis."
 
@@ -133,9 +133,8 @@ TESTED = (*METRICS, "test/base_accuracy", "test/severity_accuracy")
 
 
 def _curve(name: str, title: str) -> wr.LinePlot:
-    return wr.LinePlot(
-        title=title, x=STEP, y=[name], log_y=name.endswith("/loss") or None, legend_template=LEGEND, max_runs_to_show=100
-    )
+    log = name.endswith("/loss") or None
+    return wr.LinePlot(title=title, x=STEP, y=[name], log_y=log, legend_template=LEGEND, max_runs_to_show=100)
 
 
 def _gpus() -> wr.LinePlot:

@@ -38,7 +38,8 @@ def lines() -> Spec:
     left out.
     """
     x = {**_field("x"), "title": "${string:x_title}", **LOGARITHMIC}
-    parts = {"color": _colour("line", "line_title"), "detail": [_field("other", "nominal"), _field("labels", "nominal")]}
+    detail = [_field(field, "nominal") for field in ("other", "labels")]
+    parts: Spec = {"color": _colour("line", "line_title"), "detail": detail}
     legend = {"labelExpr": SCHEMES, "symbolType": "stroke", "symbolStrokeColor": "black", "symbolSize": 300}
     dashes = {"strokeDash": {**_field("labels", "nominal"), "title": "labels", "legend": legend}}
     value = {"title": "${string:y_title}", "scale": {"zero": False}}
@@ -61,8 +62,8 @@ def lines() -> Spec:
 def front() -> Spec:
     """A metric against a cost: every cell's mean over its seeds with its interval, and the Pareto front of the means.
 
-    Fields: `cost`, `y`, `low`, `high`, `params` (colour), `max_len` (shape), and `lora_r` and `labels`, which part cells
-    too. The front is the best mean so far as the cost grows. Runs without a base are left out.
+    Fields: `cost`, `y`, `low`, `high`, `params` (colour), `max_len` (shape), and `lora_r` and `labels`, which part
+    cells too. The front is the best mean so far as the cost grows. Runs without a base are left out.
     """
     cell = ["params", "max_len", "lora_r", "labels"]
     means = [{"op": "mean", "field": _name(field), "as": field} for field in ("cost", "y", "low", "high")]
@@ -75,7 +76,7 @@ def front() -> Spec:
         "y": {"field": "y", **y},
         "color": _colour("params", "params_title"),
         "shape": {**_field("max_len", "ordinal"), "title": "${string:max_len_title}"},
-        "tooltip": [*_tooltip(*cell), {"field": "y", "type": "quantitative"}, {"field": "cost", "type": "quantitative"}],
+        "tooltip": [*_tooltip(*cell), *({"field": field, "type": "quantitative"} for field in ("y", "cost"))],
     }
     return {
         **_frame(_above_nought("cost"), _above_nought("params"), _valid("y"), mean),

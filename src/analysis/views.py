@@ -26,28 +26,18 @@ DESCRIPTION = "Written by python -m src.dashboard, which writes it anew."
 """By this and its title a report is known again."""
 
 INTRODUCTION = (
-    "How well LLaMAs of several sizes, contexts and LoRA ranks predict MS-DRGs from hospital courses, run by run as they "
-    "finish. Everything here is a number of a whole test set, its interval, or a setting; no admission, no note."
+    "How well LLaMAs of several sizes, contexts and LoRA ranks predict MS-DRGs from hospital courses, run by run as "
+    "they finish. Everything here is a number of a whole test set, its interval, or a setting; no admission, no note."
 )
 
 
 def workspace_of(subject: Subject) -> ws.Workspace:
     """The workspace, not saved; it asks nothing of a server."""
-    sections = [
-        ws.Section(
-            name=part.title,
-            panels=[*([wr.MarkdownPanel(part.about)] if part.about else []), *part.panels],
-            is_open=True,
-            layout_settings=ws.SectionLayoutSettings(columns=part.columns, rows=2 if part.columns > 1 else 1),
-            panel_settings=ws.SectionPanelSettings(x_axis=STEP),
-        )
-        for part in _parts(subject)
-    ]
     return ws.Workspace(
         entity=subject.entity,
         project=subject.project,
         name=title_of(subject),
-        sections=sections,
+        sections=[_section(part) for part in _parts(subject)],
         settings=ws.WorkspaceSettings(x_axis=STEP, max_runs=100),
         runset_settings=ws.RunsetSettings(
             filters=_filters(subject),
@@ -114,10 +104,22 @@ def _parts(subject: Subject) -> Iterator[Part]:
     return parts(subject.entity or OWNER, subject.table)
 
 
-def _filters(subject: Subject) -> list[Any]:
+def _section(part: Part) -> ws.Section:
+    panels = [*([wr.MarkdownPanel(part.about)] if part.about else []), *part.panels]
+    rows = -(-len(panels) // part.columns)
+    return ws.Section(
+        name=part.title,
+        panels=panels,
+        is_open=True,
+        layout_settings=ws.SectionLayoutSettings(columns=part.columns, rows=rows),
+        panel_settings=ws.SectionPanelSettings(x_axis=STEP),
+    )
+
+
+def _filters(subject: Subject) -> Any:
     if subject.groups:
-        return [expr.Metric("Group").isin(list(subject.groups))]
-    return [expr.Config("cohort").isin(list(subject.cohorts))] if subject.cohorts else []
+        return expr.And(expr.Metric("Group").isin(list(subject.groups)))
+    return expr.And(expr.Config("cohort").isin(list(subject.cohorts))) if subject.cohorts else ""
 
 
 def _laid_out(part: Part) -> list[Any]:

@@ -10,7 +10,6 @@ from typing import Any
 import wandb
 import wandb_workspaces.reports.v2 as wr
 import wandb_workspaces.workspaces as ws
-
 from wandb.sdk.lib.service.service_connection import WandbApiFailedError
 
 from src.analysis.dashboard import Subject
@@ -34,9 +33,9 @@ def save_views(subject: Subject) -> tuple[str, str]:
     Raises:
         UserError: nobody is logged in, W&B does not answer, or it has no runs of the sweep.
     """
-    os.environ.update(ENVIRONMENT)
     if not logged_in():
         raise UserError("save=true: nobody is logged in to W&B; run wandb login, or set WANDB_API_KEY")
+    os.environ.update(ENVIRONMENT)
     with _answering(subject):
         api = wandb.Api(timeout=TIMEOUT_S)
         subject = dataclasses.replace(subject, entity=subject.entity or str(api.default_entity))
@@ -58,8 +57,8 @@ def _answering(subject: Subject) -> Iterator[None]:
         raise
     except REFUSED as error:
         raise UserError(
-            f"save=true: W&B did not take the dashboard ({type(error).__name__}); is the machine online, the login valid, "
-            f"and wandb.project={subject.project} yours to write?"
+            f"save=true: W&B did not take the dashboard ({type(error).__name__}); is the machine online, the login "
+            f"valid, and wandb.project={subject.project} yours to write?"
         ) from None
 
 
