@@ -39,9 +39,12 @@ def train(cfg: TrainConfig, run_dir: Path) -> dict[str, Any]:
 
 def train_together(runs: Sequence[tuple[TrainConfig, Path]]) -> list[dict[str, Any]]:
     """Trains unfinished runs over one copy of the frozen base, each to its own record."""
+    from src.evaluation.metrics import measure_choices
     from src.evaluation.outcome import ADAPTERS, Stopwatch, evaluate_splits, record
     from src.models.classifier import save_adapters
     from src.shell.stopping import Stop
+    from src.tracking.about import about
+    from src.tracking.flat import flat
     from src.tracking.logger import recording
     from src.training.cells import open_cells
     from src.training.fit import fit
@@ -51,10 +54,11 @@ def train_together(runs: Sequence[tuple[TrainConfig, Path]]) -> list[dict[str, A
     sessions = [open_session(cfg) for cfg, _ in runs]
     with Stop() as stop, ExitStack() as stack:
         recorders = [
-            stack.enter_context(recording(session.cfg.wandb, run_dir, session.axes, leads(session.cfg)))
-            for session, (_, run_dir) in zip(sessions, runs, strict=True)
+            stack.enter_context(recording(cfg.wandb, run_dir, about(cfg, session.cohort, session.axes), leads(cfg)))
+            for session, (cfg, run_dir) in zip(sessions, runs, strict=True)
         ]
-        for cells, setting in open_cells(sessions, [run_dir for _, run_dir in runs], recorders):
+        run_dirs = [run_dir for _, run_dir in runs]
+        for cells, setting in open_cells(sessions, run_dirs, recorders, measure_choices):
             clock.lap("starting")
             fit(cells, setting, stop)
             for cell in cells:
@@ -62,9 +66,9 @@ def train_together(runs: Sequence[tuple[TrainConfig, Path]]) -> list[dict[str, A
                 if cell.ranks.first:
                     save_adapters(cell.classifier, cell.run_dir / ADAPTERS)
                 metrics = evaluate_splits(cell, stop)
-                cell.recorder.log_metrics(metrics)
                 clock.lap("evaluation")
                 told.append(record(cell, metrics, clock))
+                cell.recorder.log_summary(flat(told[-1]))
     return told
 
 
@@ -93,13 +97,15 @@ def leads(cfg: TrainConfig) -> bool:
     return cfg.devices * cfg.nodes == 1 or all(os.environ.get(name, "0") == "0" for name in numbers)
 
 
-def run_together(cells: Sequence[TrainConfig]) -> None:
+def run_together(cells: Sequence[TrainConfig], name: str) -> None:
     """Trains the unfinished runs of a multirun, those that can share a base over one; baselines have none."""
     from src.evaluation.record import finished
     from src.sweeps.lock import alone
     from src.training.cells import groups
     from src.training.names import run_dir
 
+    for cfg in cells:
+        cfg.wandb.group = cfg.wandb.group or name
     left = [cfg for cfg in cells if not finished(run_dir(cfg))]
     for cfg in left:
         if cfg.model.kind is not Kind.LLAMA:
@@ -129,10 +135,10 @@ def main() -> None:
         asked = None if line.shows else compose_points(TrainConfig, line)
         cells = [point.config for point in asked.points] if asked and asked.multirun else []
         if cells and cells[0].together is not Together.NO and not cells[0].dry_run:
-            run_together(cells)
+            run_together(cells, sweep_name(line))
             return
         if asked and asked.multirun and "kind" in asked.points[0].launcher:
-            sweep(line.config_name if line.config_name != "train" else "multirun", asked)
+            sweep(sweep_name(line), asked)
             return
         several = asked is not None and asked.multirun
         if asked and not several and asked.points[0].launcher.get("kind", "processes") != "processes":
@@ -142,6 +148,11 @@ def main() -> None:
             from src.training.names import run_dir
 
             print_results([run_dir(point.config) for point in asked.points])
+
+
+def sweep_name(line: CommandLine) -> str:
+    """The file in `sweeps/` that asks, or `multirun`."""
+    return line.config_name if line.config_name != "train" else "multirun"
 
 
 def sweep(name: str, asked: Composed[TrainConfig]) -> None:

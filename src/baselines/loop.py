@@ -12,8 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from src.config.train import TrainConfig
+from src.evaluation.metrics import measure_choices
 from src.models.schemes import Scheme
 from src.shell.progress import Clock, track
+from src.training.ranks import ALONE
+from src.training.window import STEPS_BETWEEN_LOGS, Window
 
 ALIKE = 50
 """Batches whose notes are sorted by length together, so that little is padded."""
@@ -68,7 +71,8 @@ def tune(
     train, validation = notes
     weights = [weight for weight in network.parameters() if weight.requires_grad]
     optimiser = torch.optim.AdamW(weights, lr=cfg.lr, weight_decay=cfg.weight_decay)
-    steps = cfg.max_steps or cfg.epochs * math.ceil(len(train.drg) / cfg.batch_size)
+    per_epoch = math.ceil(len(train.drg) / cfg.batch_size)
+    steps, window = cfg.max_steps or cfg.epochs * per_epoch, Window(device)
     clock = Clock(total=steps, what=f"{cfg.model.name} {cfg.labels}", unit="step")
     best, kept, since, step = -1.0, copy.deepcopy(network.state_dict()), 0, 0
     for epoch in range(cfg.epochs):
@@ -79,17 +83,22 @@ def tune(
                 group["lr"] = cfg.lr * (1 - step / steps)
             loss = scheme.loss(network(ids, there), drg)
             loss.backward()
-            nn.utils.clip_grad_norm_(weights, cfg.clip)
+            norm = nn.utils.clip_grad_norm_(weights, cfg.clip)
             optimiser.step()
             optimiser.zero_grad()
             step += 1
             clock.step(f"loss {loss.item():.3f}")
-            if step % 50 == 0:
-                log.log_metrics({"train/loss": loss.item()}, step)
+            read = int(there.sum())
+            window.add(loss.detach(), norm, len(drg), read, there.numel() - read)
+            if step % STEPS_BETWEEN_LOGS == 0 or step % per_epoch == 0:
+                rates = {"train/lr": optimiser.param_groups[0]["lr"], "train/epoch": step / per_epoch}
+                log.log_metrics({**rates, **window.tell(steps - step, ALONE)}, step)
             if step == steps:
                 break
-        accuracy = float(np.mean(score(network, scheme, validation, cfg, device)["scores"].argmax(1) == validation.drg))
-        log.log_metrics({"val/accuracy": accuracy}, step)
+        scores = score(network, scheme, validation, cfg, device)["scores"]
+        measured = measure_choices(scores.argmax(1), validation.drg, scores.shape[1])
+        log.log_metrics({f"val/{name}": value for name, value in measured.items()}, step)
+        accuracy = measured["accuracy"]
         print(f"{cfg.model.name} {cfg.labels}: epoch {epoch + 1}, validation accuracy {accuracy:.3f}", flush=True)
         since += 1
         if accuracy > best:

@@ -18,6 +18,8 @@ from src.evaluation.predictions import PREDICTIONS, Predictions, measure, write_
 from src.evaluation.record import write_record
 from src.shell.code import code_version
 from src.shell.files import replacing_folder
+from src.tracking.about import about
+from src.tracking.flat import flat
 from src.tracking.logger import recording
 from src.training.names import axes
 from src.training.progress import quiet_libraries
@@ -66,7 +68,7 @@ def train_baseline(cfg: TrainConfig, run_dir: Path) -> dict[str, Any]:
     material = open_material(cfg)
     model: Baseline = KINDS[cfg.model.kind](material)
     named = axes(cfg, 0, material.cohort.protocol)
-    with recording(cfg.wandb, run_dir, named) as log:
+    with recording(cfg.wandb, run_dir, about(cfg, material.cohort, named)) as log:
         counts = model.fit(log)
         clock.lap("training")
         _save(model, run_dir / ADAPTERS)
@@ -76,7 +78,6 @@ def train_baseline(cfg: TrainConfig, run_dir: Path) -> dict[str, Any]:
             write_predictions(run_dir / PREDICTIONS[split], predictions, material.space)
             metrics |= {f"{PREFIX[split]}/{key}": value for key, value in measure(predictions, material.space).items()}
             sizes[str(split)] = len(predictions.drg)
-        log.log_metrics(metrics)
         clock.lap("evaluation")
         counts = {"train": len(material.notes(Split.TRAIN)), **sizes, "drgs": len(material.space.codes), **counts}
         counts["test_drgs"] = len(set(material.notes(Split.TEST).drg))
@@ -93,6 +94,7 @@ def train_baseline(cfg: TrainConfig, run_dir: Path) -> dict[str, Any]:
             "seconds": {**clock.laps, "total": clock.total},
         }
         write_record(run_dir, told)
+        log.log_summary(flat(told))
     return told
 
 

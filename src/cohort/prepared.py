@@ -29,6 +29,9 @@ SCHEMA = {
 }
 """Columns of `notes.parquet`: `text` is what the model reads, `diagnosis` the discharge diagnosis."""
 
+FEWEST = 10
+"""Patients below which a group is not shown: neither its interval nor the privacy of who is in it would be kept."""
+
 
 @dataclass(frozen=True)
 class OwnLabel:
@@ -69,6 +72,13 @@ class Cohort:
     def notes(self, split: Split) -> pl.DataFrame:
         """The notes of one split, in the order of `hadm_id`."""
         return pl.scan_parquet(self.folder / NOTES).filter(pl.col("split") == str(split)).collect()
+
+    def patients(self, split: Split, limit: int | None = None) -> int:
+        """Patients of a split, or of its first `limit` notes."""
+        notes = (
+            pl.scan_parquet(self.folder / NOTES).filter(pl.col("split") == str(split)).select("subject_id").collect()
+        )
+        return notes.head(limit or len(notes))["subject_id"].n_unique()
 
 
 def read_cohort(folder: Path) -> Cohort:

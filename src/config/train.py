@@ -56,8 +56,10 @@ class WandbMode(StrEnum):
     """Where W&B records go."""
 
     AUTO = "auto"
+    """Online when somebody is logged in, else offline."""
     ONLINE = "online"
     OFFLINE = "offline"
+    """Into the run's folder, without a connection."""
     DISABLED = "disabled"
 
 
@@ -175,6 +177,7 @@ class WandbConfig:
     mode: WandbMode
     project: str
     group: str | None
+    """What belongs together; null for the name of the sweep."""
 
 
 @dataclass
@@ -278,6 +281,8 @@ class TrainConfig:
                 or (self.device.startswith("cuda:") and self.device[5:].isdigit()),
                 "must be auto, cpu, cuda or cuda:N",
             ),
+            ("wandb.project", self.wandb.project, is_wandb_name(self.wandb.project), WANDB_NAME),
+            ("wandb.group", self.wandb.group, is_wandb_name(self.wandb.group or "-"), WANDB_NAME),
             (
                 "name",
                 self.name,
@@ -347,6 +352,13 @@ class TrainConfig:
             return [f"data.dir={folder}: {what}; {PREPARE_FIRST.replace('MIMIC', source)} data.out=COHORT"]
         return []
 
+
+def is_wandb_name(name: str) -> bool:
+    """Whether a project or a group may be called so: no blank, so never a phrase of a note."""
+    return re.fullmatch(r"[A-Za-z0-9_.+-]{1,40}", name) is not None
+
+
+WANDB_NAME = "must be 1 to 40 letters, digits or any of - _ . +"
 
 PREPARE_FIRST = "prepare it with python -m src.prepare data.dir=MIMIC"
 

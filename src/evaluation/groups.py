@@ -7,10 +7,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from src.cohort.prepared import FEWEST
 from src.evaluation.intervals import Difference, Estimate, Z, estimate, far_from_nothing
-
-FEWEST = 10
-"""Patients below which a group is not shown: neither its interval nor the privacy of who is in it would be kept."""
 
 
 def mean_error(values: NDArray[np.floating], patients: NDArray[np.int64]) -> float:

@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from src.evaluation.groups import FEWEST, banded, by_group, gap
+from src.cohort.prepared import FEWEST
+from src.evaluation.groups import banded, by_group, gap
 from src.evaluation.intervals import holm
 
 AGES = ((0, 17), (18, 44), (45, 64), (65, 74), (75, 84), (85, 10**9))

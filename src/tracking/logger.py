@@ -1,30 +1,33 @@
-"""One W&B run for one training run, offline when nobody is logged in or nobody answers."""
+"""A run's recorder: every number into its own history, and over the line to W&B where there is one."""
 
-import sys
-import warnings
+import math
+import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning.loggers.logger import DummyLogger, Logger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
+from src.cohort.prepared import FEWEST
 from src.config.train import WandbConfig, WandbMode
-from src.tracking.guard import guarded
-from src.tracking.history import History
-from src.tracking.policy import logged_in, set_environment, settings
-
-SECONDS_TO_FINISH = 60.0
-"""A server that was lost in the middle must not hold a job of a sweep."""
+from src.tracking.about import About
+from src.tracking.guard import METRIC, guarded
+from src.tracking.history import History, read_history
+from src.tracking.line import Line, open_line, told
+from src.tracking.policy import asked_mode, environment, logged_in, nothing_else
 
 
 class Recorder(Logger):
-    """Lightning's logger over a W&B run; every value passes the guard."""
+    """Lightning's logger over a run's history and its W&B run; every value passes the guard."""
 
-    def __init__(self, run: Any, history: History) -> None:
+    def __init__(self, line: Line | None, history: History, patients: Mapping[str, int]) -> None:
         super().__init__()
-        self._run, self._history, self._step = run, history, 0
+        self._line, self._history, self._step = line, history, 0
+        self._few = [split for split, count in patients.items() if count < FEWEST]
+        if line and self._few:
+            told(f"metrics of {', '.join(self._few)} are not sent: of fewer than {FEWEST} patients")
 
     @property
     def name(self) -> str:
@@ -33,7 +36,7 @@ class Recorder(Logger):
 
     @property
     def version(self) -> str:
-        """The run's id."""
+        """The run's folder."""
         return self._history.run_dir.name
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
@@ -41,73 +44,82 @@ class Recorder(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Logs scalars against the trainer's step."""
+        """Logs scalars against the trainer's step; those that are not finite are left out.
+
+        Raises:
+            LeakError: one is not a number under a name of ours.
+        """
         self._step = self._step if step is None else max(self._step, step)
-        told = guarded(dict(metrics))
-        self._history.add(self._step, told)
-        if self._run:
-            self._run.log({**told, "trainer/global_step": self._step})
+        row = {name: value for name, value in guarded(metrics).items() if math.isfinite(value)}
+        self._history.add(self._step, row)
+        if self._line and (many := self._of_many(row)):
+            self._line.log(self._step, many)
 
     @rank_zero_only
     def log_summary(self, metrics: Mapping[str, float]) -> None:
         """Sets the final metrics as the run's summary."""
-        if self._run:
-            self._run.summary.update(guarded(dict(metrics)))
+        summary = guarded(metrics)
+        if self._line:
+            self._line.summarise(self._of_many(summary))
+
+    def send_again(self, rows: Mapping[int, Mapping[str, float]]) -> None:
+        """Sends the rows of an earlier start: what of them arrived, nobody knows, and of repeated steps the last counts."""
+        for step, row in rows.items():
+            if self._line and (many := self._of_many(row)):
+                self._line.log(step, many)
+
+    def _of_many(self, values: Mapping[str, float]) -> dict[str, float]:
+        return {name: value for name, value in values.items() if name.partition("/")[0] not in self._few}
 
 
 @contextmanager
-def recording(cfg: WandbConfig, run_dir: Path, axes: Mapping[str, Any], leads: bool = True) -> Iterator[Any]:
-    """Yields the logger of this run, and ends its W&B run whatever happens; of several processes one `leads`.
+def recording(cfg: WandbConfig, run_dir: Path, about: About | Mapping[str, Any], leads: bool = True) -> Iterator[Any]:
+    """Yields the recorder of this run, and ends its W&B run whatever happens; of several processes one `leads`.
 
-    What is logged also goes into the run's own history, with W&B and without.
+    What is logged goes into the run's own history first, with W&B and without. A run that goes on sends what W&B may
+    not have from there, so that the last of its offline files, and the server, hold the whole of it.
 
-    An unreachable server makes the run an offline one; `wandb sync` sends it later.
+    Args:
+        cfg: where to. Offline unless asked to be online; an unreachable server makes the run an offline one.
+        run_dir: the run's folder.
+        about: what the run is found by; a configuration alone stands for a run that its folder names.
+        leads: whether this process tells of the run.
+
+    Raises:
+        LeakError: something other than numbers and known names would be sent.
     """
-    mode = cfg.mode
-    if mode is WandbMode.AUTO:
-        mode = WandbMode.ONLINE if logged_in() else WandbMode.OFFLINE
     if not leads:
         yield DummyLogger()
         return
-    history = History(run_dir)
+    about = about if isinstance(about, About) else About(about)
+    history, mode = History(run_dir), asked_mode(cfg.mode)
     if mode is WandbMode.DISABLED:
-        yield Recorder(None, history)
+        yield Recorder(None, history, about.patients)
         return
-    run = _start(cfg, mode, run_dir, guarded(axes))
-    failed = True
-    try:
-        yield Recorder(run, history)
-        failed = False
-    finally:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            run.finish(exit_code=int(failed))
+    if mode is WandbMode.ONLINE and not logged_in():
+        told("nobody is logged in (wandb login); recording offline")
+        mode = WandbMode.OFFLINE
+    with ExitStack() as stack:
+        stack.enter_context(environment(run_dir))
+        run_dir.mkdir(parents=True, exist_ok=True)
+        line = open_line(cfg, mode, run_dir, about)
+        recorder = Recorder(line, history, about.patients)
+        if line:
+            stack.enter_context(nothing_else())
+            recorder.send_again(_rows(run_dir))
+        failed = True
+        try:
+            yield recorder
+            failed = False
+        finally:
+            if line:
+                line.close(failed)
 
 
-def _start(cfg: WandbConfig, mode: WandbMode, run_dir: Path, axes: dict[str, Any]) -> Any:
-    run_dir.mkdir(parents=True, exist_ok=True)
-    set_environment(run_dir)
-    import wandb
-
-    def begin(how: WandbMode) -> Any:
-        return wandb.init(
-            project=cfg.project,
-            group=cfg.group,
-            id=run_dir.name,
-            name=run_dir.name,
-            config=axes,
-            dir=str(run_dir),
-            mode=str(how),  # type: ignore[arg-type]
-            resume="allow" if how is WandbMode.ONLINE else None,
-            reinit="create_new",
-            settings=wandb.Settings(**settings(), finish_timeout=SECONDS_TO_FINISH),
-        )
-
-    try:
-        return begin(mode)
-    except wandb.errors.Error as error:
-        if mode is WandbMode.OFFLINE:
-            raise
-        print(f"W&B: {type(error).__name__}; recording offline, send it later with wandb sync", file=sys.stderr)
-        wandb.teardown()  # the failed start still holds the run's id
-        return begin(WandbMode.OFFLINE)
+def _rows(run_dir: Path) -> dict[int, dict[str, float]]:
+    """What the run logged before, by step, as far as it may be sent."""
+    rows: dict[int, dict[str, float]] = {}
+    for name, values in read_history(run_dir).items():
+        for step, value in values.items() if re.fullmatch(METRIC, name) else ():
+            rows.setdefault(step, {})[name] = value
+    return dict(sorted(rows.items()))

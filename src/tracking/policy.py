@@ -1,11 +1,19 @@
-"""Settings under which W&B sees numbers and short names, and nothing of the machine or the notes.
+"""Settings under which W&B sees what our own code logs, and nothing of the machine, its user or the notes.
 
 Source: https://docs.wandb.ai/ref/python/settings; the version is pinned, for unknown settings raise.
 """
 
+import configparser
+import logging
 import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+from unittest.mock import patch
+
+from src.config.train import WandbMode
+from src.tracking.guard import LeakError, guarded
 
 ENVIRONMENT = {
     "WANDB_ERROR_REPORTING": "false",
@@ -15,6 +23,20 @@ ENVIRONMENT = {
     "WANDB_SAVE_CODE": "false",
     "WANDB_SILENT": "true",
 }
+
+KEPT = (
+    "WANDB_API_KEY", "WANDB_BASE_URL", "WANDB_APP_URL", "WANDB_ENTITY", "WANDB_IDENTITY_TOKEN_FILE",
+    "WANDB_CREDENTIALS_FILE", "WANDB_HTTP_TIMEOUT", "WANDB_INIT_TIMEOUT", "WANDB_INSECURE_DISABLE_SSL",
+    "WANDB_HTTP_PROXY", "WANDB_HTTPS_PROXY", "WANDB__EXTRA_HTTP_HEADERS",
+)  # fmt: skip
+"""Of the user's own variables those that say where the server is and who asks; W&B sees none of WANDB_NOTES' kind."""
+
+FROM_SETTINGS_FILE = {
+    "base_url": "WANDB_BASE_URL",
+    "entity": "WANDB_ENTITY",
+    "insecure_disable_ssl": "WANDB_INSECURE_DISABLE_SSL",
+}
+"""What is taken from the user's own settings file, and the variable that says the same."""
 
 FOLDERS = {
     "WANDB_CACHE_DIR": "cache",
@@ -26,13 +48,76 @@ FOLDERS = {
 IGNORED = tuple("/".join(["*"] * depth) for depth in range(1, 7))
 """No file of the run's folder is uploaded; `**` does not work here."""
 
+SECONDS_TO_START, SECONDS_TO_FINISH = 30.0, 60.0
+"""A server that is lost must not hold a job of a sweep."""
 
-def set_environment(folder: Path) -> None:
-    """Sets W&B's environment before it is imported; caches stay in the run's folder."""
-    os.environ.update(ENVIRONMENT)
-    os.environ.update(
-        {name: str(folder / "wandb" / leaf) for name, leaf in FOLDERS.items() if name != "WANDB_CONFIG_DIR"}
-    )
+REFUSED = (
+    "init", "log", "alert", "watch", "save", "define_metric", "log_artifact", "use_artifact", "log_model", "use_model",
+    "link_model",
+)  # fmt: skip
+"""Functions of the module `wandb` that would send around the guard."""
+
+REFUSED_OF_RUN = (
+    *REFUSED[2:], "log_code", "upsert_artifact", "finish_artifact", "link_artifact", "write_logs", "display", "restore",
+    "mark_preempting",
+)  # fmt: skip
+"""Methods of a run that would."""
+
+
+REFUSED_KINDS = ("Artifact", "Table", "Html", "Image", "Audio", "Video", "Object3D", "Molecule", "Plotly")
+"""What W&B would write into files of its own as soon as it is made."""
+
+
+def refuse(*words: Any, **more: Any) -> NoReturn:
+    """Stands in place of what would go around the guard."""
+    raise LeakError("only numbers go to W&B, through the run's recorder: no table, file, alert or run of another kind")
+
+
+@contextmanager
+def environment(folder: Path) -> Iterator[None]:
+    """W&B's environment while a run is on: ours alone, its folders inside the run's; the user's own comes back."""
+    before = {name: value for name, value in os.environ.items() if name.startswith("WANDB_")}
+    kept = {name: value for name, value in before.items() if name in KEPT or name == "WANDB_SERVICE"}
+    folders = {name: str(folder / "wandb" / leaf) for name, leaf in FOLDERS.items()}
+    _set({**_settings_file(), **kept, **ENVIRONMENT, **folders})
+    try:
+        yield
+    finally:
+        _set(before)
+
+
+@contextmanager
+def nothing_else() -> Iterator[None]:
+    """Refuses, while a run of ours is on, what the module `wandb` would send for whoever asks it."""
+    import wandb
+
+    places = [(wandb, name) for name in REFUSED] + [(getattr(wandb, kind), "__init__") for kind in REFUSED_KINDS]
+    with ExitStack() as stack:
+        for place, name in places:
+            stack.enter_context(patch.object(place, name, refuse))
+        yield
+
+
+@contextmanager
+def no_defaults() -> Iterator[None]:
+    """W&B takes what `config-defaults.yaml` in the working folder says into every run; not into one of ours."""
+    from wandb.sdk.wandb_config import Config
+
+    with patch.object(Config, "_load_defaults", lambda config: None):
+        yield
+
+
+def lock(run: Any) -> None:
+    """Refuses what a run itself could send beside numbers of ours."""
+    logger = logging.getLogger("wandb")  # what anybody says there would go into the run's debug.log
+    for handler in [each for each in logger.handlers if isinstance(each, logging.FileHandler)]:
+        logger.removeHandler(handler)
+        handler.close()
+    log = run.log
+    run.log = lambda row, **more: log(guarded(row))
+    for name in REFUSED_OF_RUN:
+        if hasattr(run, name):
+            setattr(run, name, refuse)
 
 
 def settings() -> dict[str, Any]:
@@ -45,28 +130,61 @@ def settings() -> dict[str, Any]:
         "disable_git": True,
         "disable_job_creation": True,
         "x_disable_meta": True,
+        "x_disable_machine_info": True,
         "x_save_requirements": False,
         "host": "redacted",
         "username": "redacted",
         "email": "redacted",
         "program": "drg",
         "program_relpath": "drg",
+        "run_notes": "",
+        "run_group": "",
+        "x_stats_disk_paths": ("/",),
         "sync_tensorboard": False,
         "sagemaker_disable": True,
         "x_transaction_log_flush_interval": 1.0,
         "ignore_globs": IGNORED,
         "silent": True,
+        "finish_timeout": SECONDS_TO_FINISH,
+        "init_timeout": float(os.environ.get("WANDB_INIT_TIMEOUT", SECONDS_TO_START)),
     }
+
+
+def asked_mode(mode: WandbMode) -> WandbMode:
+    """Where a run is to be recorded: the stricter of the configuration and of the user's WANDB_MODE."""
+    if mode is WandbMode.AUTO:
+        mode = WandbMode.ONLINE if logged_in() else WandbMode.OFFLINE
+    strict = [WandbMode.ONLINE, WandbMode.OFFLINE, WandbMode.DISABLED]
+    own = {"offline": WandbMode.OFFLINE, "dryrun": WandbMode.OFFLINE, "disabled": WandbMode.DISABLED}
+    return max(mode, own.get(os.environ.get("WANDB_MODE", ""), WandbMode.ONLINE), key=strict.index)
 
 
 def logged_in() -> bool:
     """Whether W&B has a key for its server: in the environment or in netrc."""
-    if os.environ.get("WANDB_API_KEY"):
+    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
     import netrc
 
-    host = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai").split("//")[-1].split("/")[0].split(":")[0]
+    url = os.environ.get("WANDB_BASE_URL") or _settings_file().get("WANDB_BASE_URL") or "https://api.wandb.ai"
+    host = url.split("//")[-1].split("/")[0].split(":")[0]
     try:
-        return netrc.netrc().authenticators(host) is not None
+        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
     except (OSError, netrc.NetrcParseError):
         return False
+
+
+def _settings_file() -> dict[str, str]:
+    folder = Path(os.environ.get("WANDB_CONFIG_DIR", "~/.config/wandb")).expanduser()
+    parser = configparser.ConfigParser(interpolation=None)
+    try:
+        parser.read(folder / "settings", "utf-8")
+    except (configparser.Error, UnicodeDecodeError):
+        return {}
+    told = parser["default"] if parser.has_section("default") else {}
+    return {variable: told[key] for key, variable in FROM_SETTINGS_FILE.items() if key in told}
+
+
+def _set(values: dict[str, str]) -> None:
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        del os.environ[name]
+    os.environ.update(values)

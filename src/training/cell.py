@@ -2,11 +2,13 @@
 
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim import AdamW
 
@@ -18,9 +20,12 @@ from src.training.checkpoints import read_checkpoint, remove_leftovers, write_ch
 from src.training.names import identity
 from src.training.ranks import Ranks
 from src.training.session import Session
+from src.training.window import STEPS_BETWEEN_LOGS, Window
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
-STEPS_BETWEEN_LOGS = 10
+
+Judge = Callable[[NDArray[np.int64], NDArray[np.int64], int], dict[str, float]]
+"""Metrics, `accuracy` among them, of chosen and true classes, [B] each, of so many."""
 
 
 @dataclasses.dataclass
@@ -38,6 +43,8 @@ class Progress:
     notes_seen: int = 0
     seconds: float = 0.0
     """Time in training, earlier starts included."""
+    window: dict[str, float] = dataclasses.field(default_factory=dict)
+    """Of the next row of the curves."""
 
 
 class Cell:
@@ -54,10 +61,12 @@ class Cell:
         notes: Mapping[Split, TokenisedNotes],
         run_dir: Path,
         recorder: Any,
+        judge: Judge,
         ranks: Ranks,
     ) -> None:
         cfg = session.cfg
         self.session, self.classifier, self.run_dir, self.recorder = session, classifier, run_dir, recorder
+        self.judge = judge
         self.notes, self.ranks, self.scheme = notes, ranks, session.scheme
         self.steps = Steps(notes[Split.TRAIN], cfg.batch_size, cfg.epochs, cfg.max_steps, cfg.seed)
         self.weights = classifier.trained()
@@ -65,9 +74,10 @@ class Cell:
         self.progress = Progress()
         self.best_weights: dict[str, Tensor] = {}
         self.accuracy = self.last_loss = float("nan")
+        self.window = Window(session.device)
         self._loss = torch.zeros((), device=session.device)
         self._since = time.monotonic()
-        self._logged = (0, self._since)
+        self._at_once = 1
 
     @property
     def done(self) -> bool:
@@ -84,7 +94,7 @@ class Cell:
 
         The shares of all processes add up to the number of processes: gradients are averaged over them.
         """
-        step, rows = self.progress.step, self.steps.rows(self.progress.step)
+        step, rows, self._at_once = self.progress.step, self.steps.rows(self.progress.step), at_once
         of = len(rows) / self.ranks.count
         turns = self.ranks.turns(len(rows), at_once)
         return [self.micro_batch(step, rows, some or [0], of if some else float("inf")) for some in turns]
@@ -113,28 +123,27 @@ class Cell:
         self.optimiser.zero_grad(set_to_none=True)
         self.progress.step += 1
         self.progress.notes_seen += len(rows)
-        self.progress.tokens_seen += int(self.steps.notes.lengths[rows].sum())
+        tokens = int(self.steps.notes.lengths[rows].sum())
+        self.progress.tokens_seen += tokens
+        idle = self.ranks.idle_turns(len(rows), self._at_once)
+        self.window.add(self._loss, norm, len(rows), tokens, idle * int(self.steps.notes.lengths[rows[0]]))
         if self.progress.step % STEPS_BETWEEN_LOGS == 0 or self.validation_due:
-            self._log(rate, norm)
+            self._log(rate)
         self._loss = torch.zeros_like(self._loss)
 
-    def _log(self, rate: float, norm: Tensor) -> None:
-        now, (tokens, since) = time.monotonic(), self._logged
-        self.last_loss = float(self.ranks.summed(self._loss))
-        told = {
-            "train/loss": self.last_loss,
-            "train/lr": rate,
-            "train/grad_norm": float(norm),
-            "train/tokens_per_second": (self.progress.tokens_seen - tokens) / max(now - since, 1e-9),
-            "train/epoch": self.progress.step / self.steps.per_epoch,
-        }
-        self._logged = (self.progress.tokens_seen, now)
-        self.recorder.log_metrics(told, self.progress.step)
+    def _log(self, rate: float) -> None:
+        step = self.progress.step
+        row = self.window.tell(len(self.steps) - step, self.ranks)
+        self.last_loss = row.get("train/loss", self.last_loss)
+        self.recorder.log_metrics({"train/lr": rate, "train/epoch": step / self.steps.per_epoch, **row}, step)
 
-    def validated(self, accuracy: float, loss: float) -> None:
-        """Takes the result of a validation; the best epoch's weights are kept."""
+    def validated(self, chosen: NDArray[np.int64], truth: NDArray[np.int64], loss: float) -> None:
+        """Takes the DRGs of a validation, [B] each, and its mean loss; the best epoch's weights are kept."""
+        measured = self.judge(chosen, truth, len(self.session.space.codes))
+        accuracy = measured["accuracy"]
         self.progress.validated, self.accuracy = self.progress.step, accuracy
-        self.recorder.log_metrics({"val/accuracy": accuracy, "val/loss": loss}, self.progress.step)
+        told = {f"val/{name}": value for name, value in measured.items()}
+        self.recorder.log_metrics({**told, "val/loss": loss}, self.progress.step)
         if accuracy > self.progress.best:
             self.progress.best, self.progress.best_step = accuracy, self.progress.step
             self.best_weights = {name: weight.detach().clone() for name, weight in self.weights.items()}
@@ -149,6 +158,7 @@ class Cell:
         """Writes a checkpoint; the first process of several does."""
         now = time.monotonic()
         self.progress.seconds, self._since = self.progress.seconds + now - self._since, now
+        self.progress.window = self.window.state(self.ranks)
         if not self.ranks.first:
             return
         tensors: dict[str, Tensor] = {f"weights/{name}": weight for name, weight in self.weights.items()}
@@ -184,7 +194,7 @@ class Cell:
                 if f"{MOMENTS[0]}/{name}" in tensors:
                     moments = {kind: tensors[f"{kind}/{name}"].to(weight.device) for kind in MOMENTS}
                     self.optimiser.state[weight] = {"step": torch.tensor(float(self.progress.step)), **moments}
-        self._logged = (self.progress.tokens_seen, time.monotonic())
+        self.window.load(self.progress.window, self.ranks)
         return True
 
     def _fitting(self, tensors: Mapping[str, Tensor], name: str, like: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from src.cohort.split import Split
 from src.config.train import Together, TrainConfig
 from src.models.classifier import Classifier, read_together, with_adapters
 from src.training.batches import Steps, TokenisedNotes
-from src.training.cell import Cell
+from src.training.cell import Cell, Judge
 from src.training.memory import Setting, check_fits, plan
 from src.training.ranks import ALONE, Ranks
 from src.training.session import Session
@@ -41,9 +41,11 @@ def steps_of(session: Session, notes: TokenisedNotes) -> Steps:
 
 
 def open_cells(
-    sessions: Sequence[Session], run_dirs: Sequence[Path], recorders: Sequence[Any]
+    sessions: Sequence[Session], run_dirs: Sequence[Path], recorders: Sequence[Any], judge: Judge
 ) -> Iterator[tuple[list[Cell], Setting]]:
     """Loads the base and yields the runs to train at once, with how their steps are taken.
+
+    Each run tells its `recorder` how it goes; `judge` measures its validations.
 
     Raises:
         UserError: the smallest step does not fit into memory.
@@ -59,7 +61,7 @@ def open_cells(
     for place, (session, each, run_dir, recorder) in enumerate(zip(sessions, notes, run_dirs, recorders, strict=True)):
         classifier = _classifier(session, base, place)
         base = classifier.backbone
-        cells.append(Cell(session, classifier, each, run_dir, recorder, _ranks(session.cfg)))
+        cells.append(Cell(session, classifier, each, run_dir, recorder, judge, _ranks(session.cfg)))
     if len(cells) == 1:
         yield cells, alone[0].setting
     elif _in_one_pass(cells, shared.setting, shared.fits):

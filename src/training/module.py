@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import nn
@@ -49,16 +50,18 @@ class DrgModule(pl.LightningModule):
 
     def validate(self, cell: Cell) -> None:
         """Measures a cell on its validation notes."""
-        scores, notes = [], cell.notes[Split.VALIDATION]
-        right = loss = 0.0
+        notes, loss = cell.notes[Split.VALIDATION], 0.0
+        chosen: list[int] = []
+        truth: list[int] = []
         self.eval()
         for logits, batch in score_share(cell.classifier, notes, cell.ranks, cell.session.cfg.batch_size, self.stop):
-            right += float((cell.scheme.predict(logits) == batch.drg).sum())
+            chosen += cell.scheme.predict(logits).tolist()
+            truth += batch.drg.tolist()
             loss += float(cell.scheme.loss(logits, batch.drg)) * len(batch)
         self.train()
-        scores = cell.ranks.gathered((right, loss))
-        right, loss = (sum(each) for each in zip(*scores, strict=True))
-        cell.validated(right / len(notes), loss / len(notes))
+        every = cell.ranks.gathered((chosen, truth, loss))
+        chosen, truth = ([drg for part in every for drg in part[at]] for at in (0, 1))
+        cell.validated(np.array(chosen), np.array(truth), sum(part[2] for part in every) / len(notes))
 
 
 def together(cells: Sequence[Sequence[Any]]) -> Iterator[list[tuple[int, Any]]]:

@@ -47,6 +47,15 @@ class Ranks:
         mine, longest = self.mine(count), -(-count // self.count)
         return [mine[start : start + at_once] for start in range(0, longest, at_once)]
 
+    def idle_turns(self, count: int, at_once: int) -> int:
+        """How many turns of `turns` are empty, all processes together.
+
+        >>> Ranks(0, 2).idle_turns(5, 2), Ranks().idle_turns(5, 2)
+        (1, 0)
+        """
+        every = (Ranks(rank, self.count).turns(count, at_once) for rank in range(self.count))
+        return sum(not turn for turns in every for turn in turns)
+
     def summed(self, value: Tensor) -> Tensor:
         """The sum of a value over all processes."""
         if self.count == 1:

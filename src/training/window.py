@@ -1,0 +1,76 @@
+"""What a run tells of its training: means over the notes since it last told, speed, memory and time left."""
+
+import resource
+import time
+
+import torch
+from torch import Tensor
+
+from src.cohort.prepared import FEWEST
+from src.training.ranks import Ranks
+
+STEPS_BETWEEN_LOGS = 10
+GIB = 2**30
+
+
+class Window:
+    """Sums since the last row of the curves; nothing is read from the device until a row is due.
+
+    A row is of `FEWEST` notes or more: the loss of a step of few would tell of single admissions.
+    """
+
+    def __init__(self, device: str) -> None:
+        self.device = torch.device(device)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._loss, self._norm = torch.zeros(2, dtype=torch.float64, device=self.device).unbind()
+        self.notes = self.steps = self.tokens = self.wasted = 0
+        self._since = time.monotonic()
+
+    def add(self, loss: Tensor, norm: Tensor, notes: int, tokens: int, wasted: int) -> None:
+        """Adds an optimiser step.
+
+        Args:
+            loss: mean over its notes, this process's part of it.
+            norm: of the gradient, before it was clipped.
+            notes: that it read, all processes together.
+            tokens: of those notes.
+            wasted: tokens that were computed for nothing: padding, or so that all processes compute equally often.
+        """
+        self._loss += loss * notes
+        self._norm += norm * notes
+        self.notes += notes
+        self.steps += 1
+        self.tokens += tokens
+        self.wasted += wasted
+
+    def tell(self, steps_left: int, ranks: Ranks) -> dict[str, float]:
+        """The row that is due, and begins anew; nothing, and goes on, while the notes are few."""
+        if self.notes < FEWEST:
+            return {}
+        seconds = max(time.monotonic() - self._since, 1e-9)
+        row = {
+            "train/loss": float(ranks.summed(self._loss)) / self.notes,
+            "train/grad_norm": float(self._norm) / self.notes,
+            "train/tokens_per_second": self.tokens / seconds,
+            "train/padding": self.wasted / (self.tokens + self.wasted),
+            "train/memory_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GIB,
+            "train/seconds_left": steps_left * seconds / max(self.steps, 1),
+        }
+        if self.device.type == "cuda":
+            row["train/gpu_memory_gib"] = torch.cuda.max_memory_allocated(self.device) / GIB
+        self._begin()
+        return row
+
+    def state(self, ranks: Ranks) -> dict[str, float]:
+        """What a checkpoint keeps, so that a run that goes on tells the same; every process asks at once."""
+        return {"loss": float(ranks.summed(self._loss)), "norm": float(self._norm), "notes": self.notes}
+
+    def load(self, state: dict[str, float], ranks: Ranks) -> None:
+        """Goes on from a checkpoint; the first process holds the sum of all losses."""
+        self._begin()
+        if state:
+            self._loss += state["loss"] if ranks.first else 0.0
+            self._norm += state["norm"]
+            self.notes = int(state["notes"])
