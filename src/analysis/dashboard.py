@@ -1,7 +1,6 @@
 """What a W&B dashboard of a sweep is of: its runs, how W&B finds them, and their results beside the paper's."""
 
 import dataclasses
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +12,12 @@ from src.analysis.runs import Run
 from src.analysis.scaling import Scaling
 from src.analysis.sources import WANDB, read_source
 from src.analysis.tables import to_markdown
+from src.config.train import WANDB_NAME, is_wandb_name
 from src.evaluation.record import finished
 from src.shell.errors import UserError
-from src.shell.overrides import CONF
 from src.sweeps.cell import read_cell
 from src.sweeps.record import read_sweep
-from src.tracking.guard import NAME
+from src.tracking.guard import LeakError, guarded_config, public_model
 
 
 @dataclass(frozen=True)
@@ -61,11 +60,8 @@ def subject_of(source: str, out: Path, project: str | None, entity: str | None) 
     Raises:
         UserError: there is no such thing, its runs are in several projects, or a name may not go to W&B.
     """
-    for what, value in (("wandb.project", project), ("wandb.entity", entity)):
-        _checked(what, value or "")
     if source.startswith(WANDB):
-        for value in source.removeprefix(WANDB).split("/"):
-            _checked("source", value)
+        _checked("group", source.removeprefix(WANDB).split("/")[2:])
         runs = read_source(source).runs
         owner, found, *group = source.removeprefix(WANDB).split("/", 2)
         subject = Subject(group[0] if group else found, project or found, entity or owner, tuple(group), (), runs)
@@ -73,9 +69,8 @@ def subject_of(source: str, out: Path, project: str | None, entity: str | None) 
         subject = _of_folder(Path(source), project, entity)
     else:
         subject = _of_sweep(source, out, project, entity)
-    for what, told in (("name", (subject.name,)), ("project", (subject.project,)), ("group", subject.groups)):
-        for value in told:
-            _checked(what, value)
+    for what, names in (("name", [subject.name]), ("project", [subject.project]), ("group", subject.groups)):
+        _checked(what, names)
     return subject
 
 
@@ -105,17 +100,18 @@ def _one_project(told: Sequence[dict[str, Any]]) -> str:
 
 
 def _public(run: Run) -> Run:
-    """The run under a name of its model that W&B may see: one of ours, or a hash of it."""
-    axes = dict(run.axes)
-    if axes["model"] not in {path.stem for path in (CONF / "model").glob("*.yaml")}:
-        axes["model"] = f"local-{hashlib.sha256(axes['model'].encode()).hexdigest()[:6]}"
-    for axis, value in axes.items():
-        _checked(axis, value if isinstance(value, str) else "")
+    """The run under a name of its model that W&B may see: one of known parts, or a hash.
+
+    Raises:
+        UserError: an axis has a value that may not go to W&B.
+    """
+    try:
+        axes = guarded_config({**run.axes, "model": public_model(run.axes["model"])})
+    except LeakError as error:
+        raise UserError(f"{run.name}: {error}") from None
     return dataclasses.replace(run, record={**run.record, "axes": axes})
 
 
-def _checked(what: str, value: str) -> None:
-    if value and not NAME.fullmatch(value):
-        raise UserError(
-            f"the {what} of these runs may not go to W&B: only letters, digits and -_.+ may, at most 40 of them"
-        )
+def _checked(what: str, names: Sequence[str]) -> None:
+    if not all(map(is_wandb_name, names)):
+        raise UserError(f"the {what} of these runs may not go to W&B: it {WANDB_NAME}")

@@ -1,6 +1,11 @@
 """The configuration of `python -m src.dashboard`."""
 
+import re
 from dataclasses import dataclass
+
+from src.config.train import WANDB_NAME, is_wandb_name
+
+ENTITY = re.compile(r"[A-Za-z0-9_-]{1,80}")
 
 
 @dataclass
@@ -30,4 +35,9 @@ class DashboardConfig:
 
     def problems(self) -> list[str]:
         """One line for each value that cannot be."""
-        return []
+        found = []
+        if not is_wandb_name(self.wandb.project or "-"):
+            found.append(f"wandb.project={self.wandb.project}: {WANDB_NAME}")
+        if self.wandb.entity is not None and not ENTITY.fullmatch(self.wandb.entity):
+            found.append(f"wandb.entity={self.wandb.entity}: must be a user or a team as W&B writes it")
+        return found
