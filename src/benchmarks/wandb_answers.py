@@ -25,6 +25,7 @@ class Answers:
         self.runs: dict[tuple[str, str], SentRun] = {}
         self.views: dict[str, dict[str, Any]] = {}
         self.artifacts: dict[str, SentRun] = {}
+        self.charts: dict[str, dict[str, Any]] = {}
         self.unknown: list[str] = []
 
     def run(self, project: str, name: str) -> SentRun:
@@ -197,6 +198,17 @@ class Answers:
     def on_View(self, told: dict[str, Any]) -> dict[str, Any]:
         named = [known for known, view in self.views.items() if view.get("name") == told.get("viewName")]
         return {"project": {"allViews": {"edges": [{"node": self._view(known)} for known in named]}}}
+
+    def on_ProjectViews(self, told: dict[str, Any]) -> dict[str, Any]:
+        kinds = [known for known, view in self.views.items() if view["type"] == told.get("viewType", "runs")]
+        found = [known for known in kinds if self.views[known]["projectName"] == told["project"]]
+        edges = [{"node": self._view(known), "cursor": known} for known in found]
+        return {"project": {"allViews": {"edges": edges, "pageInfo": {"endCursor": None, "hasNextPage": False}}}}
+
+    def on_CreateCustomChart(self, told: dict[str, Any]) -> dict[str, Any]:
+        chart = f"{told['entity']}/{told['chartName']}"
+        new = self.charts.setdefault(chart, told) is told
+        return {"createCustomChart": {"chart": {"id": chart}} if new else None}
 
     def on_SpecificReport(self, told: dict[str, Any]) -> dict[str, Any]:
         return {"view": self._view(told["reportId"])}

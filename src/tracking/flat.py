@@ -4,6 +4,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from src.config.train import Labels
+
 LOW, HIGH = "low", "high"
 
 SPLITS = ("val", "test")
@@ -20,6 +22,8 @@ CODE = {"source": "code", "commit": "commit"}
 def flat(record: Mapping[str, Any]) -> dict[str, float]:
     """The summary of a run: metrics by their names, intervals, counts, seconds and tokens seen, numbers all.
 
+    What charts draw them against is there too, see `coordinates`.
+
     Metrics that are not defined are left out, for W&B keeps no null.
 
     >>> flat({"metrics": {"test/accuracy": 0.5}, "intervals": {"test/accuracy": [0.4, 0.6]}, "counts": {"test": 9},
@@ -35,7 +39,22 @@ def flat(record: Mapping[str, Any]) -> dict[str, float]:
         told |= {f"{name}/{LOW}": low, f"{name}/{HIGH}": high}
     for group in GROUPS:
         told |= {f"{group}/{name}": value for name, value in record[group].items()}
-    return {**told, "tokens_seen": record["tokens_seen"]}
+    return {**told, **coordinates(record), "tokens_seen": record["tokens_seen"]}
+
+
+def coordinates(record: Mapping[str, Any]) -> dict[str, float]:
+    """What W&B's custom charts draw metrics against, as numbers, for those charts read the summary alone.
+
+    >>> coordinates({"axes": {"params": 7, "max_len": 512, "lora_r": 8, "labels": "two"},
+    ...              "config": {"devices": 4, "nodes": 2}, "seconds": {"total": 900.0}})
+    {'axes/params': 7, 'axes/max_len': 512, 'axes/lora_r': 8, 'axes/labels': 1, 'cost/device_hours': 2.0}
+    """
+    if "axes" not in record or "config" not in record:
+        return {}
+    axes, config = record["axes"], record["config"]
+    told = {f"axes/{name}": axes[name] for name in ("params", "max_len", "lora_r")}
+    hours = record["seconds"]["total"] * config["devices"] * config["nodes"] / 3600
+    return {**told, "axes/labels": list(Labels).index(Labels(axes["labels"])), "cost/device_hours": hours}
 
 
 def flat_config(axes: Mapping[str, Any], cohort: str, code: Mapping[str, str | None]) -> dict[str, Any]:

@@ -40,6 +40,7 @@ METRIC = (
     r"|train/(?:loss|lr|grad_norm|epoch|tokens_per_second|padding|memory_gib|gpu_memory_gib|seconds_left)"
     r"|counts/(?:train|validation|test|drgs|test_drgs|trainable_parameters|base_parameters|steps|best_step)"
     r"|seconds/(?:starting|training|evaluation|total)|trainer/global_step|tokens_seen"
+    r"|axes/(?:params|max_len|lora_r|labels)|cost/device_hours"
 )
 """Names of everything that is measured; every part of them is ours."""
 

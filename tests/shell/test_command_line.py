@@ -6,6 +6,7 @@ import pytest
 
 from src.config.audit import AuditConfig
 from src.config.compare import CompareConfig
+from src.config.dashboard import DashboardConfig
 from src.config.demo import DemoConfig
 from src.config.evaluate import EvaluateConfig
 from src.config.export import ExportConfig
@@ -25,6 +26,7 @@ SWEEPS = CONF.parent / "sweeps"
 SCHEMAS = {
     "audit": AuditConfig,
     "compare": CompareConfig,
+    "dashboard": DashboardConfig,
     "demo": DemoConfig,
     "evaluate": EvaluateConfig,
     "export": ExportConfig,
@@ -51,6 +53,7 @@ def test_every_configuration_file_composes(cohort: Path, hospital: Path, runs: d
     given = {
         "audit": [f"runs=[{runs['single']}]"],
         "compare": [f"runs=[{runs['single']},{runs['two']}]"],
+        "dashboard": [],
         "demo": [],
         "evaluate": [f"run={runs['two']}"],
         "export": [f"run={runs['two']}", f"out={tmp_path / 'e'}"],
@@ -67,7 +70,7 @@ def test_every_configuration_file_composes(cohort: Path, hospital: Path, runs: d
     }
     files = sorted(path.stem for path in CONF.glob("*.yaml"))
     assert files == sorted(given)
-    assert len(files) == 15
+    assert len(files) == 16
     for name, words in given.items():
         assert len(compose(SCHEMAS[name], read_command_line(words, name))) == 1
 

@@ -1,0 +1,41 @@
+"""Builds a W&B workspace and a W&B report of a sweep: `python -m src.dashboard SWEEP`."""
+
+import sys
+from pathlib import Path
+
+from src.config.dashboard import DashboardConfig
+from src.shell.command import command
+
+
+def dashboard(cfg: DashboardConfig) -> None:
+    """Writes both as JSON, or saves them to the server.
+
+    Raises:
+        UserError: there is no such sweep, the folder cannot be written, or the server does not take them.
+    """
+    from src.analysis.dashboard import subject_of
+
+    subject = subject_of(cfg.source, Path(cfg.out), cfg.wandb.project, cfg.wandb.entity)
+    if cfg.save:
+        from src.analysis.views_saved import save_views
+
+        workspace, report = save_views(subject)
+        print(f"workspace: {workspace}\nreport: {report}")
+        return
+    from src.analysis.views import write_views
+
+    beside = Path(cfg.source) if Path(cfg.source).is_dir() else Path(cfg.out)
+    for path in write_views(subject, Path(cfg.to) if cfg.to else beside / f"dashboard-{subject.name}"):
+        print(path)
+    print("save=true saves them to W&B")
+
+
+def main() -> None:
+    """The command; its first word may be the source alone."""
+    if len(sys.argv) > 1 and "=" not in sys.argv[1] and not sys.argv[1].startswith("-"):
+        sys.argv[1] = f"source={sys.argv[1]}"
+    command(DashboardConfig, "dashboard", dashboard)
+
+
+if __name__ == "__main__":
+    main()
