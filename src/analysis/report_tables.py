@@ -30,9 +30,7 @@ def results_table(scaling: Scaling) -> Table:
     bases_first = sorted(scaling.cells, key=lambda cell: not cell.axes.get("params"))
     rows = [_result(scaling, cell, more) for cell in bases_first]
     rows += [_published(row, len(columns)) for row in PUBLISHED]
-    title = (
-        "Test results of each cell, means over seeds with intervals of 95 %; below, published on MIMIC-IV"
-    )
+    title = "Test results of each cell, means over seeds with intervals of 95 %; below, published on MIMIC-IV"
     return Table("results", title, columns, rows, rule=len(scaling.cells))
 
 
