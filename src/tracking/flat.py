@@ -53,7 +53,7 @@ def coordinates(record: Mapping[str, Any]) -> dict[str, float]:
         return {}
     axes, config = record["axes"], record["config"]
     told = {f"axes/{name}": axes[name] for name in ("params", "max_len", "lora_r")}
-    hours = record["seconds"]["total"] * config["devices"] * config["nodes"] / 3600
+    hours = record["seconds"]["total"] * config.get("devices", 1) * config.get("nodes", 1) / 3600
     return {**told, "axes/labels": list(Labels).index(Labels(axes["labels"])), "cost/device_hours": hours}
 
 
