@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from src.config.dashboard import DashboardConfig
-from src.shell.command import command
+from src.shell.command import command, with_first_named
 
 
 def dashboard(cfg: DashboardConfig) -> None:
@@ -32,8 +32,7 @@ def dashboard(cfg: DashboardConfig) -> None:
 
 def main() -> None:
     """The command; its first word may be the source alone."""
-    if len(sys.argv) > 1 and "=" not in sys.argv[1] and not sys.argv[1].startswith("-"):
-        sys.argv[1] = f"source={sys.argv[1]}"
+    sys.argv[1:] = with_first_named(sys.argv[1:], "source")
     command(DashboardConfig, "dashboard", dashboard)
 
 

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from src.config.report import ReportConfig, RunsReportConfig
-from src.shell.command import command
+from src.shell.command import command, with_first_named
 
 PAGE, NUMBERS = "report.html", "report.json"
 
@@ -75,10 +75,8 @@ def folder_of(cfg: RunsReportConfig) -> Path:
 
 def main() -> None:
     """The command: on runs where its first word names their source, else on a cohort."""
-    first = sys.argv[1] if len(sys.argv) > 1 else ""
-    if first and "=" not in first and not first.startswith("-"):
-        first = sys.argv[1] = f"source={first}"
-    if first.startswith("source="):
+    sys.argv[1:] = with_first_named(sys.argv[1:], "source")
+    if sys.argv[1:] and sys.argv[1].startswith("source="):
         command(RunsReportConfig, "report_runs", report_runs, typed="report SOURCE")
     else:
         command(ReportConfig, "report", report)

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 from src.config.scaling import ScalingConfig
-from src.shell.command import command
+from src.shell.command import command, with_first_named
 
 
 def scaling(cfg: ScalingConfig) -> None:
@@ -52,8 +52,7 @@ def folder_of(cfg: ScalingConfig) -> Path:
 
 def main() -> None:
     """The command; its first word may be the source alone."""
-    if len(sys.argv) > 1 and "=" not in sys.argv[1] and not sys.argv[1].startswith("-"):
-        sys.argv[1] = f"source={sys.argv[1]}"
+    sys.argv[1:] = with_first_named(sys.argv[1:], "source")
     command(ScalingConfig, "scaling", scaling)
 
 

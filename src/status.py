@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 from src.config.status import StatusConfig
-from src.shell.command import command
+from src.shell.command import command, with_first_named
 
 
 def status(cfg: StatusConfig) -> None:
@@ -37,8 +37,7 @@ def status(cfg: StatusConfig) -> None:
 
 def main() -> None:
     """The command; its first word may be the sweep alone."""
-    if len(sys.argv) > 1 and "=" not in sys.argv[1] and not sys.argv[1].startswith("-"):
-        sys.argv[1] = f"sweep={sys.argv[1]}"
+    sys.argv[1:] = with_first_named(sys.argv[1:], "sweep")
     command(StatusConfig, "status", status)
 
 

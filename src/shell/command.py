@@ -2,7 +2,7 @@
 
 import errno
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -26,6 +26,16 @@ def command(schema: type[S], config_name: str, run: Callable[[S], object], typed
             return
         (config,) = compose(schema, line)
         run(config)
+
+
+def with_first_named(words: Sequence[str], key: str) -> list[str]:
+    """The words of a command, the first as `key=` where it stands alone.
+
+    >>> with_first_named(["smoke", "out=runs"], "sweep"), with_first_named(["out=runs"], "sweep")
+    (['sweep=smoke', 'out=runs'], ['out=runs'])
+    """
+    alone = bool(words) and "=" not in words[0] and not words[0].startswith("-")
+    return [f"{key}={words[0]}", *words[1:]] if alone else list(words)
 
 
 @contextmanager
