@@ -23,6 +23,7 @@ from src.tracking.flat import flat
 from src.tracking.logger import recording
 from src.training.names import axes
 from src.training.progress import quiet_libraries
+from src.training.session import pick_device
 
 
 class Baseline(Protocol):
@@ -91,6 +92,7 @@ def train_baseline(cfg: TrainConfig, run_dir: Path) -> dict[str, Any]:
             "intervals": test_intervals(material.space, run_dir),
             "code": code_version(),
             "versions": versions(),
+            "device": pick_device(cfg) if cfg.model.kind in (Kind.CAML, Kind.BERT) else "cpu",
             "tokens_seen": 0,
             "seconds": {**clock.laps, "total": clock.total},
         }

@@ -112,4 +112,8 @@ def _forget(run: Any = None) -> None:
         if run:
             wandb_setup.singleton().remove_active_run(run)
         if not wandb_setup.singleton().most_recent_active_run:
-            wandb_setup.teardown()
+            service: Any = wandb_setup.singleton()._connection
+            try:
+                wandb_setup.teardown()
+            finally:
+                service._proc._process.poll()  # W&B itself does not wait for a process that died
