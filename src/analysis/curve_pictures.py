@@ -53,6 +53,8 @@ def _curve(scaling: Scaling, runs: Mapping[str, Run], curve: str) -> list[Drawin
     name, title, _ = CURVES[curve]
     smooth = " as its running mean" if curve == "train/loss" else ""
     told = f"One run a cell, of its seeds the best on validation{smooth}."
+    if curve.endswith("loss") and len({scaling.cells[at].axes.get("labels") for at, _ in shown}) > 1:
+        told += " Losses of different label schemes are of different heads, and no measure of one against another."
     if len(chosen) > len(shown):
         told += f" The {len(shown)} cells of {len(chosen)} that do best on validation."
     return [Drawing(name, title, told, figure)]

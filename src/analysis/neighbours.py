@@ -29,11 +29,14 @@ def neighbours(grid: Grid) -> Iterator[tuple[str, int, int]]:
 
 
 def differences(grid: Grid, noise: Noise, metrics: tuple[str, ...]) -> tuple[Difference, ...]:
-    """Every metric of every neighbour less that of the one below it, corrected over each axis's comparisons."""
+    """Every metric of every neighbour less that of the one below it, corrected over each axis's comparisons.
+
+    Losses are not compared between label schemes, each of which adds up other heads.
+    """
     found = []
     among = list(neighbours(grid))
     for metric in metrics:
-        for axis in grid.free:
+        for axis in [name for name in grid.free if not (name == "labels" and metric.endswith("loss"))]:
             rows = [
                 _difference(grid, noise, metric, *each)
                 for each in among

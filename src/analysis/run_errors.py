@@ -177,6 +177,14 @@ def _trust(folder: Path) -> list[Table]:
     return found
 
 
+def _short(band: str) -> str:
+    """
+    >>> _short("26 to 100"), _short("101 or more")
+    ('26-100', '101+')
+    """
+    return band.replace(" to ", "-").replace(" or more", "+")
+
+
 def _frequency(table: pl.DataFrame | None) -> list[Drawing]:
     if table is None or table.height < 2:
         return []
@@ -189,7 +197,9 @@ def _frequency(table: pl.DataFrame | None) -> list[Drawing]:
         range(len(rows)), [each.value for each in top1], yerr=reach, color=colour, marker=marker, linestyle="-",
         capsize=2, elinewidth=0.9,
     )  # fmt: skip
-    axes.set_xticks(range(len(rows)), [f"{row['training_notes']}\n{row['notes']:,}" for row in rows], fontsize=6)
+    axes.set_xticks(
+        range(len(rows)), [f"{_short(row['training_notes'])}\n{row['notes']:,}" for row in rows], fontsize=6
+    )
     axes.set_ylim(0, 1)
     axes.set_xlabel("training notes of the DRG; below: test notes")
     axes.set_ylabel("test top-1 accuracy")

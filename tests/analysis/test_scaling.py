@@ -72,6 +72,11 @@ def test_neighbours_are_one_step_apart_on_one_axis() -> None:
         assert apart == {"params": {"params", "model"}, "lora_r": {"lora_r", "lora_alpha"}}.get(each.axis, {each.axis})
 
 
+def test_losses_of_two_label_schemes_are_not_compared() -> None:
+    found = study(grid_of(Truth(), labels=("single", "two"), seeds=2), metrics=["val/loss"])
+    assert {each.axis for each in found.differences} == {"params", "max_len"}
+
+
 def test_a_loss_s_difference_is_the_paired_t_test_s() -> None:
     found = study(grid_of(Truth()))
     seen = 0
