@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from src.analysis.runs import Run
-from src.analysis.scaling import Cell, Ground, Measured
+from src.analysis.scaling import Cell, Ground, Measured, is_loss
 from src.analysis.spread import patient_error, seed_error, spread
 
 MAIN = ("params", "max_len", "lora_r", "labels")
@@ -121,7 +121,7 @@ def _measured(name: str, values: Mapping[int, float], errors: Sequence[float]) -
     mean = float(np.mean(list(values.values())))
     # The seeds of a cell are tested on the same patients: that error does not shrink with their number.
     patients = float(np.mean(errors)) if len(errors) == len(values) else math.nan
-    seeds, share = seed_error(list(values.values())), not name.endswith("loss")
+    seeds, share = seed_error(list(values.values())), not is_loss(name)
     told = spread(mean, seeds, len(values) - 1, patients, share=share)
     return Measured(mean, dict(values), told.seeds, told.patients, told.both)
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from src.analysis.look import Drawing, legend, panel, short, style
 from src.analysis.runs import Run
-from src.analysis.scaling import Scaling
+from src.analysis.scaling import Scaling, is_loss
 from src.analysis.view import drawn_cells, name_of
 from src.cohort.prepared import FEWEST
 
@@ -53,7 +53,7 @@ def _curve(scaling: Scaling, runs: Mapping[str, Run], curve: str) -> list[Drawin
     name, title, _ = CURVES[curve]
     smooth = " as its running mean" if curve == "train/loss" else ""
     told = f"One run a cell, of its seeds the best on validation{smooth}."
-    if curve.endswith("loss") and len({scaling.cells[at].axes.get("labels") for at, _ in shown}) > 1:
+    if is_loss(curve) and len({scaling.cells[at].axes.get("labels") for at, _ in shown}) > 1:
         told += " Losses of different label schemes are of different heads, and no measure of one against another."
     if len(chosen) > len(shown):
         told += f" The {len(shown)} cells of {len(chosen)} that do best on validation."

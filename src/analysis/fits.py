@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from src.analysis.cells import Grid
 from src.analysis.powerlaw import EXPONENTS, curve, fit
 from src.analysis.resampling import Noise
-from src.analysis.scaling import Fit, HeldOut, Over, Parameter, Prediction
+from src.analysis.scaling import Fit, HeldOut, Over, Parameter, Prediction, is_loss
 
 BOTH: Over = ("params", "max_len")
 OVER: Mapping[Over, Over] = {
@@ -60,7 +60,7 @@ def fitted(grid: Grid, noise: Noise, metric: str, over: Over, cells: Sequence[in
     """
     points, drawn = _points(grid, over, cells), noise.drawn(cells, metric)
     reference = np.exp(np.log(points).mean(0))
-    falls, freedom = metric.endswith("loss"), len(cells) - (1 + 2 * len(over))
+    falls, freedom = is_loss(metric), len(cells) - (1 + 2 * len(over))
     z = np.maximum(drawn if falls else 1 - drawn, 0)
     best = fit(points / reference, z[:1])
     left = curve(best, points / reference)[0] - z[0]

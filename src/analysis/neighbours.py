@@ -10,7 +10,7 @@ import numpy as np
 
 from src.analysis.cells import Grid
 from src.analysis.resampling import Noise
-from src.analysis.scaling import Difference
+from src.analysis.scaling import Difference, is_loss
 from src.analysis.spread import seed_error, spread
 from src.evaluation.intervals import holm
 
@@ -36,7 +36,7 @@ def differences(grid: Grid, noise: Noise, metrics: tuple[str, ...]) -> tuple[Dif
     found = []
     among = list(neighbours(grid))
     for metric in metrics:
-        for axis in [name for name in grid.free if not (name == "labels" and metric.endswith("loss"))]:
+        for axis in [name for name in grid.free if not (name == "labels" and is_loss(metric))]:
             rows = [
                 _difference(grid, noise, metric, *each)
                 for each in among

@@ -6,6 +6,7 @@ from typing import Any
 
 import wandb_workspaces.reports.v2 as wr
 
+from src.analysis.scaling import is_loss
 from src.analysis.vega import chart_name
 from src.analysis.view import AXES, METRICS
 
@@ -133,7 +134,7 @@ TESTED = (*METRICS, "test/base_accuracy", "test/severity_accuracy")
 
 
 def _curve(name: str, title: str) -> wr.LinePlot:
-    log = name.endswith("/loss") or None
+    log = is_loss(name) or None
     return wr.LinePlot(title=title, x=STEP, y=[name], log_y=log, legend_template=LEGEND, max_runs_to_show=100)
 
 

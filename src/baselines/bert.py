@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from src.config.train import ModelConfig, TrainConfig, Weights
-from src.shell.errors import UserError
+from src.config.train import TrainConfig, Weights
+from src.models.bases import loaded
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
@@ -35,7 +35,7 @@ class Pieces:
             return cls(_made(texts, cfg.model.vocab_size), cfg.max_len)
         from transformers import AutoTokenizer
 
-        return cls(_told(cfg.model, AutoTokenizer.from_pretrained), cfg.max_len)
+        return cls(loaded(cfg.model, AutoTokenizer.from_pretrained, cfg.model.path), cfg.max_len)
 
     @property
     def size(self) -> int:
@@ -84,7 +84,7 @@ def build(pieces: Pieces, texts: Sequence[str], width: int, cfg: TrainConfig) ->
     if cfg.model.weights is Weights.RANDOM:
         return rebuild(pieces, width, cfg)
     how = {"num_labels": width, "ignore_mismatched_sizes": True}  # a folder may hold a head of other labels
-    return Network(_told(cfg.model, AutoModelForSequenceClassification.from_pretrained, **how))
+    return Network(loaded(cfg.model, AutoModelForSequenceClassification.from_pretrained, cfg.model.path, **how))
 
 
 def rebuild(pieces: Pieces, width: int, cfg: TrainConfig) -> Network:
@@ -103,7 +103,7 @@ def rebuild(pieces: Pieces, width: int, cfg: TrainConfig) -> Network:
             id2label={place: str(place) for place in range(width)},
         )
     else:
-        config = _told(model, AutoConfig.from_pretrained, num_labels=width)
+        config = loaded(model, AutoConfig.from_pretrained, model.path, num_labels=width)
     return Network(AutoModelForSequenceClassification.from_config(config))
 
 
@@ -121,11 +121,3 @@ def _made(texts: Sequence[str], size: int) -> Any:
     made.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
     names = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), SPECIAL, strict=True))
     return PreTrainedTokenizerFast(tokenizer_object=made, **names)
-
-
-def _told(model: ModelConfig, load: Any, **how: Any) -> Any:
-    try:
-        return load(model.path, **how)
-    except (OSError, ValueError, ImportError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"model={model.name} model.path={model.path}: {first[:200]} {model.access}") from error

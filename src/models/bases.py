@@ -57,9 +57,9 @@ def _pretrained(model: ModelConfig, **how: Any) -> torch.nn.Module:
     from transformers import AutoConfig, AutoModel
 
     where = locate(model)
-    config = _told(model, AutoConfig.from_pretrained, where, **_gguf(where))
+    config = loaded(model, AutoConfig.from_pretrained, where, **_gguf(where))
     check_architecture(model, config.to_dict())
-    base, told = _told(model, AutoModel.from_pretrained, where, output_loading_info=True, **how, **_gguf(where))
+    base, told = loaded(model, AutoModel.from_pretrained, where, output_loading_info=True, **how, **_gguf(where))
     if missing := sorted(told["missing_keys"]):
         raise UserError(f"model.path={where}: {len(missing)} weights are missing there, as {missing[0]}; copy it again")
     return base
@@ -112,7 +112,7 @@ def load_tokenizer(model: ModelConfig) -> Any:
     if model.weights is Weights.RANDOM:
         return AutoTokenizer.from_pretrained(STAND_IN)
     where = locate(model)
-    return _told(model, AutoTokenizer.from_pretrained, where, **_gguf(where))
+    return loaded(model, AutoTokenizer.from_pretrained, where, **_gguf(where))
 
 
 def random_base(model: ModelConfig, dtype: torch.dtype, device: str) -> torch.nn.Module:
@@ -192,7 +192,12 @@ def _gguf(where: str) -> dict[str, str]:
     return {"gguf_file": files[0].name} if files else {}
 
 
-def _told(model: ModelConfig, load: Any, where: str, **how: Any) -> Any:
+def loaded(model: ModelConfig, load: Any, where: str, **how: Any) -> Any:
+    """What transformers' `load` gives for `where`.
+
+    Raises:
+        UserError: it cannot be had; the message is transformers' first line, and how to get it.
+    """
     try:
         return load(where, **how)
     except (OSError, ValueError, ImportError) as error:
