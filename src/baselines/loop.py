@@ -46,13 +46,13 @@ class Encoded:
         return [int(row) for batch in [*mixed, last] for row in batch]
 
     def batches(self, order: Sequence[int], size: int, device: str) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Ids [b, T] padded with 0 on the right, which of them are there [b, T], and DRGs [b]."""
+        """Ids [b, T] padded with 0 on the right, which of them are there [b, T], and DRGs [b] on the host."""
         for start in range(0, len(order), size):
             rows = order[start : start + size]
             some = [torch.tensor(self.ids[row]) for row in rows]
             ids = nn.utils.rnn.pad_sequence(some, batch_first=True)
             there = torch.arange(ids.shape[1])[None] < torch.tensor([len(each) for each in some])[:, None]
-            yield ids.to(device), there.to(device), torch.from_numpy(self.drg[list(rows)]).to(device)
+            yield ids.to(device), there.to(device), torch.from_numpy(self.drg[list(rows)])
 
 
 def tune(

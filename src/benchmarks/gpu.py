@@ -49,7 +49,7 @@ class GpuSteps:
             start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
             start.record()
             keys = tuple((0, step, place) for place in range(len(notes)))
-            logits = read_together([Asked(self.classifier, pack(notes).to(DEVICE), Noise(DROPOUT, keys))])[0]
+            logits = read_together([Asked(self.classifier, pack(notes), Noise(DROPOUT, keys))])[0]
             cross_entropy(logits, drgs.to(DEVICE)).backward()
             torch.nn.utils.clip_grad_norm_(self.weights, 1.0)
             self.optimiser.step()

@@ -82,7 +82,7 @@ def steps(model: ModelConfig, max_len: int, precision: Precision, device: str, n
         for start in range(0, 4, notes):
             some = rows[start : start + notes]
             keys = tuple((0, step, start + place) for place in range(len(some)))
-            asking = [Asked(classifier, pack(some).to(device), Noise(DROPOUT, keys))]
+            asking = [Asked(classifier, pack(some), Noise(DROPOUT, keys))]
             logits = read_together(asking, recompute=recompute)[0]
             cross_entropy(logits, random_drgs(len(some), step).to(device)).backward()
         optimiser.step()

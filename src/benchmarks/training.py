@@ -31,7 +31,7 @@ from src.benchmarks.material import (
 )
 from src.benchmarks.recipe import RATE, TrainerSteps
 from src.config.train import ModelConfig, Precision
-from src.models.attention import attend, pick_backend
+from src.models.attention import Backend, attend
 from src.models.bases import computing
 from src.models.classifier import Asked, Classifier, read_together
 from src.models.estimate import shapes
@@ -59,7 +59,7 @@ class EngineSteps:
         """One optimiser step; its loss."""
         self.step += 1
         keys = tuple((0, self.step, place) for place in range(len(notes)))
-        packed = pack(notes).to(drgs.device)
+        packed = pack(notes)
         logits = read_together([Asked(self.classifier, packed, Noise(self.dropout, keys))], prune=self.prune)[0]
         loss = cross_entropy(logits, drgs)
         loss.backward()
@@ -175,7 +175,7 @@ def bound(model: ModelConfig, batches: Sequence[Batch], precision: Precision) ->
     found = []
     for (notes, _), real in zip(batches, tokens(batches), strict=True):
         q, k, v = (torch.randn(real, heads, width).to(dtype).requires_grad_() for _ in range(3))
-        how: dict[str, Any] = {"scale": width**-0.5, "ends": False, "backend": pick_backend("cpu", dtype)}
+        how: dict[str, Any] = {"scale": width**-0.5, "ends": False, "backend": Backend.NOTES}
         start = time.process_time()
         seen = attend(q, k, v, [len(note) for note in notes], **how)
         torch.autograd.grad(seen, (q, k, v), torch.ones_like(seen))

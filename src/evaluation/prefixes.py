@@ -67,7 +67,7 @@ def _together(
     classifier.eval()
     with torch.inference_mode():
         for rows in track(turns, total=len(turns), what=what, unit="batch"):
-            packed = notes.batch(rows).notes.to(session.device)
+            packed = notes.batch(rows).notes
             logits = classifier.at(packed, ends(packed, lengths).flatten()).view(len(lengths), len(rows), -1)
             for length, each in zip(lengths, logits, strict=True):
                 for name, scores in session.scheme.heads(each).items():
@@ -82,7 +82,7 @@ def ends(notes: Packed, lengths: Sequence[int]) -> Tensor:
     >>> ends(pack([[5, 6, 7], [8, 9]]), [1, 2, 3]).tolist()
     [[0, 3], [1, 4], [2, 4]]
     """
-    whole = torch.tensor(notes.lengths, device=notes.ids.device)
+    whole = torch.tensor(notes.lengths)
     return torch.stack([notes.last - whole + whole.clamp(max=length) for length in lengths])
 
 

@@ -63,7 +63,7 @@ def padding_token(tokenizer: Any, readings: Sequence[Sequence[int]], vocab_size:
 def packed_logits(classifier: Classifier, readings: Sequence[Sequence[int]], batch: int, device: str) -> Tensor:
     """The run's own logits [B, width], fp32, on the CPU."""
     with torch.inference_mode():
-        parts = [classifier(pack(some).to(device)).cpu() for some in _batches(readings, batch)]
+        parts = [classifier(pack(some)).cpu() for some in _batches(readings, batch)]
     return torch.cat(parts)
 
 

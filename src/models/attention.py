@@ -6,10 +6,11 @@ product is its own, and no mask is needed.
 Shapes: T rows of all notes, H heads, G key-value heads, D head width, B notes.
 """
 
-import importlib.util
+import inspect
+import sys
 from collections.abc import Sequence
 from enum import StrEnum
-from functools import lru_cache
+from functools import cache
 from itertools import accumulate
 from typing import Any
 
@@ -22,6 +23,9 @@ from src.models.blockwise import attend_blockwise, pays
 PACKED = "packed_notes"
 """The name under which transformers finds this attention (`attn_implementation`)."""
 
+TOLERANCE = 2e-2
+"""Largest difference of two attentions in bf16 on normal random numbers."""
+
 
 class Backend(StrEnum):
     """What computes the attention of a packed row."""
@@ -29,22 +33,62 @@ class Backend(StrEnum):
     NOTES = "notes"
     """torch's scaled dot product, note by note: any device, any number format."""
     VARLEN = "varlen"
-    """torch's variable-length attention: all notes in one kernel, on CUDA in bf16."""
-    FLASH = "flash"
-    """The same of the flash-attn package."""
+    """torch's variable-length attention (FlashAttention 2): all notes in one kernel, on CUDA in bf16 and fp16."""
 
 
-def pick_backend(device: str, dtype: torch.dtype) -> Backend:
-    """The fastest backend that `device` and `dtype` allow."""
-    if not device.startswith("cuda") or dtype not in (torch.bfloat16, torch.float16):
+@cache
+def pick_backend(device: torch.device, dtype: torch.dtype, heads: tuple[int, int], width: int) -> Backend:
+    """The fastest backend that works for these formats, tried once; one line on standard error says what did not.
+
+    Args:
+        device: where the notes are.
+        dtype: of queries, keys and values.
+        heads: of the queries, and of keys and values.
+        width: of a head.
+    """
+    if device.type != "cuda" or dtype not in (torch.bfloat16, torch.float16):
         return Backend.NOTES
-    if importlib.util.find_spec("flash_attn"):
-        return Backend.FLASH
-    return Backend.VARLEN if importlib.util.find_spec("torch.nn.attention.varlen") else Backend.NOTES
+    try:
+        worst = difference(Backend.VARLEN, device, dtype, heads, width)
+    except Exception as error:  # an old torch, an old card, a width without a kernel: whatever it is, notes are read
+        reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0][:120] if str(error).strip() else ''}"
+    else:
+        if worst <= TOLERANCE:
+            return Backend.VARLEN
+        reason = f"it differs by {worst:.1e}"
+    print(f"attention: note by note, as torch's variable-length kernel fails here ({reason})", file=sys.stderr)
+    return Backend.NOTES
+
+
+def difference(
+    backend: Backend, device: torch.device, dtype: torch.dtype, heads: tuple[int, int], width: int, tokens: int = 7
+) -> float:
+    """Largest difference of outputs and gradients from attention note by note, whole notes and their ends."""
+    worst = 0.0
+    lengths = (tokens, 1, 2 * tokens)
+    for ends in (False, True):
+        generator = torch.Generator().manual_seed(0)
+        rows = (len(lengths) if ends else sum(lengths), *[sum(lengths)] * 2)
+        shapes = [(count, group, width) for count, group in zip(rows, (heads[0], heads[1], heads[1]), strict=True)]
+        q, k, v = (torch.randn(shape, generator=generator).to(device, dtype).requires_grad_() for shape in shapes)
+        results = []
+        for chosen in (Backend.NOTES, backend):
+            attended = attend(q, k, v, lengths, scale=width**-0.5, ends=ends, backend=chosen)
+            results.append((attended, *torch.autograd.grad(attended.float().square().sum(), (q, k, v))))
+        worst = max(worst, *(float((one - other).abs().max()) for one, other in zip(*results, strict=True)))
+    return worst
 
 
 def attend(
-    q: Tensor, k: Tensor, v: Tensor, lengths: Sequence[int], *, scale: float, ends: bool, backend: Backend
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    lengths: Sequence[int],
+    *,
+    scale: float,
+    ends: bool,
+    backend: Backend,
+    starts: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
     """Attends within each note.
 
@@ -56,6 +100,7 @@ def attend(
         scale: factor on the products.
         ends: each note's last token asks alone.
         backend: what computes it.
+        starts: [B + 1] first query and first key of each note, int32 on the device; None to send them now.
 
     Returns:
         The shape of `q`.
@@ -68,24 +113,34 @@ def attend(
         raise ValueError(f"{len(lengths)} notes of {sum(lengths)} tokens do not fill {len(q)} queries, {len(k)} keys")
     if backend is Backend.NOTES:
         return _note_by_note(q, k, v, asking, lengths, scale)
-    starts = (_starts(tuple(asking), q.device), _starts(tuple(lengths), q.device))
-    if backend is Backend.FLASH:
-        from flash_attn import flash_attn_varlen_func
-
-        how: dict[str, Any] = {"causal": True, "softmax_scale": scale}
-        flash: Tensor = flash_attn_varlen_func(q, k, v, *starts, max(asking), max(lengths), **how)
-        return flash
-    from torch.nn.attention.varlen import varlen_attn
-
-    # A causal window is aligned to the last key: a single query sees every key of its note.
-    how = {"scale": scale, "window_size": (-1, 0), "enable_gqa": k.shape[1] != q.shape[1]}
-    attended = varlen_attn(q, k, v, *starts, max(asking), max(lengths), **how)
+    if starts is None:
+        query_starts, key_starts = (
+            torch.tensor([0, *accumulate(counts)], dtype=torch.int32, device=q.device) for counts in (asking, lengths)
+        )
+        starts = query_starts, key_starts
+    varlen, options = _varlen()
+    if "enable_gqa" in options:
+        options = {**options, "enable_gqa": k.shape[1] != q.shape[1]}
+    attended = varlen(q, k, v, *starts, max(asking), max(lengths), scale=scale, **options)
     return attended if isinstance(attended, Tensor) else attended[0]
 
 
-@lru_cache(maxsize=8)
-def _starts(lengths: tuple[int, ...], device: torch.device) -> Tensor:
-    return torch.tensor([0, *accumulate(lengths)], dtype=torch.int32, device=device)
+@cache
+def _varlen() -> tuple[Any, dict[str, Any]]:
+    """torch's variable-length attention and the options that make it causal, as this version of torch names them.
+
+    A causal window is aligned to the last key: a single query sees every key of its note. Before 2.12 heads are grouped
+    without being told so; before 2.11 there is no window and no scale.
+
+    Raises:
+        ImportError: torch has none that can be used.
+    """
+    from torch.nn.attention.varlen import varlen_attn
+
+    known = inspect.signature(varlen_attn).parameters
+    if not {"window_size", "scale"} <= set(known):
+        raise ImportError(f"torch {torch.__version__} has no variable-length attention with a window; 2.11 has")
+    return varlen_attn, {"window_size": (-1, 0), **({"enable_gqa": False} if "enable_gqa" in known else {})}
 
 
 def _note_by_note(
@@ -98,23 +153,22 @@ def _note_by_note(
             attended.append(attend_blockwise(*of_note, scale))
             continue
         query, key, value = (part.transpose(0, 1)[None] for part in of_note)
-        found = scaled_dot_product_attention(
+        seen = scaled_dot_product_attention(
             query, key, value, is_causal=query.shape[2] > 1, scale=scale, enable_gqa=grouped
         )
-        attended.append(found[0].transpose(0, 1))
+        attended.append(seen[0].transpose(0, 1))
     return torch.cat(attended)
 
 
 def register_packed_attention() -> None:
-    """Makes `attn_implementation="packed_notes"` known to transformers; safe to call twice."""
-    from transformers import AttentionInterface, AttentionMaskInterface
+    """Makes `attn_implementation="packed_notes"` known to transformers; safe to call twice.
+
+    No mask function is registered: transformers then makes no mask at once, where it would else look for packed
+    sequences in the positions, and wait for the device.
+    """
+    from transformers import AttentionInterface
 
     AttentionInterface.register(PACKED, packed_attention)
-    AttentionMaskInterface.register(PACKED, no_mask)
-
-
-def no_mask(*args: Any, **kwargs: Any) -> None:
-    """Packed notes need no mask: causality is inside each note's own product."""
 
 
 def packed_attention(

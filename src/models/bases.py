@@ -11,7 +11,7 @@ import torch
 from src.config.architecture import ROOT, folder_of, read_architecture
 from src.config.train import ModelConfig, Precision, Weights
 from src.models.attention import PACKED, register_packed_attention
-from src.models.blocks import install
+from src.models.blocks import install, join_weights
 from src.shell.errors import UserError
 
 STAND_IN = ROOT / "src" / "models" / "nano"
@@ -47,10 +47,14 @@ def load_base(model: ModelConfig, precision: Precision, device: str) -> torch.nn
     base.config.use_cache = False
     install(base)
     if computing(precision, device) is not DTYPES[precision]:
-        base.get_input_embeddings().register_forward_hook(_widened)  # all that follows is in its output's format
+        words: Any = base.get_input_embeddings()
+        words.register_forward_hook(_widened)  # all that follows is in its output's format
+        words.activations = torch.float32
     for weight in base.parameters():
         weight.requires_grad_(False)
-    return base if extra else base.to(device)
+    base = base if extra else base.to(device)
+    join_weights(base)
+    return base
 
 
 def _pretrained(model: ModelConfig, **how: Any) -> torch.nn.Module:

@@ -2,20 +2,59 @@
 
 transformers' model stays in charge of words, positions, the final norm and the order of blocks; each of its decoder
 layers gets `read_block` as its forward. Exact: the test of every family compares with transformers' own.
-Shapes: T rows, h hidden width, H heads, D head width, B notes.
+A block is two functions with the attention between them: what stands before it, and what follows. Each computes its own
+gradients, so that autograd sees three nodes a block and no tensor is copied to add two gradients.
+Shapes: T rows, h hidden width, H heads, G key-value heads, D head width, B notes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import MethodType
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from src.models import elementwise
 from src.models.attention import Backend, attend
-from src.models.projections import Part, project
+from src.models.noise import Drops
+from src.models.projections import Adapters, Maps, Read
+
+QKV, OUT, INNER, DOWN = range(4)
+"""Sites in a block where adapters read."""
+
+SITES = 4
+
+
+@dataclass(frozen=True)
+class Part:
+    """Consecutive rows of one cell: all of them, or the last of each note; None where the cell has the row alone."""
+
+    rows: slice | None
+    ends: slice | None
+    adapters: Sequence[Sequence[Adapters | None]]
+    """Of each layer, of each site."""
+
+
+@dataclass(frozen=True)
+class Dropping:
+    """Dropout of a packed row: `Drops` of any site, and of the notes' last rows alone."""
+
+    words: Sequence[tuple[int, int, int]]
+    lengths: tuple[int, ...]
+    keys: Tensor
+    note: Tensor
+    row: Tensor
+    end_note: Tensor
+    end_row: Tensor
+
+    def at_site(self, site: int, ends: bool) -> Drops:
+        """What is dropped at a site."""
+        if ends:
+            spans = [(length - 1, 1) for length in self.lengths]
+            return Drops(self.words, spans, self.keys, self.end_note, self.end_row, site)
+        return Drops(self.words, [(0, length) for length in self.lengths], self.keys, self.note, self.row, site)
 
 
 @dataclass(frozen=True)
@@ -23,160 +62,253 @@ class Reading:
     """How a packed row is read.
 
     Attributes:
-        parts: whose rows are whose, and the notes in them.
+        parts: whose rows are whose.
+        lengths: tokens of each note.
         last: [B] rows of the notes' last tokens.
-        prune: the last block computes these rows only.
+        starts: [B + 1] first row of each note, int32; and the same where each note is its last token alone.
+        dropping: of the adapters' inputs; None for none.
+        prune: the last block computes the last rows only.
         backend: which attention.
+        fused: the module whose functions compute what is between the products.
         recompute: keep one hidden state a block, and compute the rest again in the backward pass.
     """
 
     parts: tuple[Part, ...]
+    lengths: tuple[int, ...]
     last: Tensor
+    starts: tuple[Tensor, Tensor]
+    dropping: Dropping | None
     prune: bool
     backend: Backend
+    fused: Any = elementwise
     recompute: bool = False
 
-    @property
-    def lengths(self) -> tuple[int, ...]:
-        """Tokens of each note of the row."""
-        return tuple(length for part in self.parts for length in part.lengths)
+    def reads(self, layer: int, site: int, ends: bool) -> list[Read]:
+        """Whose adapters read which rows at a site of a layer."""
+        return [Read(part.ends if ends else part.rows, part.adapters[layer][site]) for part in self.parts]
 
-    @property
-    def ends(self) -> tuple[Part, ...]:
-        """The parts when only last tokens are left: one row a note."""
-        return tuple(Part(part.adapter, (1,) * len(part.lengths), part.noise) for part in self.parts)
+    def drops(self, layer: int, site: int, ends: bool, width: int, reads: Sequence[Read]) -> Any:
+        """What is dropped there, as `fused` takes it; None for nothing."""
+        if self.dropping is None or all(part.adapters is None for part in reads):
+            return None
+        return self.fused.draw(self.dropping.at_site(layer * SITES + site, ends), width)
 
 
-QKV, OUT, INNER, DOWN = range(4)
-"""Places in a block where adapters read, for dropout."""
+class Block:
+    """The frozen parts of a decoder layer, by what they compute."""
 
-PIECE = 2**17
-"""Entries of a tensor that a CPU works through at a time: 0.5 MB in fp32."""
+    def __init__(self, layer: Any, number: int, is_last: bool) -> None:
+        self.number, self.is_last = number, is_last
+        attention, mlp = layer.self_attn, layer.mlp
+        self.width, self.scale = int(attention.head_dim), float(attention.scaling)
+        self.norms: tuple[Any, Any] = (layer.input_layernorm, layer.post_attention_layernorm)
+        self.head_norms = [getattr(attention, name) for name in ("q_norm", "k_norm") if hasattr(attention, name)]
+        projections = (attention.q_proj, attention.k_proj, attention.v_proj)
+        self.maps = (
+            Maps(projections),
+            Maps([attention.o_proj]),
+            Maps([mlp.gate_proj, mlp.up_proj]),
+            Maps([mlp.down_proj]),
+        )
+        query, key, value = self.maps[QKV].columns
+        self.queries, self.keys_values = query, slice(key.start, value.stop)
+        self.heads = (query.stop // self.width, (key.stop - key.start) // self.width)
+
+    def trained(self, reading: Reading, sites: Sequence[int]) -> list[Tensor]:
+        """The adapters' parameters at some sites of the block."""
+        every = [part.adapters[self.number][site] for part in reading.parts for site in sites]
+        return [weight for low in every if low for up in low.ups for weight in up.trained]
 
 
 def install(model: Any) -> None:
     """Gives every decoder layer of a LLaMA relative this module's forward; safe to call twice."""
-    for place, layer in enumerate(model.layers):
-        layer.place, layer.is_last = place, place == len(model.layers) - 1
+    for number, layer in enumerate(model.layers):
+        layer.block = Block(layer, number, number == len(model.layers) - 1)
         layer.forward = MethodType(_forward, layer)
+
+
+def join_weights(model: Any) -> None:
+    """Lays the weights of maps that read the same input side by side, once they are where they stay."""
+    for layer in model.layers:
+        for maps in layer.block.maps:
+            maps.join()
 
 
 def _forward(
     layer: Any, hidden: Tensor, *, position_embeddings: tuple[Tensor, Tensor], reading: Reading, **kwargs: Any
 ) -> Tensor:
-    if reading.recompute and not layer.is_last:
+    if reading.recompute and not layer.block.is_last:
         # Dropout is a function of the note: no generator's state to keep.
-        how: dict[str, Any] = {"use_reentrant": False, "preserve_rng_state": False}
-        again: Tensor = checkpoint(read_block, layer, hidden, position_embeddings, reading, **how)
+        options: dict[str, Any] = {"use_reentrant": False, "preserve_rng_state": False}
+        again: Tensor = checkpoint(read_block, layer.block, hidden, position_embeddings, reading, **options)
         return again
-    return read_block(layer, hidden, position_embeddings, reading)
+    return read_block(layer.block, hidden, position_embeddings, reading)
 
 
-def read_block(layer: Any, hidden: Tensor, position_embeddings: tuple[Tensor, Tensor], reading: Reading) -> Tensor:
+def read_block(block: Block, hidden: Tensor, position_embeddings: tuple[Tensor, Tensor], reading: Reading) -> Tensor:
     """The block's output [1, T, h] for `hidden` [1, T, h]; [1, B, h] where the last block is pruned."""
-    x, at, attention, mlp = hidden[0], layer.place, layer.self_attn, layer.mlp
-    normed = rms_norm(layer.input_layernorm, x)
-    if pruned := layer.is_last and reading.prune:
-        k, v = project(normed, [attention.k_proj, attention.v_proj], reading.parts, (at, QKV))
-        x, parts = x[reading.last], reading.ends
-        (q,) = project(normed[reading.last], [attention.q_proj], parts, (at, QKV))
-    else:
-        parts = reading.parts
-        q, k, v = project(normed, [attention.q_proj, attention.k_proj, attention.v_proj], parts, (at, QKV))
-    cos, sin = (each[0] for each in position_embeddings)
-    at_ends = (cos[reading.last], sin[reading.last]) if pruned else (cos, sin)
-    q, k = _turned(attention, "q_norm", q, *at_ends), _turned(attention, "k_norm", k, cos, sin)
-    v = v.view(len(v), -1, attention.head_dim)
-    seen = attend(q, k, v, reading.lengths, scale=attention.scaling, ends=pruned, backend=reading.backend)
-    (x,) = project(seen.flatten(1), [attention.o_proj], parts, (at, OUT), onto=x)
-    normed = rms_norm(layer.post_attention_layernorm, x)
-    gate, up = project(normed, [mlp.gate_proj, mlp.up_proj], parts, (at, INNER))
-    (x,) = project(_Gated.apply(gate, up), [mlp.down_proj], parts, (at, DOWN), onto=x)
-    return x[None]
+    ends = block.is_last and reading.prune
+    cos, sin = (part.squeeze(0) for part in position_embeddings)
+    q, k, v, x = _Before.apply(hidden.squeeze(0), cos, sin, block, reading, *block.trained(reading, [QKV]))
+    starts = (reading.starts[1] if ends else reading.starts[0], reading.starts[0])
+    options: dict[str, Any] = {"scale": block.scale, "ends": ends, "backend": reading.backend, "starts": starts}
+    seen = attend(q, k, v, reading.lengths, **options).flatten(1)
+    x = _After.apply(seen, x, block, reading, *block.trained(reading, [OUT, INNER, DOWN]))
+    return x.unsqueeze(0)
 
 
-def _turned(attention: Any, norm: str, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Queries or keys [T, H, D] turned by their positions, normed before where the family does so."""
-    x = x.view(len(x), -1, attention.head_dim)
-    if hasattr(attention, norm):
-        x = rms_norm(getattr(attention, norm), x)
-    return _Rotary.apply(x, cos, sin)
+class _Before(torch.autograd.Function):
+    """Norm, queries, keys, values, and their rotation; and the residual, whose gradient is taken up on the way back."""
 
-
-def rms_norm(norm: nn.Module, x: Tensor) -> Tensor:
-    """transformers' RMSNorm with frozen weights: computed in fp32, whatever the format of `x`."""
-    return _Normed.apply(x, norm.weight, norm.variance_epsilon)
-
-
-class _Normed(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
-        wide = x.float()
-        scale = torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + epsilon)
-        ctx.save_for_backward(x, weight, scale)
-        normed = wide * scale
-        return normed.mul_(weight) if normed.dtype == x.dtype else weight * normed.to(x.dtype)
+    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor, block: Block, reading: Reading, *trained: Tensor) -> Any:
+        fused, maps, ends = reading.fused, block.maps[QKV], block.is_last and reading.prune
+        norm, reads = block.norms[0], reading.reads(block.number, QKV, False)
+        drops = reading.drops(block.number, QKV, False, x.shape[1], reads)
+        normed, read, scale = fused.norm(x, norm.weight, norm.variance_epsilon, drops)
+        width, (queries, keys) = block.width, block.heads
+        if ends:
+            kv, inner = maps.forward(normed, read, _of(reads, block.keys_values), columns=block.keys_values)
+            end_reads = _of(reading.reads(block.number, QKV, True), block.queries)
+            end_read = read[reading.last]
+            q, end_inner = maps.forward(normed[reading.last], end_read, end_reads, columns=block.queries)
+            heads = [*_normed_heads(block, 0, q, fused), *_normed_heads(block, 1, kv, fused)]
+            fused.rotate_(q, cos[reading.last], sin[reading.last], queries, width)
+            fused.rotate_(kv, cos, sin, keys, width)
+            residual = x[reading.last]
+        else:
+            merged, inner = maps.forward(normed, read, reads)
+            q, kv = merged[:, block.queries], merged[:, block.keys_values]
+            heads = [*_normed_heads(block, 0, q, fused), *_normed_heads(block, 1, kv, fused)]
+            fused.rotate_(merged, cos, sin, queries + keys, width)
+            end_read, end_inner, residual = None, [], x
+        k, v = (part.view(len(x), keys, width) for part in kv.split(keys * width, 1))
+        adapted = any(part.adapters for part in reads)
+        kept = [x, cos, sin, scale, read if adapted else None, end_read, drops if torch.is_tensor(drops) else None]
+        ctx.save_for_backward(*kept, *inner, *end_inner, *heads)
+        ctx.block, ctx.reading, ctx.drops, ctx.trained = block, reading, drops, trained
+        if torch.is_tensor(drops):
+            ctx.drops = None  # kept where recomputing can free it
+        return q.view(len(q), queries, width), k, v, residual
+
+    @staticmethod
+    def backward(ctx: Any, dq: Tensor, dk: Tensor, dv: Tensor, onto: Tensor) -> Any:
+        block, reading, fused = ctx.block, ctx.reading, ctx.reading.fused
+        x, cos, sin, scale, read, end_read, mask, *rest = ctx.saved_tensors
+        count, ends = len(reading.parts), block.is_last and reading.prune
+        maps, norm, drops = block.maps[QKV], block.norms[0], ctx.drops if mask is None else mask
+        reads = reading.reads(block.number, QKV, False)
+        options: dict[str, Any] = {"dropped": drops is not None, "through_x": ctx.needs_input_grad[0]}
+        if not ends:
+            merged = fused.rotate_back(dq, dk, dv, cos, sin)
+            _heads_backward(block, merged, rest[count:], fused, (block.queries, block.keys_values))
+            grad, through, trained = maps.backward(merged, read, rest[:count], reads, **options)
+        else:
+            last, heads = reading.last, rest[2 * count :]
+            d_kv = elementwise.rotate_back(dk[:, :0], dk, dv, cos, sin)
+            d_q = elementwise.rotate_back(dq, dq[:, :0], dq[:, :0], cos[last], sin[last])
+            _heads_backward(block, d_q, heads[:2], fused, (slice(0, d_q.shape[1]), None))
+            _heads_backward(block, d_kv, heads[2:], fused, (None, slice(0, d_kv.shape[1])))
+            columns, end_reads = block.keys_values, reading.reads(block.number, QKV, True)
+            grad, through, trained = maps.backward(
+                d_kv, read, rest[:count], _of(reads, columns), columns=columns, **options
+            )
+            columns = block.queries
+            end_grad, end_through, more = maps.backward(
+                d_q, end_read, rest[count : 2 * count], _of(end_reads, columns), columns=columns, **options
+            )
+            trained |= more
+            if grad is not None:
+                grad = grad.index_add_(0, last, end_grad)
+                if end_through is not None:
+                    through = torch.zeros_like(grad) if through is None else through
+                    through = through.index_add_(0, last, end_through)
+                onto = torch.zeros_like(x).index_add_(0, last, onto)
+        dx = None
+        if grad is not None:
+            dx = fused.norm_backward(grad, through, drops, x, norm.weight, scale, onto)
+        return (dx, None, None, None, None, *[trained.get(id(weight)) for weight in ctx.trained])
+
+
+def _of(reads: Sequence[Read], columns: slice) -> list[Read]:
+    return [Read(part.rows, part.adapters.of(columns) if part.adapters else None) for part in reads]
+
+
+def _normed_heads(block: Block, which: int, merged: Tensor, fused: Any) -> list[Tensor | None]:
+    """Norms each head of queries (0) or keys (1) in place, where the family does; what its gradient needs."""
+    if not block.head_norms:
+        return [None, None]
+    norm, mine = block.head_norms[which], merged[:, : block.heads[which] * block.width]
+    before = mine.reshape(-1, block.width).clone()
+    normed, _, scale = fused.norm(before, norm.weight, norm.variance_epsilon, None)
+    mine.copy_(normed.view(mine.shape))
+    return [before, scale]
+
+
+def _heads_backward(
+    block: Block, merged: Tensor, kept: Sequence[Tensor | None], fused: Any, columns: Sequence[slice | None]
+) -> None:
+    """Takes the gradient of queries and keys back through their heads' norms, in place."""
+    if not block.head_norms:
+        return
+    pairs = iter(kept)
+    for which, part in enumerate(columns):
+        if part is None:
+            continue
+        before, scale = next(pairs), next(pairs)
+        mine = merged[:, part][:, : block.heads[which] * block.width]
+        norm, grad = block.head_norms[which], mine.reshape(-1, block.width).contiguous()
+        back = fused.norm_backward(grad, None, None, before, norm.weight, scale, None)
+        mine.copy_(back.view(mine.shape))
+
+
+class _After(torch.autograd.Function):
+    """The output's map with the residual, and the feed-forward part with the next."""
+
+    @staticmethod
+    def forward(ctx: Any, seen: Tensor, x: Tensor, block: Block, reading: Reading, *trained: Tensor) -> Tensor:
+        fused, norm, ends = reading.fused, block.norms[1], block.is_last and reading.prune
+        layer, maps = block.number, block.maps
+        reads = {site: reading.reads(layer, site, ends) for site in (OUT, INNER, DOWN)}
+        drops = {site: reading.drops(layer, site, ends, block.maps[site].inputs, reads[site]) for site in reads}
+        read = fused.drop(seen, drops[OUT])
+        middle, of_out = maps[OUT].forward(seen, read, reads[OUT], x)
+        normed, inner_read, scale = fused.norm(middle, norm.weight, norm.variance_epsilon, drops[INNER])
+        gate_up, of_inner = maps[INNER].forward(normed, inner_read, reads[INNER])
+        gated = fused.gate(gate_up)
+        down_read = fused.drop(gated, drops[DOWN])
+        output, of_down = maps[DOWN].forward(gated, down_read, reads[DOWN], middle)
+        adapted = {site: any(part.adapters for part in reads[site]) for site in reads}
+        values = (read, inner_read, down_read)
+        kept = [value if adapted[site] else None for site, value in zip(reads, values, strict=True)]
+        masks = [mask if torch.is_tensor(mask) else None for mask in drops.values()]
+        ctx.save_for_backward(middle, scale, gate_up, *kept, *masks, *of_out, *of_inner, *of_down)
+        ctx.drops = [None if torch.is_tensor(drop) else drop for drop in drops.values()]
+        ctx.block, ctx.reading, ctx.trained = block, reading, trained
+        return output
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
-        x, weight, scale = ctx.saved_tensors
-        dx = torch.empty_like(x)
-        for out, of_x, of_grad, of_scale in _pieces(dx, x, grad, scale):
-            wide, back = of_x.float(), (of_grad * weight).float()
-            # The order of transformers' own gradient: computed in fp32 whatever the format, and its rounding shows.
-            product = back * wide
-            slope = product.sum(-1, keepdim=True) * -0.5 * of_scale.pow(3) / x.shape[-1]
-            out.copy_(back.mul_(of_scale).add_(torch.mul(wide, slope.mul_(2), out=product)))
-        return dx, None, None
+        block, reading, fused = ctx.block, ctx.reading, ctx.reading.fused
+        middle, scale, gate_up, read, inner_read, down_read, *rest = ctx.saved_tensors
+        drops = [drop if mask is None else mask for drop, mask in zip(ctx.drops, rest[:3], strict=True)]
+        count, norm, ends = len(reading.parts), block.norms[1], block.is_last and reading.prune
+        of_out, of_inner, of_down = (rest[3 + turn * count : 3 + (turn + 1) * count] for turn in range(3))
+        trained: dict[int, Tensor] = {}
 
+        def back(site: int, grad: Tensor, read: Tensor, inner: Sequence[Tensor | None]) -> Any:
+            reads = reading.reads(block.number, site, ends)
+            dropped = drops[site - OUT] is not None
+            dx, through, more = block.maps[site].backward(grad, read, inner, reads, dropped=dropped)
+            trained.update(more)
+            return dx, through
 
-def _pieces(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """The tensors' rows a few at a time on a CPU, so that what is computed of them stays in its cache."""
-    rows = max(1, PIECE // tensors[0][0].numel()) if tensors[0].device.type == "cpu" else len(tensors[0])
-    return zip(*(each.split(rows) for each in tensors), strict=True)
-
-
-class _Rotary(torch.autograd.Function):
-    """Rotary positions (Su et al. 2021) in transformers' order of halves."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        half = x.shape[-1] // 2
-        cos, sin = cos[:, None, :half], sin[:, None, :half]
-        ctx.save_for_backward(cos, sin)
-        return _rotated(x, cos, sin, 1)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:
-        cos, sin = ctx.saved_tensors
-        return _rotated(grad, cos, sin, -1), None, None
-
-
-def _rotated(x: Tensor, cos: Tensor, sin: Tensor, way: int) -> Tensor:
-    turned = torch.empty_like(x)
-    (first, second), (one, two) = x.chunk(2, -1), turned.chunk(2, -1)
-    torch.mul(first, cos, out=one).addcmul_(second, sin, value=-way)
-    torch.mul(second, cos, out=two).addcmul_(first, sin, value=way)
-    return turned
-
-
-class _Gated(torch.autograd.Function):
-    """silu(gate) * up, with silu computed again in the backward pass instead of kept."""
-
-    @staticmethod
-    def forward(ctx: Any, gate: Tensor, up: Tensor) -> Tensor:
-        ctx.save_for_backward(gate, up)
-        gated = torch.empty_like(gate)
-        for out, of_gate, of_up in _pieces(gated, gate, up):
-            torch.ops.aten.silu.out(of_gate, out=out).mul_(of_up)
-        return gated
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:
-        gate, up = ctx.saved_tensors
-        d_gate, d_up = torch.empty_like(gate), torch.empty_like(up)
-        for of_gate, of_up, back, to_gate, to_up in _pieces(gate, up, grad, d_gate, d_up):
-            torch.mul(back, of_up, out=to_gate)
-            torch.ops.aten.silu_backward.grad_input(to_gate, of_gate, grad_input=to_gate)
-            torch.ops.aten.silu.out(of_gate, out=to_up).mul_(back)
-        return d_gate, d_up
+        d_gated, through = back(DOWN, grad, down_read, of_down)
+        if through is not None:
+            fused.add_kept_(d_gated, through, drops[DOWN - OUT])
+        d_normed, through = back(INNER, fused.gate_backward(d_gated, gate_up), inner_read, of_inner)
+        d_middle = fused.norm_backward(d_normed, through, drops[INNER - OUT], middle, norm.weight, scale, grad)
+        d_seen, through = back(OUT, d_middle, read, of_out)
+        if through is not None:
+            fused.add_kept_(d_seen, through, drops[0])
+        return (d_seen, d_middle, None, None, *[trained.get(id(weight)) for weight in ctx.trained])

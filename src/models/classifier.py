@@ -11,11 +11,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from src.config.train import LoraConfig
+from src.models.adapters import AdapterTable
 from src.models.attention import Backend, pick_backend
-from src.models.blocks import Reading
+from src.models.blocks import Dropping, Part, Reading
 from src.models.noise import Noise
-from src.models.packing import Packed, join
-from src.models.projections import Part
+from src.models.packing import Packed, join, send
+from src.models.projections import Adapters
 from src.shell.errors import UserError
 from src.shell.files import replacing_folder
 
@@ -33,6 +34,7 @@ class Classifier(nn.Module):
     def __init__(self, backbone: nn.Module, hidden_size: int, width: int, device: str, adapter: str = ADAPTER) -> None:
         super().__init__()
         self.backbone, self.adapter = backbone, adapter
+        self._table: AdapterTable | None = None
         self.head = nn.Linear(hidden_size, width, bias=False, device=device, dtype=torch.float32)
         nn.init.normal_(self.head.weight, std=0.02)
 
@@ -43,7 +45,13 @@ class Classifier(nn.Module):
     def at(self, notes: Packed, places: Tensor) -> Tensor:
         """Logits [P, width] at P places of the packed row: what each note would get if it ended there."""
         hidden = _hidden([Asked(self, notes)], notes, prune=False)
-        return self.head(hidden[places].to(self.head.weight.dtype))
+        return self.head(hidden[send([places], hidden.device)[0]].to(self.head.weight.dtype))
+
+    def adapters(self, dtype: torch.dtype, gain: float) -> list[list[Adapters | None]]:
+        """The adapters of each layer at each of its sites in `dtype`, with `gain` as a further factor."""
+        if self._table is None:
+            self._table = AdapterTable(layers_of(self.backbone), self.adapter)
+        return self._table.cast(dtype, gain)
 
     def trained(self) -> dict[str, Tensor]:
         """What training changes, adapters and head, by a name that does not hold the adapters' own name."""
@@ -76,10 +84,12 @@ def read_together(
         recompute: keep one hidden state a block and compute the rest again in the backward pass.
         backend: which attention; None for the fastest.
     """
-    notes = join([each.notes for each in asked])
+    notes = join([part.notes for part in asked])
     hidden = _hidden(asked, notes, prune=prune, recompute=recompute, backend=backend)
-    ends = (hidden if prune else hidden[notes.last]).split([len(each.notes.lengths) for each in asked])
-    heads = (each.classifier.head for each in asked)
+    if not prune:
+        hidden = hidden[send([notes.last], hidden.device)[0]]
+    ends = hidden.split([len(part.notes.lengths) for part in asked])
+    heads = (part.classifier.head for part in asked)
     return [head(end.to(head.weight.dtype)) for head, end in zip(heads, ends, strict=True)]
 
 
@@ -88,17 +98,59 @@ def _hidden(
 ) -> Tensor:
     """Hidden states [T, h] of the joined notes; with `prune` [B, h], of their last tokens."""
     backbone: Any = asked[0].classifier.backbone
-    where = backbone.get_input_embeddings().weight
+    words = backbone.get_input_embeddings()
+    device = words.weight.device
+    ids, positions, last, starts, dropping = _sent(asked, notes, device)
+    dtype = getattr(words, "activations", words.weight.dtype)
+    block = layers_of(backbone)[0].block
     reading = Reading(
-        parts=tuple(Part(each.classifier.adapter, each.notes.lengths, each.noise) for each in asked),
-        last=notes.last,
+        parts=_parts(asked, dtype),
+        lengths=notes.lengths,
+        last=last,
+        starts=starts,
+        dropping=dropping,
         prune=prune,
-        backend=backend or pick_backend(where.device.type, where.dtype),
+        backend=backend or pick_backend(device, dtype, block.heads, block.width),
         recompute=recompute and torch.is_grad_enabled(),
     )
-    how = {"position_ids": notes.positions[None], "reading": reading, "use_cache": False}
-    hidden: Tensor = backbone(input_ids=notes.ids[None], **how).last_hidden_state
+    options = {"position_ids": positions[None], "reading": reading, "use_cache": False}
+    hidden: Tensor = backbone(input_ids=ids[None], **options).last_hidden_state
     return hidden[0]
+
+
+def _sent(
+    asked: Sequence[Asked], notes: Packed, device: torch.device
+) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, Tensor], Dropping | None]:
+    """Ids, positions, last rows, starts of notes and of ends, and dropout, on `device` by one copy."""
+    count, lengths = len(notes.lengths), torch.tensor(notes.lengths)
+    last, note = notes.last, torch.repeat_interleave(torch.arange(count), lengths)
+    starts = torch.cat([torch.zeros(1, dtype=torch.int64), last + 1])
+    words = [
+        word for part in asked for word in (part.noise.words if part.noise else [(0, 0, 0)] * len(part.notes.lengths))
+    ]
+    values = [notes.ids, notes.positions, last, starts, torch.arange(count + 1), note, torch.tensor(words), lengths - 1]
+    ids, positions, last, starts, counted, note, keys, end_row = send(values, device)
+    dropping = Dropping(words, notes.lengths, keys, note, positions, counted[:-1], end_row)
+    drawn = any(level for *_, level in words)
+    return ids, positions, last, (starts.int(), counted.int()), dropping if drawn else None
+
+
+def _parts(asked: Sequence[Asked], dtype: torch.dtype) -> tuple[Part, ...]:
+    """Whose rows are whose, with each cell's adapters in the format of activations."""
+    parts, row, note = [], 0, 0
+    for one in asked:
+        rows, notes = sum(one.notes.lengths), len(one.notes.lengths)
+        alone = len(asked) == 1
+        adapters = one.classifier.adapters(dtype, one.noise.gain if one.noise and one.noise.level else 1.0)
+        own_rows, own_notes = slice(row, row + rows), slice(note, note + notes)
+        parts.append(Part(None if alone else own_rows, None if alone else own_notes, adapters))
+        row, note = row + rows, note + notes
+    return tuple(parts)
+
+
+def layers_of(backbone: Any) -> Any:
+    """The decoder layers of a base, with or without adapters around it."""
+    return (backbone.get_base_model() if hasattr(backbone, "get_base_model") else backbone).layers
 
 
 def with_adapters(base: nn.Module, lora: LoraConfig, width: int, device: str, adapter: str = ADAPTER) -> Classifier:

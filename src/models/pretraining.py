@@ -20,7 +20,7 @@ from torch.nn.functional import cross_entropy
 from src.config.pretrain import PretrainConfig
 from src.config.train import Prompt
 from src.models.attention import PACKED, register_packed_attention
-from src.models.packing import Packed, pack
+from src.models.packing import Packed, pack, send
 from src.models.prompts import WORDS_AFTER
 from src.shell.progress import Clock
 
@@ -122,14 +122,15 @@ def _batches(texts: Sequence[Text], cfg: PretrainConfig, chance: random.Random) 
 
 def _loss(model: Any, batch: Packed, weights: Tensor) -> Tensor:
     """Weighted mean cross-entropy of each next token in nats."""
+    ids, positions = send([batch.ids, batch.positions], weights.device)
     hidden = model.model(
-        input_ids=batch.ids[None],
-        position_ids=batch.positions[None],
+        input_ids=ids[None],
+        position_ids=positions[None],
         note_lengths=batch.lengths,
         use_cache=False,
     ).last_hidden_state[0]
     counts = weights[1:] > 0
-    targets, counted = batch.ids[1:][counts], weights[1:][counts]
+    targets, counted = ids[1:][counts], weights[1:][counts]
     losses = cross_entropy(model.lm_head(hidden[:-1][counts]).float(), targets, reduction="none")
     return (losses * counted).sum() / counted.sum()
 
@@ -143,7 +144,7 @@ def _steps(model: Any, batches: list[tuple[Packed, Tensor]], cfg: PretrainConfig
         for group in optimiser.param_groups:
             group["lr"] = cfg.lr * rate
         with torch.autocast(device.split(":")[0], torch.bfloat16, enabled=cfg.bf16):
-            loss = _loss(model, batch.to(device), weights.to(device))
+            loss = _loss(model, batch, weights.to(device))
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
@@ -156,6 +157,6 @@ def _held_out_loss(model: Any, texts: Sequence[Text], cfg: PretrainConfig, devic
     total = count = 0.0
     with torch.inference_mode():
         for batch, weights in _batches(texts, even, random.Random(0)):
-            total += _loss(model, batch.to(device), weights.to(device)).item() * float(weights[1:].sum())
+            total += _loss(model, batch, weights.to(device)).item() * float(weights[1:].sum())
             count += float(weights[1:].sum())
     return total / count

@@ -1,215 +1,215 @@
-"""Frozen linear maps with low-rank adapters, several of one input at once, and rows that belong to several cells.
+"""Frozen linear maps of one input, and rows that the low-rank adapters of several cells read.
 
-A frozen map needs no gradient of its weights, so its input is not kept for them; the adapter's product is added into
-the base's own output, and all gradients of the common input are summed into one place.
-Shapes: T rows, h inputs, r rank.
+A frozen map needs no gradient of its weights, so its input is not kept for them. Maps that read the same input are one
+matrix product where their weights lie side by side; the adapters' products are added into its output, and all gradients
+of the common input are summed into one tensor.
+Shapes: T rows, h inputs, r rank of one map's adapter, R ranks of all maps together.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import accumulate, pairwise
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
-
-from src.models.noise import Noise
 
 PIECE = 2**21
 """Weights that are widened at once, 8 MB of fp32: of 45 million bf16 weights and 64 rows on a Xeon without bf16
 arithmetic a product takes 0.19 s, with all weights widened first 0.13 s, in these pieces 0.06 s."""
 
 
+class Up(NamedTuple):
+    """One adapted map of those that read the same input."""
+
+    out: slice
+    """Its columns of the output."""
+    ranks: slice
+    """Its rows of `Adapters.down`."""
+    weight: Tensor
+    """B [out, r] in the format of activations."""
+    trained: tuple[Tensor, Tensor]
+    """The parameters A and B themselves."""
+
+
 @dataclass(frozen=True)
-class Part:
-    """Consecutive rows that one cell's adapters read.
+class Adapters:
+    """One cell's adapters on the maps of one input.
 
     Attributes:
-        adapter: name of the cell's adapters.
-        lengths: rows of each note.
-        noise: dropout of the adapters' inputs; None for none.
+        down: [R, h] the maps' A one under the other, in the format of activations.
+        ups: the adapted maps.
+        gain: factor on the adapters' product.
     """
 
-    adapter: str
-    lengths: tuple[int, ...]
-    noise: Noise | None = None
+    down: Tensor
+    ups: tuple[Up, ...]
+    gain: float
 
-    @property
-    def rows(self) -> int:
-        """Rows of all its notes."""
-        return sum(self.lengths)
-
-
-def project(
-    x: Tensor, maps: Sequence[nn.Module], parts: Sequence[Part], site: tuple[int, ...], onto: Tensor | None = None
-) -> tuple[Tensor, ...]:
-    """The output [T, out] of each linear map for `x` [T, h], adapters added.
-
-    Args:
-        x: rows of all parts, in their order.
-        maps: linear layers of the base, with or without adapters of peft around them.
-        parts: whose rows are whose.
-        site: where in the network, for dropout.
-        onto: [T, out], added to the output of a single map.
-    """
-    adapted = any(hasattr(each, "lora_A") for each in maps)
-    drop = _dropped(x, parts, site) if adapted else None
-    bases = [_base(each) for each in maps]
-    adapters = [_adapter(each, part, drop is not None) for part in parts for each in maps]
-    if all(type(base) is nn.Linear for base in bases):
-        weights = [weight for base in bases for weight in (base.weight, base.bias)]
-        low = [weight for down, up, _ in adapters for weight in (down, up)]
-        plan = _Plan(len(bases), tuple(part.rows for part in parts), tuple(gain for *_, gain in adapters))
-        return _Frozen.apply(x, drop, onto, plan, *weights, *low)
-    outputs = [base(x) for base in bases]
-    if adapted:
-        outputs = _with_adapters(x, outputs, drop, parts, adapters)
-    return tuple(outputs) if onto is None else (onto + outputs[0],)
+    def of(self, columns: slice) -> "Adapters | None":
+        """The adapters of the maps whose outputs are these columns, counted from there; None where there are none."""
+        inside = [up for up in self.ups if columns.start <= up.out.start and up.out.stop <= columns.stop]
+        if not inside:
+            return None
+        first = inside[0].ranks.start
+        ups = [up._replace(out=_shift(up.out, columns.start), ranks=_shift(up.ranks, first)) for up in inside]
+        return Adapters(self.down[first : inside[-1].ranks.stop], tuple(ups), self.gain)
 
 
-def _base(each: nn.Module) -> nn.Module:
-    return each.base_layer if hasattr(each, "base_layer") else each  # type: ignore[return-value]
-
-
-def _adapter(each: Any, part: Part, dropping: bool) -> tuple[Tensor | None, Tensor | None, float]:
-    if not hasattr(each, "lora_A") or part.adapter not in each.lora_A:
-        return None, None, 0.0
-    gain = part.noise.gain if dropping and part.noise else 1.0
-    down, up = each.lora_A[part.adapter].weight, each.lora_B[part.adapter].weight
-    return down, up, float(each.scaling[part.adapter]) * gain
-
-
-def _dropped(x: Tensor, parts: Sequence[Part], site: tuple[int, ...]) -> Tensor | None:
-    width, device = x.shape[1], x.device
-    drawn = [part.noise.dropped(part.lengths, width, site, device) if part.noise else None for part in parts]
-    if all(each is None for each in drawn):
-        return None
-    none = [torch.zeros(part.rows, width, dtype=torch.bool, device=device) for part in parts]
-    whole = [blank if each is None else each for each, blank in zip(drawn, none, strict=True)]
-    return whole[0] if len(whole) == 1 else torch.cat(whole)
-
-
-def _with_adapters(
-    x: Tensor, outputs: list[Tensor], drop: Tensor | None, parts: Sequence[Part], adapters: Sequence[Any]
-) -> list[Tensor]:
-    """The same sum by plain products, for quantised bases, whose layers are functions of their own."""
-    read = x if drop is None else x.masked_fill(drop, 0)
-    pieces = read.split([part.rows for part in parts])
-    added = []
-    for place, output in enumerate(outputs):
-        deltas = []
-        for piece, (down, up, gain) in zip(pieces, adapters[place :: len(outputs)], strict=True):
-            if down is None:
-                deltas.append(output.new_zeros(len(piece), output.shape[1]))
-            else:
-                deltas.append(linear(linear(piece, down.to(x.dtype)), up.to(x.dtype)) * gain)
-        added.append(output + torch.cat(deltas))
-    return added
+def _shift(part: slice, by: int) -> slice:
+    return slice(part.start - by, part.stop - by)
 
 
 @dataclass(frozen=True)
-class _Plan:
-    """Number of maps, rows of each part, and the adapters' factors, a part's after the other's."""
+class Read:
+    """Consecutive rows that one cell's adapters read; `rows` is None for all of them."""
 
-    maps: int
-    rows: tuple[int, ...]
-    gains: tuple[float, ...]
+    rows: slice | None
+    adapters: Adapters | None
 
-    def parts(self, low: Sequence[Tensor | None]) -> Any:
-        """(rows, down-projections, up-projections, factors) of each part."""
-        start = 0
-        for place, count in enumerate(self.rows):
-            mine = slice(place * self.maps, (place + 1) * self.maps)
-            pair = low[2 * mine.start : 2 * mine.stop]
-            yield slice(start, start + count), pair[::2], pair[1::2], self.gains[mine]
-            start += count
+    def __call__(self, whole: Tensor) -> Tensor:
+        """Its rows of a tensor."""
+        return whole if self.rows is None else whole[self.rows]
 
 
-class _Frozen(torch.autograd.Function):
-    """y_i = x W_i' + b_i + gain_i (drop(x) A_i') B_i', for several i."""
+class Maps:
+    """Frozen linear layers that read the same input."""
 
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, drop: Tensor | None, onto: Tensor | None, plan: _Plan, *tensors: Any) -> Any:
-        maps, low = tensors[: 2 * plan.maps], tensors[2 * plan.maps :]
-        read = x if drop is None else torch.where(drop, 0, x)
-        outputs = [_output(x, weight, bias, onto) for weight, bias in zip(maps[::2], maps[1::2], strict=True)]
+    def __init__(self, layers: Sequence[nn.Module]) -> None:
+        self.layers: list[Any] = list(layers)
+        ends = list(accumulate((layer.out_features for layer in self.layers), initial=0))
+        self.columns = [slice(start, end) for start, end in pairwise(ends)]
+        self.inputs, self.width = int(self.layers[0].in_features), ends[-1]
+        self._joined: tuple[tuple[int, ...], Tensor] | None = None
+
+    def join(self) -> None:
+        """Moves the weights into one tensor, of which each layer's own is a view; where their formats allow it."""
+        weights = [layer.weight for layer in self.layers]
+        if len(weights) > 1 and all(type(layer) is nn.Linear for layer in self.layers):
+            with torch.no_grad():
+                joined = torch.cat([weight.detach() for weight in weights])
+            for layer, columns in zip(self.layers, self.columns, strict=True):
+                layer.weight.data = joined[columns]
+            self._joined = self._addresses(), joined
+
+    def _addresses(self) -> tuple[int, ...]:
+        return tuple(layer.weight.data_ptr() for layer in self.layers)
+
+    def pieces(self, dtype: torch.dtype, columns: slice) -> Iterator[tuple[slice, Tensor]]:
+        """Weights [out, h] in `dtype` with the columns of the output that they give, counted from `columns`.
+
+        All at once where they lie together in this format; else a layer at a time, or a part of one that is widened.
+        """
+        if self._joined and self._joined[0] != self._addresses():
+            self._joined = None  # the base was moved, converted or spread over processes
+        if self._joined and self._joined[1].dtype == dtype:
+            yield slice(0, columns.stop - columns.start), self._joined[1][columns]
+            return
+        for layer, own in zip(self.layers, self.columns, strict=True):
+            if columns.start <= own.start and own.stop <= columns.stop:
+                weight = layer.weight
+                rows = len(weight) if weight.dtype == dtype else max(1, PIECE // weight.shape[1])
+                start = own.start - columns.start
+                for first in range(0, len(weight), rows):
+                    piece = weight[first : first + rows].to(dtype)
+                    yield slice(start + first, start + first + len(piece)), piece
+
+    def forward(
+        self, x: Tensor, read: Tensor, reads: Sequence[Read], onto: Tensor | None = None, columns: slice | None = None
+    ) -> tuple[Tensor, list[Tensor | None]]:
+        """The outputs [T, out] side by side, adapters added, and what the backward pass needs of each part's.
+
+        Args:
+            x: [T, h] what the maps read.
+            read: [T, h] what the adapters read: `x`, or its entries that are not dropped.
+            reads: whose rows are whose.
+            onto: [T, out], added to the output.
+            columns: of which maps; None for all.
+        """
+        columns = columns or slice(0, self.width)
+        output = self._product(x, onto, columns)
         inner: list[Tensor | None] = []
-        for rows, downs, ups, gains in plan.parts(low):
-            known = [down.to(x.dtype) for down in downs if down is not None]
-            u = read[rows] @ torch.cat(known).T if known else None
-            at = 0
-            for output, down, up, gain in zip(outputs, downs, ups, gains, strict=True):
-                if down is not None and u is not None:
-                    output[rows].addmm_(u[:, at : at + len(down)], up.to(x.dtype).T, alpha=gain)
-                    at += len(down)
+        for part in reads:
+            if part.adapters is None:
+                inner.append(None)
+                continue
+            low, mine = part.adapters, part(output)
+            # With beta=0 the first tensor is only a place for alpha to be applied in the product itself.
+            u = torch.addmm(low.down[:1, :1], part(read), low.down.T, beta=0, alpha=low.gain)
+            for up in low.ups:
+                mine[:, up.out].addmm_(u[:, up.ranks], up.weight.T)
             inner.append(u)
-        kept = read if any(down is not None for down in low) else None
-        ctx.plan, ctx.onto, ctx.count = plan, onto is not None, len(plan.rows)
-        ctx.save_for_backward(kept, drop, *maps[::2], *inner, *low)
-        return tuple(outputs)
+        return output, inner
 
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Any:
-        plan: _Plan = ctx.plan
-        read, drop, *rest = ctx.saved_tensors
-        weights, inner, low = rest[: plan.maps], rest[plan.maps : plan.maps + ctx.count], rest[plan.maps + ctx.count :]
-        dx = _through(grads, weights) if ctx.needs_input_grad[0] else None
-        low_grads: list[Tensor | None] = []
-        for (rows, downs, ups, gains), u in zip(plan.parts(low), inner, strict=True):
-            low_grads += _adapter_grads(grads, rows, read, u, (downs, ups, gains), dx, drop)
-        onto = grads[0] if ctx.onto else None
-        return (dx, None, onto, None, *[None] * (2 * plan.maps), *low_grads)
+    def _product(self, x: Tensor, onto: Tensor | None, columns: slice) -> Tensor:
+        output: Tensor | None = None
+        for out, weight in self.pieces(x.dtype, columns):
+            if len(weight) == columns.stop - columns.start:
+                output = x @ weight.T if onto is None else torch.addmm(onto, x, weight.T)
+            else:
+                output = x.new_empty(len(x), columns.stop - columns.start) if output is None else output
+                torch.mm(x, weight.T, out=output[:, out])
+                if onto is not None:
+                    output[:, out].add_(onto[:, out])
+        if output is None:
+            raise ValueError(f"no map has the outputs {columns}")
+        for layer, own in zip(self.layers, self.columns, strict=True):
+            if layer.bias is not None and columns.start <= own.start and own.stop <= columns.stop:
+                output[:, _shift(own, columns.start)].add_(layer.bias)
+        return output
+
+    def backward(
+        self, grad: Tensor, read: Tensor | None, inner: Sequence[Tensor | None], reads: Sequence[Read], *,
+        dropped: bool, through_x: bool = True, columns: slice | None = None,
+    ) -> tuple[Tensor | None, Tensor | None, dict[int, Tensor]]:  # fmt: skip
+        """Gradients of `x`, of what the adapters read where that differs from it, and of parameters by their `id`.
+
+        Args:
+            grad: [T, out] of the output.
+            read: [T, h] what the adapters read.
+            inner: what `forward` kept.
+            reads: whose rows are whose.
+            dropped: the adapters read `x` without its dropped entries.
+            through_x: the gradient of `x` is wanted.
+            columns: of which maps; None for all.
+        """
+        dx: Tensor | None = None
+        if through_x:
+            for out, weight in self.pieces(grad.dtype, columns or slice(0, self.width)):
+                some = grad if len(weight) == grad.shape[1] else grad[:, out]
+                dx = some @ weight if dx is None else dx.addmm_(some, weight)
+        through: Tensor | None = None
+        trained: dict[int, Tensor] = {}
+        for part, u in zip(reads, inner, strict=True):
+            if part.adapters is None or u is None or read is None:
+                continue
+            low, back = part.adapters, torch.empty_like(u)
+            trained |= _trained_grads(low, part(grad), part(read), u, back)
+            if dx is None:
+                continue
+            if not dropped:
+                part(dx).addmm_(back, low.down)
+            elif part.rows is None:
+                through = back @ low.down
+            else:
+                through = torch.zeros_like(dx) if through is None else through
+                torch.mm(back, low.down, out=through[part.rows])
+        return dx, through, trained
 
 
-def _output(x: Tensor, weight: Tensor, bias: Tensor | None, onto: Tensor | None) -> Tensor:
-    if weight.dtype != x.dtype:
-        output = x.new_empty(len(x), len(weight))
-        for rows, piece in _pieces(weight, x.dtype):
-            torch.mm(x, piece.T, out=output[:, rows])
-        output = output if onto is None else output.add_(onto)
-    elif onto is None:
-        return linear(x, weight, bias)
-    else:
-        output = torch.addmm(onto, x, weight.T)
-    return output if bias is None else output.add_(bias)
+def _trained_grads(low: Adapters, grad: Tensor, read: Tensor, u: Tensor, back: Tensor) -> dict[int, Tensor]:
+    """Gradients of one part's A and B, by their `id`; fills `back` [T, R] with that of `u`."""
+    grads: dict[int, Tensor] = {}
+    for up in low.ups:
+        mine, (_, b) = grad[:, up.out], up.trained
+        torch.addmm(up.weight[:1, :1], mine, up.weight, beta=0, alpha=low.gain, out=back[:, up.ranks])
+        grads[id(b)] = _product_in(b.dtype, mine.T, u[:, up.ranks])
+    down = _product_in(low.ups[0].trained[0].dtype, back.T, read)
+    return grads | {id(up.trained[0]): down[up.ranks] for up in low.ups}
 
 
-def _pieces(weight: Tensor, dtype: torch.dtype) -> Iterator[tuple[slice, Tensor]]:
-    """Rows of a weight in `dtype`, a few at a time; all at once where they have it already."""
-    rows = len(weight) if weight.dtype == dtype else max(1, PIECE // weight.shape[1])
-    for start in range(0, len(weight), rows):
-        yield slice(start, start + rows), weight[start : start + rows].to(dtype)
-
-
-def _through(grads: Sequence[Tensor], weights: Sequence[Tensor]) -> Tensor:
-    """The gradient of the common input through the frozen maps."""
-    dx: Tensor | None = None
-    for grad, weight in zip(grads, weights, strict=True):
-        for rows, piece in _pieces(weight, grad.dtype):
-            dx = grad[:, rows] @ piece if dx is None else dx.addmm_(grad[:, rows], piece)
-    return dx  # type: ignore[return-value]
-
-
-def _adapter_grads(
-    grads: Sequence[Tensor], rows: slice, read: Tensor, u: Tensor | None, low: Any, dx: Tensor | None, drop: Any
-) -> list[Tensor | None]:
-    """Gradients of one part's adapters, by map; adds theirs of the common input to `dx`."""
-    found: list[Tensor | None] = []
-    backs, known, at = [], [], 0
-    for grad, down, up, gain in zip(grads, *low, strict=True):
-        if down is None or u is None:
-            found += [None, None]
-            continue
-        mine = grad[rows]
-        back = (mine @ up.to(mine.dtype)).mul_(gain)
-        found += [(back.T @ read[rows]).to(down.dtype), (mine.T @ u[:, at : at + len(down)]).mul_(gain).to(up.dtype)]
-        backs.append(back)
-        known.append(down.to(mine.dtype))
-        at += len(down)
-    if dx is not None and known:
-        back, down = torch.cat(backs, 1), torch.cat(known)
-        if drop is None:
-            dx[rows].addmm_(back, down)
-        else:
-            dx[rows].addcmul_(back @ down, drop[rows].logical_not().to(dx.dtype))
-    return found
+def _product_in(dtype: torch.dtype, left: Tensor, right: Tensor) -> Tensor:
+    """left @ right in `dtype`, without rounding in between where the device can."""
+    if left.dtype != dtype and left.is_cuda:
+        return torch.mm(left, right, out_dtype=dtype)
+    return (left @ right).to(dtype)

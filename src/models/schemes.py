@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy, log_softmax
 from src.cohort.msdrg import Severity
 from src.config.train import Labels
 from src.models.labelspace import LabelSpace
+from src.models.packing import send
 from src.shell.errors import UserError
 
 STATES = {
@@ -37,7 +38,7 @@ class Scheme(Protocol):
         """The logits that make up each DRG, [D] each."""
 
     def loss(self, logits: Tensor, drg: Tensor) -> Tensor:
-        """Mean loss of `logits` [B, width] against the DRGs' indices `drg` [B]."""
+        """Mean loss of `logits` [B, width] against the DRGs' indices `drg` [B], which are on the host."""
 
     def heads(self, logits: Tensor) -> dict[str, Tensor]:
         """Log-probabilities of each head, by the name of their column in the predictions."""
@@ -58,7 +59,7 @@ class SingleLabel:
         return {"logit": list(range(self.width))}
 
     def loss(self, logits: Tensor, drg: Tensor) -> Tensor:
-        return cross_entropy(logits, drg)
+        return cross_entropy(logits, send([drg], logits.device)[0])
 
     def heads(self, logits: Tensor) -> dict[str, Tensor]:
         return {"scores": log_softmax(logits, -1)}
@@ -89,17 +90,23 @@ class TwoLabel:
         self._base = torch.as_tensor(space.base)
         self._severity = torch.as_tensor(space.severity)
         self._impossible = ~torch.as_tensor(space.states)
+        self._tables: dict[torch.device, tuple[Tensor, Tensor, Tensor]] = {}
 
     def places(self) -> dict[str, list[int]]:
         severity = self.bases + self.space.severity
         return {"base_logit": self.space.base.tolist(), "severity_logit": severity.tolist()}
 
     def loss(self, logits: Tensor, drg: Tensor) -> Tensor:
+        return self.loss_of(logits, *send(self.targets(drg), logits.device))
+
+    def targets(self, drg: Tensor) -> list[Tensor]:
+        """Base and severity of each DRG, on the host as `drg` is."""
+        return [self._base[drg], self._severity[drg]]
+
+    def loss_of(self, logits: Tensor, base_target: Tensor, severity_target: Tensor) -> Tensor:
+        """The loss against targets on the device."""
         base, severity = logits.split([self.bases, self.severities], -1)
-        truth = drg.cpu()
-        base_loss = cross_entropy(base, self._base[truth].to(logits.device))
-        severity_loss = cross_entropy(severity, self._severity[truth].to(logits.device))
-        return base_loss + self.severity_weight * severity_loss
+        return cross_entropy(base, base_target) + self.severity_weight * cross_entropy(severity, severity_target)
 
     def heads(self, logits: Tensor) -> dict[str, Tensor]:
         base, severity = logits.split([self.bases, self.severities], -1)
@@ -113,9 +120,17 @@ class TwoLabel:
         return self.heads(logits)["scores"].argmax(-1)
 
     def _joint(self, base: Tensor, severity: Tensor) -> Tensor:
-        possible = severity[:, None, :].masked_fill(self._impossible.to(severity.device), -torch.inf)
-        given_base = log_softmax(possible, -1)[:, self._base, self._severity]
-        return log_softmax(base, -1)[:, self._base] + given_base
+        base_of, severity_of, impossible = self.tables(base.device)
+        possible = severity[:, None, :].masked_fill(impossible, -torch.inf)
+        given_base = log_softmax(possible, -1)[:, base_of, severity_of]
+        return log_softmax(base, -1)[:, base_of] + given_base
+
+    def tables(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+        """Base and severity of each DRG, [D] each, and which severities a base lacks, [K, S]; sent once a device."""
+        if device not in self._tables:
+            base, severity, impossible = (table.to(device) for table in (self._base, self._severity, self._impossible))
+            self._tables[device] = base, severity, impossible
+        return self._tables[device]
 
 
 class JointLabel:
@@ -134,7 +149,6 @@ class JointLabel:
         self.space = space
         self.width = len(space.codes) + self._parts.width
         self.logits = (*space.codes, *self._parts.logits)
-        self._base, self._severity = torch.as_tensor(space.base), torch.as_tensor(space.severity)
 
     def places(self) -> dict[str, list[int]]:
         own = len(self.space.codes)
@@ -143,7 +157,8 @@ class JointLabel:
 
     def loss(self, logits: Tensor, drg: Tensor) -> Tensor:
         own, parts = logits.split([len(self.space.codes), self._parts.width], -1)
-        return cross_entropy(self._whole(own, parts), drg) + self._parts.loss(parts, drg)
+        target, *of_parts = send([drg, *self._parts.targets(drg)], logits.device)
+        return cross_entropy(self._whole(own, parts), target) + self._parts.loss_of(parts, *of_parts)
 
     def heads(self, logits: Tensor) -> dict[str, Tensor]:
         own, parts = logits.split([len(self.space.codes), self._parts.width], -1)
@@ -155,7 +170,8 @@ class JointLabel:
 
     def _whole(self, own: Tensor, parts: Tensor) -> Tensor:
         base, severity = parts.split([self._parts.bases, self._parts.severities], -1)
-        return own + base[..., self._base] + severity[..., self._severity]
+        base_of, severity_of, _ = self._parts.tables(base.device)
+        return own + base[..., base_of] + severity[..., severity_of]
 
 
 def build_scheme(labels: Labels, space: LabelSpace, severity_weight: float) -> Scheme:

@@ -43,14 +43,10 @@ class TokenisedNotes:
 
 @dataclass(frozen=True)
 class Batch:
-    """B packed notes with the indices of their DRGs, [B]."""
+    """B packed notes with the indices of their DRGs, [B], on the host: what reads them sends them on."""
 
     notes: Packed
     drg: Tensor
-
-    def to(self, device: torch.device | str) -> "Batch":
-        """The same batch on `device`."""
-        return Batch(self.notes.to(device), self.drg.to(device))
 
     def __len__(self) -> int:
         return len(self.notes.lengths)

@@ -28,11 +28,11 @@ def score_share(
         stop: raises between batches when a signal came.
         what: name of the progress that is shown; none without it.
     """
-    turns, device = ranks.turns(len(notes), batch_size), classifier.head.weight.device
+    turns = ranks.turns(len(notes), batch_size)
     with torch.no_grad():
         for rows in track(turns, total=len(turns), what=what, unit="batch") if what and ranks.first else turns:
             stop.check()
-            batch = notes.batch(rows or [0]).to(device)
+            batch = notes.batch(rows or [0])
             logits = classifier(batch.notes)
             if rows:
                 yield logits, batch
