@@ -1,13 +1,17 @@
-"""The adapters of one cell on every layer of a base, cast to the format of activations all at once."""
+"""The adapters of one cell on every layer of a base: one tensor, of which each weight is a view.
+
+So they are cast to the format of activations at once, and their gradient is one tensor too.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from src.models.projections import Adapters, Up
+from src.models.projections import Adapters, Gradient, Up
 
 
 @dataclass(frozen=True)
@@ -20,19 +24,20 @@ class _Site:
     scaling: float
 
     @property
-    def ranks(self) -> int:
-        """Ranks of all maps together."""
-        return sum(len(down) for _, down, _ in self.maps)
-
-    @property
     def weights(self) -> list[Tensor]:
         """Each map's A, then each map's B."""
         return [down for _, down, _ in self.maps] + [up for *_, up in self.maps]
 
-    @property
-    def sizes(self) -> list[int]:
-        """Weights of all A together, then of each B."""
-        return [sum(down.numel() for _, down, _ in self.maps), *(up.numel() for *_, up in self.maps)]
+    def runs(self, merges: bool) -> list[list[tuple[slice, Tensor, Tensor]]]:
+        """The maps whose B can be one product: of one shape and side by side."""
+        runs: list[list[tuple[slice, Tensor, Tensor]]] = []
+        for columns, down, up in self.maps:
+            before = runs[-1][-1] if runs and merges else None
+            if before and before[0].stop == columns.start and before[2].shape == up.shape:
+                runs[-1].append((columns, down, up))
+            else:
+                runs.append([(columns, down, up)])
+        return runs
 
 
 class AdapterTable:
@@ -52,23 +57,99 @@ class AdapterTable:
         ]
         self.sites = [site for site in sites if site.maps]
         self.weights = [weight for site in self.sites for weight in site.weights]
-        self.sizes = [size for site in self.sites for size in site.sizes]
+        self.slots = list(accumulate((weight.numel() for weight in self.weights), initial=0))
+        self._flat = torch.empty(0)
+        self._leaf: Tensor | None = None
+        self._pointers: list[int] = []
+        self._cast: dict[torch.dtype, tuple[Tensor, list[list[Adapters | None]]]] = {}
 
-    def cast(self, dtype: torch.dtype, gain: float) -> list[list[Adapters | None]]:
-        """The adapters in `dtype`, with `gain` as a further factor: two or three kernels, and views of their result."""
-        table: list[list[Adapters | None]] = [[None] * sites for sites in self.shape]
-        if not self.sites:
-            return table
-        flat = torch.cat([weight.detach().view(-1) for weight in self.weights]).to(dtype)
-        pieces = iter(flat.split(self.sizes))
-        for site in self.sites:
-            down = next(pieces).view(site.ranks, -1)
-            ups, rank = [], 0
-            for columns, a, b in site.maps:
-                ups.append(Up(columns, slice(rank, rank + len(a)), next(pieces).view(b.shape), (a, b)))
-                rank += len(a)
-            table[site.layer][site.number] = Adapters(down, tuple(ups), site.scaling * gain)
+    def cast(self, dtype: torch.dtype) -> list[list[Adapters | None]]:
+        """The adapters in `dtype`: views of one tensor, which the next call writes anew."""
+        if not self.weights:
+            return [[None] * sites for sites in self.shape]
+        with torch.inference_mode(False), torch.no_grad():  # training may go on with what a test made
+            self._keep_flat()
+            if dtype not in self._cast:
+                packed = self._flat if dtype == self._flat.dtype else torch.empty_like(self._flat, dtype=dtype)
+                self._cast[dtype] = packed, self._views(packed)
+            packed, table = self._cast[dtype]
+            if packed is not self._flat:
+                packed.copy_(self._flat)
         return table
+
+    def as_one(self) -> Tensor:
+        """The one tensor that holds all weights; gradients are its own from now on, and no longer the weights'."""
+        with torch.no_grad():
+            self._keep_flat()
+            if self._leaf is None:
+                self._leaf = self._flat.detach().requires_grad_()
+        return self._leaf
+
+    def parts(self, whole: Tensor) -> list[Tensor]:
+        """What belongs to each of `weights` in a tensor as `as_one` gives, in its shape."""
+        sizes = [weight.numel() for weight in self.weights]
+        return [part.view(weight.shape) for part, weight in zip(whole.split(sizes), self.weights, strict=True)]
+
+    def gradient(self) -> tuple[Gradient, Tensor]:
+        """Where a pass writes the adapters' gradient, and what its functions must read so that the weights get it."""
+        gradient = Gradient(self.slots[-1], self.weights[0].device, self.weights[0].dtype)
+        leaves = self.weights if self._leaf is None else [self._leaf]
+        return gradient, _Handle.apply(gradient, *leaves)
+
+    def _keep_flat(self) -> None:
+        """Moves all weights into one tensor; again where they were moved or converted since."""
+        pointers = [weight.data_ptr() for weight in self.weights]
+        if pointers == self._pointers and self.weights[0].dtype == self._flat.dtype:
+            return
+        self._flat = torch.cat([weight.detach().reshape(-1) for weight in self.weights])
+        for weight, part in zip(self.weights, self.parts(self._flat), strict=True):
+            weight.data = part
+        if self._leaf is not None:
+            self._leaf.data = self._flat
+        self._pointers = [weight.data_ptr() for weight in self.weights]
+        self._cast = {}
+
+    def _views(self, packed: Tensor) -> list[list[Adapters | None]]:
+        table: list[list[Adapters | None]] = [[None] * sites for sites in self.shape]
+        slots = iter(self.slots)
+        for site in self.sites:
+            first, *_ = [next(slots) for _ in site.maps]
+            ranks = sum(down.shape[0] for _, down, _ in site.maps)
+            width = site.maps[0][1].shape[1]
+            ups, rank = [], 0
+            for run in site.runs(merges(packed.device)):
+                slot, *_ = [next(slots) for _ in run]
+                outputs, own = run[0][2].shape
+                weight = packed[slot : slot + len(run) * outputs * own].view(len(run), outputs, own)
+                columns = slice(run[0][0].start, run[-1][0].stop)
+                ups.append(Up(columns, slice(rank, rank + len(run) * own), weight, slot))
+                rank += len(run) * own
+            down = packed[first : first + ranks * width].view(ranks, width)
+            table[site.layer][site.number] = Adapters(down, tuple(ups), first, site.scaling)
+        return table
+
+
+class _Handle(torch.autograd.Function):
+    """A tensor that blocks read in the place of the weights; once all gradients are written, the weights get them."""
+
+    @staticmethod
+    def forward(ctx: Any, gradient: Gradient, *leaves: Tensor) -> Tensor:
+        ctx.gradient, ctx.shapes = gradient, [leaf.shape for leaf in leaves]
+        ctx.set_materialize_grads(False)
+        return leaves[0].new_empty(())
+
+    @staticmethod
+    def backward(ctx: Any, nothing: None) -> Any:
+        whole, ctx.gradient.whole = ctx.gradient.whole, None
+        if whole is None:
+            return (None, *[None] * len(ctx.shapes))
+        parts = whole.split([shape.numel() for shape in ctx.shapes])
+        return (None, *[part.view(shape) for part, shape in zip(parts, ctx.shapes, strict=True)])
+
+
+def merges(device: torch.device) -> bool:
+    """Whether several small products are taken as one: where starting one takes longer than computing it."""
+    return device.type != "cpu"
 
 
 def _site(layer_number: int, number: int, layer: Any, maps: Any, name: str) -> _Site:

@@ -19,7 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from src.models import elementwise
 from src.models.attention import Backend, attend
 from src.models.noise import Drops
-from src.models.projections import Adapters, Maps, Read
+from src.models.projections import Adapters, Gradient, Maps, Read
 
 QKV, OUT, INNER, DOWN = range(4)
 """Sites in a block where adapters read."""
@@ -35,6 +35,11 @@ class Part:
     ends: slice | None
     adapters: Sequence[Sequence[Adapters | None]]
     """Of each layer, of each site."""
+    gain: float = 1.0
+    """Factor on the adapters' products, for entries that dropout leaves out."""
+    gradient: Gradient | None = None
+    handle: Tensor | None = None
+    """What the blocks read for autograd in the place of the adapters' weights."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,15 @@ class Reading:
 
     def reads(self, layer: int, site: int, ends: bool) -> list[Read]:
         """Whose adapters read which rows at a site of a layer."""
-        return [Read(part.ends if ends else part.rows, part.adapters[layer][site]) for part in self.parts]
+        return [
+            Read(part.ends if ends else part.rows, part.adapters[layer][site], part.gain, part.gradient)
+            for part in self.parts
+        ]
+
+    @property
+    def handles(self) -> list[Tensor]:
+        """What blocks read for autograd, of every cell."""
+        return [part.handle for part in self.parts if part.handle is not None]
 
     def drops(self, layer: int, site: int, ends: bool, width: int, reads: Sequence[Read]) -> Any:
         """What is dropped there, as `fused` takes it; None for nothing."""
@@ -114,10 +127,10 @@ class Block:
         self.queries, self.keys_values = query, slice(key.start, value.stop)
         self.heads = (query.stop // self.width, (key.stop - key.start) // self.width)
 
-    def trained(self, reading: Reading, sites: Sequence[int]) -> list[Tensor]:
-        """The adapters' parameters at some sites of the block."""
-        every = [part.adapters[self.number][site] for part in reading.parts for site in sites]
-        return [weight for low in every if low for up in low.ups for weight in up.trained]
+    def check(self) -> None:
+        """Looks whether the weights are still where they were."""
+        for maps in self.maps:
+            maps.check()
 
 
 def install(model: Any) -> None:
@@ -147,13 +160,14 @@ def _forward(
 
 def read_block(block: Block, hidden: Tensor, position_embeddings: tuple[Tensor, Tensor], reading: Reading) -> Tensor:
     """The block's output [1, T, h] for `hidden` [1, T, h]; [1, B, h] where the last block is pruned."""
+    block.check()
     ends = block.is_last and reading.prune
     cos, sin = (part.squeeze(0) for part in position_embeddings)
-    q, k, v, x = _Before.apply(hidden.squeeze(0), cos, sin, block, reading, *block.trained(reading, [QKV]))
+    q, k, v, x = _Before.apply(hidden.squeeze(0), cos, sin, block, reading, *reading.handles)
     starts = (reading.starts[1] if ends else reading.starts[0], reading.starts[0])
     options: dict[str, Any] = {"scale": block.scale, "ends": ends, "backend": reading.backend, "starts": starts}
     seen = attend(q, k, v, reading.lengths, **options).flatten(1)
-    x = _After.apply(seen, x, block, reading, *block.trained(reading, [OUT, INNER, DOWN]))
+    x = _After.apply(seen, x, block, reading, *reading.handles)
     return x.unsqueeze(0)
 
 
@@ -161,7 +175,7 @@ class _Before(torch.autograd.Function):
     """Norm, queries, keys, values, and their rotation; and the residual, whose gradient is taken up on the way back."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor, block: Block, reading: Reading, *trained: Tensor) -> Any:
+    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor, block: Block, reading: Reading, *handles: Tensor) -> Any:
         fused, maps, ends = reading.fused, block.maps[QKV], block.is_last and reading.prune
         norm, reads = block.norms[0], reading.reads(block.number, QKV, False)
         drops = reading.drops(block.number, QKV, False, x.shape[1], reads)
@@ -186,7 +200,7 @@ class _Before(torch.autograd.Function):
         adapted = any(part.adapters for part in reads)
         kept = [x, cos, sin, scale, read if adapted else None, end_read, drops if torch.is_tensor(drops) else None]
         ctx.save_for_backward(*kept, *inner, *end_inner, *heads)
-        ctx.block, ctx.reading, ctx.drops, ctx.trained = block, reading, drops, trained
+        ctx.block, ctx.reading, ctx.drops, ctx.handles = block, reading, drops, len(handles)
         if torch.is_tensor(drops):
             ctx.drops = None  # kept where recomputing can free it
         return q.view(len(q), queries, width), k, v, residual
@@ -194,6 +208,7 @@ class _Before(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, dq: Tensor, dk: Tensor, dv: Tensor, onto: Tensor) -> Any:
         block, reading, fused = ctx.block, ctx.reading, ctx.reading.fused
+        block.check()
         x, cos, sin, scale, read, end_read, mask, *rest = ctx.saved_tensors
         count, ends = len(reading.parts), block.is_last and reading.prune
         maps, norm, drops = block.maps[QKV], block.norms[0], ctx.drops if mask is None else mask
@@ -202,7 +217,7 @@ class _Before(torch.autograd.Function):
         if not ends:
             merged = fused.rotate_back(dq, dk, dv, cos, sin)
             _heads_backward(block, merged, rest[count:], fused, (block.queries, block.keys_values))
-            grad, through, trained = maps.backward(merged, read, rest[:count], reads, **options)
+            grad, through = maps.backward(merged, read, rest[:count], reads, **options)
         else:
             last, heads = reading.last, rest[2 * count :]
             d_kv = elementwise.rotate_back(dk[:, :0], dk, dv, cos, sin)
@@ -210,14 +225,11 @@ class _Before(torch.autograd.Function):
             _heads_backward(block, d_q, heads[:2], fused, (slice(0, d_q.shape[1]), None))
             _heads_backward(block, d_kv, heads[2:], fused, (None, slice(0, d_kv.shape[1])))
             columns, end_reads = block.keys_values, reading.reads(block.number, QKV, True)
-            grad, through, trained = maps.backward(
-                d_kv, read, rest[:count], _of(reads, columns), columns=columns, **options
-            )
+            grad, through = maps.backward(d_kv, read, rest[:count], _of(reads, columns), columns=columns, **options)
             columns = block.queries
-            end_grad, end_through, more = maps.backward(
+            end_grad, end_through = maps.backward(
                 d_q, end_read, rest[count : 2 * count], _of(end_reads, columns), columns=columns, **options
             )
-            trained |= more
             if grad is not None:
                 grad = grad.index_add_(0, last, end_grad)
                 if end_through is not None:
@@ -227,11 +239,14 @@ class _Before(torch.autograd.Function):
         dx = None
         if grad is not None:
             dx = fused.norm_backward(grad, through, drops, x, norm.weight, scale, onto)
-        return (dx, None, None, None, None, *[trained.get(id(weight)) for weight in ctx.trained])
+        return (dx, None, None, None, None, *[None] * ctx.handles)
 
 
 def _of(reads: Sequence[Read], columns: slice) -> list[Read]:
-    return [Read(part.rows, part.adapters.of(columns) if part.adapters else None) for part in reads]
+    return [
+        Read(part.rows, part.adapters.of(columns) if part.adapters else None, part.gain, part.gradient)
+        for part in reads
+    ]
 
 
 def _normed_heads(block: Block, which: int, merged: Tensor, fused: Any) -> list[Tensor | None]:
@@ -266,7 +281,7 @@ class _After(torch.autograd.Function):
     """The output's map with the residual, and the feed-forward part with the next."""
 
     @staticmethod
-    def forward(ctx: Any, seen: Tensor, x: Tensor, block: Block, reading: Reading, *trained: Tensor) -> Tensor:
+    def forward(ctx: Any, seen: Tensor, x: Tensor, block: Block, reading: Reading, *handles: Tensor) -> Tensor:
         fused, norm, ends = reading.fused, block.norms[1], block.is_last and reading.prune
         layer, maps = block.number, block.maps
         reads = {site: reading.reads(layer, site, ends) for site in (OUT, INNER, DOWN)}
@@ -284,24 +299,22 @@ class _After(torch.autograd.Function):
         masks = [mask if torch.is_tensor(mask) else None for mask in drops.values()]
         ctx.save_for_backward(middle, scale, gate_up, *kept, *masks, *of_out, *of_inner, *of_down)
         ctx.drops = [None if torch.is_tensor(drop) else drop for drop in drops.values()]
-        ctx.block, ctx.reading, ctx.trained = block, reading, trained
+        ctx.block, ctx.reading, ctx.handles = block, reading, len(handles)
         return output
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
         block, reading, fused = ctx.block, ctx.reading, ctx.reading.fused
+        block.check()
         middle, scale, gate_up, read, inner_read, down_read, *rest = ctx.saved_tensors
         drops = [drop if mask is None else mask for drop, mask in zip(ctx.drops, rest[:3], strict=True)]
         count, norm, ends = len(reading.parts), block.norms[1], block.is_last and reading.prune
         of_out, of_inner, of_down = (rest[3 + turn * count : 3 + (turn + 1) * count] for turn in range(3))
-        trained: dict[int, Tensor] = {}
 
         def back(site: int, grad: Tensor, read: Tensor, inner: Sequence[Tensor | None]) -> Any:
             reads = reading.reads(block.number, site, ends)
             dropped = drops[site - OUT] is not None
-            dx, through, more = block.maps[site].backward(grad, read, inner, reads, dropped=dropped)
-            trained.update(more)
-            return dx, through
+            return block.maps[site].backward(grad, read, inner, reads, dropped=dropped)
 
         d_gated, through = back(DOWN, grad, down_read, of_down)
         if through is not None:
@@ -311,4 +324,4 @@ class _After(torch.autograd.Function):
         d_seen, through = back(OUT, d_middle, read, of_out)
         if through is not None:
             fused.add_kept_(d_seen, through, drops[0])
-        return (d_seen, d_middle, None, None, *[trained.get(id(weight)) for weight in ctx.trained])
+        return (d_seen, d_middle, None, None, *[None] * ctx.handles)

@@ -16,7 +16,6 @@ from src.models.attention import Backend, pick_backend
 from src.models.blocks import Dropping, Part, Reading
 from src.models.noise import Noise
 from src.models.packing import Packed, join, send
-from src.models.projections import Adapters
 from src.shell.errors import UserError
 from src.shell.files import replacing_folder
 
@@ -47,11 +46,12 @@ class Classifier(nn.Module):
         hidden = _hidden([Asked(self, notes)], notes, prune=False)
         return self.head(hidden[send([places], hidden.device)[0]].to(self.head.weight.dtype))
 
-    def adapters(self, dtype: torch.dtype, gain: float) -> list[list[Adapters | None]]:
-        """The adapters of each layer at each of its sites in `dtype`, with `gain` as a further factor."""
+    @property
+    def adapters(self) -> AdapterTable:
+        """The adapters of each layer at each of its sites."""
         if self._table is None:
             self._table = AdapterTable(layers_of(self.backbone), self.adapter)
-        return self._table.cast(dtype, gain)
+        return self._table
 
     def trained(self) -> dict[str, Tensor]:
         """What training changes, adapters and head, by a name that does not hold the adapters' own name."""
@@ -62,6 +62,15 @@ class Classifier(nn.Module):
             if "lora_" in name and mine in name
         }
         return {**adapters, "head.weight": self.head.weight}
+
+    def leaves(self) -> list[Tensor]:
+        """What an optimiser works on: all adapters as one tensor, and the head; gradients are theirs from now on."""
+        return [self.adapters.as_one(), self.head.weight]
+
+    def spread(self, values: Sequence[Tensor]) -> dict[str, Tensor]:
+        """A tensor for each of `leaves` as one for each of `trained`, views of it."""
+        parts = dict(zip(map(id, self.adapters.weights), self.adapters.parts(values[0]), strict=True))
+        return {name: parts.get(id(weight), values[-1]) for name, weight in self.trained().items()}
 
 
 @dataclass(frozen=True)
@@ -141,9 +150,12 @@ def _parts(asked: Sequence[Asked], dtype: torch.dtype) -> tuple[Part, ...]:
     for one in asked:
         rows, notes = sum(one.notes.lengths), len(one.notes.lengths)
         alone = len(asked) == 1
-        adapters = one.classifier.adapters(dtype, one.noise.gain if one.noise and one.noise.level else 1.0)
+        table, gain = one.classifier.adapters, one.noise.gain if one.noise and one.noise.level else 1.0
+        adapters = table.cast(dtype)
+        gradient, handle = table.gradient() if torch.is_grad_enabled() and table.weights else (None, None)
         own_rows, own_notes = slice(row, row + rows), slice(note, note + notes)
-        parts.append(Part(None if alone else own_rows, None if alone else own_notes, adapters))
+        ends, whose = (None, None) if alone else (own_notes, own_rows)
+        parts.append(Part(whose, ends, adapters, gain, gradient, handle))
         row, note = row + rows, note + notes
     return tuple(parts)
 

@@ -6,7 +6,8 @@ of the common input are summed into one tensor.
 Shapes: T rows, h inputs, r rank of one map's adapter, R ranks of all maps together.
 """
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
@@ -20,16 +21,61 @@ arithmetic a product takes 0.19 s, with all weights widened first 0.13 s, in the
 
 
 class Up(NamedTuple):
-    """One adapted map of those that read the same input."""
+    """Adapted maps of one width that lie side by side, of those that read the same input; n of them."""
 
     out: slice
-    """Its columns of the output."""
+    """Their columns of the output."""
     ranks: slice
-    """Its rows of `Adapters.down`."""
+    """Their rows of `Adapters.down`."""
     weight: Tensor
-    """B [out, r] in the format of activations."""
-    trained: tuple[Tensor, Tensor]
-    """The parameters A and B themselves."""
+    """[n, out, r] each map's B, in the format of activations."""
+    slot: int
+    """Where their gradient begins in the cell's."""
+
+    def add_(self, output: Tensor, u: Tensor) -> None:
+        """Adds u [T, R] times B to the output [T, any], in place."""
+        mine, low = output[:, self.out], u[:, self.ranks]
+        if self.weight.shape[0] == 1:
+            mine.addmm_(low, self.weight[0].T)
+        else:
+            self._apart(mine).baddbmm_(self._apart(low), self.weight.transpose(1, 2))
+
+    def backward(self, grad: Tensor, u: Tensor, back: Tensor, gain: float, gradient: "Gradient | None") -> None:
+        """Fills its part of `back` [T, R], the gradient of u, from that of the output, and of `gradient` with B's."""
+        mine, low, back = grad[:, self.out], u[:, self.ranks], back[:, self.ranks]
+        if self.weight.shape[0] == 1:
+            torch.addmm(back[:1, :1], mine, self.weight[0], beta=0, alpha=gain, out=back)
+        else:
+            mine, low, back = self._apart(mine), self._apart(low), self._apart(back)
+            torch.baddbmm(back[:1, :1, :1], mine, self.weight, beta=0, alpha=gain, out=back)
+        if gradient is not None:
+            gradient.write(self.slot, mine.mT, low)
+
+    def _apart(self, columns: Tensor) -> Tensor:
+        """[n, T, any]: each map's columns [T, n any] for themselves, a view."""
+        return columns.view(columns.shape[0], self.weight.shape[0], -1).transpose(0, 1)
+
+
+class Gradient:
+    """The gradient of all adapters of a cell in one pass, one after the other; made when it is first written."""
+
+    def __init__(self, size: int, device: torch.device, dtype: torch.dtype) -> None:
+        self.size, self.device, self.dtype = size, device, dtype
+        self.whole: Tensor | None = None
+
+    def write(self, slot: int, left: Tensor, right: Tensor) -> None:
+        """Writes left @ right from a slot on, without rounding in between where the device can."""
+        if self.whole is None:
+            self.whole = torch.empty(self.size, device=self.device, dtype=self.dtype)
+        shape = (*left.shape[:-1], right.shape[-1])
+        out = self.whole[slot : slot + math.prod(shape)].view(shape)
+        product: Any = torch.mm if len(shape) == 2 else torch.bmm
+        if left.dtype == self.dtype:
+            product(left, right, out=out)
+        elif left.device.type in ("cuda", "meta"):
+            product(left, right, out_dtype=self.dtype, out=out)
+        else:
+            out.copy_(product(left, right))
 
 
 @dataclass(frozen=True)
@@ -39,21 +85,38 @@ class Adapters:
     Attributes:
         down: [R, h] the maps' A one under the other, in the format of activations.
         ups: the adapted maps.
-        gain: factor on the adapters' product.
+        slot: where the gradient of `down` begins in the cell's.
+        scaling: factor on the adapters' product.
     """
 
     down: Tensor
     ups: tuple[Up, ...]
-    gain: float
+    slot: int
+    scaling: float
+
+    @property
+    def corner(self) -> Tensor:
+        """Any tensor that a product can be told not to add."""
+        return self.down[:1, :1]
 
     def of(self, columns: slice) -> "Adapters | None":
         """The adapters of the maps whose outputs are these columns, counted from there; None where there are none."""
-        inside = [up for up in self.ups if columns.start <= up.out.start and up.out.stop <= columns.stop]
-        if not inside:
+        ups = []
+        for up in self.ups:
+            outputs, rank = up.weight.shape[1:]
+            start = max(0, columns.start - up.out.start) // outputs
+            stop = (min(up.out.stop, columns.stop) - up.out.start) // outputs
+            if start < stop:
+                out = slice(up.out.start + start * outputs, up.out.start + stop * outputs)
+                ranks = slice(up.ranks.start + start * rank, up.ranks.start + stop * rank)
+                slot = up.slot + start * outputs * rank
+                ups.append(Up(_shift(out, columns.start), ranks, up.weight[start:stop], slot))
+        if not ups:
             return None
-        first = inside[0].ranks.start
-        ups = [up._replace(out=_shift(up.out, columns.start), ranks=_shift(up.ranks, first)) for up in inside]
-        return Adapters(self.down[first : inside[-1].ranks.stop], tuple(ups), self.gain)
+        first, last = ups[0].ranks.start, ups[-1].ranks.stop
+        ups = [up._replace(ranks=_shift(up.ranks, first)) for up in ups]
+        slot = self.slot + first * self.down.shape[1]
+        return Adapters(self.down[first:last], tuple(ups), slot, self.scaling)
 
 
 def _shift(part: slice, by: int) -> slice:
@@ -62,10 +125,19 @@ def _shift(part: slice, by: int) -> slice:
 
 @dataclass(frozen=True)
 class Read:
-    """Consecutive rows that one cell's adapters read; `rows` is None for all of them."""
+    """Consecutive rows that one cell's adapters read; `rows` is None for all of them.
+
+    Attributes:
+        rows: which.
+        adapters: None where the cell adapts none of the maps.
+        gain: factor on the adapters' product, for entries that dropout leaves out.
+        gradient: where the adapters' gradient goes; None where none is wanted.
+    """
 
     rows: slice | None
     adapters: Adapters | None
+    gain: float = 1.0
+    gradient: Gradient | None = None
 
     def __call__(self, whole: Tensor) -> Tensor:
         """Its rows of a tensor."""
@@ -80,39 +152,46 @@ class Maps:
         ends = list(accumulate((layer.out_features for layer in self.layers), initial=0))
         self.columns = [slice(start, end) for start, end in pairwise(ends)]
         self.inputs, self.width = int(self.layers[0].in_features), ends[-1]
-        self._joined: tuple[tuple[int, ...], Tensor] | None = None
+        self._weights: list[Any] = [layer._parameters for layer in layers]
+        self._joined: tuple[list[int], Tensor] | None = None
 
     def join(self) -> None:
         """Moves the weights into one tensor, of which each layer's own is a view; where their formats allow it."""
-        weights = [layer.weight for layer in self.layers]
-        if len(weights) > 1 and all(type(layer) is nn.Linear for layer in self.layers):
+        if all(type(layer) is nn.Linear for layer in self.layers):
             with torch.no_grad():
-                joined = torch.cat([weight.detach() for weight in weights])
+                weights = [layer.weight.detach() for layer in self.layers]
+                joined = weights[0] if len(weights) == 1 else torch.cat(weights)
             for layer, columns in zip(self.layers, self.columns, strict=True):
                 layer.weight.data = joined[columns]
             self._joined = self._addresses(), joined
 
-    def _addresses(self) -> tuple[int, ...]:
-        return tuple(layer.weight.data_ptr() for layer in self.layers)
+    def check(self) -> None:
+        """Forgets the one tensor where the base was moved, converted or spread over processes since."""
+        if self._joined and self._joined[0] != self._addresses():
+            self._joined = None
 
-    def pieces(self, dtype: torch.dtype, columns: slice) -> Iterator[tuple[slice, Tensor]]:
+    def _addresses(self) -> list[int]:
+        return [weights["weight"].data_ptr() for weights in self._weights]
+
+    def pieces(self, dtype: torch.dtype, columns: slice) -> Iterable[tuple[slice, Tensor]]:
         """Weights [out, h] in `dtype` with the columns of the output that they give, counted from `columns`.
 
         All at once where they lie together in this format; else a layer at a time, or a part of one that is widened.
         """
-        if self._joined and self._joined[0] != self._addresses():
-            self._joined = None  # the base was moved, converted or spread over processes
         if self._joined and self._joined[1].dtype == dtype:
-            yield slice(0, columns.stop - columns.start), self._joined[1][columns]
-            return
+            width, joined = columns.stop - columns.start, self._joined[1]
+            return [(slice(0, width), joined if width == self.width else joined[columns])]
+        return self._apart(dtype, columns)
+
+    def _apart(self, dtype: torch.dtype, columns: slice) -> Iterator[tuple[slice, Tensor]]:
         for layer, own in zip(self.layers, self.columns, strict=True):
             if columns.start <= own.start and own.stop <= columns.stop:
                 weight = layer.weight
-                rows = len(weight) if weight.dtype == dtype else max(1, PIECE // weight.shape[1])
+                rows = weight.shape[0] if weight.dtype == dtype else max(1, PIECE // weight.shape[1])
                 start = own.start - columns.start
-                for first in range(0, len(weight), rows):
+                for first in range(0, weight.shape[0], rows):
                     piece = weight[first : first + rows].to(dtype)
-                    yield slice(start + first, start + first + len(piece)), piece
+                    yield slice(start + first, start + first + piece.shape[0]), piece
 
     def forward(
         self, x: Tensor, read: Tensor, reads: Sequence[Read], onto: Tensor | None = None, columns: slice | None = None
@@ -135,16 +214,16 @@ class Maps:
                 continue
             low, mine = part.adapters, part(output)
             # With beta=0 the first tensor is only a place for alpha to be applied in the product itself.
-            u = torch.addmm(low.down[:1, :1], part(read), low.down.T, beta=0, alpha=low.gain)
+            u = torch.addmm(low.corner, part(read), low.down.T, beta=0, alpha=low.scaling * part.gain)
             for up in low.ups:
-                mine[:, up.out].addmm_(u[:, up.ranks], up.weight.T)
+                up.add_(mine, u)
             inner.append(u)
         return output, inner
 
     def _product(self, x: Tensor, onto: Tensor | None, columns: slice) -> Tensor:
         output: Tensor | None = None
         for out, weight in self.pieces(x.dtype, columns):
-            if len(weight) == columns.stop - columns.start:
+            if weight.shape[0] == columns.stop - columns.start:
                 output = x @ weight.T if onto is None else torch.addmm(onto, x, weight.T)
             else:
                 output = x.new_empty(len(x), columns.stop - columns.start) if output is None else output
@@ -161,8 +240,8 @@ class Maps:
     def backward(
         self, grad: Tensor, read: Tensor | None, inner: Sequence[Tensor | None], reads: Sequence[Read], *,
         dropped: bool, through_x: bool = True, columns: slice | None = None,
-    ) -> tuple[Tensor | None, Tensor | None, dict[int, Tensor]]:  # fmt: skip
-        """Gradients of `x`, of what the adapters read where that differs from it, and of parameters by their `id`.
+    ) -> tuple[Tensor | None, Tensor | None]:  # fmt: skip
+        """Gradients of `x`, and of what the adapters read where that differs from it; the adapters' own are written.
 
         Args:
             grad: [T, out] of the output.
@@ -176,15 +255,17 @@ class Maps:
         dx: Tensor | None = None
         if through_x:
             for out, weight in self.pieces(grad.dtype, columns or slice(0, self.width)):
-                some = grad if len(weight) == grad.shape[1] else grad[:, out]
+                some = grad if weight.shape[0] == grad.shape[1] else grad[:, out]
                 dx = some @ weight if dx is None else dx.addmm_(some, weight)
         through: Tensor | None = None
-        trained: dict[int, Tensor] = {}
         for part, u in zip(reads, inner, strict=True):
             if part.adapters is None or u is None or read is None:
                 continue
             low, back = part.adapters, torch.empty_like(u)
-            trained |= _trained_grads(low, part(grad), part(read), u, back)
+            for up in low.ups:
+                up.backward(part(grad), u, back, low.scaling * part.gain, part.gradient)
+            if part.gradient is not None:
+                part.gradient.write(low.slot, back.T, part(read))
             if dx is None:
                 continue
             if not dropped:
@@ -194,22 +275,4 @@ class Maps:
             else:
                 through = torch.zeros_like(dx) if through is None else through
                 torch.mm(back, low.down, out=through[part.rows])
-        return dx, through, trained
-
-
-def _trained_grads(low: Adapters, grad: Tensor, read: Tensor, u: Tensor, back: Tensor) -> dict[int, Tensor]:
-    """Gradients of one part's A and B, by their `id`; fills `back` [T, R] with that of `u`."""
-    grads: dict[int, Tensor] = {}
-    for up in low.ups:
-        mine, (_, b) = grad[:, up.out], up.trained
-        torch.addmm(up.weight[:1, :1], mine, up.weight, beta=0, alpha=low.gain, out=back[:, up.ranks])
-        grads[id(b)] = _product_in(b.dtype, mine.T, u[:, up.ranks])
-    down = _product_in(low.ups[0].trained[0].dtype, back.T, read)
-    return grads | {id(up.trained[0]): down[up.ranks] for up in low.ups}
-
-
-def _product_in(dtype: torch.dtype, left: Tensor, right: Tensor) -> Tensor:
-    """left @ right in `dtype`, without rounding in between where the device can."""
-    if left.dtype != dtype and left.is_cuda:
-        return torch.mm(left, right, out_dtype=dtype)
-    return (left @ right).to(dtype)
+        return dx, through

@@ -75,7 +75,8 @@ class Cell:
         self.notes, self.ranks, self.scheme = notes, ranks, session.scheme
         self.steps = Steps(notes[Split.TRAIN], cfg.batch_size, cfg.epochs, cfg.max_steps, cfg.seed)
         self.weights = classifier.trained()
-        self.optimiser = adamw(list(self.weights.values()), cfg.lr, cfg.weight_decay)
+        self.leaves = classifier.leaves()
+        self.optimiser = adamw(self.leaves, cfg.lr, cfg.weight_decay)
         self.progress = Progress()
         self.best_weights: dict[str, Tensor] = {}
         self.accuracy = self.last_loss = float("nan")
@@ -123,7 +124,7 @@ class Cell:
         rate = cfg.lr * (1 - step / len(self.steps))
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        norm = torch.nn.utils.clip_grad_norm_(list(self.weights.values()), cfg.clip)
+        norm = torch.nn.utils.clip_grad_norm_(self.leaves, cfg.clip)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         self.progress.step += 1
@@ -168,9 +169,8 @@ class Cell:
             return
         tensors: dict[str, Tensor] = {f"weights/{name}": weight for name, weight in self.weights.items()}
         tensors |= {f"best/{name}": weight for name, weight in self.best_weights.items()}
-        for name, weight in self.weights.items():
-            state = self.optimiser.state.get(weight, {})
-            tensors |= {f"{moment}/{name}": state[moment] for moment in MOMENTS if moment in state}
+        for moment, by_name in self._moments().items():
+            tensors |= {f"{moment}/{name}": value for name, value in by_name.items()}
         told = {"identity": self._identity(), "progress": dataclasses.asdict(self.progress)}
         write_checkpoint(self.run_dir, tensors, told)
 
@@ -196,16 +196,21 @@ class Cell:
                 weight.copy_(self._fitting(tensors, f"weights/{name}", weight))
                 if f"best/{name}" in tensors:
                     self.best_weights[name] = tensors[f"best/{name}"].to(weight.device)
-                if f"{MOMENTS[0]}/{name}" in tensors:
-                    moments = {kind: tensors[f"{kind}/{name}"].to(weight.device) for kind in MOMENTS}
+            if any(name.startswith(MOMENTS[0]) for name in tensors):
+                for leaf in self.leaves:
                     # A fused optimiser counts steps where the weights are.
-                    where = weight.device if weight.is_cuda else None
-                    self.optimiser.state[weight] = {
-                        "step": torch.tensor(float(self.progress.step), device=where),
-                        **moments,
-                    }
+                    step = torch.tensor(float(self.progress.step), device=leaf.device if leaf.is_cuda else None)
+                    self.optimiser.state[leaf] = {"step": step, **{kind: torch.zeros_like(leaf) for kind in MOMENTS}}
+                for moment, by_name in self._moments().items():
+                    for name, value in by_name.items():
+                        value.copy_(self._fitting(tensors, f"{moment}/{name}", value))
         self.window.load(self.progress.window, self.ranks)
         return True
+
+    def _moments(self) -> dict[str, dict[str, Tensor]]:
+        """The optimiser's moments of each weight, views of its state; none before the first step."""
+        states = [self.optimiser.state[leaf] for leaf in self.leaves if leaf in self.optimiser.state]
+        return {kind: self.classifier.spread([state[kind] for state in states]) for kind in MOMENTS if states}
 
     def _fitting(self, tensors: Mapping[str, Tensor], name: str, like: Tensor) -> Tensor:
         if name not in tensors or tensors[name].shape != like.shape:

@@ -45,7 +45,7 @@ class DrgModule(pl.LightningModule):
             losses = (busy[at].loss(each, *rest) for each, (at, (_, *rest)) in zip(logits, pieces, strict=True))
             torch.stack(list(losses)).sum().backward()
         for cell in busy:
-            cell.ranks.average_gradients(list(cell.weights.values()))
+            cell.ranks.average_gradients(cell.leaves)
             cell.update()
 
     def validate(self, cell: Cell) -> None:

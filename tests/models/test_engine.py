@@ -105,6 +105,47 @@ def test_fifty_steps_equal_a_plain_padded_loop_in_fp64(lora: LoraConfig, recompu
     assert np.abs(np.subtract(ours, theirs)).max() <= 1e-9
 
 
+@pytest.mark.parametrize("kv_heads", [4, 2])
+@pytest.mark.parametrize("prune", [False, True])
+def test_merged_products_and_one_tensor_of_weights_change_nothing(
+    kv_heads: int, prune: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = replace(MODEL, kv_heads=kv_heads)
+
+    def trained(merged: bool) -> tuple[list[float], dict[str, Tensor]]:
+        monkeypatch.setattr("src.models.adapters.merges", lambda device: merged)
+        made = engine(EVERYWHERE, base=load_base(model, Precision.FP32, "cpu").double())
+        ups = [len(low.ups) for low in made.adapters.cast(torch.float64)[0] if low]
+        assert ups == ([1 if kv_heads == 4 else 2, 1, 1, 1] if merged else [3, 1, 2, 1])
+        weights = made.leaves() if merged else list(made.trained().values())
+
+        def logits(batch: list[list[int]]) -> Tensor:
+            return read_together([Asked(made, pack(batch))], prune=prune)[0]
+
+        return losses(logits, weights, 20, 5e-3), made.trained()
+
+    (ours, mine), (theirs, yours) = trained(True), trained(False)
+    assert ours[-1] < ours[0]
+    assert np.abs(np.subtract(ours, theirs)).max() <= 1e-12
+    for name, weight in mine.items():
+        assert torch.allclose(weight, yours[name], rtol=0, atol=1e-10)
+
+
+def test_an_optimisers_tensor_follows_the_weights_when_they_are_moved() -> None:
+    made = engine(dtype=torch.float32)
+    leaf, head = made.leaves()
+    made.to(torch.float64)
+    made(pack(notes(2))).sum().backward()
+    assert made.leaves()[0] is leaf
+    assert leaf.dtype == leaf.grad.dtype == torch.float64
+    with torch.no_grad():
+        leaf.zero_()
+    assert not any(weight.any() for name, weight in made.trained().items() if "lora_" in name)
+    spread = made.spread([leaf.grad, head.grad])
+    assert list(spread) == list(made.trained())
+    assert all(value.shape == made.trained()[name].shape for name, value in spread.items())
+
+
 def test_ten_steps_equal_a_plain_padded_loop_in_fp32() -> None:
     made, plain = engine(dtype=torch.float32), Plain(LORA, torch.float32)
     ours = losses(lambda batch: made(pack(batch)), list(made.trained().values()), 10, 2e-3)
