@@ -15,7 +15,7 @@ from src.baselines.material import Material, Notes
 from src.cohort.split import Split
 from src.config.train import Kind
 from src.models.schemes import build_scheme
-from src.training.session import pick_device
+from src.training.session import keep_order, pick_device
 
 KINDS: dict[Kind, tuple[ModuleType, Any]] = {Kind.CAML: (caml, caml.Words), Kind.BERT: (bert, bert.Pieces)}
 """For each kind where its network is built, and what turns text to ids."""
@@ -29,6 +29,7 @@ class Tuned:
         self.kind, self.reader = KINDS[cfg.model.kind]
         self.scheme = build_scheme(cfg.labels, material.space, cfg.severity_weight)
         self.device = pick_device(cfg)
+        keep_order(cfg)
         if cfg.threads:
             torch.set_num_threads(cfg.threads)
         self.ids: Any = None

@@ -229,6 +229,8 @@ class TrainConfig:
     """The run's folder under `out`; null makes one from the configuration."""
     dry_run: bool
     """Print what would be trained and what it would take, and stop."""
+    deterministic: bool = field(default=False, kw_only=True)  # records of before this key have none
+    """Operators of a GPU whose sums come in any order are replaced by slower ones, so that a run repeats to the bit."""
 
     def problems(self) -> list[str]:
         """One line for each value that cannot be."""

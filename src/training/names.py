@@ -12,6 +12,7 @@ from src.config.train import TrainConfig
 ONLY_WHERE = (
     "data.dir", "wandb", "device", "devices", "nodes", "shard", "threads", "out", "name", "dry_run", "model.access",
     "micro_batch", "checkpointing", "checkpoint_minutes", "together",
+    "deterministic",
 )  # fmt: skip
 """Keys that say where and how a run happens, not what comes out."""
 

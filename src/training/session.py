@@ -1,5 +1,6 @@
 """What a run works with: cohort, label scheme, tokenizer, base, device."""
 
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -82,6 +83,7 @@ def open_session(cfg: TrainConfig) -> Session:
     space = LabelSpace.from_labels(cohort.labels)
     scheme = build_scheme(cfg.labels, space, cfg.severity_weight)
     device = pick_device(cfg)
+    keep_order(cfg)
     return Session(cfg, cohort, space, scheme, load_tokenizer(cfg.model), device, pick_precision(cfg, device))
 
 
@@ -90,6 +92,18 @@ def pick_device(cfg: TrainConfig) -> str:
     if cfg.device != "auto":
         return cfg.device
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def keep_order(cfg: TrainConfig) -> None:
+    """Lets operators of a GPU add up in any order, or not, as `deterministic=` says; a CPU's never do.
+
+    In any order are added: FlashAttention's gradient of queries, and scatters of baselines. An operator that torch has in
+    no other way raises, and says which it is.
+    """
+    if cfg.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS is first used
+    torch.use_deterministic_algorithms(cfg.deterministic)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # it is written in full before it is read
 
 
 def pick_precision(cfg: TrainConfig, device: str) -> Precision:

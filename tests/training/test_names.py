@@ -21,7 +21,9 @@ def test_what_changes_the_result_changes_the_identity(word: str, cohort: Path) -
     assert identity(config(cohort, word), "x") != identity(config(cohort), "x")
 
 
-@pytest.mark.parametrize("word", ["out=elsewhere", "wandb.mode=disabled", "threads=2", "device=cpu"])
+@pytest.mark.parametrize(
+    "word", ["out=elsewhere", "wandb.mode=disabled", "threads=2", "device=cpu", "deterministic=true"]
+)
 def test_where_a_run_happens_does_not_change_the_identity(word: str, cohort: Path) -> None:
     assert identity(config(cohort, word), "x") == identity(config(cohort), "x")
 
