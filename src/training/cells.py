@@ -29,16 +29,8 @@ def groups(cfgs: Sequence[TrainConfig]) -> list[list[TrainConfig]]:
     found: dict[str, list[TrainConfig]] = {}
     for cfg in cfgs:
         model = {name: value for name, value in dataclasses.asdict(cfg.model).items() if name != "access"}
-        shared = [
-            model,
-            cfg.precision,
-            cfg.data.dir,
-            cfg.max_len,
-            cfg.prompt,
-            cfg.device,
-            cfg.threads,
-            cfg.deterministic,
-        ]
+        process = [cfg.device, cfg.threads, cfg.deterministic]
+        shared = [model, cfg.precision, cfg.data.dir, cfg.max_len, cfg.prompt, process]
         found.setdefault(json.dumps(shared), []).append(cfg)
     return list(found.values())
 

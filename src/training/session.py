@@ -97,8 +97,8 @@ def pick_device(cfg: TrainConfig) -> str:
 def keep_order(cfg: TrainConfig) -> None:
     """Lets operators of a GPU add up in any order, or not, as `deterministic=` says; a CPU's never do.
 
-    In any order are added: FlashAttention's gradient of queries, and scatters of baselines. An operator that torch has in
-    no other way raises, and says which it is.
+    In any order are added: FlashAttention's gradient of queries, and scatters of baselines. An operator that torch has
+    in no other way raises, and says which it is.
     """
     if cfg.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS is first used
