@@ -61,8 +61,8 @@ def _tried(functions: Any, device: torch.device, dtype: torch.dtype, width: int)
         return torch.randn(5, *shape, generator=generator).to(device, dtype)
 
     words = [(7, 1 << 32, 2**15), (7, (1 << 32) + 1, 2**14)]
-    values = (torch.tensor(words), torch.tensor([0, 0, 0, 1, 1]), torch.tensor([0, 1, 2, 0, 1]))
-    drops = functions.draw(Drops(words, [(0, 3), (0, 2)], *(value.to(device) for value in values), site=3), width)
+    keys, note, row = (torch.tensor(given, device=device) for given in (words, [0, 0, 0, 1, 1], [0, 1, 2, 0, 1]))
+    drops = functions.draw(Drops(words, [(0, 3), (0, 2)], keys, note, row, site=3), width)
     x, grad, through, onto, gate_up = (*(rows(width) for _ in range(4)), rows(2 * width))
     weight, angles, head = rows(width)[0], rows(width // 8).repeat(1, 2), width // 8 * 2
     cos, sin, merged = angles.cos(), angles.sin(), gate_up.clone()
