@@ -83,6 +83,15 @@ def the_norm_and_its_gradient_equal_transformers() -> None:
         torch.testing.assert_close(ours, dx, rtol=3e-6, atol=3e-6)
 
 
+def the_norm_rounds_where_transformers_does() -> None:
+    """In fp16, which the interpreter rounds as a card does (it cuts bf16 off): before the weight and after it."""
+    x, weight = rows(9, 176).half(), rows(176, seed=1)
+    for factors in (weight.half(), weight):
+        ours, theirs = (functions.norm(x, factors, 1e-5, None)[0] for functions in (kernels, elementwise))
+        assert ours.dtype == theirs.dtype
+        assert torch.equal(ours, theirs), float((ours - theirs).abs().max())
+
+
 def without_dropout_nothing_is_copied() -> None:
     """The copy without dropped entries is the tensor itself, and every argument that may be None is."""
     x, weight, grad, through = rows(9, 50), rows(50, seed=1), rows(9, 50, seed=2), rows(9, 50, seed=3)
@@ -141,6 +150,7 @@ CLAIMS = (
     dropped_entries_are_the_masks_bit_for_bit,
     the_last_rows_of_notes_drop_what_they_do_in_the_whole,
     the_norm_and_its_gradient_equal_transformers,
+    the_norm_rounds_where_transformers_does,
     without_dropout_nothing_is_copied,
     views_of_any_stride_are_read_and_written_where_they_lie,
     a_whole_step_has_the_loss_and_gradients_of_torchs_operators,
