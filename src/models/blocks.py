@@ -220,8 +220,8 @@ class _Before(torch.autograd.Function):
             grad, through = maps.backward(merged, read, rest[:count], reads, **options)
         else:
             last, heads = reading.last, rest[2 * count :]
-            d_kv = elementwise.rotate_back(dk[:, :0], dk, dv, cos, sin)
-            d_q = elementwise.rotate_back(dq, dq[:, :0], dq[:, :0], cos[last], sin[last])
+            d_kv = fused.rotate_back(dk[:, :0], dk, dv, cos, sin)
+            d_q = fused.rotate_back(dq, dq[:, :0], dq[:, :0], cos[last], sin[last])
             _heads_backward(block, d_q, heads[:2], fused, (slice(0, d_q.shape[1]), None))
             _heads_backward(block, d_kv, heads[2:], fused, (None, slice(0, d_kv.shape[1])))
             columns, end_reads = block.keys_values, reading.reads(block.number, QKV, True)

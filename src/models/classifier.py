@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from src.config.train import LoraConfig
+from src.models import elementwise, kernels
 from src.models.adapters import AdapterTable
 from src.models.attention import Backend, pick_backend
 from src.models.blocks import Dropping, Part, Reading
@@ -120,6 +121,7 @@ def _hidden(
         dropping=dropping,
         prune=prune,
         backend=backend or pick_backend(device, dtype, block.heads, block.width),
+        fused=kernels if dtype != torch.float64 and kernels.available(device) else elementwise,
         recompute=recompute and torch.is_grad_enabled(),
     )
     options = {"position_ids": positions[None], "reading": reading, "use_cache": False}
