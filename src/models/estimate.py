@@ -88,14 +88,6 @@ def base_bytes(model: ModelConfig, parameters: Parameters, precision: Precision)
     return held + rest * DTYPES[precision].itemsize
 
 
-def dense_bytes(model: ModelConfig, precision: Precision, wide: int) -> float:
-    """Bytes of the largest map of a quantised base as a product reads it, in activations of `wide` bytes; else none."""
-    largest = max(inputs * outputs for inputs, outputs in shapes(model).values())
-    if precision is Precision.NF4:
-        return float(largest * (wide + (2 if wide > 2 else 0)))  # bf16 first
-    return float(largest * wide) if precision is Precision.INT8 else 0.0
-
-
 @dataclass(frozen=True)
 class Memory:
     """Bytes that a training step holds at its peak."""
@@ -149,9 +141,11 @@ def memory(
     keeps, holds = (1.0, 1.0) if on_gpu else HEAP
     kept = model.layers * wide * hidden + block if recompute else (model.layers - 1) * block + last
     whole = base_bytes(model, parameters, precision)
+    quantised = precision in (Precision.INT8, Precision.NF4)
+    dense = wide * max(inputs * outputs for inputs, outputs in blocks.values()) if quantised else 0
     one_block = whole / model.layers if shares > 1 else 0.0
     return Memory(
-        base=whole / shares + 2 * one_block + dense_bytes(model, precision, wide),
+        base=whole / shares + 2 * one_block + dense,
         trained=float(parameters.trained * TRAINED_BYTES),
         activations=float(tokens * (kept * keeps + in_use * holds)),
     )

@@ -5,6 +5,7 @@ a layer is only what holds a weight: `dense_weight` widens it for a product and 
 """
 
 import importlib.util
+from copy import copy
 from typing import Any
 
 import torch
@@ -48,15 +49,13 @@ def is_quantised(layer: Any) -> bool:
 
 
 def dense_weight(layer: Any, dtype: torch.dtype) -> Tensor:
-    """The weight [out, in] of an int8 or NF4 layer in `dtype`.
-
-    NF4 is rounded to the format that it was made from before it becomes `dtype`, as bitsandbytes does: the base is the
-    same one whatever the activations are.
-    """
+    """The weight [out, in] of an int8 or NF4 layer in `dtype`, fp32 or bf16, rounded once."""
     if not hasattr(layer, "state"):
         from bitsandbytes.functional import dequantize_4bit
 
-        return dequantize_4bit(layer.weight.data, layer.quant_state).to(dtype)
+        state = copy(layer.quant_state)
+        state.dtype = dtype  # the state's own is what the weight was quantised from
+        return dequantize_4bit(layer.weight.data, state)
     codes = layer.weight.data
     scales = layer.state.SCB if layer.weight.SCB is None else layer.weight.SCB
     steps = scales.float().unsqueeze(1) / LARGEST
