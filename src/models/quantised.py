@@ -20,7 +20,7 @@ BLOCK = 64
 LARGEST = 127
 """The largest int8 of a row (Dettmers et al. 2022, section 2)."""
 
-ROWS = 2**21
+ROWS = 2**18
 """Weights of int8 that a CPU widens at once, as it needs them in fp32 for a moment."""
 
 
@@ -83,6 +83,7 @@ def quantised(layer: nn.Linear, how: Any) -> nn.Module:
     from bitsandbytes import nn as bits
 
     shape, weight = (layer.in_features, layer.out_features, layer.bias is not None), layer.weight.detach()
+    made: Any
     with torch.device("meta"):
         if how.load_in_8bit:
             made = bits.Linear8bitLt(*shape, has_fp16_weights=False, threshold=how.llm_int8_threshold)
@@ -93,13 +94,14 @@ def quantised(layer: nn.Linear, how: Any) -> nn.Module:
         codes, scales, _ = functional.int8_vectorwise_quant(weight.half())
         made.weight = bits.Int8Params(codes, requires_grad=False, CB=codes, SCB=scales)
     else:
-        made.weight = bits.Params4bit(weight, **made.weight.__dict__).to(weight.device)
+        packed: Any = bits.Params4bit(weight, **made.weight.__dict__)
+        made.weight = packed.to(weight.device)
     made.bias = layer.bias
     return made.requires_grad_(False)
 
 
 def random_quantised(config: Any, how: Any, dtype: torch.dtype, device: str) -> nn.Module:
-    """A base with random weights, made and quantised a decoder layer at a time; always the same on a kind of device.
+    """A base with random weights, each quantised before the next is made; always the same on a kind of device.
 
     Args:
         config: transformers' configuration of the architecture.
@@ -113,11 +115,11 @@ def random_quantised(config: Any, how: Any, dtype: torch.dtype, device: str) -> 
         base = AutoModel.from_config(config, dtype=dtype)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        for part in (base.embed_tokens, *base.layers, base.norm):
-            part.to_empty(device=device).apply(base._init_weights)
-            for name, layer in list(part.named_modules()):
-                if type(layer) is nn.Linear:
-                    part.set_submodule(name, quantised(layer, how))
+        for name in [name for name, layer in base.named_modules() if layer._parameters]:
+            layer = base.get_submodule(name).to_empty(device=device)
+            base._init_weights(layer)
+            if type(layer) is nn.Linear:
+                base.set_submodule(name, quantised(layer, how))
     base.rotary_emb = type(base.rotary_emb)(config).to(device)
     base.is_loaded_in_8bit, base.is_loaded_in_4bit = how.load_in_8bit, how.load_in_4bit  # peft asks
     return base

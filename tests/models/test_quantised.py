@@ -134,7 +134,6 @@ def test_int8_products_of_bitsandbytes_that_round_activations_too_are_near() -> 
     with torch.inference_mode():
         rows = [plain(input_ids=torch.tensor([note])).last_hidden_state[0, -1] for note in NOTES]
         expected, found = made.head(torch.stack(rows)), made(pack(NOTES))
-    print(float((found - expected).abs().max()), float(expected.abs().max()))
     assert 0 < (found - expected).abs().max() <= 0.02 * expected.abs().max()
 
 
