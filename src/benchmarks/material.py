@@ -82,7 +82,12 @@ def stock(model: ModelConfig, precision: Precision, device: str, dropout: float 
         device: where it lies.
         dropout: of the adapters' inputs.
         like: a classifier of `engine`, whose base, adapters and head it takes over.
+
+    Raises:
+        UserError: the base is to be quantised.
     """
+    if precision in (Precision.INT8, Precision.NF4):
+        raise UserError(f"precision={precision}: the stock model is not quantised here; write fp32 or bf16")
     from peft import LoraConfig as PeftLora
     from peft import TaskType, get_peft_model
     from transformers import LlamaForSequenceClassification

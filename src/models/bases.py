@@ -12,6 +12,7 @@ from src.config.architecture import ROOT, folder_of, read_architecture
 from src.config.train import ModelConfig, Precision, Weights
 from src.models.attention import PACKED, register_packed_attention
 from src.models.blocks import install, join_weights
+from src.models.quantised import random_quantised, settings
 from src.shell.errors import UserError
 
 STAND_IN = ROOT / "src" / "models" / "nano"
@@ -34,15 +35,18 @@ def load_base(model: ModelConfig, precision: Precision, device: str) -> torch.nn
         device: `cpu`, `cuda` or `cuda:N`.
 
     Raises:
-        UserError: the weights cannot be had or are not of this architecture, or `int8` and `nf4` are asked
-            for without CUDA.
+        UserError: the weights cannot be had or are not of this architecture, or `int8` and `nf4` are asked for
+            without bitsandbytes or where it does not run.
     """
     register_packed_attention()
-    extra = quantisation(precision, device)
-    if model.weights is Weights.RANDOM:
-        base = random_base(model, DTYPES[precision], device)
-    else:
+    bits = settings(precision, device)
+    if model.weights is Weights.PRETRAINED:
+        extra = {"quantization_config": bits, "device_map": {"": device}} if bits else {}
         base = _pretrained(model, dtype=DTYPES[precision], **extra)
+    elif bits:
+        base = random_quantised(architecture(model), bits, DTYPES[precision], device)
+    else:
+        base = random_base(model, DTYPES[precision], device)
     base.set_attn_implementation(PACKED)
     base.config.use_cache = False
     install(base)
@@ -52,7 +56,7 @@ def load_base(model: ModelConfig, precision: Precision, device: str) -> torch.nn
         words.activations = torch.float32
     for weight in base.parameters():
         weight.requires_grad_(False)
-    base = base if extra else base.to(device)
+    base = base if bits else base.to(device)
     join_weights(base)
     return base
 
@@ -70,11 +74,11 @@ def _pretrained(model: ModelConfig, **how: Any) -> torch.nn.Module:
 
 
 def computing(precision: Precision, device: str) -> torch.dtype:
-    """The format of activations: the base's, but fp32 over a bf16 base on a processor that would emulate bf16.
+    """The format of activations: the base's or bf16, but fp32 on a processor that would emulate bf16.
 
-    The base then takes bf16's memory, and its weights are widened where they are used: faster, and more exact.
+    A bf16 base then takes bf16's memory, and its weights are widened where they are used: faster, and more exact.
     """
-    emulated = precision is Precision.BF16 and device == "cpu" and not bf16_here()
+    emulated = precision is not Precision.FP32 and device == "cpu" and not bf16_here()
     return torch.float32 if emulated else DTYPES[precision]
 
 
@@ -153,27 +157,6 @@ def architecture(model: ModelConfig) -> Any:
         sliding_window=model.window,
         **biased,
     )
-
-
-def quantisation(precision: Precision, device: str) -> dict[str, Any]:
-    """The arguments that make transformers load an 8-bit or 4-bit base; none for fp32 and bf16.
-
-    Raises:
-        UserError: asked for on a device without CUDA.
-    """
-    if precision not in (Precision.INT8, Precision.NF4):
-        return {}
-    if not device.startswith("cuda"):
-        raise UserError(f"precision={precision}: needs a CUDA GPU, and device={device}; write precision=bf16")
-    if importlib.util.find_spec("bitsandbytes") is None:
-        raise UserError(f"precision={precision}: needs bitsandbytes; install it with pip install -e '.[gpu]'")
-    from transformers import BitsAndBytesConfig
-
-    if precision is Precision.INT8:
-        config = BitsAndBytesConfig(load_in_8bit=True)
-    else:
-        config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16)
-    return {"quantization_config": config, "device_map": {"": device}}
 
 
 def locate(model: ModelConfig) -> str:

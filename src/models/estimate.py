@@ -6,10 +6,8 @@ from dataclasses import dataclass
 import torch
 
 from src.config.train import ModelConfig, Precision, TrainConfig
-from src.models.bases import computing
-
-BYTES = {Precision.FP32: 4.0, Precision.BF16: 2.0, Precision.INT8: 1.0, Precision.NF4: 0.55}
-"""Bytes a weight of the frozen base; NF4 with its scales (Dettmers et al. 2023, section 3)."""
+from src.models.bases import DTYPES, computing
+from src.models.quantised import held_bytes
 
 TRAINED_BYTES = 24
 """Bytes a trained parameter: fp32 weight, gradient, AdamW's two moments, one more in its step, and the best epoch's."""
@@ -80,6 +78,16 @@ def adapters_flop(parameters: Parameters) -> float:
     return 6.0 * parameters.adapters
 
 
+def base_bytes(model: ModelConfig, parameters: Parameters, precision: Precision) -> float:
+    """Bytes of the frozen base's weights; words, norms and biases of a quantised base are not quantised."""
+    if precision not in (Precision.INT8, Precision.NF4):
+        return float(parameters.base * DTYPES[precision].itemsize)
+    matrices = shapes(model).values()
+    held = model.layers * sum(held_bytes(precision, *matrix) for matrix in matrices)
+    rest = parameters.base - model.layers * sum(inputs * outputs for inputs, outputs in matrices)
+    return held + rest * DTYPES[precision].itemsize
+
+
 @dataclass(frozen=True)
 class Memory:
     """Bytes that a training step holds at its peak."""
@@ -132,10 +140,12 @@ def memory(
     in_use = wide * (3 * inner + 4 * hidden)
     keeps, holds = (1.0, 1.0) if on_gpu else HEAP
     kept = model.layers * wide * hidden + block if recompute else (model.layers - 1) * block + last
-    whole = parameters.base * BYTES[precision]
+    whole = base_bytes(model, parameters, precision)
+    quantised = precision in (Precision.INT8, Precision.NF4)
+    dense = wide * max(inputs * outputs for inputs, outputs in blocks.values()) if quantised else 0
     one_block = whole / model.layers if shares > 1 else 0.0
     return Memory(
-        base=whole / shares + 2 * one_block,
+        base=whole / shares + 2 * one_block + dense,
         trained=float(parameters.trained * TRAINED_BYTES),
         activations=float(tokens * (kept * keeps + in_use * holds)),
     )

@@ -48,6 +48,7 @@ def quiet_libraries() -> None:
     transformers_logging.set_verbosity_error()
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # peft imports it wherever it is installed
     for message in (
         ".*isinstance.treespec.*",
         ".*in eval mode at the start.*",

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from src.cohort.msdrg import load_drgs
 from src.config.train import Labels, LoraConfig, ModelConfig, Precision, Weights
-from src.models.bases import load_base, quantisation
+from src.models.bases import load_base
 from src.models.classifier import Classifier, load_adapters, save_adapters, with_adapters
 from src.models.labelspace import LabelSpace
 from src.models.packing import pack
@@ -98,11 +98,6 @@ def test_missing_weights_are_told_in_one_sentence_with_what_to_do(monkeypatch: p
     with pytest.raises(UserError, match=r"Ask for access\.") as told:
         load_base(tiny("no-such/model", Weights.PRETRAINED), Precision.FP32, "cpu")
     assert "\n" not in str(told.value)
-
-
-def test_quantised_bases_are_refused_off_cuda() -> None:
-    with pytest.raises(UserError, match="needs a CUDA GPU"):
-        quantisation(Precision.NF4, "cpu")
 
 
 def test_two_label_scores_are_a_distribution_over_all_757_drgs() -> None:
