@@ -40,7 +40,7 @@ def load_base(model: ModelConfig, precision: Precision, device: str) -> torch.nn
     """
     register_packed_attention()
     bits = settings(precision, device)
-    if model.weights is Weights.PRETRAINED:
+    if model.weights is not Weights.RANDOM:
         extra = {"quantization_config": bits, "device_map": {"": device}} if bits else {}
         base = _pretrained(model, dtype=DTYPES[precision], **extra)
     elif bits:
