@@ -3,6 +3,7 @@
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from typing import Any
 
 import torch
@@ -45,8 +46,7 @@ class TrainerSteps:
                 learning_rate=RATE,
                 weight_decay=0.01,
                 train_sampling_strategy="sequential",
-                activation_checkpointing=self.recompute,
-                activation_checkpointing_kwargs={"use_reentrant": False} if self.recompute else None,
+                **_recomputing(TrainingArguments, self.recompute),
                 use_cpu=not on_gpu,
                 report_to=[],
                 save_strategy="no",
@@ -70,6 +70,20 @@ class TrainerSteps:
             trainer.remove_callback(PrinterCallback)
             trainer.train()
         return told
+
+
+def recompute_activations(model: Any) -> None:
+    """Lets a transformers model keep one hidden state a block."""
+    # Renamed in transformers 5.23.
+    new, old = "activation_checkpointing_enable", "gradient_checkpointing_enable"
+    getattr(model, new if hasattr(model, new) else old)({"use_reentrant": False})
+
+
+def _recomputing(arguments: Any, recompute: bool) -> dict[str, Any]:
+    """What tells Trainer whether to recompute."""
+    known = {field.name for field in fields(arguments)}
+    name = "activation_checkpointing" if "activation_checkpointing" in known else "gradient_checkpointing"
+    return {name: recompute, f"{name}_kwargs": {"use_reentrant": False} if recompute else None}
 
 
 def collate(rows: Sequence[dict[str, Any]]) -> dict[str, Tensor]:

@@ -208,7 +208,6 @@ class _Before(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, dq: Tensor, dk: Tensor, dv: Tensor, onto: Tensor) -> Any:
         block, reading, fused = ctx.block, ctx.reading, ctx.reading.fused
-        block.check()
         x, cos, sin, scale, read, end_read, mask, *rest = ctx.saved_tensors
         count, ends = len(reading.parts), block.is_last and reading.prune
         maps, norm, drops = block.maps[QKV], block.norms[0], ctx.drops if mask is None else mask

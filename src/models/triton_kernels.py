@@ -8,12 +8,6 @@ tensors have more than 2^31 entries.
 import triton
 import triton.language as tl
 
-# Philox4x64 (Salmon et al. 2011), as numpy has it: the factors of a round, and what the words of the key grow by.
-FACTOR_0: tl.constexpr = tl.constexpr(0xD2E7470EE14C6C93)
-FACTOR_1: tl.constexpr = tl.constexpr(0xCA5A826395121157)
-GROWTH_0: tl.constexpr = tl.constexpr(0x9E3779B97F4A7C15)
-GROWTH_1: tl.constexpr = tl.constexpr(0xBB67AE8584CAA73B)
-
 
 @triton.jit
 def drawn(keys, note, row, site, index, start, width, BLOCK: tl.constexpr):
@@ -21,6 +15,12 @@ def drawn(keys, note, row, site, index, start, width, BLOCK: tl.constexpr):
 
     A counter gives four words of 64 bits, of which each decides four entries: give a program BLOCK / 16 threads.
     """
+    # Philox4x64 (Salmon et al. 2011), as numpy has it: the factors of a round, and what the words of the key grow by.
+    # As globals they would be compared at every launch.
+    FACTOR_0: tl.constexpr = 0xD2E7470EE14C6C93
+    FACTOR_1: tl.constexpr = 0xCA5A826395121157
+    GROWTH_0: tl.constexpr = 0x9E3779B97F4A7C15
+    GROWTH_1: tl.constexpr = 0xBB67AE8584CAA73B
     COUNTERS: tl.constexpr = BLOCK // 16
     key = keys + 3 * tl.load(note + index)
     key_0, key_1, level = tl.load(key).to(tl.uint64), tl.load(key + 1).to(tl.uint64), tl.load(key + 2).to(tl.int32)
