@@ -68,7 +68,11 @@ class Network(nn.Module):
 
     def forward(self, ids: Tensor, there: Tensor) -> Tensor:
         """Logits [b, width] of ids [b, T], of which `there` [b, T] are tokens."""
-        logits: Tensor = self.bert(input_ids=ids, attention_mask=there.long()).logits
+        mask = there.long()
+        if self.bert.config._attn_implementation == "sdpa":
+            # As sdpa takes it: of two dimensions, transformers would wait for the device to see whether all are there.
+            mask = there[:, None, None, :].expand(-1, 1, ids.shape[1], -1)
+        logits: Tensor = self.bert(input_ids=ids, attention_mask=mask).logits
         return logits
 
 

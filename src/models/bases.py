@@ -12,6 +12,7 @@ from src.config.architecture import ROOT, folder_of, read_architecture
 from src.config.train import ModelConfig, Precision, Weights
 from src.models.attention import PACKED, register_packed_attention
 from src.models.blocks import install, join_weights
+from src.models.devices import same_randomness
 from src.models.quantised import random_quantised, settings
 from src.shell.errors import UserError
 
@@ -130,7 +131,7 @@ def random_base(model: ModelConfig, dtype: torch.dtype, device: str) -> torch.nn
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
-        with torch.random.fork_rng(), torch.device(device):
+        with same_randomness(device), torch.device(device):
             torch.manual_seed(0)
             return AutoModel.from_config(architecture(model))
     finally:

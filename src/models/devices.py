@@ -1,6 +1,7 @@
 """What a run asks of its device, whatever its kind: which of several is its own, its memory, whether it is done."""
 
 import os
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -77,6 +78,15 @@ def wait(device: str | torch.device) -> None:
     """Returns once the device has done what it was given."""
     if not is_cpu(device):
         _module(device).synchronize(torch.device(device))
+
+
+def same_randomness(device: str) -> AbstractContextManager[None]:
+    """Puts the random numbers of the processor and of this one device back afterwards."""
+    wanted = torch.device(device)
+    if wanted.type in ("cpu", "meta"):
+        return torch.random.fork_rng([])
+    number = _module(device).current_device() if wanted.index is None else wanted.index
+    return torch.random.fork_rng([number], device_type=wanted.type)
 
 
 def _module(device: str | torch.device) -> Any:

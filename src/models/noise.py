@@ -18,6 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from src.models.packing import send
+
 LEVELS = 2**16
 """A share is kept to one part in this many: the random bits of an entry are 16."""
 
@@ -90,7 +92,7 @@ class Drops:
         """
         parts = [_drawn(word, *span, width, self.site) for word, span in zip(self.words, self.spans, strict=True)]
         mask = torch.from_numpy(parts[0] if len(parts) == 1 else np.concatenate(parts))
-        return mask if self.keys.device.type == "cpu" else mask.to(self.keys.device)
+        return send([mask], self.keys.device)[0]
 
 
 def _drawn(word: tuple[int, int, int], first: int, rows: int, width: int, site: int) -> NDArray[np.bool_]:

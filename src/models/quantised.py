@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from src.config.train import Precision
+from src.models.devices import same_randomness
 from src.shell.errors import UserError
 
 BLOCK = 64
@@ -113,7 +114,7 @@ def random_quantised(config: Any, how: Any, dtype: torch.dtype, device: str) -> 
 
     with torch.device("meta"):
         base = AutoModel.from_config(config, dtype=dtype)
-    with torch.random.fork_rng():
+    with same_randomness(device):
         torch.manual_seed(0)
         for name in [name for name, layer in base.named_modules() if layer._parameters]:
             layer = base.get_submodule(name).to_empty(device=device)

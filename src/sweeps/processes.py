@@ -7,10 +7,12 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from src.config.launch import ProcessesConfig
+from src.shell.errors import UserError
 from src.sweeps.cell import Cell
 from src.sweeps.tally import Tally
 
@@ -62,15 +64,27 @@ def shares(gpus: Sequence[str], each: int) -> list[str]:
 
     >>> shares(["0", "1", "2"], 1), shares(["0", "1", "2"], 2)
     (['0', '1', '2'], ['0,1'])
+
+    Raises:
+        UserError: there are fewer, or they are parts of GPUs, of which CUDA lets a process see one.
     """
+    if each > 1 and any(gpu.startswith("MIG-") for gpu in gpus):
+        raise UserError(f"hydra.launcher.gpus_per_cell={each}: a process sees one MIG instance; write 1")
+    if 0 < len(gpus) < each:
+        names = ",".join(gpus)
+        raise UserError(f"hydra.launcher.gpus_per_cell={each}: {len(gpus)} are visible ({names}); write at most that")
     return [",".join(gpus[start : start + each]) for start in range(0, len(gpus) - each + 1, each)]
 
 
 def visible_gpus() -> list[str]:
-    """The GPUs that cells may use, as CUDA_VISIBLE_DEVICES names them; asks no driver and imports no torch."""
-    given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if given is not None:
-        return [name for name in given.split(",") if name.strip() not in ("", "-1")]
+    """The GPUs that cells may use, as CUDA_VISIBLE_DEVICES names them; asks no driver and imports no torch.
+
+    Names are numbers, or UUIDs of GPUs or of MIG instances, as Slurm may give them; CUDA reads none after one that it
+    does not know, such as -1.
+    """
+    if (given := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        names = [name.strip() for name in given.split(",")]
+        return list(takewhile(lambda name: name.isdigit() or name.startswith(("GPU-", "MIG-")), names))
     found = Path("/proc/driver/nvidia/gpus")
     return [str(number) for number in range(len(list(found.iterdir())))] if found.is_dir() else []
 
