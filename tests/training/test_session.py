@@ -14,7 +14,13 @@ from src.training.scoring import check_device
 from src.training.session import keep_order, open_session, pick_device
 
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "one", "WORLD_SIZE": "2", "GROUP_RANK": "0", "RANK": "1"}
-SLURM = {"SLURM_NTASKS": "4", "SLURM_JOB_NAME": "train", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
+SLURM = {
+    "SLURM_NTASKS": "4",
+    "SLURM_NTASKS_PER_NODE": "2",
+    "SLURM_JOB_NAME": "train",
+    "SLURM_PROCID": "0",
+    "SLURM_LOCALID": "0",
+}
 
 
 def test_deterministic_operators_are_a_choice_of_the_run(cohort: Path, monkeypatch: pytest.MonkeyPatch) -> None:
