@@ -55,6 +55,7 @@ class TrainerSteps:
                 remove_unused_columns=False,
                 dataloader_pin_memory=False,
             )
+            arguments._n_gpu = int(on_gpu)  # Trainer would spread a step over all GPUs that it sees
             rows = [
                 {"note": note, "label": int(label)}
                 for notes, labels in batches
