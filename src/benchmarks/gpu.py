@@ -68,7 +68,7 @@ def read_order(words: Sequence[str]) -> Order:
     known: dict[str, Any] = {"models": "llama7b,llama13b", "max_len": "512,1024", "steps": 12}
     known |= {"device": "cuda", "parts": "all", "out": ""}
     if asked(words, known)["device"] == "cpu":
-        known |= {"models": TINY, "max_len": "64,128", "steps": 4}
+        known |= {"models": TINY, "max_len": "256,512", "steps": 4}
     values = {key: str(value) for key, value in asked(words, known).items()}
     problems, models = [], []
     for name in values["models"].split(","):

@@ -1,10 +1,10 @@
 """What `python -m src.benchmarks.gpu` looks at before speeds: the machine, and whether fast ways compute the same."""
 
-import math
 import os
 import platform
 from itertools import product
 
+import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
@@ -25,6 +25,9 @@ PACKAGES = ("torch", "transformers", "peft", "triton", "bitsandbytes")
 
 HEADS = ((32, 32), (40, 40), (32, 8))
 """Heads of queries and of keys and values: 7B, 13B, and Llama 3 8B, all of width 128."""
+
+SHORT, LONG = 7, 200
+"""Tokens of a note; `pick_backend` tries the short ones."""
 
 MOST_OF_LOSSES = 1e-4
 """Largest difference of ten steps' losses in fp32 with which speeds are shown."""
@@ -62,11 +65,11 @@ def attention_units(device: str) -> list[Unit]:
         def compared(heads: tuple[int, int], tokens: int, backend: Backend = backend) -> Row:
             picked = str(pick_backend(where, dtype, heads, 128))
             worst = attention.difference(backend, where, dtype, heads, 128, tokens)
-            # The gradient of a long note's first key is a sum over all its queries, and rounds as much more.
-            most = attention.TOLERANCE * max(1.0, math.sqrt(tokens / 7))
+            # Sums over long notes round more: in bf16 a CPU's differ from those in fp64 by up to 1 %.
+            most = attention.TOLERANCE * (1 if tokens == SHORT else 2)
             return {"picked": picked, **differs(worst, most, "outputs or gradients")}
 
-        for heads, tokens in product(HEADS, (7, 200)):
+        for heads, tokens in product(HEADS, (SHORT, LONG)):
             sizes = {"heads": heads[0], "kv_heads": heads[1], "width": 128, "tokens": tokens}
             units.append(Unit({**settings, **sizes}, lambda heads=heads, tokens=tokens: compared(heads, tokens)))  # type: ignore[misc]
         units.append(Unit({**settings, "model": "small"}, lambda backend=backend: _whole_model(device, backend)))  # type: ignore[misc]
@@ -97,7 +100,7 @@ def kernel_units(device: str) -> list[Unit]:
 
     def compared(dtype: torch.dtype, width: int) -> Row:
         by_function = kernels.differences(torch.device(device), dtype, width)
-        row = differs(max(by_function.values()), kernels.TOLERANCE, "results")
+        row = differs(float(np.max(list(by_function.values()))), kernels.TOLERANCE, "results")
         return {"available": kernels.available(torch.device(device)), **row, "by_function": by_function}
 
     return [
@@ -119,7 +122,6 @@ def equality_units(device: str, model: ModelConfig | None = None) -> list[Unit]:
     settings: Row = {"part": "equality", "hidden": small.hidden_size, "layers": small.layers, "steps": 10}
 
     def compared() -> Row:
-        max_len = 512 if device != "cpu" else 128
-        return differs(equality(small, max_len, 10, torch.float32, device), MOST_OF_LOSSES, "losses")
+        return differs(equality(small, 512, 10, torch.float32, device), MOST_OF_LOSSES, "losses")
 
     return [Unit(settings, compared)]
