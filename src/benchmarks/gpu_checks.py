@@ -32,8 +32,9 @@ SHORT, LONG = 7, 200
 MOST_OF_LOSSES = 1e-4
 """Largest difference of ten steps' losses in fp32 with which speeds are shown."""
 
-MOST_OF_MODELS = 0.1
-"""Largest difference of a bf16 model's gradients as a share of the largest: attention rounds in another order."""
+MOST_OF_MODELS = 0.05
+"""Largest difference of a bf16 model's gradients as a share of the largest: attention that is rounded once, on a CPU,
+makes 0.7 %."""
 
 
 def machine_units(device: str, model: ModelConfig) -> list[Unit]:

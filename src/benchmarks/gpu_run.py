@@ -16,17 +16,17 @@ NEEDED = (
     "polars",
     "pytorch_lightning",
     "torchmetrics",
-    "wandb",
-    "drgpy",
     "scipy",
-    "sklearn",
+    "matplotlib",
     "isal",
+    "drgpy",
+    "drg",
     "psutil",
     "filelock",
 )
 """What a run imports beside torch, transformers and peft, by the names of the modules."""
 
-SIZE = ("model=nano", "max_len=64", "epochs=1", "data.limit=48", "wandb.mode=disabled")
+SIZE = ("model=nano", "max_len=64", "epochs=1", "data.limit=48", "threads=1", "wandb.mode=disabled")
 
 
 def train_units(device: str) -> list[Unit]:

@@ -5,7 +5,7 @@ import importlib.util
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import product
+from itertools import pairwise, product
 from statistics import median
 from typing import Any
 
@@ -118,14 +118,14 @@ class Speeds:
             for batch in batches:
                 take(batch)
                 marks.append(time.perf_counter())
-            return [end - start for start, end in zip(marks, marks[1:], strict=False)][WARM_UP:]
+            return [end - start for start, end in pairwise(marks)][WARM_UP:]
         events = [torch.cuda.Event(enable_timing=True) for _ in range(len(batches) + 1)]
         events[0].record()
         for batch, event in zip(batches, events[1:], strict=True):
             take(batch)
             event.record()
         torch.cuda.synchronize()
-        return [start.elapsed_time(end) / 1000 for start, end in zip(events, events[1:], strict=False)][WARM_UP:]
+        return [start.elapsed_time(end) / 1000 for start, end in pairwise(events)][WARM_UP:]
 
     def host_ms(self, take: Callable[[Any], object], batches: Sequence[Any]) -> float:
         """Median milliseconds until a step's last launch returned, each step begun on an idle device."""
@@ -206,7 +206,6 @@ class Speeds:
 
     def profile(self, model: ModelConfig, max_len: int) -> Row:
         """What one step spends its time on: operators, and on a GPU the kernels below them."""
-        from torch.autograd import DeviceType
         from torch.profiler import ProfilerActivity, profile
 
         steps, batches = Steps(self.cells(model, Precision.BF16)), self.batches(model, max_len)
@@ -219,8 +218,10 @@ class Speeds:
             self.clock()
         field = "self_device_time_total" if on_gpu else "self_cpu_time_total"
         rows: Any = profiler.key_averages()
-        kinds = {"operators": DeviceType.CPU, "kernels": DeviceType.CUDA}
-        return {kind: _longest([row for row in rows if row.device_type == of], field) for kind, of in kinds.items()}
+        kinds = {"operators": "CPU", "kernels": "CUDA"}
+        return {
+            kind: _longest([row for row in rows if row.device_type.name == of], field) for kind, of in kinds.items()
+        }
 
     def scoring(self, model: ModelConfig, max_len: int) -> Row:
         """The forward pass without gradients, four notes at a time as a run takes them."""

@@ -78,11 +78,6 @@ class EngineSteps:
         return told
 
 
-def equality_on(device: str) -> float:
-    """Largest difference of the loss in ten steps of a small model in fp32."""
-    return equality(small_model(256, 4), 512, 10, torch.float32, device)
-
-
 def equality(model: ModelConfig, max_len: int, steps: int, dtype: torch.dtype, device: str = "cpu") -> float:
     """Largest difference of the loss from a plain transformers + peft loop on padded batches, dropout 0."""
     ours = engine(model, Precision.FP32, device, 0.0).to(dtype)
