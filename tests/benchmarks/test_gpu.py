@@ -6,31 +6,37 @@ import math
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
-from src.benchmarks import gpu, gpu_checks, gpu_run
+from src.benchmarks import gpu, gpu_checks, gpu_run, gpu_speed
 from src.benchmarks.gpu import PARTS, SPEEDS, choose_device, model_of, read_order, run
 from src.benchmarks.gpu_lines import Lines, Unit
 from src.benchmarks.gpu_speed import Speeds
 from src.benchmarks.material import small_model, stock
 from src.benchmarks.recipe import arguments_of
 from src.benchmarks.training import equality
-from src.config.train import Precision, TrainConfig, Weights
+from src.config.train import ModelConfig, Precision, TrainConfig, Weights
 from src.evaluation.outcome import versions
+from src.models import estimate
+from src.models.classifier import with_adapters
 from src.shell.errors import UserError
-from src.shell.overrides import compose, read_command_line
+from src.shell.overrides import CONF
 
 ROOT = Path(__file__).parents[2]
 
-LACKING = (
-    "hydra omegaconf antlr4 polars pytorch_lightning lightning lightning_utilities lightning_fabric torchmetrics wandb "
-    "wandb_workspaces drgpy drg isal scipy sklearn pandas matplotlib gensim lightgbm ray submitit bitsandbytes triton"
-).split()
+LACKING = [
+    "hydra", "omegaconf", "antlr4", "polars", "pytorch_lightning", "lightning", "lightning_utilities",
+    "lightning_fabric", "torchmetrics", "wandb", "wandb_workspaces", "drgpy", "drg", "isal", "scipy", "sklearn",
+    "pandas", "matplotlib", "gensim", "lightgbm", "ray", "submitit", "bitsandbytes", "triton",
+]  # fmt: skip
 """What is not on a box that has torch, transformers and peft alone."""
 
 BARE = f"""
@@ -129,17 +135,19 @@ def test_a_whole_run_is_trained_on_the_device(lines: Callable[..., Any]) -> None
 def test_a_part_that_raises_is_a_line_and_the_others_run(
     lines: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    held: list[int] = []
 
     def fails(speeds: Speeds, *args: Any, **kwargs: Any) -> dict[str, Any]:
         speeds.cells(model_of("tiny"), Precision.BF16, 2)
-        held.append(len(speeds._cells))
         raise torch.OutOfMemoryError("CUDA out of memory.\nmore of it")
 
     monkeypatch.setattr(Speeds, "profile", fails)
-    drops: list[None] = []
-    drop = Speeds.drop
-    monkeypatch.setattr(Speeds, "drop", lambda speeds: (drops.append(None), drop(speeds))[0])
+    drops, drop = [], Speeds.drop
+
+    def counted(speeds: Speeds) -> None:
+        drops.append(len(speeds._cells))
+        drop(speeds)
+
+    monkeypatch.setattr(Speeds, "drop", counted)
     status, rows = lines("parts=machine,profile,scoring", f"out={tmp_path / 'lines'}")
     assert status == 1
     assert [row["part"] for row in rows] == ["machine", "profile", "scoring"]
@@ -147,8 +155,7 @@ def test_a_part_that_raises_is_a_line_and_the_others_run(
     assert rows[1] == {"part": "profile", "model": "tiny", "max_len": 64, **error}
     assert rows[2]["notes_a_second"] > 0
     assert rows == rows_of((tmp_path / "lines").read_text("utf-8"))
-    assert held == [2]
-    assert len(drops) == 4  # before the machine, before each of two bases that are made, and after the error
+    assert drops == [0, 0, 2, 0]  # before the machine, for a base, after the error, for another base
 
 
 @pytest.mark.parametrize("difference", [1e-3, float("nan")])
@@ -199,7 +206,7 @@ def test_all_wrong_words_are_named_at_once() -> None:
         read_order(["baseline=true"])
     with pytest.raises(UserError, match="max_len=4096: above the context of llama7b, which is 2048"):
         read_order(["max_len=4096"])
-    with pytest.raises(UserError, match="out=.*No such file or directory"):
+    with pytest.raises(UserError, match=r"out=.*No such file or directory"):
         Lines(Path("/no/such/folder/lines"))
 
 
@@ -209,6 +216,51 @@ def test_without_words_7b_and_13b_are_measured_on_cuda() -> None:
     assert (order.lengths, order.device, order.parts) == ([512, 1024], "cuda", list(PARTS))
     assert set(SPEEDS) < set(PARTS)
     assert set(PARTS) == {word for word in PARTS if word in str(gpu.__doc__)}
+
+
+def test_a_cards_way_is_gone_as_far_as_no_card_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Event:
+        def __init__(self, enable_timing: bool) -> None:
+            assert enable_timing
+
+        def record(self) -> None:
+            self.time = time.perf_counter()
+
+        def elapsed_time(self, end: "Event") -> float:
+            return 1000 * (end.time - self.time)
+
+    for name, given in {
+        "Event": Event,
+        "synchronize": lambda: None,
+        "empty_cache": lambda: None,
+        "max_memory_allocated": lambda: 3 * 2**29,
+        "reset_peak_memory_stats": lambda: None,
+        "mem_get_info": lambda: (2**30, 2**31),
+        "get_device_name": lambda: "a card",
+        "get_device_capability": lambda: (9, 0),
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, given)
+    monkeypatch.setattr(gpu_checks, "matrix_rate", lambda *args: 1e12)
+    for name in ("engine", "stock"):
+        made = getattr(gpu_speed, name)
+        monkeypatch.setattr(gpu_speed, name, lambda model, precision, device, made=made: made(model, precision, "cpu"))
+    monkeypatch.setattr(
+        gpu_speed,
+        "with_adapters",
+        lambda base, lora, width, device, name: with_adapters(base, lora, width, "cpu", name),
+    )
+    speeds, model = Speeds("cuda", 2), model_of("tiny")
+    row = speeds.speed(model, 64, Precision.BF16, recompute=False)
+    assert row["peak_gib"] == 1.5
+    assert row["seconds_a_step"] > 0
+    assert speeds.together(model, 64, 2)["ratio"] > 0
+    assert speeds.trainer(model, 64, recompute=True)["ratio"] > 0
+    assert speeds.scoring(model, 64)["notes_a_second"] > 0
+    (machine,) = gpu_checks.machine_units("cuda", model)
+    about = machine.measure()
+    assert (about["name"], about["memory_gib"], about["capability"]) == ("a card", 2.0, "9.0")
+    assert {unit.settings["backend"] for unit in gpu_checks.attention_units("cuda")} == {"varlen"}
+    assert len(gpu_checks.kernel_units("cuda")) == 4
 
 
 def test_a_card_that_is_not_there_is_said_and_others_are_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -231,10 +283,9 @@ def test_trainer_takes_one_gpu_of_several(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 def test_an_architecture_is_read_as_hydra_reads_it() -> None:
     for name in ("llama7b", "llama13b", "llama3_8b", "nano"):
-        line = read_command_line([f"model={name}", "model.weights=random", f"data.dir={ROOT}"], "train")
-        with pytest.raises(UserError, match="holds no cohort"):
-            compose(TrainConfig, line)
-        assert model_of(name).weights is Weights.RANDOM
+        with initialize_config_dir(str(CONF.absolute()), version_base="1.3"):
+            values: Any = OmegaConf.to_container(compose("train", [f"model={name}"])["model"])
+        assert model_of(name) == ModelConfig(**{**values, "weights": Weights.RANDOM})
     assert (model_of("llama13b").layers, model_of("llama3_8b").kv_heads) == (40, 8)
 
 
@@ -253,6 +304,22 @@ def test_the_stock_head_is_fp32_and_the_default_format_is_put_back(monkeypatch: 
     with pytest.raises(torch.OutOfMemoryError):
         stock(small_model(64, 1), Precision.BF16, "cpu")
     assert torch.get_default_dtype() is torch.float32
+
+
+def test_the_rate_of_products_is_that_of_random_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    factors: list[torch.Tensor] = []
+
+    def seconds(*pair: torch.Tensor) -> float:
+        factors.extend(pair)
+        return 1.0
+
+    monkeypatch.setattr(estimate, "_seconds", seconds)
+    cfg = TrainConfig.__new__(TrainConfig)
+    cfg.model, cfg.batch_size, cfg.max_len = small_model(64, 1), 4, 64
+    state = torch.get_rng_state()
+    assert estimate.matrix_rate(cfg, Precision.FP32, "cpu") == 2 * 256 * 64 * cfg.model.intermediate_size
+    assert all(0.9 < float(factor.std()) < 1.1 for factor in factors)
+    assert torch.equal(state, torch.get_rng_state())
 
 
 def test_versions_leave_out_what_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
