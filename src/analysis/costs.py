@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from src.analysis.runs import Run
 from src.analysis.scaling import Scaling
 
+KINDS = {"cpu": "CPU", "cuda": "GPU"}
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -27,13 +29,15 @@ class Cost:
 def device_of(run: Run) -> str:
     """What a run ran on.
 
-    >>> device_of(Run("a", {"versions": {"torch": "2.13.0+cpu"}}))
-    'CPU'
+    >>> device_of(Run("a", {"versions": {"torch": "2.13.0+cpu"}})), device_of(Run("a", {"device": "cuda:1"}))
+    ('CPU', 'GPU')
     """
-    told, asked = run.record.get("device"), run.record.get("config", {}).get("device")
-    torch = str(run.record.get("versions", {}).get("torch", ""))
-    kinds = {"cpu": "CPU", "cuda": "GPU"}
-    return kinds.get(str(told), "") or kinds.get(str(asked), "") or ("CPU" if torch.endswith("+cpu") else "")
+    names = run.record.get("device"), run.record.get("config", {}).get("device")
+    for name in names:
+        kind = str(name).partition(":")[0]
+        if kind in KINDS:
+            return KINDS[kind]
+    return "CPU" if str(run.record.get("versions", {}).get("torch", "")).endswith("+cpu") else ""
 
 
 def hours_of(run: Run) -> float | None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from src.config.train import TrainConfig
 from src.evaluation.metrics import measure_choices
+from src.models.packing import send
 from src.models.schemes import Scheme
 from src.shell.progress import Clock, track
 from src.training.ranks import ALONE
@@ -45,14 +46,15 @@ class Encoded:
         mixed = [batches[place] for place in draw.permutation(len(batches))]
         return [int(row) for batch in [*mixed, last] for row in batch]
 
-    def batches(self, order: Sequence[int], size: int, device: str) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Ids [b, T] padded with 0 on the right, which of them are there [b, T], and DRGs [b] on the host."""
+    def batches(self, order: Sequence[int], size: int, device: str) -> Iterator[tuple[Tensor, Tensor, Tensor, int]]:
+        """Ids [b, T] padded with 0 on the right, which of them are there [b, T], DRGs [b] on the host, and tokens."""
         for start in range(0, len(order), size):
             rows = order[start : start + size]
             some = [torch.tensor(self.ids[row]) for row in rows]
             ids = nn.utils.rnn.pad_sequence(some, batch_first=True)
             there = torch.arange(ids.shape[1])[None] < torch.tensor([len(each) for each in some])[:, None]
-            yield ids.to(device), there.to(device), torch.from_numpy(self.drg[list(rows)])
+            ids, there = send([ids, there], torch.device(device))
+            yield ids, there, torch.from_numpy(self.drg[list(rows)]), sum(map(len, some))
 
 
 def tune(
@@ -74,11 +76,11 @@ def tune(
     per_epoch = math.ceil(len(train.drg) / cfg.batch_size)
     steps, window = cfg.max_steps or cfg.epochs * per_epoch, Window(device)
     clock = Clock(total=steps, what=f"{cfg.model.name} {cfg.labels}", unit="step")
-    best, kept, since, step = -1.0, copy.deepcopy(network.state_dict()), 0, 0
+    best, kept, since, step, said = -1.0, copy.deepcopy(network.state_dict()), 0, 0, ""
     for epoch in range(cfg.epochs):
         network.train()
         order = train.order(cfg.batch_size, cfg.seed, epoch)
-        for ids, there, drg in train.batches(order, cfg.batch_size, device):
+        for ids, there, drg, read in train.batches(order, cfg.batch_size, device):
             for group in optimiser.param_groups:
                 group["lr"] = cfg.lr * (1 - step / steps)
             loss = scheme.loss(network(ids, there), drg)
@@ -87,8 +89,9 @@ def tune(
             optimiser.step()
             optimiser.zero_grad()
             step += 1
-            clock.step(f"loss {loss.item():.3f}")
-            read = int(there.sum())
+            if step % STEPS_BETWEEN_LOGS == 1:
+                said = f"loss {loss.item():.3f}"  # waits for the device, so not at every step
+            clock.step(said)
             window.add(loss.detach(), norm, len(drg), read, there.numel() - read)
             if step % STEPS_BETWEEN_LOGS == 0 or step % per_epoch == 0:
                 rates = {"train/lr": optimiser.param_groups[0]["lr"], "train/epoch": step / per_epoch}
@@ -114,11 +117,12 @@ def score(
 ) -> dict[str, NDArray[np.float32]]:
     """Log-probabilities of each head of the scheme for every note, in order."""
     network.eval()
-    parts: dict[str, list[NDArray[np.float32]]] = {}
+    parts: dict[str, list[Tensor]] = {}
     batches = notes.batches(range(len(notes.drg)), cfg.batch_size, device)
     total = math.ceil(len(notes.drg) / cfg.batch_size)
     with torch.inference_mode():
-        for ids, there, _ in track(batches, total=total, what=what, unit="batch") if what else batches:
+        for ids, there, _, _ in track(batches, total=total, what=what, unit="batch") if what else batches:
             for name, scores in scheme.heads(network(ids, there)).items():
-                parts.setdefault(name, []).append(scores.float().cpu().numpy())
-    return {name: np.concatenate(scores) for name, scores in parts.items()}
+                parts.setdefault(name, []).append(scores.float())
+    # One wait for the device, when all is computed.
+    return {name: torch.cat(scores).cpu().numpy() for name, scores in parts.items()}

@@ -14,6 +14,7 @@ from src.baselines.loop import Encoded, score, tune
 from src.baselines.material import Material, Notes
 from src.cohort.split import Split
 from src.config.train import Kind
+from src.models.devices import make_current
 from src.models.schemes import build_scheme
 from src.training.session import keep_order, pick_device
 
@@ -29,6 +30,7 @@ class Tuned:
         self.kind, self.reader = KINDS[cfg.model.kind]
         self.scheme = build_scheme(cfg.labels, material.space, cfg.severity_weight)
         self.device = pick_device(cfg)
+        make_current(self.device)
         keep_order(cfg)
         if cfg.threads:
             torch.set_num_threads(cfg.threads)

@@ -72,6 +72,7 @@ def score_split(
         batch_size=cfg.batch_size,
         ranks=ranks,
         stop=stop or Stop(),
+        device=session.device,
         what=f"scores {split}",
     )
     predictions = predictions_of(session, notes, split, heads)

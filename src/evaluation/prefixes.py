@@ -23,6 +23,7 @@ from src.shell.progress import track
 from src.training.batches import TokenisedNotes
 from src.training.notes import split_rows, token_lengths
 from src.training.ranks import ALONE
+from src.training.scoring import check_device
 from src.training.session import Session
 
 CURVE, PICTURE = "prefixes.csv", "prefixes.png"
@@ -63,7 +64,8 @@ def _together(
     session: Session, classifier: Classifier, notes: TokenisedNotes, lengths: Sequence[int], what: str
 ) -> dict[int, dict[str, NDArray[np.float32]]]:
     turns = ALONE.turns(len(notes), session.cfg.batch_size)
-    parts: dict[int, dict[str, list[NDArray[np.float32]]]] = {length: {} for length in lengths}
+    parts: dict[int, dict[str, list[Tensor]]] = {length: {} for length in lengths}
+    check_device(classifier, session.device)
     classifier.eval()
     with torch.inference_mode():
         for rows in track(turns, total=len(turns), what=what, unit="batch"):
@@ -71,8 +73,11 @@ def _together(
             logits = classifier.at(packed, ends(packed, lengths).flatten()).view(len(lengths), len(rows), -1)
             for length, each in zip(lengths, logits, strict=True):
                 for name, scores in session.scheme.heads(each).items():
-                    parts[length].setdefault(name, []).append(scores.float().cpu().numpy())
-    return {length: {name: np.concatenate(each) for name, each in heads.items()} for length, heads in parts.items()}
+                    parts[length].setdefault(name, []).append(scores.float())
+    return {
+        length: {name: torch.cat(scores).cpu().numpy() for name, scores in heads.items()}
+        for length, heads in parts.items()
+    }
 
 
 def ends(notes: Packed, lengths: Sequence[int]) -> Tensor:

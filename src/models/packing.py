@@ -58,18 +58,20 @@ def join(rows: Sequence[Packed]) -> Packed:
 
 
 def send(values: Sequence[Tensor], device: torch.device) -> list[Tensor]:
-    """The same int64 tensors on `device`, by one copy from pinned memory, for which neither side waits.
+    """The same tensors on `device`, by one copy from pinned memory, for which neither side waits.
 
-    >>> [value.tolist() for value in send([torch.tensor([1]), torch.tensor([[2, 3]])], torch.device("meta"))[:0]]
-    []
+    >>> values = [torch.tensor([True]), torch.tensor([[0.5], [1.5]]), torch.tensor([7])]
+    >>> [(value.dtype, tuple(value.shape)) for value in send(values, torch.device("meta"))]
+    [(torch.bool, (1,)), (torch.float32, (2, 1)), (torch.int64, (1,))]
     """
     if device.type == "cpu":
         return list(values)
     padded = []
     for value in values:
         # Every part begins on 16 bytes, or Triton would compile its kernels once more for those that do not.
-        padded += [value.reshape(-1), value.new_zeros(value.numel() % 2)]
+        part = value.reshape(-1).view(torch.uint8)
+        padded += [part, part.new_zeros(-part.numel() % 16)]
     buffer = torch.cat(padded)
     buffer = buffer.pin_memory() if device.type == "cuda" else buffer
     parts = buffer.to(device, non_blocking=True).split([part.numel() for part in padded])[::2]
-    return [part.view(value.shape) for part, value in zip(parts, values, strict=True)]
+    return [part.view(value.dtype).view(value.shape) for part, value in zip(parts, values, strict=True)]

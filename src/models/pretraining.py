@@ -20,12 +20,16 @@ from torch.nn.functional import cross_entropy
 from src.config.pretrain import PretrainConfig
 from src.config.train import Prompt
 from src.models.attention import PACKED, register_packed_attention
+from src.models.devices import best_kind, make_current, own
 from src.models.packing import Packed, pack, send
 from src.models.prompts import WORDS_AFTER
 from src.shell.progress import Clock
 
 HELD_OUT = 0.02
 """Share of the training notes that only measures perplexity."""
+
+STEPS_BETWEEN_READINGS = 10
+"""Steps after which the loss is read from the device."""
 
 ANSWER_ROOM = 96
 """Tokens of the Discharge Diagnosis section that are read at most."""
@@ -46,7 +50,8 @@ def teach(
     start = time.monotonic()
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
-    device = ("cuda" if torch.cuda.is_available() else "cpu") if cfg.device == "auto" else cfg.device
+    device = own(best_kind() if cfg.device == "auto" else cfg.device)
+    make_current(device)
     torch.manual_seed(cfg.seed)
     chance = random.Random(cfg.seed)
     texts = encode(tokenizer, courses, diagnoses)
@@ -120,36 +125,39 @@ def _batches(texts: Sequence[Text], cfg: PretrainConfig, chance: random.Random) 
         yield pack(rows), torch.tensor(weights)
 
 
-def _loss(model: Any, batch: Packed, weights: Tensor) -> Tensor:
-    """Weighted mean cross-entropy of each next token in nats."""
-    ids, positions = send([batch.ids, batch.positions], weights.device)
+def _loss(model: Any, batch: Packed, weights: Tensor, device: str) -> Tensor:
+    """Weighted mean cross-entropy of each next token in nats; `weights` lie on the host."""
+    places = weights[1:].nonzero().squeeze(1)
+    ids, positions, places, counted = send(
+        [batch.ids, batch.positions, places, weights[1:][places]], torch.device(device)
+    )
     hidden = model.model(
         input_ids=ids[None],
         position_ids=positions[None],
         note_lengths=batch.lengths,
         use_cache=False,
     ).last_hidden_state[0]
-    counts = weights[1:] > 0
-    targets, counted = ids[1:][counts], weights[1:][counts]
-    losses = cross_entropy(model.lm_head(hidden[:-1][counts]).float(), targets, reduction="none")
+    losses = cross_entropy(model.lm_head(hidden[:-1][places]).float(), ids[1:][places], reduction="none")
     return (losses * counted).sum() / counted.sum()
 
 
 def _steps(model: Any, batches: list[tuple[Packed, Tensor]], cfg: PretrainConfig, device: str) -> None:
     optimiser = torch.optim.AdamW(model.parameters(), lr=cfg.lr, weight_decay=cfg.weight_decay, betas=(0.9, 0.95))
     warm = max(1, len(batches) // 50)
-    clock = Clock(total=len(batches), what="pretraining", unit="step")
+    clock, said = Clock(total=len(batches), what="pretraining", unit="step"), ""
     for step, (batch, weights) in enumerate(batches):
         rate = min(1.0, (step + 1) / warm) * (0.05 + 0.475 * (1 + math.cos(math.pi * step / len(batches))))
         for group in optimiser.param_groups:
             group["lr"] = cfg.lr * rate
-        with torch.autocast(device.split(":")[0], torch.bfloat16, enabled=cfg.bf16):
-            loss = _loss(model, batch, weights.to(device))
+        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=cfg.bf16):
+            loss = _loss(model, batch, weights, device)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         optimiser.zero_grad()
-        clock.step(f"loss {loss.item():.3f}")
+        if step % STEPS_BETWEEN_READINGS == 0:
+            said = f"loss {loss.item():.3f}"  # waits for the device, so not at every step
+        clock.step(said)
 
 
 def _held_out_loss(model: Any, texts: Sequence[Text], cfg: PretrainConfig, device: str) -> float:
@@ -157,6 +165,6 @@ def _held_out_loss(model: Any, texts: Sequence[Text], cfg: PretrainConfig, devic
     total = count = 0.0
     with torch.inference_mode():
         for batch, weights in _batches(texts, even, random.Random(0)):
-            total += _loss(model, batch, weights.to(device)).item() * float(weights[1:].sum())
+            total += _loss(model, batch, weights, device).item() * float(weights[1:].sum())
             count += float(weights[1:].sum())
     return total / count

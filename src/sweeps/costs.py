@@ -16,6 +16,7 @@ from src.cohort.split import Split
 from src.config.train import Kind, Precision, TrainConfig, Weights
 from src.evaluation.record import read_record
 from src.models.bases import STAND_IN, locate
+from src.models.devices import all_bytes, is_cpu
 from src.models.estimate import count_parameters, matrix_rate
 from src.models.labelspace import LabelSpace
 from src.models.prompts import frame
@@ -23,7 +24,7 @@ from src.models.schemes import build_scheme
 from src.shell.errors import UserError
 from src.shell.progress import minutes
 from src.sweeps.cell import Cell
-from src.sweeps.memory import GIB, fitting, needs, there
+from src.sweeps.memory import GIB, fitting, needs
 from src.sweeps.rows import columns
 from src.sweeps.standing import look_at
 from src.sweeps.state import Standing
@@ -90,7 +91,7 @@ def print_costs(name: str, cells: Sequence[Cell]) -> None:
         tight += bool(cost.hint)
         told = [f"{cost.memory / GIB:.1f}", minutes(cost.seconds), f"{cost.seconds / 3600:.2f}"]
         body.append([cell.name, standing, *(told if cost.seconds else "---"), cost.source, cost.hint])
-    unit = "GPU-hours" if gpu or pick_device(cells[0].cfg) != "cpu" else "hours"
+    unit = "GPU-hours" if gpu or not is_cpu(pick_device(cells[0].cfg)) else "hours"
     print(columns(["cell", "state", "GiB", "time", unit, "from", "remark"], body))
     where = f"one {gpu}, at {UTILISATION:.0%} of its data sheet's rate" if gpu else "this machine"
     print(f"\n{name}: {len(cells)} cells, {seconds / 3600:.2f} {unit} left on {where}, one cell at a time")
@@ -106,7 +107,7 @@ def cost_of(cfg: TrainConfig, gpu: str | None, speeds: dict[tuple[str, int], flo
     precision = pick_precision(cfg, device)
     width = _width(cfg.data.dir, str(cfg.labels), cfg.severity_weight)
     parameters = count_parameters(cfg, width)
-    room = GPUS[gpu][1] * 1e9 if gpu else there(device)
+    room = GPUS[gpu][1] * 1e9 if gpu else all_bytes(device)
     held = needs(cfg, width, precision, device, 0.9 * room)
     change = "" if held < 0.95 * room else fitting(cfg, width, precision, room, device)
     hint = f"does not fit {room / GIB:.0f} GiB; {change}" if change else ""

@@ -18,7 +18,9 @@ def out_of_memory_line(cfg: TrainConfig, width: int, device: str, precision: Pre
         device: `cpu` or `cuda...`.
         precision: the base's number format, decided.
     """
-    needed, room = needs(cfg, width, precision, device), there(device)
+    from src.models.devices import all_bytes
+
+    needed, room = needs(cfg, width, precision, device), all_bytes(device)
     head = f"out of memory: about {needed / GIB:.1f} GiB needed, {room / GIB:.1f} GiB on {device}"
     return f"{head}; {fitting(cfg, width, precision, room, device)}"
 
@@ -34,12 +36,13 @@ def fitting(cfg: TrainConfig, width: int, precision: Precision, room: float, dev
 
 def needs(cfg: TrainConfig, width: int, precision: Precision, device: str, room: float = math.inf) -> float:
     """Bytes of a training step at its fastest setting that fits into `room`; of the smallest where none does."""
+    from src.models.devices import is_cpu
     from src.models.estimate import count_parameters, memory
     from src.training.memory import settings
 
     parameters, held = count_parameters(cfg, width), math.inf
     for setting in settings(cfg.batch_size, cfg.micro_batch, cfg.checkpointing):
-        tokens, on_gpu = setting.notes * cfg.max_len, device.startswith("cuda")
+        tokens, on_gpu = setting.notes * cfg.max_len, not is_cpu(device)
         held = memory(cfg, parameters, precision, tokens=tokens, recompute=setting.recompute, on_gpu=on_gpu).total
         if held < room:
             break
@@ -48,6 +51,8 @@ def needs(cfg: TrainConfig, width: int, precision: Precision, device: str, room:
 
 def _smaller(cfg: TrainConfig, precision: Precision, device: str) -> Iterator[tuple[str, TrainConfig, Precision]]:
     """Changes from the one that costs least to the one that costs most; each holds those before it."""
+    from src.models.devices import is_cpu
+
     words = []
     if cfg.micro_batch not in (None, 1):
         cfg, words = dataclasses.replace(cfg, micro_batch=1), ["micro_batch=1"]
@@ -59,19 +64,8 @@ def _smaller(cfg: TrainConfig, precision: Precision, device: str) -> Iterator[tu
         precision = Precision.BF16
         words = [*words, "precision=bf16"]
         yield " ".join(words), cfg, precision
-    if device.startswith("cuda") and precision is Precision.BF16:
+    if not is_cpu(device) and precision is Precision.BF16:
         yield " ".join([*words, "precision=nf4"]), cfg, Precision.NF4
     while cfg.max_len > 128:
         cfg = dataclasses.replace(cfg, max_len=cfg.max_len // 2)
         yield " ".join([*words, f"max_len={cfg.max_len}"]), cfg, precision
-
-
-def there(device: str) -> float:
-    """Bytes of memory of a device."""
-    import os
-
-    import torch
-
-    if device.startswith("cuda"):
-        return float(torch.cuda.mem_get_info(torch.device(device))[1])
-    return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))

@@ -14,6 +14,7 @@ import torch
 from src.cohort.split import Split
 from src.config.train import Together, TrainConfig
 from src.models.classifier import Classifier, read_together, with_adapters
+from src.models.devices import wait
 from src.training.batches import Steps, TokenisedNotes
 from src.training.cell import Cell, Judge
 from src.training.memory import Setting, check_fits, plan
@@ -124,6 +125,5 @@ def _seconds(passes: Sequence[Sequence[Cell]], setting: Setting) -> float:
         torch.stack(losses).sum().backward()
         for cell in cells:
             cell.optimiser.zero_grad(set_to_none=True)
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+    wait(passes[0][0].session.device)
     return time.perf_counter() - start

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.plugins.environments import ClusterEnvironment, LightningEnvironment
+import torch
+from pytorch_lightning.strategies import ModelParallelStrategy, SingleDeviceStrategy
 
 from src.cohort.split import Split
 from src.config.train import TrainConfig
@@ -15,6 +16,7 @@ from src.shell.stopping import Stop
 from src.training.cell import Cell
 from src.training.memory import Setting, rehearse
 from src.training.module import DrgModule
+from src.training.processes import cluster
 from src.training.progress import StepsDone
 
 
@@ -111,16 +113,14 @@ class Loop(pl.Callback):
 
 def make_trainer(cfg: TrainConfig, run_dir: Path, device: str, loop: Loop) -> pl.Trainer:
     """Lightning's trainer: devices, processes and nodes; steps, checkpoints and progress are the loop's."""
-    kind, _, number = device.partition(":")
-    strategy: Any = "auto" if cfg.devices * cfg.nodes == 1 else "ddp"
-    if cfg.shard:
-        from pytorch_lightning.strategies import ModelParallelStrategy
-
+    strategy: Any = "ddp"
+    if cfg.devices * cfg.nodes == 1:
+        strategy = SingleDeviceStrategy(device=device)
+    elif cfg.shard:
         strategy = ModelParallelStrategy(data_parallel_size=cfg.devices * cfg.nodes, tensor_parallel_size=1)
-    environment = cluster(cfg)
     return pl.Trainer(
-        accelerator="gpu" if kind == "cuda" else "cpu",
-        devices=[int(number)] if number else cfg.devices,
+        accelerator=torch.device(device).type,
+        devices=cfg.devices,
         num_nodes=cfg.nodes,
         strategy=strategy,
         max_epochs=1,
@@ -132,19 +132,5 @@ def make_trainer(cfg: TrainConfig, run_dir: Path, device: str, loop: Loop) -> pl
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
         default_root_dir=run_dir,
-        plugins=[environment] if environment else [],
+        plugins=[cluster(cfg)],
     )
-
-
-def cluster(cfg: TrainConfig) -> ClusterEnvironment | None:
-    """Who starts the processes: Slurm or torchrun where they do, else Lightning.
-
-    Lightning's own requeue under Slurm, which leaves checkpoints that a later run would start from, stays off.
-    """
-    from pytorch_lightning.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
-
-    if TorchElasticEnvironment.detect():
-        return TorchElasticEnvironment()
-    if cfg.devices * cfg.nodes > 1 and SLURMEnvironment.detect():
-        return SLURMEnvironment(auto_requeue=False)
-    return LightningEnvironment()

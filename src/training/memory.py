@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from src.models.classifier import read_together
+from src.models.devices import free_bytes, free_unused, is_cpu
 from src.models.estimate import Memory, memory
 from src.shell.errors import UserError
 from src.training.batches import Steps
@@ -95,21 +96,12 @@ def memory_of(sessions: Sequence[Session], steps: Sequence[Steps], setting: Sett
             session.precision,
             tokens=int(some.notes.lengths[some.longest(setting.notes)].sum()),
             recompute=setting.recompute,
-            on_gpu=session.device.startswith("cuda"),
+            on_gpu=not is_cpu(session.device),
             shares=session.cfg.devices * session.cfg.nodes if session.cfg.shard else 1,
         )
         for session, some in zip(sessions, steps, strict=True)
     ]
     return Memory(each[0].base, sum(one.trained for one in each), sum(one.activations for one in each))
-
-
-def free_bytes(device: str) -> float:
-    """Bytes that are free on a device."""
-    if device.startswith("cuda"):
-        return float(torch.cuda.mem_get_info(device)[0])
-    import psutil
-
-    return float(psutil.virtual_memory().available)
 
 
 def check_fits(found: Plan, session: Session) -> None:
@@ -133,7 +125,7 @@ def remedies(session: Session) -> str:
         ways.insert(0, "micro_batch=1")
     if not cfg.checkpointing:
         ways.insert(1, "checkpointing=true")
-    if session.device.startswith("cuda"):
+    if not is_cpu(session.device):
         ways.append("precision=nf4" if cfg.precision != "nf4" else "a smaller model=")
         ways.append("shard=true devices=2")
     else:
@@ -170,8 +162,7 @@ def rehearse(module: "DrgModule") -> None:
         finally:
             for cell in cells:
                 cell.optimiser.zero_grad(set_to_none=True)
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        free_unused(cells[0].session.device)
     raise UserError(f"memory: the longest step does not fit; {remedies(cells[0].session)}")
 
 

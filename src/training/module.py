@@ -1,12 +1,12 @@
 """The Lightning module: one optimiser step of every run that is trained over one base, and their validations."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from src.cohort.split import Split
 from src.models.classifier import read_together
@@ -37,6 +37,10 @@ class DrgModule(pl.LightningModule):
         if self.device_mesh is not None:
             shard_base(self.classifiers[0].backbone, self.device_mesh["data_parallel"])
 
+    def cpu(self) -> Self:
+        """Leaves everything on its device, from which Lightning takes a module when `fit` ends: scoring comes next."""
+        return self
+
     def training_step(self, places: Any, index: int) -> None:
         """One step of every cell that is not done."""
         busy = [cell for cell in self.cells if not cell.done]
@@ -50,18 +54,23 @@ class DrgModule(pl.LightningModule):
 
     def validate(self, cell: Cell) -> None:
         """Measures a cell on its validation notes."""
-        notes, loss = cell.notes[Split.VALIDATION], 0.0
-        chosen: list[int] = []
-        truth: list[int] = []
+        notes, session = cell.notes[Split.VALIDATION], cell.session
+        chosen: list[Tensor] = []
+        truth: list[Tensor] = []
+        loss = torch.zeros((), dtype=torch.float64, device=session.device)
         self.eval()
-        for logits, batch in score_share(cell.classifier, notes, cell.ranks, cell.session.cfg.batch_size, self.stop):
-            chosen += cell.scheme.predict(logits).tolist()
-            truth += batch.drg.tolist()
-            loss += float(cell.scheme.loss(logits, batch.drg)) * len(batch)
+        for logits, batch in score_share(
+            cell.classifier, notes, cell.ranks, session.cfg.batch_size, self.stop, device=session.device
+        ):
+            chosen.append(cell.scheme.predict(logits))
+            truth.append(batch.drg)
+            loss += cell.scheme.loss(logits, batch.drg).double() * len(batch)
         self.train()
-        every = cell.ranks.gathered((chosen, truth, loss))
-        chosen, truth = ([drg for part in every for drg in part[at]] for at in (0, 1))
-        cell.validated(np.array(chosen), np.array(truth), sum(part[2] for part in every) / len(notes))
+        # One wait for the device, when all is computed.
+        mine = [torch.cat(drgs).tolist() if drgs else [] for drgs in (chosen, truth)]
+        every = cell.ranks.gathered((*mine, float(loss)))
+        chosen_by_all, truth_of_all = (np.array([drg for part in every for drg in part[which]]) for which in (0, 1))
+        cell.validated(chosen_by_all, truth_of_all, sum(part[2] for part in every) / len(notes))
 
 
 def together(cells: Sequence[Sequence[Any]]) -> Iterator[list[tuple[int, Any]]]:

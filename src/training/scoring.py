@@ -16,7 +16,14 @@ from src.training.ranks import Ranks
 
 
 def score_share(
-    classifier: Classifier, notes: TokenisedNotes, ranks: Ranks, batch_size: int, stop: Stop, what: str = ""
+    classifier: Classifier,
+    notes: TokenisedNotes,
+    ranks: Ranks,
+    batch_size: int,
+    stop: Stop,
+    *,
+    device: str,
+    what: str = "",
 ) -> Iterator[tuple[Tensor, Batch]]:
     """Logits and batch of this process's notes, `batch_size` at a time; every note belongs to one process.
 
@@ -26,8 +33,13 @@ def score_share(
         ranks: which processes share them.
         batch_size: notes at once.
         stop: raises between batches when a signal came.
+        device: the session's.
         what: name of the progress that is shown; none without it.
+
+    Raises:
+        RuntimeError: the classifier lies on another device.
     """
+    check_device(classifier, device)
     turns = ranks.turns(len(notes), batch_size)
     with torch.no_grad():
         for rows in track(turns, total=len(turns), what=what, unit="batch") if what and ranks.first else turns:
@@ -38,6 +50,17 @@ def score_share(
                 yield logits, batch
 
 
+def check_device(classifier: Classifier, device: str) -> None:
+    """Holds a classifier to its session's device: elsewhere it would score for days and say nothing.
+
+    Raises:
+        RuntimeError: a part of it lies elsewhere.
+    """
+    for name, weight in {**dict(classifier.backbone.named_parameters()), **classifier.trained()}.items():
+        if weight.device != torch.device(device):
+            raise RuntimeError(f"{name} of the classifier lies on {weight.device}, and its session is on {device}")
+
+
 def score_notes(
     classifier: Classifier,
     scheme: Scheme,
@@ -46,6 +69,7 @@ def score_notes(
     batch_size: int,
     ranks: Ranks,
     stop: Stop,
+    device: str,
     what: str,
 ) -> dict[str, NDArray[np.float32]]:
     """Log-probabilities of each head for every note, in the order of `notes`, in every process.
@@ -53,11 +77,12 @@ def score_notes(
     Returns:
         `scores` [B, D], and what else the scheme predicts, by the name of its column in the predictions.
     """
-    parts: dict[str, list[NDArray[np.float32]]] = {}
+    parts: dict[str, list[Tensor]] = {}
     classifier.eval()
-    for logits, _ in score_share(classifier, notes, ranks, batch_size, stop, what):
+    for logits, _ in score_share(classifier, notes, ranks, batch_size, stop, device=device, what=what):
         for name, scores in scheme.heads(logits).items():
-            parts.setdefault(name, []).append(scores.float().cpu().numpy())
-    shares = ranks.gathered({name: np.concatenate(scores) for name, scores in parts.items()})
+            parts.setdefault(name, []).append(scores.float())
+    # One wait for the device, when all is computed.
+    shares = ranks.gathered({name: torch.cat(scores).cpu().numpy() for name, scores in parts.items()})
     order = np.argsort(np.concatenate([Ranks(rank, ranks.count).mine(len(notes)) for rank in range(ranks.count)]))
     return {name: np.concatenate([share[name] for share in shares if share])[order] for name in shares[0]}

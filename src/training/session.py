@@ -14,6 +14,7 @@ from src.cohort.prepared import Cohort, read_cohort
 from src.cohort.split import Split
 from src.config.train import Kind, Precision, TrainConfig
 from src.models.bases import load_base, load_tokenizer
+from src.models.devices import best_kind, is_cpu, make_current, own
 from src.models.estimate import Parameters, count_parameters
 from src.models.labelspace import LabelSpace
 from src.models.prompts import frame
@@ -83,15 +84,24 @@ def open_session(cfg: TrainConfig) -> Session:
     space = LabelSpace.from_labels(cohort.labels)
     scheme = build_scheme(cfg.labels, space, cfg.severity_weight)
     device = pick_device(cfg)
+    make_current(device)
     keep_order(cfg)
     return Session(cfg, cohort, space, scheme, load_tokenizer(cfg.model), device, pick_precision(cfg, device))
 
 
 def pick_device(cfg: TrainConfig) -> str:
-    """The device that `device=` names; `auto` is the GPU when there is one."""
-    if cfg.device != "auto":
-        return cfg.device
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    """The device that `device=` names, this process's own of several; `auto` is the GPU when there is one."""
+    device = best_kind() if cfg.device == "auto" else cfg.device
+    return own(device, local_rank(cfg))
+
+
+def local_rank(cfg: TrainConfig) -> int:
+    """Which of the processes of its machine this one is."""
+    if cfg.devices * cfg.nodes == 1:
+        return 0
+    from src.training.processes import cluster
+
+    return int(cluster(cfg).local_rank())
 
 
 def keep_order(cfg: TrainConfig) -> None:
@@ -110,4 +120,4 @@ def pick_precision(cfg: TrainConfig, device: str) -> Precision:
     """The base's number format; `auto` is bf16 on a GPU and fp32 on a CPU."""
     if cfg.precision is not Precision.AUTO:
         return cfg.precision
-    return Precision.BF16 if device.startswith("cuda") else Precision.FP32
+    return Precision.FP32 if is_cpu(device) else Precision.BF16

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from src.cohort.prepared import FEWEST
+from src.models.devices import peak_bytes
 from src.training.ranks import Ranks
 
 STEPS_BETWEEN_LOGS = 10
@@ -58,8 +59,8 @@ class Window:
             "train/memory_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GIB,
             "train/seconds_left": steps_left * seconds / max(self.steps, 1),
         }
-        if self.device.type == "cuda":
-            row["train/gpu_memory_gib"] = torch.cuda.max_memory_allocated(self.device) / GIB
+        if (peak := peak_bytes(self.device)) is not None:
+            row["train/gpu_memory_gib"] = peak / GIB
         self._begin()
         return row
 

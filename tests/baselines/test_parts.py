@@ -65,7 +65,7 @@ def test_caml_scores_a_note_alike_alone_and_beside_a_longer_one() -> None:
     notes = Encoded([[2, 3, 4], list(range(2, 25))], np.zeros(2, dtype=np.int64))
 
     def scores(order: list[int]) -> torch.Tensor:
-        ids, there, _ = next(notes.batches(order, 2, "cpu"))
+        ids, there, _, _ = next(notes.batches(order, 2, "cpu"))
         return network(ids, there)
 
     with torch.inference_mode():

@@ -1,0 +1,83 @@
+"""What a run asks of its device, whatever its kind: which of several is its own, its memory, whether it is done."""
+
+import os
+from typing import Any
+
+import torch
+
+from src.shell.errors import UserError
+
+
+def best_kind() -> str:
+    """The kind of device that `device=auto` takes."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def is_cpu(device: str | torch.device) -> bool:
+    """Whether a device is the processor, with the machine's own memory."""
+    return torch.device(device).type == "cpu"
+
+
+def own(device: str, local_rank: int = 0) -> str:
+    """A device with its number: as it was given, or of this process among those of its machine.
+
+    >>> own("cpu", 1), own("cuda", 1), own("cuda:0", 1)
+    ('cpu', 'cuda:1', 'cuda:0')
+    """
+    return device if is_cpu(device) or ":" in device else f"{device}:{local_rank}"
+
+
+def make_current(device: str) -> None:
+    """Lets everything in this process that names no number mean this device.
+
+    Raises:
+        UserError: torch does not see it.
+    """
+    if is_cpu(device):
+        return
+    module, number = _module(device), torch.device(device).index or 0
+    count = module.device_count() if module.is_available() else 0
+    if number >= count:
+        kind = torch.device(device).type
+        raise UserError(
+            f"device={device}: torch {torch.__version__} sees {count} of {kind}; write device=cpu, ask for fewer "
+            "devices=, or install a torch for this machine's GPU and its driver"
+        )
+    module.set_device(torch.device(device))
+
+
+def free_bytes(device: str) -> float:
+    """Bytes that are free on a device."""
+    if not is_cpu(device):
+        return float(_module(device).mem_get_info(torch.device(device))[0])
+    import psutil
+
+    return float(psutil.virtual_memory().available)
+
+
+def all_bytes(device: str) -> float:
+    """Bytes of memory of a device."""
+    if not is_cpu(device):
+        return float(_module(device).mem_get_info(torch.device(device))[1])
+    return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+
+
+def peak_bytes(device: str | torch.device) -> float | None:
+    """The most bytes that this process has held on a device at once; None of a CPU."""
+    return None if is_cpu(device) else float(_module(device).max_memory_allocated(torch.device(device)))
+
+
+def free_unused(device: str) -> None:
+    """Gives back what the allocator keeps for later."""
+    if not is_cpu(device):
+        _module(device).empty_cache()
+
+
+def wait(device: str | torch.device) -> None:
+    """Returns once the device has done what it was given."""
+    if not is_cpu(device):
+        _module(device).synchronize(torch.device(device))
+
+
+def _module(device: str | torch.device) -> Any:
+    return torch.get_device_module(torch.device(device))
