@@ -2,6 +2,7 @@
 
 import os
 import platform
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -12,7 +13,7 @@ from src.benchmarks.gpu_lines import LeftOut, Row, Unit, differs
 from src.benchmarks.material import engine, random_drgs, random_notes, small_model
 from src.benchmarks.training import equality
 from src.config.train import ModelConfig, Precision, TrainConfig
-from src.models import attention, kernels
+from src.models import attention, devices, kernels
 from src.models.attention import Backend, pick_backend
 from src.models.classifier import Asked, read_together
 from src.models.estimate import matrix_rate
@@ -45,36 +46,35 @@ def machine_units(device: str, model: ModelConfig) -> list[Unit]:
 def _machine(device: str, model: ModelConfig) -> Row:
     cfg = TrainConfig.__new__(TrainConfig)
     cfg.model, cfg.batch_size, cfg.max_len = model, 4, 512
-    row: Row = {"device": device, "name": platform.processor() or platform.machine(), "cpus": os.cpu_count()}
-    if device == "cpu":
-        row |= {"memory_gib": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB}
-    else:
-        free, whole = torch.cuda.mem_get_info()
-        row |= {"name": torch.cuda.get_device_name(), "memory_gib": whole / GIB, "free_gib": free / GIB}
-        row |= {"capability": ".".join(map(str, torch.cuda.get_device_capability())), "cuda": torch.version.cuda}
+    memory = {"memory_gib": devices.all_bytes(device) / GIB, "free_gib": devices.free_bytes(device) / GIB}
+    row: Row = {"device": device, "name": platform.processor() or platform.machine(), "cpus": os.cpu_count(), **memory}
+    if device != "cpu":
+        row |= {"name": torch.cuda.get_device_name(), "cuda": torch.version.cuda}
+        row |= {"capability": ".".join(map(str, torch.cuda.get_device_capability()))}
     versions = {"python": platform.python_version(), **package_versions(PACKAGES)}
     return {**row, **versions, "matrix_tflops": matrix_rate(cfg, Precision.BF16, device) / 1e12}
 
 
 def attention_units(device: str) -> list[Unit]:
-    """Each backend beside attention note by note: short and long notes, and a whole model."""
-    where, dtype = torch.device(device), torch.bfloat16 if device != "cpu" else torch.float32
+    """The device's fast attention beside attention note by note: short and long notes, and a whole model."""
+    on_cpu = device == "cpu"
+    backend, dtype = (Backend.NOTES, torch.float32) if on_cpu else (Backend.VARLEN, torch.bfloat16)
+    settings: Row = {"part": "attention", "backend": str(backend), "dtype": str(dtype).removeprefix("torch.")}
     units = []
-    for backend in (Backend.NOTES,) if device == "cpu" else (Backend.VARLEN,):
-        settings: Row = {"part": "attention", "backend": str(backend), "dtype": str(dtype).removeprefix("torch.")}
+    for heads, tokens in product(HEADS, (SHORT, LONG)):
+        sizes = {"heads": heads[0], "kv_heads": heads[1], "width": 128, "tokens": tokens}
+        units.append(
+            Unit({**settings, **sizes}, partial(_attention, backend, torch.device(device), dtype, heads, tokens))
+        )
+    return [*units, Unit({**settings, "model": "small"}, partial(_whole_model, device, backend))]
 
-        def compared(heads: tuple[int, int], tokens: int, backend: Backend = backend) -> Row:
-            picked = str(pick_backend(where, dtype, heads, 128))
-            worst = attention.difference(backend, where, dtype, heads, 128, tokens)
-            # Sums over long notes round more: in bf16 a CPU's differ from those in fp64 by up to 1 %.
-            most = attention.TOLERANCE * (1 if tokens == SHORT else 2)
-            return {"picked": picked, **differs(worst, most, "outputs or gradients")}
 
-        for heads, tokens in product(HEADS, (SHORT, LONG)):
-            sizes = {"heads": heads[0], "kv_heads": heads[1], "width": 128, "tokens": tokens}
-            units.append(Unit({**settings, **sizes}, lambda heads=heads, tokens=tokens: compared(heads, tokens)))  # type: ignore[misc]
-        units.append(Unit({**settings, "model": "small"}, lambda backend=backend: _whole_model(device, backend)))  # type: ignore[misc]
-    return units
+def _attention(backend: Backend, device: torch.device, dtype: torch.dtype, heads: tuple[int, int], tokens: int) -> Row:
+    picked = str(pick_backend(device, dtype, heads, 128))
+    worst = attention.difference(backend, device, dtype, heads, 128, tokens)
+    # Sums over long notes round more: in bf16 a CPU's differ from those in fp64 by up to 1 %.
+    most = attention.TOLERANCE * (1 if tokens == SHORT else 2)
+    return {"picked": picked, **differs(worst, most, "outputs or gradients")}
 
 
 def _whole_model(device: str, backend: Backend) -> Row:
@@ -99,18 +99,19 @@ def kernel_units(device: str) -> list[Unit]:
     if device == "cpu":
         return [Unit({"part": "kernels"}, _no_kernels)]
 
-    def compared(dtype: torch.dtype, width: int) -> Row:
-        by_function = kernels.differences(torch.device(device), dtype, width)
-        row = differs(float(np.max(list(by_function.values()))), kernels.TOLERANCE, "results")
-        return {"available": kernels.available(torch.device(device)), **row, "by_function": by_function}
-
     return [
         Unit(
             {"part": "kernels", "dtype": str(dtype).removeprefix("torch."), "width": width},
-            lambda dtype=dtype, width=width: compared(dtype, width),  # type: ignore[misc]
+            partial(_kernels, torch.device(device), dtype, width),
         )
         for dtype, width in product((torch.bfloat16, torch.float32), (176, 512))
     ]
+
+
+def _kernels(device: torch.device, dtype: torch.dtype, width: int) -> Row:
+    by_function = kernels.differences(device, dtype, width)
+    row = differs(float(np.max(list(by_function.values()))), kernels.TOLERANCE, "results")
+    return {"available": kernels.available(device), **row, "by_function": by_function}
 
 
 def _no_kernels() -> Row:

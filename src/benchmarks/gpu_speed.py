@@ -18,6 +18,7 @@ from src.benchmarks.material import ALPHA, DRGS, DROPOUT, RANK, TARGETS, engine,
 from src.benchmarks.recipe import RATE, TrainerSteps
 from src.benchmarks.training import NOTES_A_STEP, Batch, batches_of, tokens, waste
 from src.config.train import LoraConfig, ModelConfig, Precision, TrainConfig
+from src.models import devices
 from src.models.classifier import Asked, Classifier, read_together, with_adapters
 from src.models.estimate import count_parameters, memory, step_flop
 from src.models.noise import Noise
@@ -81,8 +82,7 @@ class Speeds:
     def free(self) -> None:
         """Gives back all memory but what the kept base takes."""
         gc.collect()
-        if self.device != "cpu":
-            torch.cuda.empty_cache()
+        devices.free_unused(self.device)
 
     def drop(self) -> None:
         """Gives back the kept base as well."""
@@ -107,8 +107,7 @@ class Speeds:
 
     def clock(self) -> float:
         """Seconds, once the device has done what it was given."""
-        if self.device != "cpu":
-            torch.cuda.synchronize()
+        devices.wait(self.device)
         return time.perf_counter()
 
     def seconds(self, take: Callable[[Any], object], batches: Sequence[Any]) -> list[float]:
@@ -124,7 +123,7 @@ class Speeds:
         for batch, event in zip(batches, events[1:], strict=True):
             take(batch)
             event.record()
-        torch.cuda.synchronize()
+        devices.wait(self.device)
         return [start.elapsed_time(end) / 1000 for start, end in pairwise(events)][WARM_UP:]
 
     def host_ms(self, take: Callable[[Any], object], batches: Sequence[Any]) -> float:
@@ -138,11 +137,11 @@ class Speeds:
 
     def peak_gib(self) -> float | None:
         """The most that torch has allocated on a GPU since the last call."""
-        if self.device == "cpu":
+        peak = devices.peak_bytes(self.device)
+        if peak is None:
             return None
-        peak = torch.cuda.max_memory_allocated() / GIB
         torch.cuda.reset_peak_memory_stats()
-        return peak
+        return peak / GIB
 
     def speed(self, model: ModelConfig, max_len: int, precision: Precision, recompute: bool) -> Row:
         """This project's step, its peak beside the plan's."""

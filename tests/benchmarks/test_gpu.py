@@ -231,11 +231,11 @@ def test_a_cards_way_is_gone_as_far_as_no_card_is_needed(monkeypatch: pytest.Mon
 
     for name, given in {
         "Event": Event,
-        "synchronize": lambda: None,
+        "synchronize": lambda device: None,
         "empty_cache": lambda: None,
-        "max_memory_allocated": lambda: 3 * 2**29,
+        "max_memory_allocated": lambda device: 3 * 2**29,
         "reset_peak_memory_stats": lambda: None,
-        "mem_get_info": lambda: (2**30, 2**31),
+        "mem_get_info": lambda device: (2**30, 2**31),
         "get_device_name": lambda: "a card",
         "get_device_capability": lambda: (9, 0),
     }.items():
