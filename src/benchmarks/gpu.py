@@ -68,7 +68,7 @@ def read_order(words: Sequence[str]) -> Order:
     known: dict[str, Any] = {"models": "llama7b,llama13b", "max_len": "512,1024", "steps": 12}
     known |= {"device": "cuda", "parts": "all", "out": ""}
     if asked(words, known)["device"] == "cpu":
-        known |= {"models": TINY, "max_len": "256,512", "steps": 4}
+        known |= {"models": TINY, "max_len": "256,512"}
     values = {key: str(value) for key, value in asked(words, known).items()}
     problems, models = [], []
     for name in values["models"].split(","):
@@ -105,12 +105,16 @@ def model_of(name: str) -> ModelConfig:
 
     if name == TINY:
         return replace(small_model(64, 2), name=TINY)
-    path = CONF / "model" / f"{name}.yaml"
-    values = yaml.safe_load(path.read_text("utf-8"))["model"] if path.is_file() else {}
-    if values.get("kind", Kind.LLAMA) != Kind.LLAMA or not values.get("hidden_size"):
-        known = sorted(file.stem for file in path.parent.glob("*.yaml") if "hidden_size: " in file.read_text("utf-8"))
-        raise UserError(f"models={name}: must be {TINY} or a LLaMA of conf/model, as {', '.join(known)}")
-    return ModelConfig(**{**values, "weights": Weights.RANDOM})
+    files = sorted((CONF / "model").glob("*.yaml"))
+    described = {file.stem: yaml.safe_load(file.read_text("utf-8"))["model"] for file in files}
+    llamas = {
+        key: values
+        for key, values in described.items()
+        if values.get("kind", Kind.LLAMA) == Kind.LLAMA and values["hidden_size"]
+    }
+    if name not in llamas:
+        raise UserError(f"models={name}: must be {TINY} or a LLaMA of conf/model, which are {', '.join(llamas)}")
+    return ModelConfig(**{**llamas[name], "weights": Weights.RANDOM})
 
 
 def choose_device(device: str) -> str:

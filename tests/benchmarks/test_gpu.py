@@ -202,6 +202,7 @@ def test_all_wrong_words_are_named_at_once() -> None:
     message = str(error.value)
     assert all(word in message for word in ("models=tfidf", "max_len=8,x", "steps=0", "device=gpu", "parts=sped"))
     assert "5 problems" in message
+    assert "which are femto, llama13b, llama2_13b, llama2_7b, llama3_8b, llama7b, nano, pico, smollm2" in message
     with pytest.raises(UserError, match="baseline=true: not known here; there are models=llama7b"):
         read_order(["baseline=true"])
     with pytest.raises(UserError, match="max_len=4096: above the context of llama7b, which is 2048"):
