@@ -1,161 +1,183 @@
-"""Training speed and memory of 7B and 13B on one GPU, beside transformers' Trainer, in one command of minutes.
+"""All that a GPU is asked about this project, in one command of minutes: checks, speeds and peaks, beside Trainer.
 
-`python -m src.benchmarks.gpu [models=llama7b,llama13b] [max_len=512,1024] [steps=12] [baseline=true]`: random weights
-in bf16, r 8, four notes a step of the paper's lengths. Real tokens a second by CUDA events after warm-up; the same
-steps by Trainer + peft with recomputed activations; peak memory beside the plan. First every attention backend at hand
-is held against the note-by-note one, and the losses of a small model against a plain padded loop in fp32.
+`python -m src.benchmarks.gpu [models=llama7b,llama13b] [max_len=512,1024] [steps=12] [device=cuda] [parts=all] [out=]`
+needs torch, transformers and peft alone. Weights are random, in bf16, r 8, four notes a step of the paper's lengths.
+Every result is a JSON object on a line of standard output, and of the file `out`, as it comes. A part that fails is
+such a line too, the others still run, and the exit status is 1 in the end. `parts=` takes some of machine, attention,
+kernels, equality, speed, profile, scoring, together, trainer, quantised and train, which run in this order.
+`device=cpu` takes all of them with a tiny model, so that only the card is missing.
 """
 
-import gc
+import os
 import sys
 from collections.abc import Sequence
-from statistics import median
+from contextlib import redirect_stdout
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch.nn.functional import cross_entropy
 
-from src.benchmarks.material import ALPHA, DRGS, DROPOUT, RANK, TARGETS, asked, engine, random_drgs, random_notes, stock
-from src.benchmarks.recipe import RATE, TrainerSteps
-from src.benchmarks.training import NOTES_A_STEP, Batch, batches_of, equality_on, tokens, waste
-from src.config.train import LoraConfig, ModelConfig, Precision, TrainConfig, Weights
-from src.models.attention import Backend, attend, pick_backend
-from src.models.classifier import Asked, read_together
-from src.models.estimate import count_parameters, memory, step_flop
-from src.models.noise import Noise
-from src.models.packing import pack
+from src.benchmarks.gpu_checks import attention_units, equality_units, kernel_units, machine_units
+from src.benchmarks.gpu_lines import Lines, Unit
+from src.benchmarks.gpu_run import train_units
+from src.benchmarks.gpu_speed import Speeds, speed_units
+from src.benchmarks.material import asked, small_model
+from src.config.train import Kind, ModelConfig, Weights
 from src.shell.command import told_to_the_user
-from src.shell.errors import UserError
+from src.shell.errors import UserError, raise_all
 from src.shell.overrides import CONF
+from src.shell.progress import track
 from src.training.progress import quiet_libraries
 
-DEVICE = "cuda"
-WARM_UP = 3
-GIB = 2**30
+CHECKS = ("machine", "attention", "kernels", "equality")
+SPEEDS = ("speed", "profile", "scoring", "together", "trainer", "quantised")
+PARTS = (*CHECKS, *SPEEDS, "train")
+
+TINY = "tiny"
+"""A model that no file of `conf/model` describes: two blocks of width 64."""
 
 
-class GpuSteps:
-    """This project's step on a GPU, timed by CUDA events."""
+@dataclass(frozen=True)
+class Order:
+    """What a command asks for.
 
-    def __init__(self, model: ModelConfig) -> None:
-        self.classifier = engine(model, Precision.BF16, DEVICE)
-        self.weights = list(self.classifier.trained().values())
-        self.optimiser = torch.optim.AdamW(self.weights, lr=RATE, weight_decay=0.01)
+    Attributes:
+        device: `cpu`, `cuda` or `cuda:N`.
+        models: architectures with random weights.
+        lengths: tokens to which notes are cut.
+        steps: that are timed.
+        parts: to run.
+        out: a file for the results as well.
+    """
 
-    def seconds(self, batches: Sequence[Batch]) -> list[float]:
-        """Seconds of each step."""
-        marks = []
-        for step, (notes, drgs) in enumerate(batches):
-            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-            start.record()
-            keys = tuple((0, step, place) for place in range(len(notes)))
-            logits = read_together([Asked(self.classifier, pack(notes), Noise(DROPOUT, keys))])[0]
-            cross_entropy(logits, drgs.to(DEVICE)).backward()
-            torch.nn.utils.clip_grad_norm_(self.weights, 1.0)
-            self.optimiser.step()
-            self.optimiser.zero_grad(set_to_none=True)
-            end.record()
-            marks.append((start, end))
-        torch.cuda.synchronize()
-        return [start.elapsed_time(end) / 1000 for start, end in marks]
+    device: str
+    models: list[ModelConfig]
+    lengths: list[int]
+    steps: int
+    parts: list[str]
+    out: Path | None
 
 
-def gpu_clock() -> float:
-    """Seconds, once the GPU has done what it was given."""
-    import time
-
-    torch.cuda.synchronize()
-    return time.perf_counter()
-
-
-def backends() -> None:
-    """Holds every backend at hand against the note-by-note one.
+def read_order(words: Sequence[str]) -> Order:
+    """The command's words over the defaults of its device.
 
     Raises:
-        UserError: one of them attends differently.
+        UserError: a key is not known, or values are not what they must be; all of them are named.
     """
-    torch.manual_seed(0)
-    lengths = (200, 1, 77, 300)
-    q, k, v = (torch.randn(sum(lengths), 8, 128, device=DEVICE, dtype=torch.bfloat16) for _ in range(3))
-    last = torch.tensor(lengths).cumsum(0) - 1
-    for backend in dict.fromkeys((pick_backend(DEVICE, torch.bfloat16), Backend.VARLEN)):
-        for ends in (False, True):
-            query = q[last] if ends else q
-            how: dict[str, Any] = {"scale": 128**-0.5, "ends": ends}
-            expected = attend(query, k, v, lengths, backend=Backend.NOTES, **how)
-            worst = float((attend(query, k, v, lengths, backend=backend, **how) - expected).abs().max())
-            print(f"attention {backend}{', ends' if ends else ''}: largest difference {worst:.1e}", flush=True)
-            if worst > 2e-2:
-                raise UserError(f"attention by {backend} differs by {worst:.1e}")
-
-
-def measure(name: str, max_len: int, steps: int, baseline: bool) -> None:
-    """Speed and memory of one model at one length."""
-    model = model_of(name)
-    notes = random_notes(NOTES_A_STEP * (steps + WARM_UP), max_len, model.vocab_size, 1)
-    batches = batches_of(notes, random_drgs(len(notes), 1))
-    torch.cuda.empty_cache()
-    torch.cuda.reset_peak_memory_stats()
-    ours = GpuSteps(model)
-    pace = _pace(ours.seconds(batches), batches)
-    peak = torch.cuda.max_memory_allocated()
-    cfg = TrainConfig.__new__(TrainConfig)
-    cfg.model, cfg.lora = model, LoraConfig(RANK, ALPHA, DROPOUT, TARGETS)
-    parameters = count_parameters(cfg, DRGS)
-    longest = max(tokens(batches))
-    plan = memory(cfg, parameters, Precision.BF16, tokens=longest, recompute=False, on_gpu=True).total
-    rate = step_flop(model, parameters, 1, recompute=False) / pace
-    speed = f"{1 / pace:,.0f} real tokens/s, {rate / 1e12:.0f} useful TFLOP/s"
-    memory_told = f"peak {peak / GIB:.1f} GiB, planned {plan / GIB:.1f} ({plan / peak - 1:+.0%})"
-    print(f"{name} max_len={max_len}, {waste(batches):.0%} padding in random steps: {speed}; {memory_told}", flush=True)
-    del ours
-    gc.collect()
-    torch.cuda.empty_cache()
-    if not baseline:
-        return
-    trainer = TrainerSteps(stock(model, Precision.BF16, DEVICE), recompute=True, clock=gpu_clock)
-    slow = _pace(trainer.seconds(batches), batches)
-    told = f"{1 / slow:,.0f} real tokens/s; this is {slow / pace:.2f} times"
-    print(f"  Trainer + peft, recomputed, bf16 base: {told}", flush=True)
-    del trainer
-    gc.collect()
+    known: dict[str, Any] = {"models": "llama7b,llama13b", "max_len": "512,1024", "steps": 12}
+    known |= {"device": "cuda", "parts": "all", "out": ""}
+    if asked(words, known)["device"] == "cpu":
+        known |= {"models": TINY, "max_len": "256,512"}
+    values = {key: str(value) for key, value in asked(words, known).items()}
+    problems, models = [], []
+    for name in values["models"].split(","):
+        try:
+            models.append(model_of(name))
+        except UserError as error:
+            problems.append(str(error))
+    lengths = [int(text) for text in values["max_len"].split(",") if text.isdecimal()]
+    if len(lengths) <= values["max_len"].count(",") or min(lengths) < 16:
+        problems.append(f"max_len={values['max_len']}: must be whole numbers of at least 16, as 512,1024")
+    for model in models:
+        if lengths and max(lengths) > model.context:
+            problems.append(f"max_len={max(lengths)}: above the context of {model.name}, which is {model.context}")
+    if not values["steps"].isdecimal() or int(values["steps"]) < 1:
+        problems.append(f"steps={values['steps']}: must be a whole number of at least 1")
+    device, _, number = values["device"].partition(":")
+    if device not in ("cpu", "cuda") or (":" in values["device"] and not (device == "cuda" and number.isdecimal())):
+        problems.append(f"device={values['device']}: must be cpu, cuda or cuda:N")
+    parts = list(PARTS) if values["parts"] == "all" else values["parts"].split(",")
+    if unknown := [part for part in parts if part not in PARTS]:
+        problems.append(f"parts={','.join(unknown)}: must be all, or some of {', '.join(PARTS)}")
+    raise_all(problems, "src.benchmarks.gpu")
+    out = Path(values["out"]) if values["out"] else None
+    return Order(values["device"], models, lengths, int(values["steps"]), parts, out)
 
 
 def model_of(name: str) -> ModelConfig:
-    """The architecture that `model=` names, with random weights."""
-    from hydra import compose as hydra_compose
-    from hydra import initialize_config_dir
-    from omegaconf import OmegaConf
+    """The architecture that `model=` names, with random weights; read without Hydra.
 
-    with initialize_config_dir(str(CONF.absolute()), version_base="1.3"):
-        values = OmegaConf.to_container(hydra_compose("train", [f"model={name}"])["model"])
-    if not isinstance(values, dict):
-        raise UserError("model: not a configuration")
-    return ModelConfig(**{**{str(key): value for key, value in values.items()}, "weights": Weights.RANDOM})
+    Raises:
+        UserError: there is no such model, or it is no LLaMA.
+    """
+    import yaml
+
+    if name == TINY:
+        return replace(small_model(64, 2), name=TINY)
+    files = sorted((CONF / "model").glob("*.yaml"))
+    described = {file.stem: yaml.safe_load(file.read_text("utf-8"))["model"] for file in files}
+    llamas = {
+        key: values
+        for key, values in described.items()
+        if values.get("kind", Kind.LLAMA) == Kind.LLAMA and values["hidden_size"]
+    }
+    if name not in llamas:
+        raise UserError(f"models={name}: must be {TINY} or a LLaMA of conf/model, which are {', '.join(llamas)}")
+    return ModelConfig(**{**llamas[name], "weights": Weights.RANDOM})
 
 
-def _pace(seconds: Sequence[float], batches: Sequence[Batch]) -> float:
-    """Median seconds a real token after the warm-up."""
-    return median([took / real for took, real in zip(seconds, tokens(batches), strict=True)][WARM_UP:])
+def choose_device(device: str) -> str:
+    """The device as torch names it, with every other GPU hidden from this process and what it starts.
+
+    Raises:
+        UserError: torch sees no such GPU.
+    """
+    if device == "cpu":
+        torch.set_num_threads(1)
+        return device
+    number = int(device.partition(":")[2] or 0)
+    seen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = seen.split(",") if seen else []
+    if seen is None or number < len(names):
+        os.environ["CUDA_VISIBLE_DEVICES"] = names[number] if names else str(number)
+    if (seen is not None and number >= len(names)) or not torch.cuda.is_available():
+        reason = "torch sees no such GPU; device=cpu takes every part with a tiny model"
+        raise UserError(f"src.benchmarks.gpu: device={device}: {reason}")
+    return "cuda"
+
+
+def units(order: Order, device: str, speeds: Speeds) -> list[Unit]:
+    """Every measurement of the parts that are asked for."""
+    small = order.models[0] if device == "cpu" else None
+    made = machine_units(device, order.models[0]) + attention_units(device) + kernel_units(device)
+    made += equality_units(device, small)
+    for model in order.models:
+        made += speed_units(speeds, model, order.lengths)
+    made += train_units(device)
+    return [unit for unit in made if unit.settings["part"] in order.parts]
+
+
+def run(order: Order) -> int:
+    """Runs what is asked for and writes its lines; the exit status."""
+    device = choose_device(order.device)
+    speeds, lines, differs = Speeds(device, order.steps), Lines(order.out), ""
+    planned = units(order, device, speeds)
+    with redirect_stdout(sys.stderr):  # whatever a library prints is no result
+        for unit in track(planned, total=len(planned), what="src.benchmarks.gpu", unit="measurement"):
+            part = unit.settings["part"]
+            if part in SPEEDS and differs:
+                lines.write({**unit.settings, "left_out": f"speeds of another computation are not shown: {differs}"})
+                continue
+            if part not in SPEEDS:
+                speeds.drop()
+            row = lines.attempt(unit)
+            if "error" in row:
+                speeds.drop()
+            speeds.free()
+            if part == "equality" and row.get("error") == "Differs":
+                differs = row["reason"]
+    lines.close()
+    return 1 if lines.failed else 0
 
 
 def main() -> None:
     """The command."""
     with told_to_the_user():
-        known = {"models": "llama7b,llama13b", "max_len": "512,1024", "steps": 12, "baseline": "true"}
-        words = asked(sys.argv[1:], known)
-        if not torch.cuda.is_available():
-            raise UserError("src.benchmarks.gpu: needs a CUDA GPU, and torch sees none")
+        order = read_order(sys.argv[1:])
         quiet_libraries()
-        print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}", flush=True)
-        backends()
-        worst = equality_on(DEVICE)
-        print(f"losses of 10 steps in fp32, hidden 256: largest difference {worst:.1e}", flush=True)
-        if not worst <= 1e-4:
-            raise UserError(f"the losses differ by {worst:.1e}; speeds of another computation are not shown")
-        for name in str(words["models"]).split(","):
-            for max_len in str(words["max_len"]).split(","):
-                measure(name, int(max_len), int(words["steps"]), words["baseline"] == "true")
+        status = run(order)
+    sys.exit(status)
 
 
 if __name__ == "__main__":

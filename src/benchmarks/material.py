@@ -94,10 +94,14 @@ def stock(model: ModelConfig, precision: Precision, device: str, dropout: float 
 
     config = architecture(model)
     config.num_labels, config.pad_token_id, config.use_cache = DRGS, 0, False
+    before = torch.get_default_dtype()
     torch.set_default_dtype(DTYPES[precision])
-    with torch.device(device):
-        whole = LlamaForSequenceClassification(config)
-    torch.set_default_dtype(torch.float32)
+    try:
+        with torch.device(device):
+            whole = LlamaForSequenceClassification(config)
+    finally:
+        torch.set_default_dtype(before)
+    whole.score.float().register_forward_pre_hook(_in_the_heads_format)
     whole.set_attn_implementation("sdpa")
     if like is not None:
         whole.model.load_state_dict(load_base(model, precision, device).state_dict())
@@ -108,6 +112,10 @@ def stock(model: ModelConfig, precision: Precision, device: str, dropout: float 
     if like is not None:
         take_over(made, like)
     return made.train()
+
+
+def _in_the_heads_format(head: Any, hidden: tuple[Tensor]) -> tuple[Tensor]:
+    return (hidden[0].to(head.weight.dtype),)
 
 
 def take_over(theirs: Any, ours: Classifier) -> None:

@@ -26,7 +26,7 @@ class TrainerSteps:
 
     def seconds(self, batches: Sequence[tuple[list[Note], Tensor]]) -> list[float]:
         """Seconds of each step: forward, backward, clipping and update; not of collating."""
-        from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+        from transformers import PrinterCallback, Trainer, TrainerCallback
 
         clock, told, started = self.clock, [], [0.0]
 
@@ -39,22 +39,7 @@ class TrainerSteps:
 
         on_gpu = next(self.model.parameters()).is_cuda
         with tempfile.TemporaryDirectory() as folder:
-            arguments = TrainingArguments(
-                output_dir=folder,
-                per_device_train_batch_size=len(batches[0][0]),
-                max_steps=len(batches),
-                learning_rate=RATE,
-                weight_decay=0.01,
-                train_sampling_strategy="sequential",
-                **_recomputing(TrainingArguments, self.recompute),
-                use_cpu=not on_gpu,
-                report_to=[],
-                save_strategy="no",
-                logging_strategy="no",
-                disable_tqdm=True,
-                remove_unused_columns=False,
-                dataloader_pin_memory=False,
-            )
+            arguments = arguments_of(folder, len(batches[0][0]), len(batches), self.recompute, on_gpu)
             rows = [
                 {"note": note, "label": int(label)}
                 for notes, labels in batches
@@ -70,6 +55,31 @@ class TrainerSteps:
             trainer.remove_callback(PrinterCallback)
             trainer.train()
         return told
+
+
+def arguments_of(folder: str, notes: int, steps: int, recompute: bool, on_gpu: bool) -> Any:
+    """Trainer's arguments for so many notes a step, on one device."""
+    from transformers import TrainingArguments
+
+    arguments = TrainingArguments(
+        output_dir=folder,
+        per_device_train_batch_size=notes,
+        max_steps=steps,
+        learning_rate=RATE,
+        weight_decay=0.01,
+        train_sampling_strategy="sequential",
+        **_recomputing(TrainingArguments, recompute),
+        use_cpu=not on_gpu,
+        report_to=[],
+        save_strategy="no",
+        logging_strategy="no",
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        dataloader_pin_memory=False,
+    )
+    _ = arguments.device  # counts the GPUs, over all of which Trainer would spread a step
+    arguments._n_gpu = int(on_gpu)
+    return arguments
 
 
 def recompute_activations(model: Any) -> None:

@@ -5,7 +5,6 @@ import math
 import platform
 import time
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from src.evaluation.predictions import (
 from src.evaluation.record import write_record
 from src.models.classifier import Classifier
 from src.models.labelspace import LabelSpace
-from src.shell.code import code_version
+from src.shell.code import code_version, package_versions
 from src.shell.stopping import Stop
 from src.training.batches import TokenisedNotes
 from src.training.cell import Cell
@@ -144,7 +143,7 @@ def test_intervals(space: LabelSpace, run_dir: Path) -> dict[str, list[float]]:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what decides a run's numbers."""
+    """Versions of what decides a run's numbers, of packages that are installed."""
     packages = (
         "torch",
         "transformers",
@@ -157,4 +156,5 @@ def versions() -> dict[str, str]:
         "numpy",
         "wandb",
     )
-    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
+    installed = {name: version for name, version in package_versions(packages).items() if version}
+    return {"python": platform.python_version(), **installed}

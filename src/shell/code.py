@@ -1,8 +1,10 @@
-"""Which code trained a run: the commit, and a hash of everything that decides a result."""
+"""Which code trained a run: the commit, a hash of everything that decides a result, and versions of packages."""
 
 import hashlib
 import subprocess
+from collections.abc import Iterable
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -15,6 +17,22 @@ DECIDING = ("train.py", "config/train.py", "cohort", "models", "training", "eval
 def code_version() -> dict[str, str | None]:
     """The commit, null outside a checkout, and the hash of the sources as they lie on the disk."""
     return {"commit": _commit(), "source": _source_hash(ROOT / "src")}
+
+
+def package_versions(names: Iterable[str]) -> dict[str, str | None]:
+    """The version of each package by its name, null for one that is not installed.
+
+    >>> package_versions(["no-such-package"])
+    {'no-such-package': None}
+    """
+    return {name: _version(name) for name in names}
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
 
 
 def _source_hash(src: Path) -> str:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.optim import AdamW
 
 from src.cohort.split import Split
 from src.models.classifier import Asked, Classifier
@@ -18,6 +17,7 @@ from src.shell.errors import UserError
 from src.training.batches import Batch, Steps, TokenisedNotes
 from src.training.checkpoints import read_checkpoint, remove_leftovers, write_checkpoint
 from src.training.names import identity
+from src.training.optimiser import adamw
 from src.training.ranks import Ranks
 from src.training.session import Session
 from src.training.window import STEPS_BETWEEN_LOGS, Window
@@ -45,11 +45,6 @@ class Progress:
     """Time in training, earlier starts included."""
     window: dict[str, float] = dataclasses.field(default_factory=dict)
     """Of the next row of the curves."""
-
-
-def adamw(weights: Sequence[Tensor], lr: float, weight_decay: float) -> AdamW:
-    """AdamW; on CUDA as one kernel over all weights, which asks the host for nothing."""
-    return AdamW(weights, lr=lr, weight_decay=weight_decay, fused=weights[0].is_cuda)
 
 
 class Cell:
