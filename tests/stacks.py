@@ -88,34 +88,37 @@ def name_of(requirement: str) -> str:
     return re.split(r"[<>=!~;\[\s]", requirement, maxsplit=1)[0]
 
 
-def requirements(project: dict[str, Any]) -> list[str]:
-    """What a stack installs: the project's dependencies, its extra for GPUs, and what runs the tests."""
+def requirements(project: dict[str, Any]) -> tuple[list[str], list[str]]:
+    """What a stack installs: the project's dependencies with its extra for GPUs, and what runs the tests."""
     extras = project["optional-dependencies"]
     tools = [requirement for requirement in extras["dev"] if name_of(requirement) in TOOLS]
-    return [*project["dependencies"], *extras["gpu"], *tools]
+    return [*project["dependencies"], *extras["gpu"]], tools
 
 
 def pins_of_stacks(settings: dict[str, Any]) -> dict[str, list[str]]:
     """Of each stack, the pins that narrow the ranges, by the stack's name."""
     pinned = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
-    derived = {"oldest": [lowest(requirement) for requirement in requirements(settings["project"])], "pinned": pinned}
+    libraries, tools = requirements(settings["project"])
+    derived = {"oldest": [lowest(requirement) for requirement in libraries + tools], "pinned": pinned}
     return derived | settings["tool"]["drg-llama"]["stacks"]
 
 
-def install(python: Path, wanted: list[str], pins: list[str], folder: Path) -> dict[str, str]:
-    """Installs what is wanted within the pins.
+def install(python: Path, libraries: list[str], tools: list[str], pins: list[str], folder: Path) -> dict[str, str]:
+    """Installs libraries and tools within the pins.
 
     Returns:
-        The version of each wanted package by its name; empty where pip failed, which says why itself.
+        The version of each by its name; empty where pip failed, which says why itself.
     """
     constraints = folder / "constraints.txt"
     constraints.write_text("\n".join(pins), "utf-8")
     pip = [str(python), "-m", "pip", "--disable-pip-version-check"]
-    if subprocess.run([*pip, "install", "--quiet", *wanted, "-c", str(constraints)], check=False).returncode:
-        return {}
+    # The tools come second: asked for at once, the newest Triton would win over the newest torch, which names its own.
+    for wanted in (libraries, tools):
+        if subprocess.run([*pip, "install", "--quiet", *wanted, "-c", str(constraints)], check=False).returncode:
+            return {}
     listed = subprocess.run([*pip, "list", "--format=json"], capture_output=True, text=True, check=True).stdout
     versions = {package["name"].lower().replace("_", "-"): package["version"] for package in json.loads(listed)}
-    return {name: versions[name] for name in map(name_of, wanted) if name in versions}
+    return {name: versions[name] for name in map(name_of, libraries + tools) if name in versions}
 
 
 def run_tests(python: Path, folder: Path) -> tuple[bool, dict[str, int]]:
@@ -132,7 +135,7 @@ def run_tests(python: Path, folder: Path) -> tuple[bool, dict[str, int]]:
     return passed, counts
 
 
-def try_stack(stack: str, wanted: list[str], pins: list[str]) -> Outcome:
+def try_stack(stack: str, project: dict[str, Any], pins: list[str]) -> Outcome:
     """Builds a stack's environment, runs the tests in it, and removes it."""
     outcome, began = Outcome(stack), time.monotonic()
     with tempfile.TemporaryDirectory(prefix=f"stack-{stack}-") as path:
@@ -140,7 +143,7 @@ def try_stack(stack: str, wanted: list[str], pins: list[str]) -> Outcome:
         print(f"{stack}: installing", flush=True)
         venv.create(folder / "venv", with_pip=True)
         python = folder / "venv" / "bin" / "python"
-        outcome.versions = install(python, wanted, pins, folder)
+        outcome.versions = install(python, *requirements(project), pins, folder)
         outcome.installed = time.monotonic() - began
         if outcome.versions:
             versions = " ".join(f"{name}=={version}" for name, version in outcome.versions.items())
@@ -169,10 +172,9 @@ def main() -> None:
     chosen = [name for word in sys.argv[1:] for name in word.split(",") if name] or list(stacks)
     if unknown := [name for name in chosen if name not in stacks]:
         sys.exit(f"stacks={','.join(unknown)}: the stacks are {', '.join(stacks)}")
-    wanted = requirements(settings["project"])
     outcomes = []
     for stack in chosen:
-        outcomes.append(try_stack(stack, wanted, stacks[stack]))
+        outcomes.append(try_stack(stack, settings["project"], stacks[stack]))
         print(f"\n{table([HEADER, *(outcome.row() for outcome in outcomes)])}\n", flush=True)
     sys.exit(not all(outcome.passed for outcome in outcomes))
 
