@@ -6,7 +6,7 @@ SETUP := $(VENV)/.set-up
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-cluster check clean smollm2
+.PHONY: help setup demo test test-stacks test-cluster check clean smollm2
 
 help: ## List the commands
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -25,6 +25,9 @@ demo: $(SETUP) ## The main job, end to end, on a synthetic hospital
 
 test: $(SETUP) ## All tests
 	$(RUN) -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
+
+test-stacks: ## The fast path on the oldest, pinned and newest libraries, and a CUDA image's; stacks=oldest,newest
+	$(PYTHON) tests/stacks.py $(stacks)
 
 test-cluster: $(SETUP) ## Sweeps on a real Slurm and a real Ray, started here and stopped again; apt installs Slurm
 	$(RUN) -m pytest -rs tests/sweeps/test_slurm.py tests/sweeps/test_ray.py

@@ -1,4 +1,4 @@
-"""When an attention counts as the same as note by note."""
+"""When an attention counts as the same as note by note, and its kernel for CUDA on tensors that hold nothing."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -57,3 +57,14 @@ def test_an_attention_that_is_rounded_once_counts_as_the_same(factor: list[float
 def test_an_attention_that_is_wrong_does_not(factor: list[float], wrong: float) -> None:
     factor[0] = wrong
     assert not difference(Backend.VARLEN, CPU, torch.bfloat16, (4, 4), 64) <= TOLERANCE
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_torchs_variable_length_kernel_takes_our_arguments(ends: bool) -> None:
+    lengths = (2, 3)
+    shapes = [(len(lengths) if ends else sum(lengths), 4, 16), (sum(lengths), 2, 16), (sum(lengths), 2, 16)]
+    q, k, v = (torch.empty(shape, device="meta", dtype=torch.bfloat16, requires_grad=True) for shape in shapes)
+    attended = attend(q, k, v, lengths, scale=0.25, ends=ends, backend=Backend.VARLEN)
+    assert attended.shape == q.shape
+    gradients = torch.autograd.grad(attended, (q, k, v), torch.empty_like(attended))
+    assert [gradient.shape for gradient in gradients] == [q.shape, k.shape, v.shape]
