@@ -11,6 +11,7 @@ from src.benchmarks.host import NOTES_A_STEP, a_gpus_way, counted, measure, ours
 from src.benchmarks.launches import Launches, launcher
 from src.benchmarks.material import random_drgs, random_notes
 from src.config.train import Precision
+from src.models import kernels
 
 pytest.importorskip("triton")
 
@@ -62,6 +63,14 @@ def test_kernels_views_waits_and_copies_are_told_apart() -> None:
     with Launches("cpu") as launches:
         float(torch.ones(2)[0])
     assert launches.counts["waits"] == 1
+
+
+def test_launches_are_counted_each_time_anew() -> None:
+    for _ in range(2):
+        with launcher() as counts:
+            kernels.gate(torch.zeros(3, 64))
+            kernels.gate(torch.zeros(3, 64))
+        assert counts == {"gate": 2}
 
 
 def test_triton_has_its_own_driver_again() -> None:
