@@ -32,21 +32,18 @@ def evaluate(cfg: EvaluateConfig) -> dict[str, float]:
         UserError: the cohort is another one, weights are missing, or a metric differs from the record.
     """
     from src.cohort.prepared import read_cohort
-    from src.config.train import Kind, TrainConfig
+    from src.config.train import Kind
     from src.evaluation.outcome import PREFIX
     from src.evaluation.predictions import measure
     from src.evaluation.record import read_record
+    from src.evaluation.reopen import config_of
     from src.evaluation.report import report_run
     from src.evaluation.table import table
     from src.models.labelspace import LabelSpace
-    from src.shell.overrides import to_schema
 
     run = Path(cfg.run)
     record = read_record(run)
-    config = record["config"]
-    config["device"] = cfg.device
-    config["data"]["dir"] = cfg.data_dir or config["data"]["dir"]
-    trained = to_schema(TrainConfig, config)
+    trained = config_of(record, cfg.device, cfg.data_dir)
     cohort = read_cohort(Path(trained.data.dir))
     if cohort.fingerprint != record["cohort"]:
         raise UserError(f"{trained.data.dir}: not the cohort that {run} was trained on; write data_dir=COHORT")

@@ -10,6 +10,13 @@ from src.shell.overrides import to_schema
 from src.training.session import Session, open_session
 
 
+def config_of(record: dict[str, Any], device: str, data_dir: str | None) -> TrainConfig:
+    """What a finished run was trained with, for one process on `device`, however many trained it."""
+    config = {**record["config"], "device": device, "devices": 1, "nodes": 1, "shard": False}
+    config["data"] = {**config["data"], "dir": data_dir or config["data"]["dir"]}
+    return to_schema(TrainConfig, config)
+
+
 def reopen(run: Path, device: str, data_dir: str | None) -> tuple[dict[str, Any], Session]:
     """The record of a finished run, and its session on `device` with the cohort in `data_dir`, or where it was.
 
@@ -17,10 +24,7 @@ def reopen(run: Path, device: str, data_dir: str | None) -> tuple[dict[str, Any]
         UserError: there is no record, or the cohort is another one.
     """
     record = read_record(run)
-    config = record["config"]
-    config["device"] = device
-    config["data"]["dir"] = data_dir or config["data"]["dir"]
-    session = open_session(to_schema(TrainConfig, config))
+    session = open_session(config_of(record, device, data_dir))
     if session.cohort.fingerprint != record["cohort"]:
         raise UserError(f"{session.cfg.data.dir}: not the cohort that {run} was trained on; write data_dir=COHORT")
     return record, session
