@@ -13,7 +13,7 @@ TRAINED_BYTES = 24
 """Bytes a trained parameter: fp32 weight, gradient, AdamW's two moments, one more in its step, and the best epoch's."""
 
 
-HEAP = (1.25, 4.2)
+HEAP = (1.3, 2.2)
 """Resident bytes a byte that is kept for the backward pass, and a byte in use for a moment, as glibc's heap leaves
 them; fitted by `python -m src.benchmarks.memory`. Giving freed blocks back at once (MALLOC_MMAP_THRESHOLD_) brings both
 to 1, and takes 8 to 12 % more time."""
@@ -118,8 +118,9 @@ def memory(
     """The peak of a step whose longest micro-batch has `tokens` tokens.
 
     A block keeps, a token: its input, the normed input that the adapters read, queries, keys, values, what attention
-    gave and what the output's adapters read of it, the input of the second norm, gate and up; and a byte an entry for
-    dropout. With `recompute` it keeps its input alone, and one block is whole at a time.
+    gave and what the output's adapters read of it, the input of the second norm, gate and up; and on a CPU a byte an
+    entry for dropout, which a GPU's kernels draw again. With `recompute` it keeps its input alone, and one block is
+    whole at a time.
 
     Args:
         cfg: of the run.
@@ -134,9 +135,9 @@ def memory(
     hidden, inner = model.hidden_size, model.intermediate_size
     blocks = shapes(model)
     queries, keys = blocks["q_proj"][1], blocks["k_proj"][1]
-    masks = (hidden + queries) if cfg.lora.dropout else 0
+    masks = (hidden + queries) if cfg.lora.dropout and not on_gpu else 0
     block = wide * (3 * hidden + 3 * queries + 2 * keys + 2 * inner) + masks + 4 * model.heads
-    last = wide * (2 * hidden + 2 * keys) + (hidden if cfg.lora.dropout else 0)
+    last = wide * (2 * hidden + 2 * keys) + (hidden if masks else 0)
     in_use = wide * (3 * inner + 4 * hidden)
     keeps, holds = (1.0, 1.0) if on_gpu else HEAP
     kept = model.layers * wide * hidden + block if recompute else (model.layers - 1) * block + last

@@ -5,13 +5,15 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from torch import Tensor
 
 from src.benchmarks.gpu import model_of
 from src.benchmarks.host import NOTES_A_STEP, a_gpus_way, counted, measure, ours
 from src.benchmarks.launches import Launches, launcher
-from src.benchmarks.material import random_drgs, random_notes
-from src.config.train import Precision
+from src.benchmarks.material import ALPHA, DRGS, DROPOUT, RANK, TARGETS, random_drgs, random_notes
+from src.config.train import LoraConfig, Precision, TrainConfig
 from src.models import kernels
+from src.models.estimate import count_parameters, memory
 
 pytest.importorskip("triton")
 
@@ -80,3 +82,29 @@ def test_triton_has_its_own_driver_again() -> None:
     with launcher():
         assert driver._active is not before
     assert driver._active is before
+
+
+@pytest.mark.parametrize("name", ["llama7b", "llama13b"])
+def test_autograd_keeps_what_the_memory_plan_says(name: str, tritons: Counter[str]) -> None:
+    model = model_of(name)
+    step = ours(model, Precision.BF16, "meta")
+    notes, drgs = random_notes(NOTES_A_STEP, 512, model.vocab_size, 1), random_drgs(NOTES_A_STEP, 1)
+    kept: dict[int, Tensor] = {}
+
+    def keep(value: Tensor) -> Tensor:
+        if value.dim() > 1 and value.shape[0] == tokens:
+            kept[value.untyped_storage()._cdata] = value
+        return value
+
+    tokens = sum(map(len, notes))
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value):
+        next(step.parts(notes, drgs))()
+    # The stand-in for attention does not keep its output, as attention does.
+    outputs = (model.layers - 1) * tokens * 2 * model.hidden_size
+    held = sum(value.untyped_storage().nbytes() for value in kept.values()) + outputs
+    cfg = TrainConfig.__new__(TrainConfig)
+    cfg.model, cfg.lora = model, LoraConfig(RANK, ALPHA, DROPOUT, TARGETS)
+    parameters = count_parameters(cfg, DRGS)
+    plan = memory(cfg, parameters, Precision.BF16, tokens=tokens, recompute=False, on_gpu=True)
+    for_a_moment = tokens * 2 * (3 * model.intermediate_size + 4 * model.hidden_size)
+    assert plan.activations - for_a_moment == pytest.approx(held, rel=0.02)
