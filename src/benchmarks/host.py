@@ -180,8 +180,8 @@ def measure(name: str, max_len: int, rounds: int, precision: Precision, baseline
     print(f"\n{name}, {NOTES_A_STEP} notes of {sum(map(len, notes))} tokens together")
     print(f"{'':<20}{'kernels':>9}{'views':>9}{'waits':>7}" + "".join(f"{part:>10}" for part in (*PARTS, "ms")))
     for key, parts in spent.items():
-        told = "".join(f"{counts[key][kind]:>{wide},}" for kind, wide in (("kernels", 9), ("views", 9), ("waits", 7)))
-        print(f"{key:<20}{told}" + "".join(f"{part:>10.1f}" for part in (*parts, sum(parts))))
+        row = "".join(f"{counts[key][kind]:>{wide},}" for kind, wide in (("kernels", 9), ("views", 9), ("waits", 7)))
+        print(f"{key:<20}{row}" + "".join(f"{part:>10.1f}" for part in (*parts, sum(parts))))
     return counts
 
 

@@ -47,8 +47,8 @@ def test_a_step_at_full_size_launches_few_kernels_and_waits_for_none(
 def test_the_table_has_a_row_each(capsys: pytest.CaptureFixture[str]) -> None:
     counts = measure("llama7b", 512, 1, Precision.BF16, True)
     assert list(counts) == ["this", "plain", "this, recomputed", "plain, recomputed"]
-    told = capsys.readouterr().out
-    assert all(f"{row} " in told and f"{counts[row]['kernels']:,}" in told for row in counts)
+    table = capsys.readouterr().out
+    assert all(f"{row} " in table and f"{counts[row]['kernels']:,}" in table for row in counts)
     assert 3 * counts["this"]["kernels"] < counts["plain"]["kernels"]
 
 

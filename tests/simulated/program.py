@@ -48,9 +48,10 @@ def main(library: str, report: str, module: str, *words: str) -> None:
     try:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
     finally:
-        told = {"forwards": {key: sorted(names) for key, names in forwards.items()}, "waits": waits}
-        numbers = {"peak": [extension.peak(0), extension.peak(1)], "operators": extension.operators()}
-        Path(report).write_text(json.dumps({**told, **numbers}))
+        devices_of = {key: sorted(names) for key, names in forwards.items()}
+        peak = [extension.peak(0), extension.peak(1)]
+        summary = {"forwards": devices_of, "waits": waits, "peak": peak, "operators": extension.operators()}
+        Path(report).write_text(json.dumps(summary))
 
 
 if __name__ == "__main__":
