@@ -4,6 +4,7 @@ import copy
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,9 @@ from src.evaluation.metrics import measure_choices
 from src.models.packing import send
 from src.models.schemes import Scheme
 from src.shell.progress import Clock, track
+from src.training.optimiser import adamw
 from src.training.ranks import ALONE
+from src.training.scoring import on_the_host
 from src.training.window import STEPS_BETWEEN_LOGS, Window
 
 ALIKE = 50
@@ -72,11 +75,11 @@ def tune(
     """
     train, validation = notes
     weights = [weight for weight in network.parameters() if weight.requires_grad]
-    optimiser = torch.optim.AdamW(weights, lr=cfg.lr, weight_decay=cfg.weight_decay)
+    optimiser = adamw(weights, cfg.lr, cfg.weight_decay)
     per_epoch = math.ceil(len(train.drg) / cfg.batch_size)
     steps, window = cfg.max_steps or cfg.epochs * per_epoch, Window(device)
     clock = Clock(total=steps, what=f"{cfg.model.name} {cfg.labels}", unit="step")
-    best, kept, since, step, said = -1.0, copy.deepcopy(network.state_dict()), 0, 0, ""
+    best, kept, since, step = -1.0, copy.deepcopy(network.state_dict()), 0, 0
     for epoch in range(cfg.epochs):
         network.train()
         order = train.order(cfg.batch_size, cfg.seed, epoch)
@@ -89,9 +92,7 @@ def tune(
             optimiser.step()
             optimiser.zero_grad()
             step += 1
-            if step % STEPS_BETWEEN_LOGS == 1:
-                said = f"loss {loss.item():.3f}"  # waits for the device, so not at every step
-            clock.step(said)
+            clock.step(partial("loss {:.3f}".format, loss.detach()))
             window.add(loss.detach(), norm, len(drg), read, there.numel() - read)
             if step % STEPS_BETWEEN_LOGS == 0 or step % per_epoch == 0:
                 rates = {"train/lr": optimiser.param_groups[0]["lr"], "train/epoch": step / per_epoch}
@@ -124,5 +125,4 @@ def score(
         for ids, there, _, _ in track(batches, total=total, what=what, unit="batch") if what else batches:
             for name, scores in scheme.heads(network(ids, there)).items():
                 parts.setdefault(name, []).append(scores.float())
-    # One wait for the device, when all is computed.
-    return {name: torch.cat(scores).cpu().numpy() for name, scores in parts.items()}
+    return on_the_host(parts)

@@ -86,7 +86,7 @@ def stock(model: ModelConfig, precision: Precision, device: str, dropout: float 
     Raises:
         UserError: the base is to be quantised.
     """
-    if precision in (Precision.INT8, Precision.NF4):
+    if precision.is_quantised:
         raise UserError(f"precision={precision}: the stock model is not quantised here; write fp32 or bf16")
     from peft import LoraConfig as PeftLora
     from peft import TaskType, get_peft_model

@@ -31,7 +31,7 @@ class ExportConfig:
         out = Path(self.out)
         if out.is_file() or (out.is_dir() and any(out.iterdir())):
             found.append(f"out={self.out}: not empty; name another folder, or remove it first")
-        if self.precision in (Precision.INT8, Precision.NF4):
+        if self.precision.is_quantised:
             found.append(f"precision={self.precision}: adapters are merged into whole weights; write fp32 or bf16")
         if self.notes < 1:
             found.append(f"notes={self.notes}: must be at least 1")

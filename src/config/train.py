@@ -40,6 +40,11 @@ class Precision(StrEnum):
     INT8 = "int8"
     NF4 = "nf4"
 
+    @property
+    def is_quantised(self) -> bool:
+        """Whether weights are held in fewer bits than they are multiplied in."""
+        return self in (Precision.INT8, Precision.NF4)
+
 
 class Together(StrEnum):
     """Several runs over one copy of the frozen base."""
@@ -326,7 +331,7 @@ class TrainConfig:
             (
                 "shard",
                 self.shard,
-                not self.shard or self.precision not in (Precision.INT8, Precision.NF4),
+                not self.shard or not self.precision.is_quantised,
                 f"a base of precision={self.precision} cannot be spread; write precision=bf16",
             ),
             (

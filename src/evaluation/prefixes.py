@@ -23,7 +23,7 @@ from src.shell.progress import track
 from src.training.batches import TokenisedNotes
 from src.training.notes import split_rows, token_lengths
 from src.training.ranks import ALONE
-from src.training.scoring import check_device
+from src.training.scoring import check_device, on_the_host
 from src.training.session import Session
 
 CURVE, PICTURE = "prefixes.csv", "prefixes.png"
@@ -74,10 +74,7 @@ def _together(
             for length, each in zip(lengths, logits, strict=True):
                 for name, scores in session.scheme.heads(each).items():
                     parts[length].setdefault(name, []).append(scores.float())
-    return {
-        length: {name: torch.cat(scores).cpu().numpy() for name, scores in heads.items()}
-        for length, heads in parts.items()
-    }
+    return {length: on_the_host(heads) for length, heads in parts.items()}
 
 
 def ends(notes: Packed, lengths: Sequence[int]) -> Tensor:

@@ -80,7 +80,7 @@ def adapters_flop(parameters: Parameters) -> float:
 
 def base_bytes(model: ModelConfig, parameters: Parameters, precision: Precision) -> float:
     """Bytes of the frozen base's weights; words, norms and biases of a quantised base are not quantised."""
-    if precision not in (Precision.INT8, Precision.NF4):
+    if not precision.is_quantised:
         return float(parameters.base * DTYPES[precision].itemsize)
     matrices = shapes(model).values()
     held = model.layers * sum(held_bytes(precision, *matrix) for matrix in matrices)
@@ -142,8 +142,7 @@ def memory(
     keeps, holds = (1.0, 1.0) if on_gpu else HEAP
     kept = model.layers * wide * hidden + block if recompute else (model.layers - 1) * block + last
     whole = base_bytes(model, parameters, precision)
-    quantised = precision in (Precision.INT8, Precision.NF4)
-    dense = wide * max(inputs * outputs for inputs, outputs in blocks.values()) if quantised else 0
+    dense = wide * max(inputs * outputs for inputs, outputs in blocks.values()) if precision.is_quantised else 0
     one_block = whole / model.layers if shares > 1 else 0.0
     return Memory(
         base=whole / shares + 2 * one_block + dense,

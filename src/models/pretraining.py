@@ -10,6 +10,7 @@ import math
 import random
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,6 @@ from src.shell.progress import Clock
 
 HELD_OUT = 0.02
 """Share of the training notes that only measures perplexity."""
-
-STEPS_BETWEEN_READINGS = 10
-"""Steps after which the loss is read from the device."""
 
 ANSWER_ROOM = 96
 """Tokens of the Discharge Diagnosis section that are read at most."""
@@ -144,7 +142,7 @@ def _loss(model: Any, batch: Packed, weights: Tensor, device: str) -> Tensor:
 def _steps(model: Any, batches: list[tuple[Packed, Tensor]], cfg: PretrainConfig, device: str) -> None:
     optimiser = torch.optim.AdamW(model.parameters(), lr=cfg.lr, weight_decay=cfg.weight_decay, betas=(0.9, 0.95))
     warm = max(1, len(batches) // 50)
-    clock, said = Clock(total=len(batches), what="pretraining", unit="step"), ""
+    clock = Clock(total=len(batches), what="pretraining", unit="step")
     for step, (batch, weights) in enumerate(batches):
         rate = min(1.0, (step + 1) / warm) * (0.05 + 0.475 * (1 + math.cos(math.pi * step / len(batches))))
         for group in optimiser.param_groups:
@@ -155,9 +153,7 @@ def _steps(model: Any, batches: list[tuple[Packed, Tensor]], cfg: PretrainConfig
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         optimiser.zero_grad()
-        if step % STEPS_BETWEEN_READINGS == 0:
-            said = f"loss {loss.item():.3f}"  # waits for the device, so not at every step
-        clock.step(said)
+        clock.step(partial("loss {:.3f}".format, loss.detach()))
 
 
 def _held_out_loss(model: Any, texts: Sequence[Text], cfg: PretrainConfig, device: str) -> float:

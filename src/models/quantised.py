@@ -31,7 +31,7 @@ def settings(precision: Precision, device: str) -> Any:
     Raises:
         UserError: bitsandbytes is not there, or does not run on this device.
     """
-    if precision not in (Precision.INT8, Precision.NF4):
+    if not precision.is_quantised:
         return None
     if device.split(":")[0] not in ("cpu", "cuda"):
         raise UserError(f"precision={precision}: runs on a CUDA GPU or a CPU, not on device={device}; write bf16")

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -34,15 +34,18 @@ class Clock:
         self.done = 0
         self.start = self.said = time.monotonic()
 
-    def step(self, note: str = "") -> None:
-        """Counts one more item; `note` is added to the line when one is due."""
+    def step(self, note: Callable[[], str] = str) -> None:
+        """Counts one more item; where a line is due, what `note` gives is added to it.
+
+        It is asked then alone, so that it may wait for a device.
+        """
         self.done += 1
         now = time.monotonic()
         for listener in _listeners:
             listener.advanced(self, now - self.start)
         if now - self.said >= SECONDS_BETWEEN_LINES:
             self.said = now
-            print(self.line(now - self.start, note), file=sys.stderr, flush=True)
+            print(self.line(now - self.start, note()), file=sys.stderr, flush=True)
 
     def line(self, elapsed: float, note: str = "") -> str:
         """The line after `elapsed` seconds.

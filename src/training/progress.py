@@ -19,7 +19,7 @@ class StepsDone:
         if self.quiet:
             return
         if not sys.stderr.isatty():
-            self._clock.step(f"loss {loss:.3f}")
+            self._clock.step(lambda: f"loss {loss:.3f}")
             return
         if self._bar is None:
             from tqdm import tqdm

@@ -1,6 +1,6 @@
 """Scores of notes under a trained classifier."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -50,6 +50,11 @@ def score_share(
                 yield logits, batch
 
 
+def on_the_host(parts: Mapping[str, Sequence[Tensor]]) -> dict[str, NDArray[np.float32]]:
+    """The scores of all batches as one array by name; the only wait for the device, when all is computed."""
+    return {name: torch.cat(list(scores)).cpu().numpy() for name, scores in parts.items()}
+
+
 def check_device(classifier: Classifier, device: str) -> None:
     """Holds a classifier to its session's device: elsewhere it would score for days and say nothing.
 
@@ -82,7 +87,6 @@ def score_notes(
     for logits, _ in score_share(classifier, notes, ranks, batch_size, stop, device=device, what=what):
         for name, scores in scheme.heads(logits).items():
             parts.setdefault(name, []).append(scores.float())
-    # One wait for the device, when all is computed.
-    shares = ranks.gathered({name: torch.cat(scores).cpu().numpy() for name, scores in parts.items()})
+    shares = ranks.gathered(on_the_host(parts))
     order = np.argsort(np.concatenate([Ranks(rank, ranks.count).mine(len(notes)) for rank in range(ranks.count)]))
     return {name: np.concatenate([share[name] for share in shares if share])[order] for name in shares[0]}

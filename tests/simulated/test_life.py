@@ -18,6 +18,7 @@ import polars as pl
 import pytest
 
 from src.training.window import STEPS_BETWEEN_LOGS
+from tests.baselines.test_runs import TINY_BERT
 
 pytestmark = pytest.mark.slow
 
@@ -34,16 +35,6 @@ TRAINING = [
     "wandb.mode=disabled",
 ]
 STEPS = 48
-TINY_BERT = [
-    "model=clinicalbert",
-    "model.weights=random",
-    "model.hidden_size=16",
-    "model.intermediate_size=32",
-    "model.layers=1",
-    "model.heads=2",
-    "model.vocab_size=300",
-    "max_len=24",
-]
 
 
 @dataclass
@@ -185,7 +176,9 @@ def test_runs_over_one_base_are_computed_on_the_device(
     assert [record["device"] for record in records] == [DEVICE] * 2
 
 
-@pytest.mark.parametrize("words", [["model=caml", "max_len=40"], TINY_BERT], ids=["caml", "clinicalbert"])
+@pytest.mark.parametrize(
+    "words", [["model=caml", "max_len=40"], ["model=clinicalbert", *TINY_BERT]], ids=["caml", "clinicalbert"]
+)
 def test_tuned_baselines_are_computed_on_the_device_without_a_wait_a_step(
     words: list[str], program: Program, cohort: Path, tmp_path: Path
 ) -> None:
@@ -202,5 +195,5 @@ def test_a_base_is_pretrained_on_the_device(program: Program, cohort: Path, tmp_
     sizes = ["vocab_size=300", "hidden_size=32", "intermediate_size=64", "layers=1", "heads=2", "epochs=1"]
     report = program("src.pretrain", f"data.dir={cohort}", f"out={tmp_path / 'base'}", "threads=1", *sizes)
     assert report.device["forwards"] == {"gradients": [DEVICE], "none": [DEVICE]}
-    assert report.waits.count(0) >= 0.7 * len(report.waits) > 10
+    assert report.waits.count(0) >= 0.9 * len(report.waits) > 10
     assert (tmp_path / "base" / "model.safetensors").exists()
