@@ -15,7 +15,7 @@ from src.cohort.split import Split
 from src.models.classifier import Asked, Classifier
 from src.shell.errors import UserError
 from src.training.batches import Batch, Steps, TokenisedNotes
-from src.training.checkpoints import read_checkpoint, remove_leftovers, write_checkpoint
+from src.training.checkpoints import read_checkpoint, write_checkpoint
 from src.training.names import identity
 from src.training.optimiser import adamw
 from src.training.ranks import Ranks
@@ -175,8 +175,6 @@ class Cell:
         Raises:
             UserError: the checkpoint is of another configuration, cohort or model.
         """
-        if self.ranks.first:
-            remove_leftovers(self.run_dir)
         if (found := read_checkpoint(self.run_dir)) is None:
             return False
         tensors, told = found
