@@ -1,12 +1,14 @@
 """What every entry point's `main` does around its work."""
 
 import errno
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
 from src.shell.errors import Interrupted, UserError
+from src.shell.files import access_mask
 from src.shell.overrides import CONF, Schema, compose, read_command_line
 
 S = TypeVar("S", bound=Schema)
@@ -40,8 +42,13 @@ def with_first_named(words: Sequence[str], key: str) -> list[str]:
 
 @contextmanager
 def told_to_the_user() -> Iterator[None]:
-    """Prints a UserError as one message and exits with status 2; a signal exits with 128 plus its number."""
+    """Prints a UserError as one message and exits with status 2; a signal exits with 128 plus its number.
+
+    What libraries write meanwhile is as private as what we write.
+    """
+    before = os.umask(0o077)
     try:
+        os.umask(access_mask())
         yield
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -59,6 +66,8 @@ def told_to_the_user() -> Iterator[None]:
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         sys.exit(130)
+    finally:
+        os.umask(before)
 
 
 def _is_full(error: OSError) -> bool:

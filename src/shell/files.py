@@ -1,22 +1,98 @@
-"""Files and folders that are whole or absent: written beside their place, then renamed."""
+"""Files and folders that are whole or absent, private and durable: written beside their place, then renamed.
 
+A name beside its place tells the machine, process and birth of its writer. The next start removes what a dead writer
+left; what a writer on another machine left it removes after a day without a change, by the clock of the file system.
+"""
+
+import errno
+import hashlib
 import os
+import re
 import shutil
+import stat
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
+from src.shell.alive import born, machine
 from src.shell.errors import UserError
+
+ACCESS = "DRG_LLAMA_ACCESS"
+"""The environment variable that lets the group read what we write: `group`."""
+
+STALE_S = 86400.0
+"""Seconds without a change after which a file of a writer that cannot be asked is left over."""
+
+LEFTOVER = re.compile(r"\.(?P<name>.+)\.by-(?P<machine>[0-9a-f]{8})-(?P<pid>\d+)-(?P<born>\d+)-[0-9a-f]{8}")
+
+NEW, FORMER = "new", "former"
+"""What a folder that is being exchanged becomes and was. Both lie in one folder beside it: who removes that folder
+keeps its writer from touching the one in its place."""
+
+_guards: list[tuple[Path, Callable[[], None]]] = []
+_swept: set[Path] = set()
+
+
+def access_mask() -> int:
+    """The bits that no file of ours has: all of others, and of the group unless `DRG_LLAMA_ACCESS=group`.
+
+    Raises:
+        UserError: the variable holds something else.
+    """
+    chosen = os.environ.get(ACCESS, "")
+    if chosen not in ("", "group"):
+        raise UserError(f"{ACCESS}={chosen}: must be group, or not set")
+    return 0o027 if chosen else 0o077
+
+
+def private_folder(path: Path) -> Path:
+    """Makes a folder that only its owner reads, its parents too; one that is there becomes so where it is ours."""
+    if not path.is_dir():
+        missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+        for folder in reversed(missing or [path]):
+            folder.mkdir(mode=0o777 & ~access_mask(), exist_ok=True)
+            _sync(folder.parent)
+    _make_private(path)
+    return path
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yields a path beside `path` that takes its place on success and is removed on failure."""
-    beside = _beside(path)
+def guarded(folder: Path, check: Callable[[], None]) -> Iterator[None]:
+    """Calls `check` directly before anything takes its place in `folder`; what it raises keeps it out."""
+    guard = (folder.resolve(), check)
+    _guards.append(guard)
     try:
+        yield
+    finally:
+        _guards.remove(guard)
+
+
+def may_write(path: Path) -> None:
+    """Calls the checks of every guarded folder that `path` is in."""
+    for folder, check in list(_guards):
+        if path.resolve().is_relative_to(folder):
+            check()
+
+
+@contextmanager
+def replacing(path: Path, former: Path | None = None) -> Iterator[Path]:
+    """Yields a path beside `path` that takes its place on success and is removed on failure.
+
+    Args:
+        path: the file.
+        former: where the file that is there goes.
+    """
+    beside = _beside(path)
+    os.close(os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666 & ~access_mask()))
+    try:
+        _remove_leftovers(path, beside.stat().st_mtime)
         yield beside
-        os.replace(beside, path)
+        _settle(beside)
+        if former and path.exists():
+            _rename(path, former)
+        _rename(beside, path)
     finally:
         beside.unlink(missing_ok=True)
 
@@ -26,19 +102,16 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     """Yields an empty folder beside `path` that takes its place on success and is removed on failure.
 
     Raises:
-        UserError: `path` is a folder that holds something.
+        UserError: `path` is a file, or a folder that holds something.
     """
     if path.is_dir() and any(path.iterdir()):
         raise UserError(f"{path}: the folder is not empty; name another, or remove it first")
-    beside = _beside(path)
-    beside.mkdir()
-    try:
+    if path.exists() and not path.is_dir():
+        raise UserError(f"{path}: is a file; name a folder, or remove it first")
+    with _folder_beside(path) as beside:
         yield beside
-        if path.is_dir():
-            path.rmdir()
-        os.replace(beside, path)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        _settle(beside)
+        _rename(beside, path)  # over an empty folder too
 
 
 @contextmanager
@@ -55,20 +128,142 @@ def exchanging_folder(path: Path, ours: Callable[[Path], bool], instead: str) ->
     """
     if path.exists() and not (path.is_dir() and (not any(path.iterdir()) or ours(path))):
         raise UserError(f"{path}: is there and holds something else; {instead}")
-    beside, old = _beside(path), _beside(path)
-    beside.mkdir()
-    try:
-        yield beside
+    with _folder_beside(path) as beside:
+        new, former = beside / NEW, beside / FORMER
+        new.mkdir(mode=0o777 & ~access_mask())
+        yield new
+        _settle(new)
         if path.exists():
-            os.replace(path, old)
-        os.replace(beside, path)
+            may_write(path)
+            os.replace(path, former)
+        try:
+            _rename(new, path)
+        except BaseException:
+            _restore(beside, path)
+            raise
+
+
+@contextmanager
+def appending(path: Path) -> Iterator[BinaryIO]:
+    """Opens a file to append to, private like the others; what was written is on the disk at the end."""
+    may_write(path)
+    handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666 & ~access_mask())
+    with os.fdopen(handle, "ab") as file:
+        _make_private(path)
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def _folder_beside(path: Path) -> Iterator[Path]:
+    beside = _beside(path)
+    beside.mkdir(mode=0o777 & ~access_mask())
+    try:
+        _remove_leftovers(path, beside.stat().st_mtime)
+        yield beside
     finally:
-        if old.exists() and not path.exists():
-            os.replace(old, path)
         shutil.rmtree(beside, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
 
 
 def _beside(path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    if not path.parent.is_dir():
+        private_folder(path.parent)
+    writer = f"by-{_machine_hash()}-{os.getpid()}-{born(os.getpid()) or 0}"
+    return path.with_name(f".{path.name}.{writer}-{uuid.uuid4().hex[:8]}")
+
+
+def _machine_hash() -> str:
+    return hashlib.sha256(machine().encode()).hexdigest()[:8]
+
+
+def _rename(source: Path, target: Path) -> None:
+    may_write(target)
+    os.replace(source, target)
+    _sync(target.parent)
+
+
+def _settle(path: Path) -> None:
+    """Makes a file, or a folder with all that it holds, private and durable."""
+    if path.is_dir() and not path.is_symlink():
+        for inner in path.iterdir():
+            _settle(inner)
+    if not path.is_symlink():
+        _make_private(path)
+        _sync(path)
+
+
+def _make_private(path: Path) -> None:
+    """Sets the mode; what another user owns keeps its own."""
+    mode = path.stat().st_mode
+    wanted = (mode & stat.S_ISGID | 0o777 if stat.S_ISDIR(mode) else 0o666) & ~access_mask()
+    if stat.S_IMODE(mode) != wanted:
+        with suppress(PermissionError):
+            path.chmod(wanted)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a file system that syncs no folders
+            raise OSError(error.errno, error.strerror, str(path)) from None
+    finally:
+        os.close(handle)
+
+
+def _remove_leftovers(path: Path, now: float) -> None:
+    """Removes what dead processes left in a folder, once a process for each `path` in it.
+
+    Args:
+        path: what is about to be written; earlier versions named what they wrote beside it `.NAME.HEX`.
+        now: the file system's own time.
+    """
+    if path in _swept:
+        return
+    _swept.add(path)
+    earlier = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{8}}")
+    try:
+        entries = list(path.parent.iterdir())
+    except PermissionError:  # a folder that can be written and not listed
+        return
+    for entry in entries:
+        match = LEFTOVER.fullmatch(entry.name)
+        if not match and not earlier.fullmatch(entry.name):
+            continue
+        if match and match["machine"] == _machine_hash():
+            left = born(int(match["pid"])) != int(match["born"])
+        else:
+            left = now - _changed(entry) > STALE_S
+        if left:
+            _remove(entry, path.name)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes whatever half-written files lie in a folder and in those in it; their writers no longer hold it."""
+    for entry in [*folder.glob(".*"), *folder.glob("[!.]*/.*")]:
+        if match := LEFTOVER.fullmatch(entry.name):
+            _remove(entry, match["name"])
+
+
+def _remove(entry: Path, name: str) -> None:
+    _restore(entry, entry.with_name(name))
+    shutil.rmtree(entry, ignore_errors=True)
+    with suppress(OSError):
+        entry.unlink()
+
+
+def _restore(beside: Path, path: Path) -> None:
+    """Puts back a folder whose writer ended between taking it away and putting the new one in its place."""
+    if (beside / FORMER).is_dir() and not path.exists():
+        os.replace(beside / FORMER, path)
+
+
+def _changed(path: Path) -> float:
+    """When a file, or anything in a folder, was last written."""
+    times = [0.0]
+    for inner in (path, *path.rglob("*")):
+        with suppress(FileNotFoundError):
+            times.append(inner.lstat().st_mtime)
+    return max(times)

@@ -28,9 +28,9 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
-from functools import cache
 from pathlib import Path
 
+from src.shell.alive import born, machine
 from src.shell.errors import UserError
 from src.shell.files import guarded, remove_leftovers
 
@@ -91,7 +91,6 @@ def holding(run_dir: Path, beat_s: float = BEAT_S, stale_s: float = STALE_S) -> 
     beating.start()
     try:
         with guarded(run_dir, held.check):
-            remove_leftovers(run_dir, every=True)
             yield
     finally:
         done.set()
@@ -139,7 +138,7 @@ def this_process() -> Holder:
     """The process that asks, as a holder."""
     array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
     job = f"{array}_{task}" if array else os.environ.get("SLURM_JOB_ID")
-    return Holder(socket.gethostname(), _machine(), os.getpid(), _born(os.getpid()) or 0, job)
+    return Holder(socket.gethostname(), machine(), os.getpid(), born(os.getpid()) or 0, job)
 
 
 @dataclass(frozen=True)
@@ -182,7 +181,10 @@ def _take(folder: Path, stale_s: float) -> Held:
             with os.fdopen(descriptor, "w") as file:
                 json.dump(asdict(holder), file)
             if held.ours:
+                taken_over = number and not (folder / f"{number}.released").exists()
                 _forget(folder, number)
+                if taken_over:
+                    remove_leftovers(folder.parent)
                 return held
             (folder / f"{held.number}.released").touch()  # the first look was at an old list of the folder
         except (FileExistsError, FileNotFoundError):
@@ -269,33 +271,4 @@ def _count(folder: Path, number: int) -> str | None:
 
 
 def _alive(holder: Holder) -> bool:
-    return _born(holder.pid) == holder.born
-
-
-def _born(pid: int) -> int | None:
-    """The start of a living process in ticks since the machine's; None when it is dead or a zombie."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None if Path("/proc/self").exists() else _born_elsewhere(pid)
-    return None if fields[0] in "ZX" else int(fields[19])
-
-
-def _born_elsewhere(pid: int) -> int | None:
-    """The same where there is no /proc: whether the process lives, without its age."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return None
-    except PermissionError:
-        return 0
-    return 0
-
-
-@cache
-def _machine() -> str:
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
-    except OSError:
-        return socket.gethostname()
+    return born(holder.pid) == holder.born

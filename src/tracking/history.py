@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from src.shell.files import appending, private_folder
+
 HISTORY = "history.jsonl"
 
 STEP = "step"
@@ -23,9 +25,8 @@ class History:
     def add(self, step: int, values: Mapping[str, Any]) -> None:
         """Adds what was logged at an optimiser step; values that are not finite are left out."""
         told = {key: value for key, value in values.items() if isinstance(value, int | float) and math.isfinite(value)}
-        self.run_dir.mkdir(parents=True, exist_ok=True)
-        path = self.run_dir / HISTORY
-        with path.open("ab") as file:
+        path = private_folder(self.run_dir) / HISTORY
+        with appending(path) as file:
             torn = file.tell() and not _ends_line(path)  # by a process that was killed
             file.write((b"\n" if torn else b"") + json.dumps({STEP: step, **told}).encode() + b"\n")
 

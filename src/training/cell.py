@@ -142,13 +142,14 @@ class Cell:
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         self.progress.step += 1
-        self.progress.stage = Stage.VALIDATE if self.steps.ends_epoch(self.progress.step) else Stage.TRAIN
+        ended = self.steps.ends_epoch(self.progress.step)
+        self.progress.stage = Stage.VALIDATE if ended else Stage.TRAIN
         self.progress.notes_seen += len(rows)
         tokens = int(self.steps.notes.lengths[rows].sum())
         self.progress.tokens_seen += tokens
         idle = self.ranks.idle_turns(len(rows), self._at_once)
         self.window.add(self._loss, norm, len(rows), tokens, idle * int(self.steps.notes.lengths[rows[0]]))
-        if self.progress.step % STEPS_BETWEEN_LOGS == 0 or self.stage is Stage.VALIDATE:
+        if self.progress.step % STEPS_BETWEEN_LOGS == 0 or ended:
             self._log(rate)
         self._loss = torch.zeros_like(self._loss)
 

@@ -5,9 +5,7 @@ head, the optimiser's moments, the best epoch's weights), and, as metadata, wher
 """
 
 import json
-import os
 import sys
-import uuid
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from src.shell.errors import UserError
+from src.shell.files import private_folder, replacing
 
 FOLDER = "checkpoints"
 LAST, BEFORE = "last.safetensors", "before.safetensors"
@@ -34,22 +33,13 @@ def write_checkpoint(run_dir: Path, tensors: Mapping[str, Tensor], told: Mapping
     Raises:
         UserError: it cannot be written; the last one is kept.
     """
-    folder = run_dir / FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = private_folder(run_dir / FOLDER)
     whole = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    beside = folder / f".{LAST}.{uuid.uuid4().hex[:8]}"
     try:
-        save_file(whole, beside, metadata={"told": json.dumps({**told, "crc32": _crc32(whole)})})
-        with beside.open("rb") as file:
-            os.fsync(file.fileno())
-        if (folder / LAST).exists():
-            os.replace(folder / LAST, folder / BEFORE)
-        os.replace(beside, folder / LAST)
-        _sync(folder)
+        with replacing(folder / LAST, former=folder / BEFORE) as beside:
+            save_file(whole, beside, metadata={"told": json.dumps({**told, "crc32": _crc32(whole)})})
     except SafetensorError as error:
         raise UserError(f"{folder / LAST}: cannot be written ({error}); the last one is kept") from None
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def read_checkpoint(run_dir: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
@@ -70,23 +60,9 @@ def read_checkpoint(run_dir: Path) -> tuple[dict[str, Tensor], dict[str, Any]] |
     return None
 
 
-def remove_leftovers(run_dir: Path) -> None:
-    """Removes what a killed process left half-written."""
-    for path in (run_dir / FOLDER).glob(f".{LAST}.*"):
-        path.unlink(missing_ok=True)
-
-
 def _crc32(tensors: Mapping[str, Tensor]) -> int:
     crc = 0
     for name in sorted(tensors):
         value = tensors[name]
         crc = zlib.crc32(value.reshape(-1).numpy().data, zlib.crc32(name.encode(), crc))
     return crc
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

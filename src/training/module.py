@@ -26,6 +26,7 @@ class DrgModule(pl.LightningModule):
     def __init__(self, cells: Sequence[Cell], setting: Setting, stop: Stop) -> None:
         super().__init__()
         self.automatic_optimization = False
+        self.allow_zero_length_dataloader_with_multiple_devices = True  # a validation alone may be left
         self.cells, self.setting, self.stop = list(cells), setting, stop
         self.classifiers = nn.ModuleList(cell.classifier for cell in cells)
 
