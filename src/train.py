@@ -26,11 +26,12 @@ def train(cfg: TrainConfig, run_dir: Path) -> dict[str, Any]:
         Interrupted: a signal came; the run is saved.
     """
     from src.baselines.runs import train_baseline
-    from src.evaluation.record import finished, read_record
+    from src.evaluation.record import finished, read_record, set_damaged_aside
 
     if finished(run_dir):
         print(f"{run_dir}: finished already; its record is kept")
         return read_record(run_dir)
+    set_damaged_aside(run_dir)
     if cfg.model.kind is not Kind.LLAMA:
         return train_baseline(cfg, run_dir)
     (record,) = train_together([(cfg, run_dir)])

@@ -1,5 +1,6 @@
 """What tests share: a small hospital, its cohort, and one short run of each label scheme."""
 
+import json
 import socket
 import subprocess
 import sys
@@ -19,6 +20,12 @@ collect_ignore = ["tracking/canary.py", "models/interpreted.py", "models/compile
 
 SHORT = ["max_len=64", "epochs=1", "data.limit=48", "threads=1", "device=cpu"]
 """A run of seconds on the small base."""
+
+
+def whole_record(**parts: object) -> str:
+    """A `result.json` that a reader takes, with some of its parts given."""
+    empty = {"config": {}, "axes": {}, "cohort": "", "metrics": {}, "seconds": {}, "tokens_seen": 0}
+    return json.dumps({**empty, "counts": {"train": 1, "test": 1}, **parts})
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,6 +1,7 @@
 """The whole run: train, evaluate in a fresh process, kill and resume, and what is left behind."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -230,3 +231,28 @@ def test_a_run_that_stops_within_its_first_epoch_is_validated_and_recorded(
     record = json.loads((tmp_path / "one" / "result.json").read_text())
     assert record["counts"]["steps"] == 1
     assert 0 <= record["metrics"]["val/accuracy"] <= 1
+
+
+@pytest.mark.parametrize("harm", ["torn", "odd", "a folder"])
+def test_a_run_whose_record_is_damaged_is_made_again_by_the_same_command(
+    harm: str,
+    runs: dict[str, Path],
+    cohort: Path,
+    tmp_path: Path,
+    command: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    shutil.copytree(runs["single"], tmp_path / "single")
+    path = tmp_path / "single" / "result.json"
+    before = json.loads(path.read_text())
+    path.unlink()
+    if harm == "a folder":
+        path.mkdir()
+    else:
+        path.write_text('{"metrics": [' if harm == "torn" else '{"metrics": null, "counts": "many"}')
+    status = command("src.status", str(tmp_path)).stdout
+    assert "damaged" in status
+    assert path.exists()
+    told = command("src.train", f"data.dir={cohort}", f"out={tmp_path}", "name=single", *SHORT)
+    assert f"{path}: damaged (" in told.stderr
+    assert (tmp_path / "single" / "result.json.damaged").exists()
+    assert json.loads(path.read_text())["metrics"] == before["metrics"]

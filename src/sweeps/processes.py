@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from src.config.launch import ProcessesConfig
+from src.shell.command import told_to_the_user
 from src.shell.errors import UserError
 from src.sweeps.cell import Cell
 from src.sweeps.tally import Tally
@@ -93,7 +94,8 @@ def _child(task: Callable[[Path], int], folder: Path, gpu: str | None) -> None:
     os.setsid()  # an interrupt at the terminal reaches the sweep alone, which then stops its cells
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
-    sys.exit(task(folder))
+    with told_to_the_user():
+        sys.exit(task(folder))
 
 
 def _how(status: int | None) -> str:

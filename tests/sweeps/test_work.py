@@ -21,6 +21,7 @@ from src.sweeps.standing import look_at
 from src.sweeps.state import STATE, CellState, Standing, read_state, write_state
 from src.sweeps.sweep import plan_cells
 from src.sweeps.work import FAILED, LEFT_ALONE, PREEMPTED, work
+from tests.conftest import whole_record
 
 NOTE = "Mrs. Miller was admitted with chest pain"
 
@@ -34,7 +35,7 @@ def cell(cohort: Path, tmp_path: Path) -> Path:
 
 
 def finish(cfg: TrainConfig, folder: Path) -> None:
-    (folder / "result.json").write_text(json.dumps({"config": {"labels": cfg.labels}}))
+    (folder / "result.json").write_text(whole_record(config={"labels": cfg.labels}))
 
 
 def raising(error: BaseException) -> Callable[[TrainConfig, Path], Any]:
