@@ -24,8 +24,10 @@ SHORT = ["max_len=64", "epochs=1", "data.limit=48", "threads=1", "device=cpu"]
 
 def whole_record(**parts: object) -> str:
     """A `result.json` that a reader takes, with some of its parts given."""
-    empty = {"config": {}, "axes": {}, "cohort": "", "metrics": {}, "seconds": {}, "tokens_seen": 0}
-    return json.dumps({**empty, "counts": {"train": 1, "test": 1}, **parts})
+    axes, seconds = {"model": "nano", "params": 1, "max_len": 64, "seed": 0}, {"training": 1.0, "total": 1.0}
+    counts = {"train": 1, "test": 1}
+    empty = {"config": {}, "axes": axes, "cohort": "", "counts": counts, "metrics": {}, "seconds": seconds}
+    return json.dumps({**empty, "tokens_seen": 0, **parts})
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

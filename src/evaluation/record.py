@@ -11,13 +11,13 @@ RECORD = "result.json"
 
 SCHEMA: Schema = {
     "config": dict,
-    "axes": dict,
+    "axes": {"model": str, "params": float, "max_len": int, "seed": int},
     "cohort": str,
     "counts": {"train": int, "test": int},
     "metrics": dict[str, float | None],
     "intervals?": dict[str, list[float]],
     "tokens_seen": int,
-    "seconds": dict[str, float],
+    "seconds": {"training": float, "total": float},
 }
 
 
