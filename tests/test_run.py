@@ -1,6 +1,7 @@
 """The whole run: train, evaluate in a fresh process, kill and resume, and what is left behind."""
 
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -256,3 +257,27 @@ def test_a_run_whose_record_is_damaged_is_made_again_by_the_same_command(
     assert f"{path}: damaged (" in told.stderr
     assert (tmp_path / "single" / "result.json.damaged").exists()
     assert json.loads(path.read_text())["metrics"] == before["metrics"]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [("size=100k", "the disk is full"), ("size=1m", "the disk is full"), ("ro", "Read-only file system")],
+)
+@pytest.mark.parametrize("several", [False, True])
+def test_a_disk_that_is_full_or_read_only_is_one_sentence(
+    options: str, expected: str, several: bool, cohort: Path, tmp_path: Path
+) -> None:
+    words = [f"data.dir={cohort}", f"out={tmp_path}/runs", "model=femto", *SHORT]
+    words += ["-m", "seed=1"] if several else ["name=a"]
+    mounted = f"mount -t tmpfs -o {options} none {tmp_path}"
+    if subprocess.run(["unshare", "-m", "bash", "-c", mounted], capture_output=True, check=False).returncode:
+        pytest.skip("no file system can be mounted here")
+    shell = shlex.join([sys.executable, "-m", "src.train", *words])
+    done = subprocess.run(
+        ["unshare", "-m", "bash", "-c", f"{mounted} && {shell}"],
+        cwd=ROOT, capture_output=True, text=True, timeout=400, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert expected in done.stderr
+    assert str(tmp_path) in done.stderr
+    assert "Traceback" not in done.stderr

@@ -89,7 +89,12 @@ def compare(runs: Sequence[Run], space: LabelSpace, baseline: str | None = None)
         runs: on the same test notes.
         space: their labels.
         baseline: the name of the run that all others are compared with; None for every pair.
+
+    Raises:
+        UserError: the baseline is none of the runs.
     """
+    if baseline is not None and baseline not in {run.name for run in runs}:
+        raise UserError(f"baseline={baseline}: its record is damaged, or it is none of the runs")
     patients = len(np.unique(runs[0].predictions.subject_id))
     measured = {
         run.name: parts(run.predictions, space) for run in track(runs, total=len(runs), what="comparing", unit="run")

@@ -9,7 +9,6 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """A full disk, a quota, and a limit on files."""
 
 TO_DO = {
-    **dict.fromkeys(FULL, "free some space, or raise the limit, and run it again"),
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "allow it, or name another place"),
     **dict.fromkeys((errno.EEXIST, errno.ENOTDIR, errno.EISDIR), "name another place, or move what is there"),
     **dict.fromkeys((errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ENODEV), "is the disk sound and mounted?"),
@@ -84,4 +83,6 @@ def system_error_line(error: BaseException) -> str | None:
     if (number := system_error_number(error)) is None:
         return None
     where = f"{os.fsdecode(name)}: " if isinstance(name := getattr(error, "filename", None), str | bytes) else ""
+    if number in FULL:
+        return f"{where}the disk is full, or a limit on files is reached; free some space and run it again"
     return f"{where}{os.strerror(number)}" + (f"; {TO_DO[number]}" if number in TO_DO else "")

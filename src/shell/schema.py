@@ -23,6 +23,10 @@ LARGEST = 2**63
 """No count of ours reaches this; a larger number is damage, and no float."""
 
 
+REMADE = "remove the run's result.json, and the command that trained it makes it again"
+"""What to do where something else of a finished run is damaged."""
+
+
 class Damaged(UserError):
     """A file of ours that cannot be what we wrote."""
 
