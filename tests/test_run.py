@@ -268,7 +268,7 @@ def test_a_disk_that_is_full_or_read_only_is_one_sentence(
     options: str, expected: str, several: bool, cohort: Path, tmp_path: Path
 ) -> None:
     words = [f"data.dir={cohort}", f"out={tmp_path}/runs", "model=femto", *SHORT]
-    words += ["-m", "seed=1"] if several else ["name=a"]
+    words = ["-m", *words, "seed=1"] if several else [*words, "name=a"]
     mounted = f"mount -t tmpfs -o {options} none {tmp_path}"
     if subprocess.run(["unshare", "-m", "bash", "-c", mounted], capture_output=True, check=False).returncode:
         pytest.skip("no file system can be mounted here")
