@@ -1,6 +1,5 @@
 """Works on one cell of a sweep, as its launcher asks: `python -m src.cell FOLDER`, or `BATCH.json` in a Slurm array."""
 
-import json
 import os
 import sys
 from importlib.util import find_spec
@@ -21,6 +20,19 @@ def work_on(folder: Path) -> int:
     return work(folder, train)
 
 
+def _of_array(batch: Path) -> Path:
+    from src.shell.schema import read_json
+    from src.sweeps.standing import BATCH
+
+    task = os.environ.get("SLURM_ARRAY_TASK_ID", "0")
+    try:
+        return Path(read_json(batch, BATCH, "start the sweep again")["cells"][int(task)])
+    except FileNotFoundError:
+        raise UserError(f"{batch}: no such file; start the sweep again") from None
+    except IndexError:
+        raise UserError(f"{batch}: holds no cell {task}; start the sweep again") from None
+
+
 def main() -> None:
     """The command."""
     with told_to_the_user():
@@ -28,8 +40,7 @@ def main() -> None:
             raise UserError("python -m src.cell FOLDER; sweeps are started with python -m src.train")
         place = Path(sys.argv[1])
         if place.suffix == ".json":
-            folders = json.loads(place.read_text("utf-8"))["cells"]
-            place = Path(folders[int(os.environ.get("SLURM_ARRAY_TASK_ID", "0"))])
+            place = _of_array(place)
         sys.exit(work_on(place))
 
 

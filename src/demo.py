@@ -9,6 +9,7 @@ from pathlib import Path
 from src.config.demo import DemoConfig
 from src.shell.command import command
 from src.shell.errors import UserError
+from src.shell.files import private_folder, replacing
 from src.shell.progress import minutes
 
 SCHEMES = ("single", "two")
@@ -22,7 +23,7 @@ def demo(cfg: DemoConfig) -> None:
     Raises:
         UserError: a step failed.
     """
-    start, out = time.monotonic(), Path(cfg.out)
+    start, out = time.monotonic(), private_folder(Path(cfg.out))
     hospital, cohort = out / "hospital", out / "cohort"
     shares = [f"test_share={cfg.test_share}"]
     if not hospital.is_dir():
@@ -63,7 +64,6 @@ def _close(cfg: DemoConfig, cohort_dir: Path, runs: list[Path], out: Path) -> No
     from src.evaluation.record import read_record
     from src.evaluation.table import table
     from src.models.labelspace import LabelSpace
-    from src.shell.files import replacing
 
     cohort = read_cohort(cohort_dir)
     space = LabelSpace.from_labels(cohort.labels)

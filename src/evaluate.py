@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from src.config.evaluate import EvaluateConfig
 from src.shell.command import command
 from src.shell.errors import UserError
+from src.shell.files import private_folder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,6 +44,7 @@ def evaluate(cfg: EvaluateConfig) -> dict[str, float]:
 
     run = Path(cfg.run)
     record = read_record(run)
+    private_folder(run, whole=True)
     trained = config_of(record, cfg.device, cfg.data_dir)
     cohort = read_cohort(Path(trained.data.dir))
     if cohort.fingerprint != record["cohort"]:

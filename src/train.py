@@ -27,11 +27,12 @@ def train(cfg: TrainConfig, run_dir: Path) -> dict[str, Any]:
         Interrupted: a signal came; the run is saved.
     """
     from src.baselines.runs import train_baseline
-    from src.evaluation.record import record_of
+    from src.evaluation.record import record_of, set_damaged_aside
 
     if record := record_of(cfg, run_dir):
         print(f"{run_dir}: finished already; its record is kept")
         return record
+    set_damaged_aside(run_dir)
     if cfg.model.kind is not Kind.LLAMA:
         return train_baseline(cfg, run_dir)
     (record,) = train_together([(cfg, run_dir)])
@@ -101,7 +102,7 @@ def leads(cfg: TrainConfig) -> bool:
 
 def run_together(cells: Sequence[TrainConfig], name: str) -> None:
     """Trains the unfinished runs of a multirun, those that can share a base over one; baselines have none."""
-    from src.evaluation.record import record_of
+    from src.evaluation.record import record_of, set_damaged_aside
     from src.sweeps.lock import alone
     from src.training.cells import groups
     from src.training.names import run_dir
@@ -118,6 +119,7 @@ def run_together(cells: Sequence[TrainConfig], name: str) -> None:
         with ExitStack() as stack:
             for _, folder in runs:
                 stack.enter_context(alone(folder))
+                set_damaged_aside(folder)
             train_together(runs)
     print_results([run_dir(cfg) for cfg in cells])
 

@@ -1,5 +1,6 @@
 """What tests share: a small hospital, its cohort, and one short run of each label scheme."""
 
+import json
 import socket
 import subprocess
 import sys
@@ -19,6 +20,14 @@ collect_ignore = ["tracking/canary.py", "models/interpreted.py", "models/compile
 
 SHORT = ["max_len=64", "epochs=1", "data.limit=48", "threads=1", "device=cpu"]
 """A run of seconds on the small base."""
+
+
+def whole_record(**parts: object) -> str:
+    """A `result.json` that a reader takes, with some of its parts given."""
+    axes, seconds = {"model": "nano", "params": 1, "max_len": 64, "seed": 0}, {"training": 1.0, "total": 1.0}
+    counts = {"train": 1, "test": 1}
+    empty = {"config": {}, "axes": axes, "cohort": "", "counts": counts, "metrics": {}, "seconds": seconds}
+    return json.dumps({**empty, "tokens_seen": 0, **parts})
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

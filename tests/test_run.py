@@ -1,6 +1,8 @@
 """The whole run: train, evaluate in a fresh process, kill and resume, and what is left behind."""
 
 import json
+import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -230,3 +232,52 @@ def test_a_run_that_stops_within_its_first_epoch_is_validated_and_recorded(
     record = json.loads((tmp_path / "one" / "result.json").read_text())
     assert record["counts"]["steps"] == 1
     assert 0 <= record["metrics"]["val/accuracy"] <= 1
+
+
+@pytest.mark.parametrize("harm", ["torn", "odd", "a folder"])
+def test_a_run_whose_record_is_damaged_is_made_again_by_the_same_command(
+    harm: str,
+    runs: dict[str, Path],
+    cohort: Path,
+    tmp_path: Path,
+    command: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    shutil.copytree(runs["single"], tmp_path / "single")
+    path = tmp_path / "single" / "result.json"
+    before = json.loads(path.read_text())
+    path.unlink()
+    if harm == "a folder":
+        path.mkdir()
+    else:
+        path.write_text('{"metrics": [' if harm == "torn" else '{"metrics": null, "counts": "many"}')
+    status = command("src.status", str(tmp_path)).stdout
+    assert "damaged" in status
+    assert path.exists()
+    told = command("src.train", f"data.dir={cohort}", f"out={tmp_path}", "name=single", *SHORT)
+    assert f"{path}: damaged (" in told.stderr
+    assert (tmp_path / "single" / "result.json.damaged").exists()
+    assert json.loads(path.read_text())["metrics"] == before["metrics"]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [("size=100k", "the disk is full"), ("size=1m", "the disk is full"), ("ro", "Read-only file system")],
+)
+@pytest.mark.parametrize("several", [False, True])
+def test_a_disk_that_is_full_or_read_only_is_one_sentence(
+    options: str, expected: str, several: bool, cohort: Path, tmp_path: Path
+) -> None:
+    words = [f"data.dir={cohort}", f"out={tmp_path}/runs", "model=femto", *SHORT]
+    words = ["-m", *words, "seed=1"] if several else [*words, "name=a"]
+    mounted = f"mount -t tmpfs -o {options} none {tmp_path}"
+    if subprocess.run(["unshare", "-m", "bash", "-c", mounted], capture_output=True, check=False).returncode:
+        pytest.skip("no file system can be mounted here")
+    shell = shlex.join([sys.executable, "-m", "src.train", *words])
+    done = subprocess.run(
+        ["unshare", "-m", "bash", "-c", f"{mounted} && {shell}"],
+        cwd=ROOT, capture_output=True, text=True, timeout=400, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert expected in done.stderr
+    assert str(tmp_path) in done.stderr
+    assert "Traceback" not in done.stderr

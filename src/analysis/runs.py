@@ -5,9 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from src.evaluation.record import finished, read_record
-from src.shell.errors import UserError
-from src.tracking.history import Curves, read_history
+from src.tracking.history import Curves
 
 
 @dataclass(frozen=True)
@@ -36,15 +34,3 @@ class Run:
     def metrics(self) -> Mapping[str, float | None]:
         """Final metrics by name, such as `test/accuracy`."""
         return dict(self.record["metrics"])
-
-
-def read_folder(folder: Path) -> list[Run]:
-    """The finished runs of a folder, in the order of their names.
-
-    Raises:
-        UserError: there is none, or a record is damaged.
-    """
-    found = [path for path in sorted(folder.iterdir()) if path.is_dir() and finished(path)] if folder.is_dir() else []
-    if not found:
-        raise UserError(f"{folder}: holds no finished run")
-    return [Run(path.name, read_record(path), read_history(path), path) for path in found]

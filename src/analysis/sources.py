@@ -6,11 +6,13 @@ from pathlib import Path
 
 from src.analysis.runs import Run
 from src.analysis.scaling import Missing
-from src.evaluation.record import finished, read_record
+from src.evaluation.record import damage, finished, read_record
 from src.shell.errors import UserError
-from src.sweeps.cell import CELL, read_cell
+from src.shell.schema import read_json, tell_once
+from src.sweeps.cell import CELL
 from src.sweeps.record import read_sweep
 from src.sweeps.standing import look_at, queued_cells
+from src.sweeps.state import Standing
 from src.tracking.history import read_history
 
 WANDB = "wandb:"
@@ -40,14 +42,14 @@ def read_source(source: str, out: Path = Path("runs")) -> Source:
         out: folder that holds the runs of a named sweep.
 
     Raises:
-        UserError: there is no such thing, no run in it is finished, or a record is damaged.
+        UserError: there is no such thing, or no run in it is finished with a whole record.
     """
     if source.startswith(WANDB):
         found = _project(source)
     else:
         found = _folder(Path(source)) if Path(source).is_dir() else _sweep(source, out)
     if not found.runs:
-        waiting = f"; {len(found.unfinished)} are not finished" if found.unfinished else ""
+        waiting = "".join(f"\n  {run.name}: {run.standing}" for run in found.unfinished)
         raise UserError(f"{source}: holds no finished run{waiting}")
     return found
 
@@ -68,7 +70,7 @@ def _folder(folder: Path) -> Source:
     offline, begun = _offline([path for path in paths if not finished(path)])
     runs += offline
     have, queued = {run.name for run in runs}, queued_cells(folder)
-    cells = [path for path in paths if path.name not in have and (path / CELL).is_file()]
+    cells = [path for path in paths if path.name not in have and ((path / CELL).is_file() or damage(path))]
     unfinished = {
         **{each.name: each for each in begun},
         **{path.name: Missing(path.name, _words(path), _standing(path, path.name in queued)) for path in cells},
@@ -106,8 +108,15 @@ def _read(path: Path) -> Run:
 
 
 def _standing(path: Path, queued: bool) -> str:
+    """Where a run stands; what is wrong with a damaged one is told on standard error."""
+    if error := damage(path):
+        tell_once(f"{error}; left out")
+        return str(Standing.DAMAGED)
     return str(look_at(path, queued).standing)
 
 
 def _words(path: Path) -> str:
-    return " ".join(read_cell(path)["words"])
+    try:
+        return " ".join(read_json(path / CELL, {"words": list[str]})["words"])
+    except (FileNotFoundError, UserError):
+        return ""

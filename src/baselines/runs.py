@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
+from safetensors import SafetensorError
+
 from src.baselines.boosted import Boosted
 from src.baselines.linear import Linear, Majority, Scores
 from src.baselines.material import Material, Notes, open_material
@@ -17,6 +19,7 @@ from src.evaluation.predictions import PREDICTIONS, Predictions, write_predictio
 from src.evaluation.record import write_record
 from src.shell.code import code_version
 from src.shell.files import exchanging_folder
+from src.shell.schema import REMADE, Damaged
 from src.tracking.about import about
 from src.tracking.flat import flat
 from src.tracking.logger import recording
@@ -111,11 +114,18 @@ def print_baseline_plan(cfg: TrainConfig) -> None:
 
 
 def load_baseline(cfg: TrainConfig, run_dir: Path) -> tuple[Baseline, Material]:
-    """The baseline that a finished run saved."""
+    """The baseline that a finished run saved.
+
+    Raises:
+        Damaged: a file of it is missing, or not what was saved.
+    """
     quiet_libraries()
     material = open_material(cfg)
     model: Baseline = KINDS[cfg.model.kind](material)
-    model.load(run_dir / ADAPTERS)
+    try:
+        model.load(run_dir / ADAPTERS)
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        raise Damaged(run_dir / ADAPTERS, type(error).__name__, REMADE) from None
     return model, material
 
 

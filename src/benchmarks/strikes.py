@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from functools import partial, wraps
 from importlib import import_module
 from pathlib import Path
+from runpy import run_module
 from typing import Any
 
 from src.shell.command import told_to_the_user
@@ -148,10 +149,8 @@ class Runs:
                 socket.gethostname = lambda: host
             if strike:
                 strike.plan(run_dir)
-            import src.train
-
             sys.argv = ["src.train", *self.words, f"out={self.out}", f"name={name}"]
-            src.train.main()
+            run_module("src.train", run_name="__main__", alter_sys=True)
             status = 0
         except SystemExit as end:
             status = end.code if isinstance(end.code, int) else 1

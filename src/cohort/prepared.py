@@ -14,6 +14,7 @@ from src.cohort.msdrg import Drg, load_drgs
 from src.cohort.split import Split
 from src.shell.errors import UserError
 from src.shell.files import replacing_folder
+from src.shell.schema import Damaged, Schema, read_json
 
 NOTES, RECORD, SPLIT, EXCLUDED = "notes.parquet", "cohort.json", "split.csv", "excluded.csv"
 
@@ -28,6 +29,8 @@ SCHEMA = {
     "words": pl.UInt32,
 }
 """Columns of `notes.parquet`: `text` is what the model reads, `diagnosis` the discharge diagnosis."""
+
+COHORT: Schema = {"fingerprint": str, "drg_version": str | int | None, "labels?": list[str], "protocol?": str}
 
 FEWEST = 10
 """Patients below which a group is not shown: neither its interval nor the privacy of who is in it would be kept."""
@@ -89,8 +92,10 @@ def read_cohort(folder: Path) -> Cohort:
     """
     path = folder / RECORD
     try:
-        record = json.loads(path.read_text("utf-8"))
+        record = read_json(path, COHORT)
         columns = pl.read_parquet_schema(folder / NOTES)
+    except Damaged as error:
+        raise UserError(f"{error}; run python -m src.prepare again") from None
     except (OSError, ValueError, pl.exceptions.PolarsError) as error:
         raise UserError(
             f"{folder}: not a whole prepared cohort ({type(error).__name__}); run python -m src.prepare again"

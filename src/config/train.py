@@ -146,6 +146,8 @@ class ModelConfig:
             return [f"{self._unread}. {self.access}"]
         if self.family not in FAMILIES:
             return [f"model.family={self.family}: must be one of {', '.join(FAMILIES)}"]
+        if not is_folder_name(self.name, MODEL_NAME_BYTES):
+            return [f"model.name={self.name}: {FOLDER_NAME} of at most {MODEL_NAME_BYTES} bytes"]
         return []
 
     @property
@@ -293,8 +295,8 @@ class TrainConfig:
             (
                 "name",
                 self.name,
-                self.name is None or (bool(self.name) and "/" not in self.name and self.name not in (".", "..")),
-                "must be one folder's name, without /",
+                self.name is None or is_folder_name(self.name, NAME_BYTES),
+                f"{FOLDER_NAME} of at most {NAME_BYTES} bytes",
             ),
         ]
 
@@ -358,6 +360,21 @@ class TrainConfig:
             source = str(folder) if mimic else "MIMIC"
             return [f"data.dir={folder}: {what}; {PREPARE_FIRST.replace('MIMIC', source)} data.out=COHORT"]
         return []
+
+
+def is_folder_name(name: str, most: int) -> bool:
+    """Whether a folder may be called so.
+
+    >>> [is_folder_name(name, 9) for name in ("a b", "", "..", ".a", "a/b", "ten letter")]
+    [True, False, False, False, False, False]
+    """
+    return bool(name) and name.isprintable() and "/" not in name and name[0] != "." and len(name.encode()) <= most
+
+
+FOLDER_NAME = "must be one folder's name, without / or a leading dot,"
+
+NAME_BYTES, MODEL_NAME_BYTES = 150, 100
+"""The longest `name` and `model.name`; a file system's names have 255 bytes, and both get something added."""
 
 
 def is_wandb_name(name: str) -> bool:

@@ -13,10 +13,11 @@ from src.cohort.prepared import read_cohort
 from src.cohort.split import Split
 from src.evaluation.intervals import Parts, difference, estimate, holm
 from src.evaluation.predictions import PREDICTIONS, Predictions, parts, read_predictions
-from src.evaluation.record import read_record
+from src.evaluation.record import damage, read_record
 from src.models.labelspace import LabelSpace
 from src.shell.errors import UserError
 from src.shell.progress import track
+from src.shell.schema import tell_once
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +39,7 @@ def read_runs(folders: Sequence[Path], data_dir: Path | None = None) -> tuple[li
     Raises:
         UserError: a run is not finished, or was tested on other notes than the first one.
     """
+    folders = _whole(folders)
     records = [read_record(folder) for folder in folders]
     where = data_dir or Path(records[0]["config"]["data"]["dir"])
     cohort = read_cohort(where)
@@ -55,6 +57,16 @@ def read_runs(folders: Sequence[Path], data_dir: Path | None = None) -> tuple[li
             raise UserError(f"{folder}: tested on {counts} of {folders[0]}; only runs on the same notes are compared")
         runs.append(run)
     return runs, space
+
+
+def _whole(folders: Sequence[Path]) -> list[Path]:
+    """The runs without those whose record is damaged, which are told of."""
+    errors = {folder: error for folder in folders if (error := damage(folder))}
+    for error in errors.values():
+        tell_once(f"{error}; left out")
+    if len(folders) - len(errors) < 2:
+        raise UserError("\n  ".join(["fewer than two runs are left to compare", *map(str, errors.values())]))
+    return [folder for folder in folders if folder not in errors]
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +89,12 @@ def compare(runs: Sequence[Run], space: LabelSpace, baseline: str | None = None)
         runs: on the same test notes.
         space: their labels.
         baseline: the name of the run that all others are compared with; None for every pair.
+
+    Raises:
+        UserError: the baseline is none of the runs.
     """
+    if baseline is not None and baseline not in {run.name for run in runs}:
+        raise UserError(f"baseline={baseline}: its record is damaged, or it is none of the runs")
     patients = len(np.unique(runs[0].predictions.subject_id))
     measured = {
         run.name: parts(run.predictions, space) for run in track(runs, total=len(runs), what="comparing", unit="run")

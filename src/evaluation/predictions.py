@@ -16,6 +16,7 @@ from src.evaluation.metrics import TOP, log_softmax, measure_choices, measure_sc
 from src.evaluation.tallies import ClassAreas, ClassF1, NoteMeans, Tally, other_placements
 from src.models.labelspace import LabelSpace
 from src.shell.files import replacing
+from src.shell.schema import REMADE, Damaged
 
 PREDICTIONS = {Split.VALIDATION: "predictions_validation.parquet", Split.TEST: "predictions.parquet"}
 """Files of predictions in a run's folder; they never leave the machine."""
@@ -163,8 +164,16 @@ def write_predictions(path: Path, predictions: Predictions, space: LabelSpace) -
 
 
 def read_predictions(path: Path, space: LabelSpace) -> Predictions:
-    """The predictions that `write_predictions` wrote."""
-    table = pl.read_parquet(path)
-    heads = {name: table[name].to_numpy() for name in table.columns if name.endswith("scores")}
-    truth = np.array([space.index[code] for code in table["drg"]], dtype=np.int64)
-    return Predictions(table["subject_id"].to_numpy(), table["hadm_id"].to_numpy(), truth, heads)
+    """The predictions that `write_predictions` wrote.
+
+    Raises:
+        Damaged: the file is missing, or not what was written for these labels.
+    """
+    try:
+        table = pl.read_parquet(path)
+        heads = {name: table[name].to_numpy() for name in table.columns if name.endswith("scores")}
+        truth = np.array([space.index[code] for code in table["drg"]], dtype=np.int64)
+        return Predictions(table["subject_id"].to_numpy(), table["hadm_id"].to_numpy(), truth, heads)
+    except (pl.exceptions.PolarsError, FileNotFoundError, IsADirectoryError, KeyError, ValueError, TypeError) as error:
+        reason = "no such file" if isinstance(error, FileNotFoundError) else type(error).__name__
+        raise Damaged(path, reason, REMADE) from None

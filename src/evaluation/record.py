@@ -1,6 +1,5 @@
 """A run's own record, `result.json`: a run without it is not finished."""
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -8,15 +7,50 @@ from typing import Any
 from src.cohort.prepared import read_cohort
 from src.config.train import TrainConfig
 from src.shell.errors import UserError
-from src.shell.files import replacing
+from src.shell.schema import Damaged, Schema, read_json, set_aside, write_json
 from src.training.names import another_run, differences
 
 RECORD = "result.json"
 
+SCHEMA: Schema = {
+    "config": dict,
+    "axes": {"model": str, "params": float, "max_len": int, "seed": int},
+    "cohort": str,
+    "counts": {"train": int, "test": int},
+    "metrics": dict[str, float | None],
+    "intervals?": dict[str, list[float]],
+    "tokens_seen": int,
+    "seconds": {"training": float, "total": float},
+}
+
 
 def finished(run_dir: Path) -> bool:
-    """Whether the run has its record."""
-    return (run_dir / RECORD).is_file()
+    """Whether the run has its record, and the record is whole."""
+    return (run_dir / RECORD).exists() and damage(run_dir) is None
+
+
+def damage(run_dir: Path) -> UserError | None:
+    """Why the record that is there cannot be read; None where it can, or where there is none."""
+    try:
+        read_json(run_dir / RECORD, SCHEMA)
+    except FileNotFoundError:
+        return None
+    except UserError as error:
+        return error
+    return None
+
+
+def set_damaged_aside(run_dir: Path) -> None:
+    """Sets a damaged record aside, so that the run goes on from what else there is of it.
+
+    Raises:
+        UserError: it is there and may not be read.
+    """
+    error = damage(run_dir)
+    if isinstance(error, Damaged):
+        set_aside(error.path, error.reason)
+    elif error:
+        raise error
 
 
 def read_record(run_dir: Path) -> dict[str, Any]:
@@ -25,13 +59,10 @@ def read_record(run_dir: Path) -> dict[str, Any]:
     Raises:
         UserError: there is none, or it is damaged.
     """
-    path = run_dir / RECORD
     try:
-        return dict(json.loads(path.read_text("utf-8")))
-    except OSError:
-        raise UserError(f"{path}: no such file; run={run_dir} is not a finished run") from None
-    except ValueError as error:
-        raise UserError(f"{path}: damaged ({error}); train the run again") from None
+        return read_json(run_dir / RECORD, SCHEMA, "the command that trained the run makes it again")
+    except FileNotFoundError:
+        raise UserError(f"{run_dir / RECORD}: no such file; run={run_dir} is not a finished run") from None
 
 
 def record_of(cfg: TrainConfig, run_dir: Path) -> dict[str, Any] | None:
@@ -51,5 +82,4 @@ def record_of(cfg: TrainConfig, run_dir: Path) -> dict[str, Any] | None:
 def write_record(run_dir: Path, record: dict[str, Any]) -> None:
     """Writes `result.json` whole or not at all; metrics that are not defined become null."""
     metrics = {name: value if math.isfinite(value) else None for name, value in record["metrics"].items()}
-    with replacing(run_dir / RECORD) as beside:
-        beside.write_text(json.dumps({**record, "metrics": metrics}, indent=2) + "\n", "utf-8")
+    write_json(run_dir / RECORD, {**record, "metrics": metrics}, SCHEMA, indent=2)

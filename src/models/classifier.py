@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -18,6 +19,7 @@ from src.models.noise import Noise
 from src.models.packing import Packed, join, send
 from src.shell.errors import UserError
 from src.shell.files import exchanging_folder
+from src.shell.schema import REMADE, Damaged
 
 HEAD_FILE = "head.safetensors"
 ADAPTER = "default"
@@ -224,12 +226,15 @@ def load_adapters(base: nn.Module, folder: Path, width: int, device: str) -> Cla
     for name in ("adapter_config.json", "adapter_model.safetensors", HEAD_FILE):
         if not (folder / name).is_file():
             raise UserError(f"{folder / name}: no such file; the run has no trained adapters, train it again")
-    expected = load_peft_weights(str(folder), device="cpu")
-    classifier = Classifier(PeftModel.from_pretrained(base, str(folder)), _hidden_size(base), width, device)
+    try:
+        expected, weight = load_peft_weights(str(folder), device="cpu"), load_file(folder / HEAD_FILE)["weight"]
+        adapted = PeftModel.from_pretrained(base, str(folder))
+    except (ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise Damaged(folder, type(error).__name__, REMADE) from None
+    classifier = Classifier(adapted, _hidden_size(base), width, device)
     held = {name.replace(".default", "") for name, _ in classifier.backbone.named_parameters() if "lora_" in name}
     if held != set(expected):
         raise UserError(f"{folder}: {len(held ^ set(expected))} adapter weights do not fit model.path; is it the same?")
-    weight = load_file(folder / HEAD_FILE)["weight"]
     if weight.shape != classifier.head.weight.shape:
         shapes = f"{tuple(weight.shape)} where {tuple(classifier.head.weight.shape)} is needed"
         raise UserError(f"{folder / HEAD_FILE}: the head is {shapes}; labels or cohort differ from the run's")

@@ -1,13 +1,12 @@
 """What every entry point's `main` does around its work."""
 
-import errno
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
-from src.shell.errors import Interrupted, UserError
+from src.shell.errors import Interrupted, UserError, system_error_line
 from src.shell.files import access_mask
 from src.shell.overrides import CONF, Schema, compose, read_command_line
 
@@ -42,9 +41,9 @@ def with_first_named(words: Sequence[str], key: str) -> list[str]:
 
 @contextmanager
 def told_to_the_user() -> Iterator[None]:
-    """Prints a UserError as one message and exits with status 2; a signal exits with 128 plus its number.
+    """Prints a UserError, or an error of the system, as one message and exits with status 2.
 
-    What libraries write meanwhile is as private as what we write.
+    A signal exits with 128 plus its number. What libraries write meanwhile is as private as what we write.
     """
     before = os.umask(0o077)
     try:
@@ -53,26 +52,21 @@ def told_to_the_user() -> Iterator[None]:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    except OSError as error:
-        if not _is_full(error):
-            raise
-        print(
-            "error: the disk is full, or a limit on files is reached; free some space and run it again", file=sys.stderr
-        )
-        sys.exit(2)
     except Interrupted as stop:
         print(stop, file=sys.stderr)
         sys.exit(128 + stop.signal)
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         sys.exit(130)
+    except Exception as error:
+        if not (line := system_error_line(error)):
+            raise
+        if isinstance(error, BrokenPipeError):  # else Python flushes into the pipe again at its end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        print(f"error: {line}", file=sys.stderr)
+        sys.exit(2)
     finally:
         os.umask(before)
-
-
-def _is_full(error: OSError) -> bool:
-    full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    return error.errno in full or any(f"(os error {number})" in str(error) for number in full)
 
 
 def _described(schema: type[Schema], config_name: str, typed: str, overrides: list[str], whole: bool) -> str:

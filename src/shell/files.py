@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import stat
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from src.shell.alive import born, machine
-from src.shell.errors import UserError
+from src.shell.errors import FULL, UserError, system_error_number
 
 ACCESS = "DRG_LLAMA_ACCESS"
 """The environment variable that lets the group read what we write: `group`."""
@@ -33,6 +34,7 @@ keeps its writer from touching the one in its place."""
 
 _guards: list[tuple[Path, Callable[[], None]]] = []
 _swept: set[Path] = set()
+_begun: set[Path] = set()
 
 
 def access_mask() -> int:
@@ -47,14 +49,23 @@ def access_mask() -> int:
     return 0o027 if chosen else 0o077
 
 
-def private_folder(path: Path) -> Path:
-    """Makes a folder that only its owner reads, its parents too; one that is there becomes so where it is ours."""
+def private_folder(path: Path, whole: bool = False) -> Path:
+    """Makes a folder that only its owner reads, its parents too; one that is there becomes so where it is ours.
+
+    Args:
+        path: the folder.
+        whole: what is in it becomes so as well.
+    """
     if not path.is_dir():
         missing = [folder for folder in (path, *path.parents) if not folder.exists()]
         for folder in reversed(missing or [path]):
             folder.mkdir(mode=0o777 & ~access_mask(), exist_ok=True)
             _sync(folder.parent)
+    elif path.stat().st_mode & 0o777 & access_mask():
+        print(f"{path}: others could read it; now its owner alone, or its group with {ACCESS}=group", file=sys.stderr)
     _make_private(path)
+    if whole:
+        _settle(path, durable=False)
     return path
 
 
@@ -85,16 +96,24 @@ def replacing(path: Path, former: Path | None = None) -> Iterator[Path]:
         former: where the file that is there goes.
     """
     beside = _beside(path)
-    os.close(os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666 & ~access_mask()))
+    _begun.add(beside)
     try:
+        os.close(os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666 & ~access_mask()))
         _remove_leftovers(path, beside.stat().st_mtime)
-        yield beside
-        _settle(beside)
+        with _named(path, beside):
+            yield beside
+            _settle(beside)
         if former and path.exists():
             _rename(path, former)
         _rename(beside, path)
     finally:
-        beside.unlink(missing_ok=True)
+        _abandon(beside)
+
+
+def abandon() -> None:
+    """Removes what this process has begun to write and not put in place, before it ends without unwinding."""
+    for beside in list(_begun):
+        _abandon(beside)
 
 
 @contextmanager
@@ -109,8 +128,9 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     if path.exists() and not path.is_dir():
         raise UserError(f"{path}: is a file; name a folder, or remove it first")
     with _folder_beside(path) as beside:
-        yield beside
-        _settle(beside)
+        with _named(path, beside):
+            yield beside
+            _settle(beside)
         _rename(beside, path)  # over an empty folder too
 
 
@@ -131,8 +151,9 @@ def exchanging_folder(path: Path, ours: Callable[[Path], bool], instead: str) ->
     with _folder_beside(path) as beside:
         new, former = beside / NEW, beside / FORMER
         new.mkdir(mode=0o777 & ~access_mask())
-        yield new
-        _settle(new)
+        with _named(path, new):
+            yield new
+            _settle(new)
         if path.exists():
             _rename(path, former)
         try:
@@ -149,20 +170,43 @@ def appending(path: Path) -> Iterator[BinaryIO]:
     handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666 & ~access_mask())
     with os.fdopen(handle, "ab") as file:
         _make_private(path)
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
+        with _named(path, path):
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+
+
+@contextmanager
+def _named(path: Path, beside: Path) -> Iterator[None]:
+    """Names `path` in an error of the system that names what is beside it, or of a full disk that names nothing."""
+    try:
+        yield
+    except Exception as error:
+        name, number = getattr(error, "filename", None), system_error_number(error)
+        if isinstance(name, str) and Path(name).is_relative_to(beside):
+            raise OSError(number, os.strerror(number or 0), str(path / Path(name).relative_to(beside))) from error
+        if name is None and number in FULL:
+            raise OSError(number, os.strerror(number), str(path)) from error
+        raise
 
 
 @contextmanager
 def _folder_beside(path: Path) -> Iterator[Path]:
     beside = _beside(path)
-    beside.mkdir(mode=0o777 & ~access_mask())
+    _begun.add(beside)
     try:
+        beside.mkdir(mode=0o777 & ~access_mask())
         _remove_leftovers(path, beside.stat().st_mtime)
         yield beside
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        _abandon(beside)
+
+
+def _abandon(beside: Path) -> None:
+    _begun.discard(beside)
+    shutil.rmtree(beside, ignore_errors=True)
+    with suppress(OSError):
+        beside.unlink()
 
 
 def _beside(path: Path) -> Path:
@@ -186,23 +230,25 @@ def _rename(source: Path, target: Path) -> None:
     _sync(target.parent)
 
 
-def _settle(path: Path) -> None:
+def _settle(path: Path, durable: bool = True) -> None:
     """Makes a file, or a folder with all that it holds, private and durable."""
-    if path.is_dir() and not path.is_symlink():
+    if path.is_symlink():
+        return
+    if path.is_dir():
         for inner in path.iterdir():
-            _settle(inner)
-    if not path.is_symlink():
-        _make_private(path)
+            _settle(inner, durable)
+    _make_private(path)
+    if durable:
         _sync(path)
 
 
 def _make_private(path: Path) -> None:
-    """Sets the mode; what another user owns keeps its own."""
-    mode = path.stat().st_mode
-    wanted = (mode & stat.S_ISGID | 0o777 if stat.S_ISDIR(mode) else 0o666) & ~access_mask()
-    if stat.S_IMODE(mode) != wanted:
-        with suppress(PermissionError):
-            path.chmod(wanted)
+    """Takes from a mode what others may do; what another user owns, or a read-only file system holds, keeps its own."""
+    with suppress(FileNotFoundError):  # removed by another process meanwhile
+        mode = stat.S_IMODE(path.stat().st_mode)
+        if mode & access_mask():
+            with suppress(OSError):
+                path.chmod(mode & ~access_mask())
 
 
 def _sync(path: Path) -> None:
@@ -240,7 +286,7 @@ def _remove_leftovers(path: Path, now: float) -> None:
         else:
             left = now - _changed(entry) > STALE_S
         if left:
-            _remove(entry, path.name)
+            _remove(entry, match["name"] if match else path.name)
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -252,9 +298,7 @@ def remove_leftovers(folder: Path) -> None:
 
 def _remove(entry: Path, name: str) -> None:
     _restore(entry, entry.with_name(name))
-    shutil.rmtree(entry, ignore_errors=True)
-    with suppress(OSError):
-        entry.unlink()
+    _abandon(entry)
 
 
 def _restore(beside: Path, path: Path) -> None:

@@ -1,7 +1,6 @@
 """A cell of a grid: one configuration, and the folder that follows from it."""
 
 import dataclasses
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,10 +8,12 @@ from typing import Any
 from src.config.train import TrainConfig
 from src.shell.code import code_version
 from src.shell.errors import UserError
-from src.shell.files import replacing
 from src.shell.overrides import to_schema
+from src.shell.schema import Schema, read_json, write_json
 
 CELL = "cell.json"
+SCHEMA: Schema = {"config": dict, "words": list[str]}
+
 LOG = "log.txt"
 """What a cell printed, in its folder; it stays there."""
 
@@ -47,11 +48,12 @@ def write_cell(cell: Cell, cohort_fingerprint: str) -> None:
         "cohort": cohort_fingerprint,
         "code": code_version(),
     }
-    text = json.dumps(told, indent=1) + "\n"
-    path = cell.folder / CELL
-    if not path.is_file() or path.read_text("utf-8") != text:
-        with replacing(path) as beside:
-            beside.write_text(text, "utf-8")
+    try:
+        same = read_cell(cell.folder) == told
+    except UserError:
+        same = False
+    if not same:
+        write_json(cell.folder / CELL, told, SCHEMA, indent=1)
 
 
 def read_cell(folder: Path) -> dict[str, Any]:
@@ -60,11 +62,10 @@ def read_cell(folder: Path) -> dict[str, Any]:
     Raises:
         UserError: there is none, or it is damaged.
     """
-    path = folder / CELL
     try:
-        return dict(json.loads(path.read_text("utf-8")))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({type(error).__name__}); start the sweep again") from None
+        return read_json(folder / CELL, SCHEMA, "start the sweep again")
+    except FileNotFoundError:
+        raise UserError(f"{folder / CELL}: no such file; start the sweep again") from None
 
 
 def config_of(folder: Path) -> TrainConfig:

@@ -32,7 +32,7 @@ from pathlib import Path
 
 from src.shell.alive import born, machine
 from src.shell.errors import UserError
-from src.shell.files import guarded, remove_leftovers
+from src.shell.files import abandon, guarded, remove_leftovers
 
 FOLDER = ".lock"
 
@@ -159,6 +159,7 @@ class Held:
         if not self.ours:
             why = "another process took this run over" if _newest(self.folder) else f"its {FOLDER} was removed"
             print(f"{self.folder.parent}: {why}; stopping", file=sys.stderr, flush=True)
+            abandon()
             os._exit(LOST)
 
     def release(self) -> None:

@@ -7,14 +7,20 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from src.config.launch import ProcessesConfig
+from src.shell.alive import born
+from src.shell.command import told_to_the_user
 from src.shell.errors import UserError
 from src.sweeps.cell import Cell
 from src.sweeps.tally import Tally
+
+STARTS = 3
+"""Fork servers that are tried for one cell."""
 
 WARM = ["torch", "transformers.models.llama.modeling_llama", "peft", "pytorch_lightning", "numpy"]
 """Imported once, in a process that every cell is forked from; polars is not, for its threads do not survive a fork."""
@@ -35,7 +41,7 @@ def run_in_processes(what: str, cells: Sequence[Cell], cfg: ProcessesConfig, tas
     context.set_forkserver_preload(WARM)
     tally = Tally(what, cells, cfg.retries)
     waiting = [cell.folder for cell in cells]
-    running: dict[int, tuple[Any, Path]] = {}
+    running: dict[int, tuple[Any, Path, int | None]] = {}
     before = signal.signal(signal.SIGTERM, _stop)
     try:
         while waiting or running:
@@ -43,17 +49,18 @@ def run_in_processes(what: str, cells: Sequence[Cell], cfg: ProcessesConfig, tas
                 if waiting and slot not in running:
                     folder = waiting.pop(0)
                     gpu = gpus[slot % len(gpus)] if gpus else None
-                    child = context.Process(target=_child, args=(task, folder, gpu))
-                    child.start()
-                    running[slot] = (child, folder)
-            multiprocessing.connection.wait([child.sentinel for child, _ in running.values()], timeout=1.0)
-            for slot, (child, folder) in list(running.items()):
-                if not child.is_alive():
+                    child = _started(context, (task, folder, gpu))
+                    running[slot] = (child, folder, born(child.pid))
+            watched = [child.sentinel for child, *_ in running.values() if child.is_alive()]
+            multiprocessing.connection.wait(watched, timeout=1.0)
+            for slot, (child, folder, birth) in list(running.items()):
+                # A child outlives a fork server that was killed, which alone knew its status.
+                if not child.is_alive() and (birth is None or born(child.pid) != birth):
                     del running[slot]
                     waiting += [folder] if tally.again(folder, _how(child.exitcode)) else []
             tally.line(len(running))
     except BaseException:
-        _end([child for child, _ in running.values()])
+        _end([child for child, *_ in running.values()])
         raise
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -89,11 +96,29 @@ def visible_gpus() -> list[str]:
     return [str(number) for number in range(len(list(found.iterdir())))] if found.is_dir() else []
 
 
+def _started(context: Any, arguments: tuple[Any, ...]) -> Any:
+    """A process of a cell, from a new fork server where the last was killed.
+
+    Raises:
+        UserError: the fork server is killed again and again.
+    """
+    for _ in range(STARTS):
+        child = context.Process(target=_child, args=arguments)
+        try:
+            child.start()
+            return child
+        except (EOFError, ConnectionError) as error:
+            print(f"the fork server is gone ({type(error).__name__}); another is started", file=sys.stderr, flush=True)
+            time.sleep(1.0)
+    raise UserError(f"the fork server, which cells come from, ended {STARTS} times; does memory run out?")
+
+
 def _child(task: Callable[[Path], int], folder: Path, gpu: str | None) -> None:
     os.setsid()  # an interrupt at the terminal reaches the sweep alone, which then stops its cells
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
-    sys.exit(task(folder))
+    with told_to_the_user():
+        sys.exit(task(folder))
 
 
 def _how(status: int | None) -> str:
@@ -110,7 +135,8 @@ def _stop(number: int, frame: object) -> None:
 def _end(children: Sequence[Any]) -> None:
     """Lets cells save and end; they are not killed, for the next start waits for them where they take longer."""
     for child in children:
-        child.terminate()
+        with suppress(ProcessLookupError):
+            os.kill(child.pid, signal.SIGTERM)
     if children:
         print(f"stopping {len(children)} cells at their next checkpoint", file=sys.stderr, flush=True)
     deadline = time.monotonic() + GRACE_S

@@ -14,6 +14,7 @@ from typing import Any
 
 from src.config.launch import RayConfig
 from src.shell.errors import UserError
+from src.shell.files import access_mask
 from src.sweeps.cell import Cell
 from src.sweeps.tally import Tally
 
@@ -74,4 +75,5 @@ def _on_a_worker(task: Callable[[Path], int], folder: Path, where: str) -> int:
     os.chdir(where)
     if where not in sys.path:
         sys.path.insert(0, where)
+    os.umask(access_mask())
     return task(folder)

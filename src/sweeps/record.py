@@ -1,6 +1,5 @@
 """What a sweep asked for when it was last started, for whoever wants to know where it stands."""
 
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,9 +7,11 @@ from typing import Any
 
 from src.shell.code import code_version
 from src.shell.errors import UserError
-from src.shell.files import replacing
+from src.shell.schema import Schema, read_json, write_json
 from src.sweeps.cell import Cell
 from src.sweeps.standing import SWEEPS
+
+SCHEMA: Schema = {"cells": [{"name": str, "words": list[str]}]}
 
 
 def write_sweep(out: Path, name: str, cells: Sequence[Cell]) -> None:
@@ -21,19 +22,18 @@ def write_sweep(out: Path, name: str, cells: Sequence[Cell]) -> None:
         "code": code_version(),
         "cells": [{"name": cell.name, "words": cell.words} for cell in cells],
     }
-    with replacing(out / SWEEPS / f"{name}.json") as beside:
-        beside.write_text(json.dumps(told) + "\n", "utf-8")
+    write_json(out / SWEEPS / f"{name}.json", told, SCHEMA)
 
 
 def read_sweep(out: Path, name: str) -> dict[str, Any]:
     """What the sweep last asked for: `cells`, each with `name` and `words`.
 
     Raises:
-        UserError: no sweep of that name was started from this folder.
+        UserError: no sweep of that name was started from this folder, or what it asked for is damaged.
     """
     path = out / SWEEPS / f"{name}.json"
     try:
-        return dict(json.loads(path.read_text("utf-8")))
-    except (OSError, ValueError):
+        return read_json(path, SCHEMA, "start the sweep again")
+    except FileNotFoundError:
         known = ", ".join(sorted(each.stem for each in (out / SWEEPS).glob("*.json"))) or "none"
         raise UserError(f"{name}: no sweep of that name was started with out={out}; there are {known}") from None

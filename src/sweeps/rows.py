@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from src.evaluation.record import read_record
+from src.evaluation.record import damage, read_record
 from src.shell.code import code_version
 from src.shell.errors import UserError
 from src.shell.progress import minutes
@@ -30,6 +30,7 @@ class Row:
     look: Look
     job: str | None
     record: dict[str, Any] | None
+    folder: Path
 
     @property
     def progress(self) -> str:
@@ -70,6 +71,8 @@ class Row:
     def remark(self) -> str:
         """The last error, or that other code trained it."""
         state = self.look.state
+        if self.look.standing is Standing.DAMAGED:
+            return str(damage(self.folder))
         if state is None:
             return ""
         if state.error and self.look.standing in (Standing.FAILED, Standing.PREEMPTED):
@@ -102,7 +105,7 @@ def read_rows(sweep: str, out: Path) -> list[Row]:
 def _row(folder: Path, words: str, job: str | None) -> Row:
     look = look_at(folder, queued=job is not None)
     record = read_record(folder) if look.standing is Standing.FINISHED else None
-    return Row(folder.name, words, look, job, record)
+    return Row(folder.name, words, look, job, record, folder)
 
 
 def with_interval(value: float, notes: int) -> str:

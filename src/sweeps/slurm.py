@@ -19,6 +19,7 @@ from pathlib import Path
 
 from src.config.launch import SlurmConfig
 from src.shell.errors import UserError
+from src.shell.files import private_folder, replacing
 from src.shell.overrides import to_schema
 from src.sweeps.cell import Cell
 from src.sweeps.lock import Busy, holding
@@ -45,7 +46,7 @@ def run_on_slurm(what: str, todo: Sequence[Cell], out: Path) -> None:
     Raises:
         UserError: Slurm or submitit is not there, or refuses the jobs.
     """
-    (out / BATCHES).mkdir(parents=True, exist_ok=True)
+    private_folder(out / BATCHES)
     cfgs = {cell.folder.absolute(): to_schema(SlurmConfig, cell.launcher) for cell in todo}
     with submitting(out):  # of two submitters, the second joins what the first submitted
         jobs = Queue(out)
@@ -131,7 +132,8 @@ def _submit(folders: Sequence[Path], cfg: SlurmConfig, out: Path) -> None:
     batch = {"cells": [str(folder) for folder in folders], "job": None, "over": [], "written": time.time()}
     write_batch(path, batch)
     script = path.with_suffix(".sh")
-    script.write_text(script_of(cfg, path, len(folders)), "utf-8")
+    with replacing(script) as beside:
+        beside.write_text(script_of(cfg, path, len(folders)), "utf-8")
     done = subprocess.run(["sbatch", "--parsable", str(script)], capture_output=True, text=True, check=False)
     if done.returncode:
         path.unlink()
@@ -160,7 +162,7 @@ def script_of(cfg: SlurmConfig, batch: Path, count: int) -> str:
     given["mem_gb"] = None if cfg.mem_gb is None else f"{int(cfg.mem_gb * 1024)}MB"
     parameters = {names.get(key, key) if key in base else key: value for key, value in given.items() if value}
     logs = batch.parent / "logs"
-    logs.mkdir(exist_ok=True)
+    private_folder(logs)
     executor = SlurmExecutor(folder=logs)
     executor.update_parameters(**parameters)
     executor.parameters["map_count"] = count

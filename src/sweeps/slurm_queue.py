@@ -1,6 +1,5 @@
 """Our job arrays in Slurm's queue, as squeue tells them; no accounting is needed."""
 
-import json
 import os
 import subprocess
 import time
@@ -9,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from src.shell.errors import UserError
-from src.shell.files import replacing
-from src.sweeps.standing import BATCHES, read_batches
+from src.shell.schema import write_json
+from src.sweeps.standing import BATCH, BATCHES, read_batches
 
 OVER = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "BOOT_FAIL", "DEADLINE", "OUT_OF_MEMORY", "REVOKED"}
 """Slurm's states of a job that will not run again by itself; any other is alive, or about to be."""
@@ -107,8 +106,7 @@ class Queue:
 
 def write_batch(path: Path, batch: dict[str, Any]) -> None:
     """Writes what was submitted as one array: `cells`, `job`, `over`, `written`."""
-    with replacing(path) as beside:
-        beside.write_text(json.dumps({key: value for key, value in batch.items() if key != "mark"}) + "\n", "utf-8")
+    write_json(path, {key: value for key, value in batch.items() if key != "mark"}, BATCH)
 
 
 def _squeue() -> Iterator[tuple[str, str, str, str]]:

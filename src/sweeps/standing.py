@@ -1,16 +1,19 @@
 """Where each cell of a folder stands, from records alone: no scheduler is asked, nothing heavy is imported."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from src.evaluation.record import finished
+from src.evaluation.record import damage, finished
+from src.shell.errors import UserError
+from src.shell.schema import Schema, read_json, tell_once
 from src.sweeps.lock import Holder, held_by
 from src.sweeps.state import CellState, Standing, read_state
 
 BATCHES = ".slurm"
 """Folder beside the cells: what was submitted to Slurm, a file a job array."""
+
+BATCH: Schema = {"cells": list[str], "job": str | None, "over": list[int], "written": float}
 
 SWEEPS = ".sweeps"
 """Folder beside the cells: what each sweep last asked for."""
@@ -35,6 +38,8 @@ def look_at(folder: Path, queued: bool = False) -> Look:
         return Look(Standing.RUNNING, state, holder)
     if queued and not (state and state.state is Standing.FAILED):
         return Look(Standing.QUEUED, state, None)
+    if damage(folder):
+        return Look(Standing.DAMAGED, state, None)
     if state is None:
         return Look(Standing.WAITING, None, None)
     died = state.state in (Standing.RUNNING, Standing.FINISHED)  # the latter: its record was removed
@@ -46,9 +51,11 @@ def read_batches(out: Path) -> list[dict[str, Any]]:
     found = []
     for path in sorted((out / BATCHES).glob("*.json")):
         try:
-            found.append({**json.loads(path.read_text("utf-8")), "mark": path.stem})
-        except (OSError, ValueError):
+            found.append({**read_json(path, BATCH), "mark": path.stem})
+        except FileNotFoundError:
             continue  # just being removed
+        except UserError as error:
+            tell_once(f"{error}; its jobs are not known")
     return found
 
 

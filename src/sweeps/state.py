@@ -1,17 +1,17 @@
 """What a cell tells while it is not finished, `state.json`: written beside its place and renamed.
 
-It holds numbers and short names. Of an error it keeps the class, and the text only of our own errors, which name
-files, keys and values, never a note.
+It holds numbers and short names. Of an error it keeps the class, and the text only of our own errors and of the
+system's, which name files, keys and values, never a note.
 """
 
-import json
 import time
-from dataclasses import asdict, dataclass, field, fields
+import typing
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from src.shell.errors import UserError
-from src.shell.files import replacing
+from src.shell.errors import UserError, system_error_line
+from src.shell.schema import read_json, tell_once, write_json
 
 STATE = "state.json"
 
@@ -27,6 +27,7 @@ class Standing(StrEnum):
     WAITING = "waiting"
     PREEMPTED = "preempted"
     LOST = "lost"
+    DAMAGED = "damaged"
     FAILED = "failed"
 
 
@@ -71,20 +72,22 @@ class CellState:
 
 
 def read_state(run_dir: Path) -> CellState | None:
-    """The cell's last word, or None when it has said none."""
+    """The cell's last word, or None when it has said none that can be read."""
+    hints = typing.get_type_hints(CellState)
     try:
-        told = json.loads((run_dir / STATE).read_text("utf-8"))
-    except (OSError, ValueError):
+        said = read_json(run_dir / STATE, {name if name == "state" else f"{name}?": hints[name] for name in hints})
+    except FileNotFoundError:
         return None
-    known = {each.name for each in fields(CellState)}
-    return CellState(**{**{k: v for k, v in told.items() if k in known}, "state": Standing(told["state"])})
+    except UserError as error:
+        tell_once(str(error))
+        return None
+    return CellState(**{**{key: said[key] for key in hints if key in said}, "state": Standing(said["state"])})
 
 
 def write_state(run_dir: Path, state: CellState) -> None:
     """Writes the cell's word, whole or not at all."""
     state.told = time.time()
-    with replacing(run_dir / STATE) as beside:
-        beside.write_text(json.dumps(asdict(state)) + "\n", "utf-8")
+    write_json(run_dir / STATE, asdict(state))
 
 
 def error_line(error: BaseException) -> str:
@@ -97,7 +100,7 @@ def error_line(error: BaseException) -> str:
     """
     if isinstance(error, UserError):
         return " ".join(str(error).split())[:300]
-    return type(error).__name__ + _place(error)
+    return system_error_line(error) or type(error).__name__ + _place(error)
 
 
 def _place(error: BaseException) -> str:

@@ -121,7 +121,7 @@ def _of_another_cohort(cells: Sequence[Cell], fingerprint: str) -> int:
     found = 0
     for path in Path(cells[0].cfg.out).glob("*/result.json"):
         if path.parent.name.rpartition("-")[0] in readable and path.parent.name not in own:
-            found += read_record(path.parent).get("cohort") != fingerprint
+            found += finished(path.parent) and read_record(path.parent)["cohort"] != fingerprint
     return found
 
 

@@ -31,7 +31,13 @@ class Tally:
             died: its process is known to be dead, though its lock may still look alive from here.
         """
         look = look_at(folder)
-        unfinished = [Standing.LOST, Standing.WAITING, Standing.PREEMPTED, *([Standing.RUNNING] if died else [])]
+        unfinished = [
+            Standing.LOST,
+            Standing.WAITING,
+            Standing.PREEMPTED,
+            Standing.DAMAGED,
+            *([Standing.RUNNING] if died else []),
+        ]
         dead = look.standing in unfinished and not stopped
         self._deaths[folder] += dead
         if dead and self._deaths[folder] <= self.retries:

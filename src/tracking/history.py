@@ -1,12 +1,12 @@
 """A run's own history, `history.jsonl`: what it logged at each step, with W&B and without."""
 
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from src.shell.files import appending, private_folder
+from src.shell.schema import is_finite, parse_json, set_aside
 
 HISTORY = "history.jsonl"
 
@@ -24,8 +24,10 @@ class History:
 
     def add(self, step: int, values: Mapping[str, Any]) -> None:
         """Adds what was logged at an optimiser step; values that are not finite are left out."""
-        told = {key: value for key, value in values.items() if isinstance(value, int | float) and math.isfinite(value)}
+        told = {key: value for key, value in values.items() if is_finite(value)}
         path = private_folder(self.run_dir) / HISTORY
+        if path.is_dir():
+            set_aside(path, "a folder is in its place")
         with appending(path) as file:
             torn = file.tell() and not _ends_line(path)  # by a process that was killed
             file.write((b"\n" if torn else b"") + json.dumps({STEP: step, **told}).encode() + b"\n")
@@ -35,7 +37,7 @@ def read_history(run_dir: Path) -> Curves:
     """Every curve of a run; empty where none was kept.
 
     A run that went on after a kill repeats the steps since its last checkpoint: of those the last counts. A line that
-    a kill has torn is left out.
+    a kill has torn is left out, and so is a value that is no number.
     """
     curves: Curves = {}
     try:
@@ -44,12 +46,13 @@ def read_history(run_dir: Path) -> Curves:
         return curves
     for line in lines:
         try:
-            told = json.loads(line)
-            step = int(told.pop(STEP))
-        except (ValueError, KeyError, AttributeError):
+            row = parse_json(line, {STEP: int})
+        except ValueError:
             continue
-        for key, value in told.items():
-            curves.setdefault(key, {})[step] = value
+        step = row.pop(STEP)
+        for key, value in row.items():
+            if is_finite(value):
+                curves.setdefault(key, {})[step] = value
     return {key: dict(sorted(values.items())) for key, values in curves.items()}
 
 

@@ -12,6 +12,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from src.cohort.prepared import FEWEST
 from src.config.train import WandbConfig, WandbMode
+from src.shell.files import private_folder
 from src.tracking.about import About
 from src.tracking.guard import METRIC, guarded
 from src.tracking.history import History, read_history
@@ -94,6 +95,7 @@ def recording(cfg: WandbConfig, run_dir: Path, about: About | Mapping[str, Any],
         yield DummyLogger()
         return
     about = about if isinstance(about, About) else About(about)
+    private_folder(run_dir, whole=True)
     history, mode = History(run_dir), asked_mode(cfg.mode)
     if mode is WandbMode.DISABLED:
         yield Recorder(None, history, about.patients)
@@ -103,7 +105,6 @@ def recording(cfg: WandbConfig, run_dir: Path, about: About | Mapping[str, Any],
         mode = WandbMode.OFFLINE
     with ExitStack() as stack:
         stack.enter_context(environment(run_dir))
-        run_dir.mkdir(parents=True, exist_ok=True)
         line = open_line(cfg, mode, run_dir, about)
         recorder, failed = Recorder(line, history, about.patients), True
         try:

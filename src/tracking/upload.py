@@ -5,7 +5,6 @@ was written for it. So a run that was cut off on the way, that began online, or 
 """
 
 import dataclasses
-import json
 import math
 import os
 import re
@@ -21,8 +20,8 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from src.shell.errors import UserError
-from src.shell.files import replacing
 from src.shell.progress import track
+from src.shell.schema import read_json, write_json
 from src.tracking.allowed import Finding, examine
 from src.tracking.audit import read_clean
 from src.tracking.journal import STEP, Journal, Row, Told, read_journal, read_journals, tell
@@ -203,7 +202,7 @@ def _equal(one: Any, other: Any) -> bool:
 def is_sent(run: Path, server: Server) -> bool:
     """Whether these very bytes went to this server before."""
     try:
-        told = json.loads((run / SYNC).read_text("utf-8"))
+        told = read_json(run / SYNC, {"server": str, "files": dict[str, str]})
     except (OSError, ValueError):
         return False
     return bool(told == _receipt(run, server))
@@ -296,5 +295,4 @@ def _sync(folders: Sequence[Path], scratch: Path) -> list[str]:
 
 
 def _write_receipt(run: Path, server: Server) -> None:
-    with replacing(run / SYNC) as beside:
-        beside.write_text(json.dumps(_receipt(run, server), indent=2) + "\n", "utf-8")
+    write_json(run / SYNC, _receipt(run, server), indent=2)

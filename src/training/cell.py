@@ -131,9 +131,9 @@ class Cell:
         Raises:
             RuntimeError: no step is due.
         """
-        cfg, step = self.session.cfg, self.progress.step
         if self.stage is not Stage.TRAIN:
             raise RuntimeError(f"{self.run_dir}: a step was taken where the run was to {self.stage}")
+        cfg, step = self.session.cfg, self.progress.step
         rows = self.steps.rows(step)
         rate = cfg.lr * (1 - step / len(self.steps))
         for group in self.optimiser.param_groups:

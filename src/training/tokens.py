@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import shutil
 import sys
 import tempfile
 import zlib
@@ -19,8 +18,9 @@ from numpy.typing import NDArray
 
 from src.cohort.prepared import NOTES, Cohort
 from src.shell.errors import UserError
-from src.shell.files import replacing_folder
+from src.shell.files import private_folder, replacing_folder
 from src.shell.progress import track
+from src.shell.schema import read_json, set_aside
 
 FORMAT = 1
 """Goes up with every change of what the files hold, so that no older ones are read."""
@@ -67,6 +67,7 @@ def open_tokens(cohort: Cohort, tokenizer: Any) -> NoteTokens:
     """
     made_from = _made_from(cohort, tokenizer)
     key = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:16]
+    private_folder(cohort.folder, whole=True)
     folders = [home / key for home in (cohort.folder / "tokens", user_cache() / "tokens")]
     for folder in folders:
         if (tokens := _read(folder)) is not None:
@@ -110,10 +111,10 @@ def _made_from(cohort: Cohort, tokenizer: Any) -> dict[str, Any]:
 def _read(folder: Path) -> NoteTokens | None:
     """What a folder holds, or None unless it is whole."""
     try:
-        record = json.loads((folder / RECORD).read_text("utf-8"))
+        record = read_json(folder / RECORD, {"crc32": list[int]})
         ids, offsets = (np.load(folder / name, mmap_mode="r") for name in (IDS, OFFSETS))
         whole = record["crc32"] == [zlib.crc32(ids), zlib.crc32(offsets)]
-    except (OSError, ValueError, KeyError, TypeError, EOFError):
+    except (OSError, ValueError, TypeError, EOFError, OverflowError, MemoryError):
         return None
     return NoteTokens(ids, offsets) if whole else None
 
@@ -121,13 +122,13 @@ def _read(folder: Path) -> NoteTokens | None:
 def _make_once(folder: Path, cohort: Cohort, tokenizer: Any, made_from: dict[str, Any]) -> NoteTokens:
     """Makes the tokens, or waits for the run that is making them."""
     if folder.is_relative_to(user_cache()):
-        user_cache().mkdir(mode=0o700, parents=True, exist_ok=True)  # tokens are as private as the notes
-    folder.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(user_cache(), whole=True)
+    private_folder(folder.parent)
     with _alone(folder.with_name(f"{folder.name}.lock")):
         if (tokens := _read(folder)) is not None:
             return tokens
-        for left in (folder, *folder.parent.glob(f".{folder.name}.*")):  # damaged, or of a killed run
-            shutil.rmtree(left, ignore_errors=True)
+        if os.path.lexists(folder):
+            set_aside(folder, "its checksums differ, or a file is missing")
         with replacing_folder(folder) as beside:
             _write(beside, cohort, tokenizer, made_from)
         tokens = _read(folder)

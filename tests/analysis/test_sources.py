@@ -118,12 +118,23 @@ def test_a_sweep_names_what_it_asked_for_and_has_not_got(folder: Path, tmp_path:
     assert [(each.words, each.standing) for each in found.missing] == [("model=femto seed=7", "waiting")]
 
 
-def test_a_damaged_record_is_named(folder: Path, tmp_path: Path) -> None:
+def test_a_damaged_record_is_left_out_and_listed(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "runs"
     shutil.copytree(folder, out)
     first = sorted(out.iterdir())[0]
     (first / "result.json").write_text('{"axes": ')
-    with pytest.raises(UserError, match=f"{first.name}/result.json: damaged"):
+    before = sorted(out.rglob("*"))
+    source = read_source(str(out))
+    assert [run.name for run in source.runs] == [path.name for path in sorted(out.iterdir())[1:]]
+    assert [(run.name, run.standing) for run in source.unfinished] == [(first.name, "damaged")]
+    assert f"{first}/result.json: damaged (no JSON at byte 9); left out" in capsys.readouterr().err
+    assert "damaged" in {run.standing for run in analyse(source).missing}
+    assert sorted(out.rglob("*")) == before
+    for path in out.iterdir():
+        (path / "result.json").write_text("[")
+    with pytest.raises(UserError, match=f"holds no finished run\n  {first.name}: damaged"):
         read_source(str(out))
 
 

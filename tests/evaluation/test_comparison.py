@@ -83,6 +83,25 @@ def test_runs_on_different_test_sets_are_refused(runs: dict[str, Path], tmp_path
         read_runs([runs["single"], tmp_path / "other"])
 
 
+def test_a_damaged_run_is_left_out_of_a_comparison_and_named(
+    runs: dict[str, Path], tmp_path: Path, command: Command
+) -> None:
+    shutil.copytree(runs["single"], tmp_path / "torn")
+    (tmp_path / "torn" / "result.json").write_text("{")
+    words = [str(runs["single"]), str(runs["two"]), str(tmp_path / "torn")]
+    done = command("src.compare", *words)
+    assert f"{tmp_path / 'torn'}/result.json: damaged (no JSON at byte 1); left out" in done.stderr
+    assert "two - single" in done.stdout
+    assert "baseline=torn: its record is damaged" in command("src.compare", *words, "baseline=torn", ok=False).stderr
+    told = command("src.compare", *words[1:], ok=False).stderr
+    assert "fewer than two runs are left to compare" in told
+    (tmp_path / "torn" / "result.json").write_bytes((runs["single"] / "result.json").read_bytes())
+    (tmp_path / "torn" / "predictions.parquet").write_bytes(b"PAR1")
+    told = command("src.compare", *words, ok=False).stderr
+    assert f"{tmp_path / 'torn'}/predictions.parquet: damaged (" in told
+    assert "Traceback" not in told
+
+
 def test_every_problem_of_a_comparison_is_told_at_once(runs: dict[str, Path]) -> None:
     cfg = CompareConfig([str(runs["two"]), "nowhere/two"], "three", None, None)
     told = "\n".join(cfg.problems())

@@ -136,6 +136,9 @@ def test_all_problems_are_told_at_once() -> None:
         ("seed=1,2", "seed=1,2: several values; add -m"),
         ("'name=a'", "'name=a': not of the form key=value"),
         ("name=a/b", "name=a/b: must be one folder's name"),
+        ("name=" + "a" * 300, "aaa: must be one folder's name, without / or a leading dot, of at most 150 bytes"),
+        ("model.name=../../x", "model.name=../../x: must be one folder's name"),
+        ("model.name=" + "a" * 300, "aaa: must be one folder's name, without / or a leading dot, of at most 100"),
     ],
 )
 def test_a_wrong_value_is_named_with_what_is_allowed(word: str, expected: str, cohort: Path) -> None:

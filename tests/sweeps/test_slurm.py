@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from src.benchmarks.slurm_here import SlurmHere, install
+from src.sweeps.lock import held_by
 from src.sweeps.rows import read_rows
 from src.sweeps.state import Standing, read_state
 
@@ -96,7 +97,7 @@ def test_killed_submitters_and_jobs_cost_nothing(
     assert f"{killed[0]}: job" in told
     assert [row.look.standing for row in read_rows("multirun", tmp_path)] == [Standing.FINISHED] * 2
     assert len(jobs(slurm)) == 2 + len(killed)
-    assert not list(tmp_path.glob("pico*/.lock"))
+    assert not [folder for folder in tmp_path.glob("pico*") if held_by(folder)]
     third = start("seed=1,2")
     assert "2 finished" in third.communicate(timeout=60)[1]
     assert len(jobs(slurm)) == 2 + len(killed)

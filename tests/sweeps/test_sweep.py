@@ -19,6 +19,7 @@ from src.sweeps.record import write_sweep
 from src.sweeps.rows import read_rows
 from src.sweeps.state import CellState, Standing, read_state, write_state
 from src.sweeps.sweep import launcher_config, plan_cells, run_sweep
+from tests.conftest import whole_record
 
 ROOT = Path(__file__).parents[2]
 SWEEPS = CONF.parent / "sweeps"
@@ -91,10 +92,10 @@ def test_changed_code_and_another_cohort_are_said_and_finished_cells_kept(
     cells = plan_cells("kept", asked("-m", "seed=1,2", f"data.dir={cohort}", f"out={tmp_path}").points)
     for cell in cells:
         write_state(cell.folder, CellState(Standing.FINISHED, code=["0123456789ab"]))
-        (cell.folder / "result.json").write_text('{"metrics": {"test/accuracy": 0.5}}')
+        (cell.folder / "result.json").write_text(whole_record(metrics={"test/accuracy": 0.5}))
     stranger = tmp_path / f"{cells[0].name.rpartition('-')[0]}-c0000000"
     stranger.mkdir()
-    (stranger / "result.json").write_text('{"cohort": "another"}')
+    (stranger / "result.json").write_text(whole_record(cohort="another"))
     run_sweep("kept", cells, lambda folder: pytest.fail("trained again"))
     told = capsys.readouterr()
     assert "2 finished cells were trained by other code and are kept" in told.err

@@ -16,11 +16,12 @@ from src.shell.errors import UserError
 from src.shell.overrides import compose_points, read_command_line
 from src.shell.progress import Clock, measured
 from src.sweeps.cell import LOG, write_cell
-from src.sweeps.lock import FOLDER, holding
+from src.sweeps.lock import held_by, holding
 from src.sweeps.standing import look_at
 from src.sweeps.state import STATE, CellState, Standing, read_state, write_state
 from src.sweeps.sweep import plan_cells
 from src.sweeps.work import FAILED, LEFT_ALONE, PREEMPTED, work
+from tests.conftest import whole_record
 
 NOTE = "Mrs. Miller was admitted with chest pain"
 
@@ -34,7 +35,7 @@ def cell(cohort: Path, tmp_path: Path) -> Path:
 
 
 def finish(cfg: TrainConfig, folder: Path) -> None:
-    (folder / "result.json").write_text(json.dumps({"config": {"labels": cfg.labels}}))
+    (folder / "result.json").write_text(whole_record(config={"labels": cfg.labels}))
 
 
 def raising(error: BaseException) -> Callable[[TrainConfig, Path], Any]:
@@ -44,10 +45,10 @@ def raising(error: BaseException) -> Callable[[TrainConfig, Path], Any]:
     return train
 
 
-def test_a_finished_cell_leaves_no_lock_and_is_not_trained_again(cell: Path) -> None:
+def test_a_finished_cell_is_free_and_is_not_trained_again(cell: Path) -> None:
     assert work(cell, finish) == 0
     assert look_at(cell).standing is Standing.FINISHED
-    assert not (cell / FOLDER).exists()
+    assert held_by(cell) is None
     assert work(cell, raising(AssertionError())) == 0
     assert json.loads((cell / "result.json").read_text())["config"]["labels"] == "two"
 

@@ -115,7 +115,7 @@ def test_an_unfinished_run_of_another_configuration_is_left_alone(
 ) -> None:
     shutil.copytree(undisturbed / FOLDER, tmp_path / "run" / FOLDER)
     told = command("src.train", *words(cohort, tmp_path), "lora.r=4", ok=False)
-    assert "an unfinished run of another configuration" in told.stderr
+    assert "holds another run, which differs in lora.r (4, there 8); give this one another name=" in told.stderr
     assert "Traceback" not in told.stderr
 
 

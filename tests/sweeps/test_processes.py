@@ -1,0 +1,44 @@
+import multiprocessing.forkserver
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from src.config.launch import ProcessesConfig
+from src.shell.files import replacing
+from src.sweeps import processes
+from src.sweeps.cell import Cell
+from tests.conftest import whole_record
+
+
+def finish_slowly(folder: Path) -> int:
+    time.sleep(1.0)
+    with (folder / "attempts").open("a") as file:
+        file.write("x")
+    with replacing(folder / "result.json") as beside:
+        beside.write_text(whole_record())
+    return 0
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_killed_fork_server_costs_no_cell_and_no_second_training(
+    workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "WARM", [])
+    cells = [Cell(tmp_path / str(number), None, [], {}) for number in range(3)]  # type: ignore[arg-type]
+    for cell in cells:
+        cell.folder.mkdir()
+
+    def kill() -> None:
+        for _ in range(3):
+            time.sleep(0.7)
+            os.kill(multiprocessing.forkserver._forkserver._forkserver_pid, signal.SIGKILL)  # type: ignore[attr-defined]
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    processes.run_in_processes("grid", cells, ProcessesConfig("processes", None, 2, workers, 1), finish_slowly)  # type: ignore[arg-type]
+    killer.join()
+    assert [(cell.folder / "attempts").read_text() for cell in cells] == ["x"] * 3
