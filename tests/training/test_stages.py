@@ -13,7 +13,7 @@ from src.training.cell import Cell, Progress, Stage
 ROOT = Path(__file__).parents[2]
 
 
-def struck(cohort: Path, out: Path, plan: str, epochs: int = 2) -> str:
+def struck(cohort: Path, out: Path, plan: str, epochs: int = 3) -> str:
     """What the strikes of a plan say in their last line."""
     words = [str(cohort), str(out), f"plan={plan}", "model=femto", f"epochs={epochs}"]
     command = [sys.executable, "-m", "src.benchmarks.strikes", *words]
