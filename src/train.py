@@ -22,15 +22,16 @@ def train(cfg: TrainConfig, run_dir: Path) -> dict[str, Any]:
         What `run_dir/result.json` holds.
 
     Raises:
-        UserError: the cohort, the weights or the device are not what the configuration says.
+        UserError: the cohort, the weights or the device are not what the configuration says, or `run_dir` holds a run
+            of another configuration or cohort.
         Interrupted: a signal came; the run is saved.
     """
     from src.baselines.runs import train_baseline
-    from src.evaluation.record import finished, read_record, set_damaged_aside
+    from src.evaluation.record import record_of, set_damaged_aside
 
-    if finished(run_dir):
+    if record := record_of(cfg, run_dir):
         print(f"{run_dir}: finished already; its record is kept")
-        return read_record(run_dir)
+        return record
     set_damaged_aside(run_dir)
     if cfg.model.kind is not Kind.LLAMA:
         return train_baseline(cfg, run_dir)
@@ -67,7 +68,7 @@ def train_together(runs: Sequence[tuple[TrainConfig, Path]]) -> list[dict[str, A
                 if cell.ranks.first:
                     save_adapters(cell.classifier, cell.run_dir / ADAPTERS)
                 metrics = evaluate_splits(cell, stop)
-                cell.recorder.log_metrics(of_test(metrics))
+                cell.recorder.log_metrics(of_test(metrics), cell.progress.step)
                 clock.lap("evaluation")
                 told.append(record(cell, metrics, clock))
                 cell.recorder.log_summary(flat(told[-1]))
@@ -101,14 +102,14 @@ def leads(cfg: TrainConfig) -> bool:
 
 def run_together(cells: Sequence[TrainConfig], name: str) -> None:
     """Trains the unfinished runs of a multirun, those that can share a base over one; baselines have none."""
-    from src.evaluation.record import finished
+    from src.evaluation.record import record_of
     from src.sweeps.lock import alone
     from src.training.cells import groups
     from src.training.names import run_dir
 
     for cfg in cells:
         cfg.wandb.group = cfg.wandb.group or name
-    left = [cfg for cfg in cells if not finished(run_dir(cfg))]
+    left = [cfg for cfg in cells if not record_of(cfg, run_dir(cfg))]
     for cfg in left:
         if cfg.model.kind is not Kind.LLAMA:
             run(cfg)

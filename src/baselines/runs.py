@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,11 +14,11 @@ from src.baselines.material import Material, Notes, open_material
 from src.baselines.tuned import Tuned
 from src.cohort.split import Split
 from src.config.train import Kind, TrainConfig
-from src.evaluation.outcome import ADAPTERS, PREFIX, Stopwatch, of_test, test_intervals, versions
-from src.evaluation.predictions import PREDICTIONS, Predictions, measure, write_predictions
+from src.evaluation.outcome import ADAPTERS, Stopwatch, measured, of_test, test_intervals, versions
+from src.evaluation.predictions import PREDICTIONS, Predictions, write_predictions
 from src.evaluation.record import write_record
 from src.shell.code import code_version
-from src.shell.files import replacing_folder
+from src.shell.files import exchanging_folder
 from src.shell.schema import REMADE, Damaged
 from src.tracking.about import about
 from src.tracking.flat import flat
@@ -80,9 +79,9 @@ def train_baseline(cfg: TrainConfig, run_dir: Path) -> dict[str, Any]:
         sizes: dict[str, int] = {}
         for split, predictions in scored(model, material):
             write_predictions(run_dir / PREDICTIONS[split], predictions, material.space)
-            metrics |= {f"{PREFIX[split]}/{key}": value for key, value in measure(predictions, material.space).items()}
+            metrics |= measured(predictions, split, material.space)
             sizes[str(split)] = len(predictions.drg)
-        log.log_metrics(of_test(metrics))
+        log.log_metrics(of_test(metrics), counts["steps"])
         clock.lap("evaluation")
         counts = {"train": len(material.notes(Split.TRAIN)), **sizes, "drgs": len(material.space.codes), **counts}
         counts["test_drgs"] = len(set(material.notes(Split.TEST).drg))
@@ -139,7 +138,6 @@ def scored(model: Baseline, material: Material) -> Iterator[tuple[Split, Predict
 
 
 def _save(model: Baseline, folder: Path) -> None:
-    if folder.is_dir():
-        shutil.rmtree(folder)  # of an interrupted run
-    with replacing_folder(folder) as beside:
+    # One that is there is of an interrupted run.
+    with exchanging_folder(folder, ours=Path.is_dir, instead="remove it") as beside:
         model.save(beside)

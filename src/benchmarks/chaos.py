@@ -21,7 +21,7 @@ from src.shell.command import told_to_the_user
 from src.shell.errors import UserError
 from src.shell.progress import minutes
 from src.sweeps.cell import LOG
-from src.sweeps.lock import FOLDER
+from src.sweeps.lock import held_by
 from src.sweeps.rows import read_rows
 from src.sweeps.state import Standing
 from src.sweeps.work import ENDED
@@ -171,8 +171,8 @@ def verdict(calm: Path, out: Path) -> list[str]:
         ends = (folder / LOG).read_text("utf-8").count(ENDED)
         if ends != 1:
             wrong.append(f"{folder.name}: trained to the end {ends} times")
-        if (folder / FOLDER).exists():
-            wrong.append(f"{folder.name}: a lock is left")
+        if holder := held_by(folder):
+            wrong.append(f"{folder.name}: {holder} holds it still")
         if read_record(folder)["metrics"] != read_record(calm / folder.name)["metrics"]:
             wrong.append(f"{folder.name}: other metrics than undisturbed")
     return wrong
@@ -215,7 +215,7 @@ def main() -> None:
             _timed("Slurm", lambda: under_slurm(words, struck, int(own["kills"]), int(own["seed"])))
         print(f"a cell, median: {overheads(struck)}")
         wrong = verdict(calm, struck)
-        print("\n".join(wrong) or f"{CELLS} records, each trained to the end once, metrics bit-equal, no lock left")
+        print("\n".join(wrong) or f"{CELLS} records, each trained to the end once, metrics bit-equal, no lock held")
         sys.exit(bool(wrong))
 
 

@@ -26,7 +26,7 @@ from src.models.labelspace import LabelSpace
 from src.shell.code import code_version, package_versions
 from src.shell.stopping import Stop
 from src.training.batches import TokenisedNotes
-from src.training.cell import Cell
+from src.training.cell import Cell, Stage
 from src.training.ranks import ALONE, Ranks
 from src.training.scoring import score_notes
 from src.training.session import Session
@@ -76,9 +76,12 @@ def score_split(
         what=f"scores {split}",
     )
     predictions = predictions_of(session, notes, split, heads)
-    return predictions, {
-        f"{PREFIX[split]}/{name}": value for name, value in measure(predictions, session.space).items()
-    }
+    return predictions, measured(predictions, split, session.space)
+
+
+def measured(predictions: Predictions, split: Split, space: LabelSpace) -> dict[str, float]:
+    """Every metric of one split's predictions, under names such as `test/accuracy`."""
+    return {f"{PREFIX[split]}/{name}": value for name, value in measure(predictions, space).items()}
 
 
 def of_test(metrics: Mapping[str, float]) -> dict[str, float]:
@@ -96,13 +99,21 @@ def predictions_of(
 
 
 def evaluate_splits(cell: Cell, stop: Stop) -> dict[str, float]:
-    """Measures validation and test, and keeps the predictions of both in the run's folder."""
+    """Measures validation and test, and keeps the predictions of both in the run's folder.
+
+    Predictions that an earlier start wrote are read instead.
+    """
     metrics: dict[str, float] = {}
     for split, name in PREDICTIONS.items():
-        predictions, measured = score_split(cell.session, cell.classifier, cell.notes[split], split, cell.ranks, stop)
+        path, notes = cell.run_dir / name, cell.notes[split]
+        if cell.stage is Stage.RECORD and path.is_file():
+            metrics |= measured(read_predictions(path, cell.session.space), split, cell.session.space)
+            continue
+        predictions, values = score_split(cell.session, cell.classifier, notes, split, cell.ranks, stop)
         if cell.ranks.first:
-            write_predictions(cell.run_dir / name, predictions, cell.session.space)
-        metrics |= measured
+            write_predictions(path, predictions, cell.session.space)
+        metrics |= values
+    cell.scored()
     return metrics
 
 

@@ -4,8 +4,11 @@ import math
 from pathlib import Path
 from typing import Any
 
+from src.cohort.prepared import read_cohort
+from src.config.train import TrainConfig
 from src.shell.errors import UserError
 from src.shell.schema import Damaged, Schema, read_json, set_aside, write_json
+from src.training.names import another_run, differences
 
 RECORD = "result.json"
 
@@ -60,6 +63,20 @@ def read_record(run_dir: Path) -> dict[str, Any]:
         return read_json(run_dir / RECORD, SCHEMA, "the command that trained the run makes it again")
     except FileNotFoundError:
         raise UserError(f"{run_dir / RECORD}: no such file; run={run_dir} is not a finished run") from None
+
+
+def record_of(cfg: TrainConfig, run_dir: Path) -> dict[str, Any] | None:
+    """The record in a configuration's folder; None where the run is not finished.
+
+    Raises:
+        UserError: the record is another configuration's or another cohort's.
+    """
+    if not finished(run_dir):
+        return None
+    record, fingerprint = read_record(run_dir), read_cohort(Path(cfg.data.dir)).fingerprint
+    if differences(cfg, fingerprint, record):
+        raise another_run(cfg, fingerprint, run_dir, record)
+    return record
 
 
 def write_record(run_dir: Path, record: dict[str, Any]) -> None:

@@ -1,6 +1,5 @@
 """A frozen LLaMA with LoRA adapters and a classification head; several of them can share one base."""
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from src.models.blocks import Dropping, Part, Reading
 from src.models.noise import Noise
 from src.models.packing import Packed, join, send
 from src.shell.errors import UserError
-from src.shell.files import replacing_folder
+from src.shell.files import exchanging_folder
 from src.shell.schema import REMADE, Damaged
 
 HEAD_FILE = "head.safetensors"
@@ -204,9 +203,8 @@ def save_adapters(classifier: Classifier, folder: Path) -> None:
     backbone: Any = classifier.backbone
     trained = classifier.trained().items()
     adapters = {name.removeprefix("backbone."): _plain(value) for name, value in trained if "lora_" in name}
-    if folder.is_dir():
-        shutil.rmtree(folder)  # of a process that was killed before the run's record was written
-    with replacing_folder(folder) as beside:
+    # One that is there is of a process that was killed before the run's record was written.
+    with exchanging_folder(folder, ours=Path.is_dir, instead="remove it") as beside:
         backbone.peft_config[classifier.adapter].save_pretrained(str(beside))
         save_file(adapters, beside / "adapter_model.safetensors")
         save_file({"weight": _plain(classifier.head.weight)}, beside / HEAD_FILE)

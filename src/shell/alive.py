@@ -8,10 +8,10 @@ from pathlib import Path
 
 @cache
 def machine() -> str:
-    """One boot of one machine, and one space of process ids on it."""
+    """One boot of one machine, one space of process ids on it, and its name: copies of a machine share the former."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+        return f"{boot} {os.readlink('/proc/self/ns/pid')} {socket.gethostname()}"
     except OSError:
         return socket.gethostname()
 

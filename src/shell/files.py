@@ -26,7 +26,11 @@ ACCESS = "DRG_LLAMA_ACCESS"
 STALE_S = 86400.0
 """Seconds without a change after which a file of a writer that cannot be asked is left over."""
 
-LEFTOVER = re.compile(r"\..+\.by-(?P<machine>[0-9a-f]{8})-(?P<pid>\d+)-(?P<born>\d+)-[0-9a-f]{8}")
+LEFTOVER = re.compile(r"\.(?P<name>.+)\.by-(?P<machine>[0-9a-f]{8})-(?P<pid>\d+)-(?P<born>\d+)-[0-9a-f]{8}")
+
+NEW, FORMER = "new", "former"
+"""What a folder that is being exchanged becomes and was. Both lie in one folder beside it: who removes that folder
+keeps its writer from touching the one in its place."""
 
 _guards: list[tuple[Path, Callable[[], None]]] = []
 _swept: set[Path] = set()
@@ -136,19 +140,20 @@ def exchanging_folder(path: Path, ours: Callable[[Path], bool], instead: str) ->
     """
     if path.exists() and not (path.is_dir() and (not any(path.iterdir()) or ours(path))):
         raise UserError(f"{path}: is there and holds something else; {instead}")
-    old = _beside(path)
-    try:
-        with _folder_beside(path) as beside:
-            with _named(path, beside):
-                yield beside
-                _settle(beside)
-            if path.exists():
-                _rename(path, old)
-            _rename(beside, path)
-    finally:
-        if old.exists() and not path.exists():
-            os.replace(old, path)
-        shutil.rmtree(old, ignore_errors=True)
+    with _folder_beside(path) as beside:
+        new, former = beside / NEW, beside / FORMER
+        new.mkdir(mode=0o777 & ~access_mask())
+        with _named(path, new):
+            yield new
+            _settle(new)
+        if path.exists():
+            may_write(path)
+            os.replace(path, former)
+        try:
+            _rename(new, path)
+        except BaseException:
+            _restore(beside, path)
+            raise
 
 
 @contextmanager
@@ -262,9 +267,27 @@ def _remove_leftovers(path: Path, now: float) -> None:
         else:
             left = now - _changed(entry) > STALE_S
         if left:
-            shutil.rmtree(entry, ignore_errors=True)
-            with suppress(OSError):
-                entry.unlink()
+            _remove(entry, path.name)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes whatever half-written files lie in a folder and in those in it; their writers no longer hold it."""
+    for entry in [*folder.glob(".*"), *folder.glob("[!.]*/.*")]:
+        if match := LEFTOVER.fullmatch(entry.name):
+            _remove(entry, match["name"])
+
+
+def _remove(entry: Path, name: str) -> None:
+    _restore(entry, entry.with_name(name))
+    shutil.rmtree(entry, ignore_errors=True)
+    with suppress(OSError):
+        entry.unlink()
+
+
+def _restore(beside: Path, path: Path) -> None:
+    """Puts back a folder whose writer ended between taking it away and putting the new one in its place."""
+    if (beside / FORMER).is_dir() and not path.exists():
+        os.replace(beside / FORMER, path)
 
 
 def _changed(path: Path) -> float:

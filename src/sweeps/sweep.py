@@ -10,7 +10,7 @@ from typing import Any
 from src.cohort.prepared import read_cohort
 from src.config.launch import SCHEMAS, ProcessesConfig, RayConfig, SlurmConfig
 from src.config.train import TrainConfig
-from src.evaluation.record import finished, read_record
+from src.evaluation.record import finished, read_record, record_of
 from src.shell.code import code_version
 from src.shell.errors import UserError
 from src.shell.overrides import Point, to_schema
@@ -40,6 +40,8 @@ def plan_cells(name: str, points: Sequence[Point[TrainConfig]]) -> list[Cell]:
         if cfg.name and len(points) > 1:
             raise UserError(f"name={cfg.name}: {len(points)} cells would share one folder; leave name out")
         folder = run_dir(cfg)
+        if cfg.name:
+            record_of(cfg, folder)  # refuses another run's
         words = [word for word in point.words if word not in common]
         cells.setdefault(folder, Cell(folder, cfg, words, point.launcher))
     return list(cells.values())

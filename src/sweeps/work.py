@@ -16,7 +16,7 @@ from src.evaluation.record import finished
 from src.shell.code import code_version
 from src.shell.progress import Clock, listening
 from src.sweeps.cell import LOG, config_of
-from src.sweeps.lock import Busy, holding, remove, this_process
+from src.sweeps.lock import Busy, holding, this_process
 from src.sweeps.memory import out_of_memory_line
 from src.sweeps.state import CellState, Standing, error_line, read_state, write_state
 
@@ -93,9 +93,7 @@ def work(run_dir: Path, train: Train) -> int:
             return LEFT_ALONE
         except Stopped:
             return PREEMPTED
-        if finished(run_dir):
-            remove(run_dir)
-        elif status == PREEMPTED:
+        if status == PREEMPTED and not finished(run_dir):
             requeue(signals.time_up)
     return status
 

@@ -25,7 +25,7 @@ class Recorder(Logger):
 
     def __init__(self, line: Line | None, history: History, patients: Mapping[str, int]) -> None:
         super().__init__()
-        self._line, self._history, self._step = line, history, 0
+        self._line, self._history = line, history
         self._few = [split for split, count in patients.items() if count < FEWEST]
         if line and self._few:
             told(f"metrics of {', '.join(self._few)} are not sent: of fewer than {FEWEST} patients")
@@ -45,16 +45,18 @@ class Recorder(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Logs scalars against the trainer's step; those that are not finite are left out.
+        """Logs scalars against the optimiser's step; those that are not finite are left out.
 
         Raises:
             LeakError: one is not a number under a name of ours.
+            ValueError: the step is left out; a start that goes on does not know it otherwise.
         """
-        self._step = self._step if step is None else max(self._step, step)
+        if step is None:
+            raise ValueError("log_metrics: the step is left out")
         row = {name: value for name, value in guarded(metrics).items() if math.isfinite(value)}
-        self._history.add(self._step, row)
+        self._history.add(step, row)
         if self._line and (many := self._of_many(row)):
-            self._line.log(self._step, many)
+            self._line.log(step, many)
 
     @rank_zero_only
     def log_summary(self, metrics: Mapping[str, float]) -> None:

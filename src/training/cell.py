@@ -3,6 +3,7 @@
 import dataclasses
 import time
 from collections.abc import Callable, Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from src.models.classifier import Asked, Classifier
 from src.shell.errors import UserError
 from src.training.batches import Batch, Steps, TokenisedNotes
 from src.training.checkpoints import read_checkpoint, write_checkpoint
-from src.training.names import identity
+from src.training.names import another_run, identity
 from src.training.optimiser import adamw
 from src.training.ranks import Ranks
 from src.training.session import Session
@@ -28,10 +29,22 @@ Judge = Callable[[NDArray[np.int64], NDArray[np.int64], int], dict[str, float]]
 """Metrics, `accuracy` among them, of chosen and true classes, [B] each, of so many."""
 
 
+class Stage(StrEnum):
+    """What a run does next; a run with a record is done."""
+
+    TRAIN = "train"
+    VALIDATE = "validate"
+    """The epoch, or the run, that ended with the last step."""
+    SCORE = "score"
+    RECORD = "record"
+    """Its predictions are written."""
+
+
 @dataclasses.dataclass
 class Progress:
     """Where a run stands; all of it goes into a checkpoint."""
 
+    stage: Stage = Stage.TRAIN
     step: int = 0
     """Optimiser steps done."""
     validated: int = 0
@@ -81,14 +94,14 @@ class Cell:
         self._at_once = 1
 
     @property
-    def done(self) -> bool:
-        """Whether every step is done and validated."""
-        return self.progress.step >= len(self.steps) and not self.validation_due
+    def stage(self) -> Stage:
+        """What the run does next."""
+        return self.progress.stage
 
     @property
-    def validation_due(self) -> bool:
-        """Whether an epoch, or the run, has ended since the last validation."""
-        return self.steps.ends_epoch(self.progress.step) and self.progress.validated < self.progress.step
+    def trained(self) -> bool:
+        """Whether every step is done and validated."""
+        return self.stage in (Stage.SCORE, Stage.RECORD)
 
     def micro_batches(self, at_once: int) -> list[tuple[Asked, Batch, float]]:
         """This process's notes of the next step, `at_once` at a time, each with its share of the step's loss.
@@ -113,8 +126,14 @@ class Cell:
         return loss
 
     def update(self) -> None:
-        """The optimiser step, once all gradients of it are there."""
+        """The optimiser step, once all gradients of it are there.
+
+        Raises:
+            RuntimeError: no step is due.
+        """
         cfg, step = self.session.cfg, self.progress.step
+        if self.stage is not Stage.TRAIN:
+            raise RuntimeError(f"{self.run_dir}: a step was taken where the run was to {self.stage}")
         rows = self.steps.rows(step)
         rate = cfg.lr * (1 - step / len(self.steps))
         for group in self.optimiser.param_groups:
@@ -123,12 +142,14 @@ class Cell:
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         self.progress.step += 1
+        ended = self.steps.ends_epoch(self.progress.step)
+        self.progress.stage = Stage.VALIDATE if ended else Stage.TRAIN
         self.progress.notes_seen += len(rows)
         tokens = int(self.steps.notes.lengths[rows].sum())
         self.progress.tokens_seen += tokens
         idle = self.ranks.idle_turns(len(rows), self._at_once)
         self.window.add(self._loss, norm, len(rows), tokens, idle * int(self.steps.notes.lengths[rows[0]]))
-        if self.progress.step % STEPS_BETWEEN_LOGS == 0 or self.validation_due:
+        if self.progress.step % STEPS_BETWEEN_LOGS == 0 or ended:
             self._log(rate)
         self._loss = torch.zeros_like(self._loss)
 
@@ -143,6 +164,7 @@ class Cell:
         measured = self.judge(chosen, truth, len(self.session.space.codes))
         accuracy = measured["accuracy"]
         self.progress.validated, self.accuracy = self.progress.step, accuracy
+        self.progress.stage = Stage.SCORE if self.progress.step == len(self.steps) else Stage.TRAIN
         told = {f"val/{name}": value for name, value in measured.items()}
         self.recorder.log_metrics({**told, "val/loss": loss}, self.progress.step)
         if accuracy > self.progress.best:
@@ -155,6 +177,12 @@ class Cell:
             for name, weight in self.weights.items():
                 weight.copy_(self.best_weights[name])
 
+    def scored(self) -> None:
+        """Notes that the predictions are written: a run that goes on reads them."""
+        if self.stage is Stage.SCORE:
+            self.progress.stage = Stage.RECORD
+            self.save()
+
     def save(self) -> None:
         """Writes a checkpoint; the first process of several does."""
         now = time.monotonic()
@@ -166,8 +194,10 @@ class Cell:
         tensors |= {f"best/{name}": weight for name, weight in self.best_weights.items()}
         for moment, by_name in self._moments().items():
             tensors |= {f"{moment}/{name}": value for name, value in by_name.items()}
-        told = {"identity": self._identity(), "progress": dataclasses.asdict(self.progress)}
-        write_checkpoint(self.run_dir, tensors, told)
+        session = self.session
+        decided = {"config": dataclasses.asdict(session.cfg), "cohort": session.cohort.fingerprint}
+        standing = {"identity": self._identity(), **decided, "progress": dataclasses.asdict(self.progress)}
+        write_checkpoint(self.run_dir, tensors, standing)
 
     def restore(self) -> bool:
         """Goes on from the newest whole checkpoint; False where there is none.
@@ -175,15 +205,12 @@ class Cell:
         Raises:
             UserError: the checkpoint is of another configuration, cohort or model.
         """
-        if (found := read_checkpoint(self.run_dir)) is None:
+        if (checkpoint := read_checkpoint(self.run_dir)) is None:
             return False
-        tensors, told = found
-        if told["identity"] != self._identity():
-            raise UserError(
-                f"{self.run_dir}: holds an unfinished run of another configuration or cohort; "
-                "give this one another name=, or remove the folder"
-            )
-        self.progress = Progress(**told["progress"])
+        tensors, standing = checkpoint
+        if standing["identity"] != self._identity():
+            raise another_run(self.session.cfg, self.session.cohort.fingerprint, self.run_dir, standing)
+        self.progress = self._progress(standing["progress"])
         with torch.no_grad():
             for name, weight in self.weights.items():
                 weight.copy_(self._fitting(tensors, f"weights/{name}", weight))
@@ -199,6 +226,24 @@ class Cell:
                         value.copy_(self._fitting(tensors, f"{moment}/{name}", value))
         self.window.load(self.progress.window, self.ranks)
         return True
+
+    def _progress(self, written: Mapping[str, Any]) -> Progress:
+        """A checkpoint's progress; those of earlier versions name no stage.
+
+        Raises:
+            UserError: an earlier version took a step where a validation was due.
+        """
+        if "stage" in written:
+            return Progress(**{**written, "stage": Stage(written["stage"])})
+        step, steps = written["step"], self.steps
+        ended = step if steps.ends_epoch(step) else step - step % steps.per_epoch
+        if step > len(steps) or written["validated"] < ended < step:
+            raise UserError(
+                f"{self.run_dir}: its checkpoint was written by an earlier version that left out the validation after "
+                f"step {min(ended, len(steps))}; remove the folder and train the run again"
+            )
+        stage = Stage.SCORE if step == len(steps) else Stage.TRAIN
+        return Progress(**written, stage=Stage.VALIDATE if written["validated"] < ended else stage)
 
     def _moments(self) -> dict[str, dict[str, Tensor]]:
         """The optimiser's moments of each weight, views of its state; none before the first step."""

@@ -12,8 +12,9 @@ from pytorch_lightning.strategies import ModelParallelStrategy, SingleDeviceStra
 
 from src.cohort.split import Split
 from src.config.train import TrainConfig
+from src.shell.errors import Interrupted
 from src.shell.stopping import Stop
-from src.training.cell import Cell
+from src.training.cell import Cell, Stage
 from src.training.memory import Setting, rehearse
 from src.training.module import DrgModule
 from src.training.processes import cluster
@@ -23,7 +24,7 @@ from src.training.progress import StepsDone
 def fit(cells: Sequence[Cell], setting: Setting, stop: Stop) -> None:
     """Trains cells over one base to their ends; each has the weights of its best validation accuracy then.
 
-    An interrupted run goes on from its last checkpoint.
+    An interrupted run goes on from its last checkpoint, with what that names: steps, a validation, or nothing more.
 
     Raises:
         Interrupted: a signal came; the runs are saved.
@@ -32,7 +33,7 @@ def fit(cells: Sequence[Cell], setting: Setting, stop: Stop) -> None:
     first = cells[0]
     for cell in cells:
         cell.restore()
-    if all(cell.done for cell in cells):
+    if all(cell.trained for cell in cells):
         for cell in cells:
             cell.take_best()
         return
@@ -40,7 +41,10 @@ def fit(cells: Sequence[Cell], setting: Setting, stop: Stop) -> None:
     module.train()  # loaded weights come in eval mode, without dropout
     loop = Loop(module)
     trainer = make_trainer(first.session.cfg, first.run_dir, first.session.device, loop)
+    if first.ranks.count == 1:
+        stop.check()  # a signal that came while the base was loaded; several processes agree on it below
     with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*across ranks is zero.*")
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*`training_step` returned `None`.*")
         trainer.fit(module, loop)
@@ -63,24 +67,30 @@ class Loop(pl.Callback):
         self.told = StepsDone(name, self.left, quiet=False)
 
     def __len__(self) -> int:
-        return max(self.left, 1)
+        return self.left
 
     def __iter__(self) -> Iterator[int]:
         return iter(range(len(self)))
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.stop.listen()  # Lightning has set handlers of its own
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Takes up what is owed before any step; where none is left, Lightning does not come to `on_train_start`."""
         for cell in self.cells:
             cell.ranks = type(cell.ranks).here()
         self.told.quiet = not self.cells[0].ranks.first
-        rehearse(self.module)
-        self._validate_those_due(trainer)
+        if not self._asked():
+            rehearse(self.module)
+            self._validate_those_due()
+        if self._asked():
+            raise Interrupted(self.stop.asked or 0)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.stop.listen()  # Lightning has set handlers of its own
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         self.told.step(self.cells[0].last_loss)
-        self._validate_those_due(trainer)
+        self._validate_those_due()
         if self._asked() or self.seconds_between <= time.monotonic() - self.saved:
             self._save(self.cells)
         if self._asked():
@@ -95,9 +105,9 @@ class Loop(pl.Callback):
         self.stop.asked = asked[0] if asked else None
         return bool(asked)
 
-    def _validate_those_due(self, trainer: pl.Trainer) -> None:
-        due = [cell for cell in self.cells if cell.validation_due]
-        if due and self.stop.asked is None:
+    def _validate_those_due(self) -> None:
+        due = [cell for cell in self.cells if cell.stage is Stage.VALIDATE]
+        if due and not self._asked():
             self._save(due)  # validation may take longer than a grace period
             for cell in due:
                 self.module.validate(cell)

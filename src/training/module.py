@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from src.cohort.split import Split
 from src.models.classifier import read_together
 from src.shell.stopping import Stop
-from src.training.cell import Cell
+from src.training.cell import Cell, Stage
 from src.training.memory import Setting
 from src.training.scoring import score_share
 
@@ -26,6 +26,7 @@ class DrgModule(pl.LightningModule):
     def __init__(self, cells: Sequence[Cell], setting: Setting, stop: Stop) -> None:
         super().__init__()
         self.automatic_optimization = False
+        self.allow_zero_length_dataloader_with_multiple_devices = True  # a validation alone may be left
         self.cells, self.setting, self.stop = list(cells), setting, stop
         self.classifiers = nn.ModuleList(cell.classifier for cell in cells)
 
@@ -42,8 +43,8 @@ class DrgModule(pl.LightningModule):
         return self
 
     def training_step(self, places: Any, index: int) -> None:
-        """One step of every cell that is not done."""
-        busy = [cell for cell in self.cells if not cell.done]
+        """One step of every cell that has steps left."""
+        busy = [cell for cell in self.cells if cell.stage is Stage.TRAIN]
         for pieces in together([cell.micro_batches(self.setting.notes) for cell in busy]):
             logits = read_together([asked for _, (asked, _, _) in pieces], recompute=self.setting.recompute)
             losses = (busy[at].loss(each, *rest) for each, (at, (_, *rest)) in zip(logits, pieces, strict=True))

@@ -3,11 +3,13 @@
 import dataclasses
 import hashlib
 import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from src.cohort.prepared import read_cohort
 from src.config.train import TrainConfig
+from src.shell.errors import UserError
 
 ONLY_WHERE = (
     "data.dir", "wandb", "device", "devices", "nodes", "shard", "threads", "out", "name", "dry_run", "model.access",
@@ -35,12 +37,57 @@ def identity(cfg: TrainConfig, cohort_fingerprint: str) -> str:
 
     The letter keeps a hash such as 4662e71 from being read as a number.
     """
-    values = dataclasses.asdict(cfg)
+    text = json.dumps([_deciding(dataclasses.asdict(cfg)), cohort_fingerprint], sort_keys=True)
+    return "c" + hashlib.sha256(text.encode()).hexdigest()[:7]
+
+
+def another_run(cfg: TrainConfig, cohort_fingerprint: str, run_dir: Path, kept: Mapping[str, Any]) -> UserError:
+    """The refusal of a configuration whose folder holds another run, with the keys that differ.
+
+    Args:
+        cfg: the configuration.
+        cohort_fingerprint: of the cohort that it reads.
+        run_dir: the folder.
+        kept: the `config` and the `cohort` of the run that is there; a checkpoint of an earlier version has neither.
+    """
+    differing = differences(cfg, cohort_fingerprint, kept) or ["its configuration or cohort"]
+    return UserError(
+        f"{run_dir}: holds another run, which differs in {'; '.join(differing)}; "
+        "give this one another name=, or remove the folder"
+    )
+
+
+def differences(cfg: TrainConfig, cohort_fingerprint: str, kept: Mapping[str, Any]) -> list[str]:
+    """What decides a result and differs from the run that is there, as `lora.r (4, there 8)`.
+
+    Keys that the other run's version did not have are left out.
+    """
+    there = dict(flat_keys(_deciding(kept.get("config", {}))))
+    pairs = [(key, value, there[key]) for key, value in flat_keys(_deciding(dataclasses.asdict(cfg))) if key in there]
+    pairs.append(("the cohort", cohort_fingerprint, kept.get("cohort", cohort_fingerprint)))
+    return [f"{key} ({mine}, there {theirs})" for key, mine, theirs in pairs if mine != theirs]
+
+
+def flat_keys(values: Mapping[str, Any], group: str = "") -> Iterator[tuple[str, Any]]:
+    """The keys of nested groups as they are typed, with their values.
+
+    >>> list(flat_keys({"lora": {"r": 8}, "seed": 1}))
+    [('lora.r', 8), ('seed', 1)]
+    """
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from flat_keys(value, f"{group}{key}.")
+        else:
+            yield f"{group}{key}", value
+
+
+def _deciding(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration without the keys of `ONLY_WHERE`."""
+    kept = {key: dict(value) if isinstance(value, Mapping) else value for key, value in values.items()}
     for key in ONLY_WHERE:
         group, _, leaf = key.rpartition(".")
-        (values[group] if group else values).pop(leaf)
-    text = json.dumps([values, cohort_fingerprint], sort_keys=True)
-    return "c" + hashlib.sha256(text.encode()).hexdigest()[:7]
+        (kept.get(group, {}) if group else kept).pop(leaf, None)
+    return kept
 
 
 def axes(cfg: TrainConfig, parameters: int, protocol: str) -> dict[str, Any]:
