@@ -13,7 +13,7 @@ from src.training.names import another_run, differences
 RECORD = "result.json"
 
 SCHEMA: Schema = {
-    "config": dict,
+    "config": {"model?": dict, "data?": {"dir": str}, "lora?": dict, "wandb?": dict},
     "axes": {"model": str, "params": float, "max_len": int, "seed": int},
     "cohort": str,
     "counts": {"train": int, "test": int},
