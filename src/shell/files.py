@@ -147,8 +147,7 @@ def exchanging_folder(path: Path, ours: Callable[[Path], bool], instead: str) ->
             yield new
             _settle(new)
         if path.exists():
-            may_write(path)
-            os.replace(path, former)
+            _rename(path, former)
         try:
             _rename(new, path)
         except BaseException:
@@ -207,7 +206,11 @@ def _machine_hash() -> str:
 
 def _rename(source: Path, target: Path) -> None:
     may_write(target)
-    os.replace(source, target)
+    try:
+        os.replace(source, target)
+    except FileNotFoundError:
+        may_write(target)  # who took the folder over removed what was about to take its place
+        raise
     _sync(target.parent)
 
 

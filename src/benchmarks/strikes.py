@@ -1,0 +1,307 @@
+"""One run struck at its file operations and at every change of its stage, again and again, beside one left in peace.
+
+`python -m src.benchmarks.strikes COHORT OUT [plan=random] [strikes=300] [seed=0] [minutes=600] [KEY=VALUE ...]`;
+further words are the run's. A trial is a run in a folder of its own: it is started, struck and started again up to four
+times, then left to end. One trial in six freezes the process instead: another takes the run over from a machine of
+another name and ends it, and the frozen one wakes then. `plan=owed`, `killed`, `terminated` or `frozen` strikes as
+written below instead of by chance.
+"""
+
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial, wraps
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from src.shell.command import told_to_the_user
+from src.shell.errors import UserError
+from src.sweeps.lock import LOST
+from src.tracking.history import read_history
+
+SEAMS = {
+    "load": "src.training.session:Session.base",
+    "restore": "src.training.cell:Cell.restore",
+    "step": "src.training.cell:Cell.update",
+    "validation": "src.training.module:DrgModule.validate",
+    "checkpoint": "src.training.cell:Cell.save",
+    "batch": "src.models.classifier:Classifier.forward",
+    "adapters": "src.models.classifier:save_adapters",
+    "scoring": "src.evaluation.outcome:score_split",
+    "scored": "src.training.cell:Cell.scored",
+    "record": "src.evaluation.outcome:record",
+}
+"""Where a run is struck, before and after the call: `batch` is one of a validation or of scoring."""
+
+OPERATIONS = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod")
+"""File operations as Python's audit events name them, each right before the system is asked."""
+
+SIGNALS = ("SIGKILL", "SIGKILL", "SIGTERM", "SIGINT", "SIGUSR1")
+TIMED = ("train/tokens_per_second", "train/seconds_left", "train/memory_gib")
+"""Curves that no two runs share."""
+
+STRUCK = "struck here"
+"""What a log says of a strike that was reached."""
+
+BEAT_S, STALE_S = 0.1, 1.0
+"""Of the locks here: a frozen process is taken for dead soon."""
+
+
+@dataclass(frozen=True)
+class Strike:
+    """A signal that a process sends itself.
+
+    Attributes:
+        signal: its name.
+        at: one of `SEAMS`, or `file` for an operation on a file in the run's folder.
+        nth: which of them, counted from 1.
+        after: whether the call has returned.
+    """
+
+    signal: str
+    at: str
+    nth: int
+    after: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.signal} {'after' if self.after else 'before'} {self.at} {self.nth}"
+
+    def plan(self, run_dir: Path) -> None:
+        """Lets this process strike itself."""
+        left = [self.nth]
+
+        def strike() -> None:
+            left[0] -= 1
+            if left[0] == 0:
+                print(STRUCK, flush=True)
+                os.kill(os.getpid(), signal.Signals[self.signal])
+
+        if self.at == "file":
+            sys.addaudithook(partial(_on_operation, str(run_dir), strike))
+        else:
+            _wrap(SEAMS[self.at], strike, self.after)
+
+
+def _on_operation(folder: str, strike: Callable[[], None], event: str, words: tuple[Any, ...]) -> None:
+    if event in OPERATIONS and isinstance(words[0], str | os.PathLike) and os.fspath(words[0]).startswith(folder):
+        strike()
+
+
+def _wrap(seam: str, strike: Callable[[], None], after: bool) -> None:
+    module, _, path = seam.partition(":")
+    *owners, name = path.split(".")
+    owner: Any = import_module(module)
+    for part in owners:
+        owner = getattr(owner, part)
+    inner = getattr(owner, name)
+
+    @wraps(inner)
+    def struck(*words: Any, **named: Any) -> Any:
+        if not after:
+            strike()
+        value = inner(*words, **named)
+        if after:
+            strike()
+        return value
+
+    setattr(owner, name, struck)
+
+
+class Runs:
+    """Starts of one command, each in a process forked from this one, which has imported everything and run nothing."""
+
+    def __init__(self, words: Sequence[str], out: Path) -> None:
+        self.words, self.out = list(words), out
+        import src.evaluation.outcome
+        import src.training.cells
+        import src.training.fit  # noqa: F401
+
+    def start(self, name: str, strike: Strike | None = None, host: str | None = None) -> int:
+        """Starts a run and returns the process; `host` is the name of the machine that it believes to be on."""
+        sys.stdout.flush()
+        process = os.fork()
+        if process == 0:
+            self._child(name, strike, host)
+        return process
+
+    def _child(self, name: str, strike: Strike | None, host: str | None) -> None:
+        status = 1
+        try:
+            run_dir = self.out / name
+            log = os.open(self.out / f"{name}.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+            os.dup2(log, 1)
+            os.dup2(log, 2)
+            from src.sweeps import lock
+
+            lock.holding = partial(lock.holding, beat_s=BEAT_S, stale_s=STALE_S)
+            if host:
+                socket.gethostname = lambda: host
+            if strike:
+                strike.plan(run_dir)
+            import src.train
+
+            sys.argv = ["src.train", *self.words, f"out={self.out}", f"name={name}"]
+            src.train.main()
+            status = 0
+        except SystemExit as end:
+            status = end.code if isinstance(end.code, int) else 1
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            os._exit(status)
+
+    def finish(self, process: int) -> int:
+        """Waits for a process: its exit status, less than 0 where a signal killed or stopped it."""
+        _, code = os.waitpid(process, os.WUNTRACED)
+        return -os.WSTOPSIG(code) if os.WIFSTOPPED(code) else os.waitstatus_to_exitcode(code)
+
+    def run(self, name: str, strike: Strike | None = None, host: str | None = None) -> int:
+        """Starts a run and waits for it."""
+        return self.finish(self.start(name, strike, host))
+
+    def freeze(self, name: str, strike: Strike) -> tuple[int, int]:
+        """Freezes a run, lets another machine end it, and wakes the first: the exit statuses of second and first."""
+        frozen = self.start(name, strike, "asleep")
+        status = self.finish(frozen)
+        if status != -signal.SIGSTOP:
+            return status, LOST  # it was not struck before it ended
+        second = self.run(name, None, "awake")
+        before = contents(self.out / name)
+        os.kill(frozen, signal.SIGCONT)
+        first = self.finish(frozen)
+        return (second if contents(self.out / name) == before else 1), first
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """Hashes of all files of a run but its lock and its history, in which a repeated step may stand twice."""
+    files = [path for path in folder.rglob("*") if path.is_file() and ".lock" not in path.parts]
+    kept = [path for path in files if path.name != "history.jsonl"]
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in kept}
+
+
+def outcome(run_dir: Path) -> dict[str, Any]:
+    """What a finished run must have in common with one that was never struck."""
+    record = json.loads((run_dir / "result.json").read_text("utf-8"))
+    curves = read_history(run_dir)
+    return {
+        **{name: record[name] for name in ("metrics", "intervals", "counts", "tokens_seen", "axes", "cohort")},
+        "files": {name: sha for name, sha in contents(run_dir).items() if name.startswith(("adapter", "predictions"))},
+        "curves": {name: values for name, values in curves.items() if name not in TIMED},
+    }
+
+
+def differences(run_dir: Path, calm: dict[str, Any]) -> list[str]:
+    """What a struck run has otherwise; nothing when all is well."""
+    try:
+        struck = outcome(run_dir)
+    except (OSError, ValueError, KeyError) as error:
+        return [f"no whole record ({type(error).__name__})"]
+    wrong = [f"other {name}" for name in calm if struck[name] != calm[name]]
+    log = run_dir.with_name(f"{run_dir.name}.log").read_text("utf-8", errors="replace")
+    left = [path.name for path in run_dir.rglob("*") if ".by-" in path.name]
+    return wrong + ["a traceback"] * ("Traceback" in log) + [f"left over: {name}" for name in left]
+
+
+def in_order(names: str, number: str) -> list[Strike]:
+    """Strikes such as `step 1` or `after validation 2`, in words parted by commas, with one signal."""
+    words = [name.split() for name in names.split(", ")]
+    return [Strike(number, at, int(nth), len(before) > 0) for *before, at, nth in words]
+
+
+TRANSITIONS = (
+    "load 1, restore 1, after restore 1, after step 1, checkpoint 2, after checkpoint 2, validation 1, batch 3, "
+    "after validation 1, after checkpoint 1, step 3, validation 2, after validation 1, adapters 1, after adapters 1, "
+    "scoring 1, batch 2, after scoring 1, scoring 2, after scoring 2, scored 1, after scored 1, record 1, "
+    "after record 1"
+)
+"""Before, in and after everything that a run does, in its order; counted in the start that is struck."""
+
+PLANS = {
+    "owed": [[Strike("SIGKILL", "batch", 2), Strike(number, "load", 1)] for number in ("SIGTERM", "SIGINT", "SIGUSR1")],
+    "killed": [in_order(TRANSITIONS, "SIGKILL")],
+    "terminated": [in_order(TRANSITIONS, "SIGTERM")],
+    "frozen": [in_order(name, "SIGSTOP") for name in ("after step 2", "file 30", "scoring 2", "record 1", "file 75")],
+}
+
+
+def draw(seed: int) -> Iterator[list[Strike]]:
+    """Strikes by chance, a list a run, without end; about half are at operations on files."""
+    chance = random.Random(seed)
+    while True:
+        frozen, strikes = chance.randrange(6) == 0, []
+        for _ in range(1 if frozen else chance.randint(1, 4)):
+            at = chance.choice([*SEAMS, *(["file"] * len(SEAMS))])
+            most = {"file": 120, "step": 32, "batch": 12, "checkpoint": 9, "validation": 3, "scoring": 2}.get(at, 1)
+            number = "SIGSTOP" if frozen else chance.choice(SIGNALS)
+            strikes.append(Strike(number, at, chance.randint(1, most), chance.random() < 0.5))
+        yield strikes
+
+
+def trial(runs: Runs, name: str, strikes: Sequence[Strike], calm: dict[str, Any]) -> list[str]:
+    """Strikes one run, a start after the other, and lets it end; what is wrong then."""
+    if strikes[0].signal == "SIGSTOP":
+        second, first = runs.freeze(name, strikes[0])
+        wrong = [f"the second ended with {second}"] * (second != 0) + [f"the first with {first}"] * (first == 0)
+    else:
+        for strike in strikes:
+            runs.run(name, strike)
+        last = runs.run(name)
+        wrong = [f"the last start ended with {last}"] * (last != 0)
+    return wrong + differences(runs.out / name, calm)
+
+
+def attack(runs: Runs, plan: Iterator[list[Strike]], most: int, seconds: float) -> int:
+    """Trials until so many strikes were made, or the time or the plan is over; how many trials went wrong."""
+    shutil.rmtree(runs.out, ignore_errors=True)
+    runs.out.mkdir(parents=True)
+    if runs.run("calm"):
+        raise UserError(f"{runs.out}/calm.log: the run left in peace did not end well")
+    calm, start = outcome(runs.out / "calm"), time.monotonic()
+    made, missed, wrong, trials = 0, 0, 0, 0
+    for trials, strikes in enumerate(plan, 1):
+        name = f"trial{trials}"
+        faults = trial(runs, name, strikes, calm)
+        log = runs.out / f"{name}.log"
+        struck = log.read_text("utf-8", errors="replace").count(STRUCK)
+        made, missed = made + struck, missed + len(strikes) - struck
+        if faults:
+            wrong += 1
+            print(f"{name}: {', '.join(map(str, strikes))}: {'; '.join(faults)}", flush=True)
+        else:
+            shutil.rmtree(runs.out / name)
+            log.unlink()
+        if made >= most or time.monotonic() - start > seconds:
+            break
+    took = (time.monotonic() - start) / 60
+    print(f"{made} strikes in {trials} runs, {missed} not reached, {took:.1f} minutes: {wrong} runs ended wrong")
+    return wrong
+
+
+def main() -> None:
+    """The command."""
+    with told_to_the_user():
+        if len(sys.argv) < 3:
+            raise UserError("python -m src.benchmarks.strikes COHORT OUT [plan=random] [strikes=300] [KEY=VALUE ...]")
+        own = {"plan": "random", "strikes": "300", "seed": "0", "minutes": "600"}
+        given = dict(word.split("=", 1) for word in sys.argv[3:])
+        own |= {key: given.pop(key) for key in list(given) if key in own}
+        usual = {"max_len": "32", "data.limit": "60", "epochs": "3", "threads": "1", "device": "cpu"}
+        usual |= {"checkpoint_minutes": "0", "wandb.mode": "disabled", "data.dir": sys.argv[1], **given}
+        runs = Runs([f"{key}={value}" for key, value in usual.items()], Path(sys.argv[2]).absolute())
+        plan = iter(PLANS[own["plan"]]) if own["plan"] in PLANS else draw(int(own["seed"]))
+        sys.exit(bool(attack(runs, plan, int(own["strikes"]), 60 * float(own["minutes"]))))
+
+
+if __name__ == "__main__":
+    main()
