@@ -3,7 +3,7 @@
 from typing import Any
 
 from src.config.prepare import PrepareConfig, Protocol
-from src.shell.command import command
+from src.shell.command import apart, command
 
 
 def prepare(cfg: PrepareConfig) -> None:
@@ -37,7 +37,7 @@ def _against_the_paper(record: dict[str, Any]) -> list[str]:
 
 def main() -> None:
     """The command."""
-    command(PrepareConfig, "prepare", prepare)
+    command(PrepareConfig, "prepare", apart(prepare))
 
 
 if __name__ == "__main__":

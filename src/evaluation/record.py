@@ -4,16 +4,14 @@ import math
 from pathlib import Path
 from typing import Any
 
-from src.cohort.prepared import read_cohort
 from src.config.train import TrainConfig
 from src.shell.errors import UserError
 from src.shell.schema import Damaged, Schema, read_json, set_aside, write_json
-from src.training.names import another_run, differences
 
 RECORD = "result.json"
 
 SCHEMA: Schema = {
-    "config": dict,
+    "config": {"model?": dict, "data?": {"dir": str}, "lora?": dict, "wandb?": dict},
     "axes": {"model": str, "params": float, "max_len": int, "seed": int},
     "cohort": str,
     "counts": {"train": int, "test": int},
@@ -71,6 +69,9 @@ def record_of(cfg: TrainConfig, run_dir: Path) -> dict[str, Any] | None:
     Raises:
         UserError: the record is another configuration's or another cohort's.
     """
+    from src.cohort.prepared import read_cohort
+    from src.training.names import another_run, differences
+
     if not finished(run_dir):
         return None
     record, fingerprint = read_record(run_dir), read_cohort(Path(cfg.data.dir)).fingerprint

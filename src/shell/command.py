@@ -1,6 +1,7 @@
 """What every entry point's `main` does around its work."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,27 @@ def command(schema: type[S], config_name: str, run: Callable[[S], object], typed
             return
         (config,) = compose(schema, line)
         run(config)
+
+
+def apart(run: Callable[[S], object]) -> Callable[[S], None]:
+    """Lets `run` work in a child of this process, which tells what became of it where memory runs out.
+
+    A library in Rust ends its process then, and so does the system; neither raises.
+    """
+
+    def watched(cfg: S) -> None:
+        child = os.fork()
+        if not child:
+            run(cfg)
+            return
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt at the terminal reaches the child by itself
+        signal.signal(signal.SIGTERM, lambda received, frame: os.kill(child, received))
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        if status in (-signal.SIGABRT, -signal.SIGKILL):
+            raise UserError(f"memory ran out ({signal.Signals(-status).name}); run it where more is free")
+        sys.exit(status if status >= 0 else 128 - status)
+
+    return watched
 
 
 def with_first_named(words: Sequence[str], key: str) -> list[str]:

@@ -172,3 +172,23 @@ def test_a_reader_that_ends_early_is_no_traceback() -> None:
 @pytest.mark.parametrize("name", ["../../x", "a/b", ".", "..", "", "a\0b", "a\nb", "\udcff", "é" * 60])
 def test_a_name_that_leaves_its_folder_is_none(name: str) -> None:
     assert not is_folder_name(name, 100)
+
+
+@pytest.mark.parametrize(
+    ("end", "status", "line"),
+    [
+        ("os.abort()", 2, "error: memory ran out (SIGABRT); run it where more is free"),
+        ("os.kill(os.getpid(), 9)", 2, "error: memory ran out (SIGKILL); run it where more is free"),
+        ("os.kill(os.getppid(), 15); time.sleep(9)", 143, ""),
+        ("raise UserError('mine')", 2, "error: mine"),
+        ("None", 0, ""),
+    ],
+)
+def test_a_command_that_works_apart_tells_how_it_ended(end: str, status: int, line: str) -> None:
+    code = (
+        "import os, time\nfrom src.shell.command import *\n"
+        f"def work(cfg):\n    {end}\n"
+        "with told_to_the_user():\n    apart(work)(None)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.strip()) == (status, line)
