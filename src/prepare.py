@@ -20,6 +20,11 @@ def prepare(cfg: PrepareConfig) -> None:
     for name, counts in record["splits"].items():
         print(f"{counts['notes']:>9,}  {name}: {counts['patients']:,} patients, {counts['drgs']} {classes}")
     print(f"split by {record['split']['by']}")
+    if not record["split"]["keyed"]:
+        print(
+            "the split file's ids can be turned back into patients' numbers by trying; take it back where it was "
+            f"published, and publish {cfg.data.out}/split.csv instead, whose ids are keyed"
+        )
     for row in record["undecided"][:5]:
         print(f"undecided: {row['drg_code']} {row['description'][:80]}: {row['reason']} ({row['rows']} rows)")
     if len(record["undecided"]) > 5:
