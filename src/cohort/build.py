@@ -15,7 +15,7 @@ from src.cohort.labels import Labels, mimic_labels, own_labels
 from src.cohort.mimic import DRG_CODES, PATIENTS, read_table
 from src.cohort.msdrg import load_drgs
 from src.cohort.paper import paper_course
-from src.cohort.prepared import EXCLUDED, SCHEMA, SPLIT, write_notes, write_record
+from src.cohort.prepared import EXCLUDED, SCHEMA, SPLIT, write_notes, write_record, write_source_ids
 from src.cohort.sections import HEADINGS, SECTIONS, Sections
 from src.cohort.sources import Columns, Source, mimic_source
 from src.cohort.split_ids import new_key, read_key
@@ -48,6 +48,8 @@ def build(cfg: PrepareConfig) -> tuple[Flow, dict[str, Any]]:
             fingerprint = write_notes(folder, _pieces(rows, heap))
         (folder / ".texts").unlink()
         write_admissions(folder, cfg.data.dir, rows)
+        if cfg.data.path is not None:
+            write_source_ids(folder, rows)
         split.write_split(folder / SPLIT, rows, key or new_key())
         flow.excluded().write_csv(folder / EXCLUDED)
         record = write_record(folder, {**record, **_described(cfg, rows, labels, flow, key is not None)}, fingerprint)

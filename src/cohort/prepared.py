@@ -17,6 +17,9 @@ from src.shell.files import replacing_folder
 
 NOTES, RECORD, SPLIT, EXCLUDED = "notes.parquet", "cohort.json", "split.csv", "excluded.csv"
 
+SOURCE_IDS = "source_ids.parquet"
+"""Patients' ids of a hospital's own file, as the file had them, where `subject_id` is another number."""
+
 SCHEMA = {
     "note_id": pl.String,
     "subject_id": pl.Int64,
@@ -123,6 +126,14 @@ def write_notes(folder: Path, pieces: Iterable[pl.DataFrame]) -> str:
 
     register_io_source(told, schema=SCHEMA).sink_parquet(folder / NOTES, row_group_size=10_000)
     return digest.hexdigest()[:16]
+
+
+def write_source_ids(folder: Path, rows: pl.DataFrame) -> None:
+    """Writes the ids that the `patient` column of a hospital's own file had; none where it has no such column."""
+    ids = rows["patient"] if "patient" in rows.columns else pl.Series(dtype=pl.String)
+    other = ids.to_frame("subject_id").filter(ids != rows["subject_id"].cast(pl.String)) if len(ids) else None
+    table = pl.DataFrame(schema={"subject_id": pl.String}) if other is None else other.unique().sort("subject_id")
+    table.write_parquet(folder / SOURCE_IDS)
 
 
 def fingerprint(notes: pl.DataFrame) -> str:
