@@ -5,6 +5,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
+from src.cohort.disclosure import FEWEST
+from src.cohort.split import Split
+from src.evaluation.predictions import PREDICTIONS
 from src.evaluation.record import finished, read_record
 from src.shell.errors import UserError
 from src.tracking.history import Curves, read_history
@@ -38,6 +43,34 @@ class Run:
         return dict(self.record["metrics"])
 
 
+SPLITS = {"test": Split.TEST, "val": Split.VALIDATION}
+"""By the first part of the names of their metrics."""
+
+
+def of_many(run: Run) -> Run:
+    """The run without what was measured on fewer than 10 patients: metrics, intervals, curves, and the test's rows."""
+    few = [part for part, split in SPLITS.items() if _patients(run, split) < FEWEST]
+    if not few:
+        return run
+
+    def kept(held: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in held.items() if name.split("/")[0] not in few}
+
+    record = {**run.record, **{part: kept(run.record.get(part, {})) for part in ("metrics", "intervals")}}
+    return Run(run.name, record, kept(run.curves), None if "test" in few else run.folder)
+
+
+def _patients(run: Run, split: Split) -> int:
+    """Patients of a split by the run's predictions; the split's notes, of which there are no fewer, without them."""
+    path = run.folder / PREDICTIONS[split] if run.folder else None
+    if path is None or not path.is_file():
+        return int(run.record.get("counts", {}).get(str(split), FEWEST))
+    try:
+        return int(pl.scan_parquet(path).select(pl.col("subject_id").n_unique()).collect().item())
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise UserError(f"{path}: cannot be read ({type(error).__name__}); run src.evaluate again") from None
+
+
 def read_folder(folder: Path) -> list[Run]:
     """The finished runs of a folder, in the order of their names.
 
@@ -47,4 +80,4 @@ def read_folder(folder: Path) -> list[Run]:
     found = [path for path in sorted(folder.iterdir()) if path.is_dir() and finished(path)] if folder.is_dir() else []
     if not found:
         raise UserError(f"{folder}: holds no finished run")
-    return [Run(path.name, read_record(path), read_history(path), path) for path in found]
+    return [of_many(Run(path.name, read_record(path), read_history(path), path)) for path in found]

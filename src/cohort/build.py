@@ -22,6 +22,7 @@ from src.cohort.split_ids import new_key, read_key
 from src.config.prepare import PrepareConfig, Protocol, SplitBy
 from src.shell.errors import UserError, raise_all
 from src.shell.files import replacing_folder
+from src.shell.spreadsheet import write_frame
 
 PIECE = 4_000
 """Notes written at a time."""
@@ -51,7 +52,7 @@ def build(cfg: PrepareConfig) -> tuple[Flow, dict[str, Any]]:
         if cfg.data.path is not None:
             write_source_ids(folder, rows)
         split.write_split(folder / SPLIT, rows, key or new_key())
-        flow.excluded().write_csv(folder / EXCLUDED)
+        write_frame(folder / EXCLUDED, flow.excluded())
         record = write_record(folder, {**record, **_described(cfg, rows, labels, flow, key is not None)}, fingerprint)
     return flow, record
 

@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 from polars.io.plugins import register_io_source
 
+from src.cohort.disclosure import public_names
 from src.cohort.msdrg import Drg, load_drgs
 from src.cohort.split import Split
 from src.shell.errors import UserError
@@ -31,9 +32,6 @@ SCHEMA = {
     "words": pl.UInt32,
 }
 """Columns of `notes.parquet`: `text` is what the model reads, `diagnosis` the discharge diagnosis."""
-
-FEWEST = 10
-"""Patients below which a group is not shown: neither its interval nor the privacy of who is in it would be kept."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +69,11 @@ class Cohort:
             return [OwnLabel(code) for code in named or []]
         drgs = load_drgs(version)
         return [drgs[code] for code in named or drgs]
+
+    @property
+    def public_names(self) -> dict[str, str]:
+        """What each class is called outside of the hospital, by its code."""
+        return public_names([label.code for label in self.labels], self.record["drg_version"])
 
     def notes(self, split: Split) -> pl.DataFrame:
         """The notes of one split, in the order of `hadm_id`."""

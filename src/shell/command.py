@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from src.shell.errors import Interrupted, UserError
 from src.shell.overrides import CONF, Schema, compose, read_command_line
+from src.shell.terminal import visible
 
 S = TypeVar("S", bound=Schema)
 
@@ -44,7 +45,7 @@ def told_to_the_user() -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {visible(error)}", file=sys.stderr)
         sys.exit(2)
     except OSError as error:
         if not _is_full(error):
