@@ -243,7 +243,7 @@ def _forest(table: pl.DataFrame | None) -> list[Drawing]:
             top1.value, place, xerr=reach, color=colour, marker=marker, markersize=3.5, capsize=1.5, elinewidth=0.9
         )
     names = [f"{str(row['attribute']).replace('_', ' ')}: {row['group']} ({row['notes']:,})" for row in rows]
-    axes.set_yticks(range(len(rows)), names, fontsize=6)
+    axes.set_yticks(range(len(rows)), names, fontsize=6, parse_math=False)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
     axes.set_xlabel("test top-1 accuracy")

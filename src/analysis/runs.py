@@ -25,12 +25,14 @@ class Run:
             has them; `config` where the source has it.
         curves: what it logged, by metric and step.
         folder: where its predictions are; None when it comes from W&B.
+        few: splits of fewer than 10 patients, by the first part of the names of their metrics, which are left out.
     """
 
     name: str
     record: Mapping[str, Any]
     curves: Curves = field(default_factory=dict)
     folder: Path | None = None
+    few: tuple[str, ...] = ()
 
     @property
     def axes(self) -> Mapping[str, Any]:
@@ -57,7 +59,7 @@ def of_many(run: Run) -> Run:
         return {name: value for name, value in held.items() if name.split("/")[0] not in few}
 
     record = {**run.record, **{part: kept(run.record.get(part, {})) for part in ("metrics", "intervals")}}
-    return Run(run.name, record, kept(run.curves), None if "test" in few else run.folder)
+    return Run(run.name, record, kept(run.curves), None if "test" in few else run.folder, tuple(few))
 
 
 def _patients(run: Run, split: Split) -> int:

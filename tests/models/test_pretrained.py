@@ -61,7 +61,7 @@ def with_gguf(folder: Path, mark: Path) -> None:
 HOSTILE: dict[str, tuple[Callable[[Path, Path], None], str | None]] = {
     "config.json": (
         lambda folder, _: changed(folder / "config.json", model_type="odd", auto_map=AUTO),
-        "code of its own",
+        "config.json",
     ),
     "config.json of a known type": (lambda folder, _: changed(folder / "config.json", auto_map=AUTO), None),
     "tokenizer_config.json": (
