@@ -19,6 +19,7 @@ def compare(cfg: CompareConfig) -> None:
     from src.evaluation.report import markdown
     from src.shell.files import replacing
     from src.shell.progress import minutes
+    from src.shell.spreadsheet import write_frame
 
     runs, space = read_runs([Path(run) for run in cfg.runs], Path(cfg.data_dir) if cfg.data_dir else None)
     found = compared(runs, space, Path(cfg.baseline).name if cfg.baseline else None)
@@ -32,7 +33,7 @@ def compare(cfg: CompareConfig) -> None:
         tables = {"metrics": found.metrics, "differences": found.differences}
         for name, table in tables.items():
             with replacing(Path(cfg.out) / f"{name}.csv") as beside:
-                table.write_csv(beside)
+                write_frame(beside, table)
         with replacing(Path(cfg.out) / "comparison.md") as beside:
             beside.write_text("\n\n".join(markdown(table) for table in tables.values()) + "\n", "utf-8")
         print(f"\ncomparison: {Path(cfg.out) / 'comparison.md'}")

@@ -1,12 +1,13 @@
 """Audits a list of DRG codes and descriptions: `python -m src.drg FILE.csv [version=v34]`."""
 
-import csv
 import sys
 from collections import Counter
 from pathlib import Path
 
 from src.shell.command import told_to_the_user
 from src.shell.errors import UserError
+from src.shell.spreadsheet import print_csv
+from src.shell.terminal import visible
 
 ADDED = ("title", "mdc", "type", "base_drg", "severity", "how")
 
@@ -33,8 +34,7 @@ def audit(path: Path, version: str = "v34") -> None:
         raise UserError(f"{path}: no column {', '.join(missing)}; its columns are {', '.join(header)}")
     if twice := [name for name in added if name in header]:
         raise UserError(f"{path}: has a column {', '.join(twice)} already; rename it first")
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow([*header, *added])
+    print_csv([*header, *added])
     told: Counter[str] = Counter()
     for chunk in read_records(path, header, "auditing"):
         for row, reason in chunk.rejected:
@@ -44,9 +44,9 @@ def audit(path: Path, version: str = "v34") -> None:
             kind = cells[names["drg_type"]] if "drg_type" in names else None
             found = _decide(cells[names["drg_code"]] or "", cells[names["description"]] or "", kind, version)
             told["decided" if found[0] else found[-1]] += 1
-            writer.writerow([*cells.values(), *found])
+            print_csv([*cells.values(), *found])
     for how, rows in told.most_common():
-        print(f"{rows:>9,}  {how}", file=sys.stderr)
+        print(f"{rows:>9,}  {visible(how)}", file=sys.stderr)
 
 
 def _decide(code: str, description: str, kind: str | None, version: str) -> tuple[str, ...]:

@@ -13,7 +13,8 @@ from src.shell.command import command
 def hospital(cfg: HospitalConfig) -> None:
     """Writes `note/` and `hosp/` in MIMIC-IV's formats, `hospital.json` with counts, and `split.csv`.
 
-    Some phrasings are held out for the test patients of `split.csv`, which `prepare` follows.
+    Some phrasings are held out for the test patients of `split.csv`, which `prepare` follows. Its key follows from the
+    seed, as all else does: the patients are nobody.
 
     Raises:
         UserError: `out` holds something.
@@ -61,7 +62,8 @@ def hospital(cfg: HospitalConfig) -> None:
             "mcc_after_word_400": round(count["mcc_late"] / max(1, count["mcc"]), 4),
             "mcc_implicit": round(count["mcc_implicit"] / max(1, count["mcc"]), 4),
         }
-        write_split(folder / SPLIT, pl.DataFrame({"subject_id": splits.keys(), "split": splits.values()}))
+        patients = pl.DataFrame({"subject_id": splits.keys(), "split": splits.values()})
+        write_split(folder / SPLIT, patients, Random(f"key {cfg.seed}").randbytes(32))
         (folder / "hospital.json").write_text(json.dumps(told, indent=2) + "\n", "utf-8")
     print("\n".join(f"{name}: {value}" for name, value in told.items()))
 

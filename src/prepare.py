@@ -4,6 +4,7 @@ from typing import Any
 
 from src.config.prepare import PrepareConfig, Protocol
 from src.shell.command import apart, command
+from src.shell.terminal import one_line, visible
 
 
 def prepare(cfg: PrepareConfig) -> None:
@@ -15,13 +16,19 @@ def prepare(cfg: PrepareConfig) -> None:
     from src.cohort.build import build
 
     flow, record = build(cfg)
-    print("\n".join(flow.lines()))
+    print(visible("\n".join(flow.lines())))
     classes = "DRGs" if record["drg_version"] else "classes"
     for name, counts in record["splits"].items():
         print(f"{counts['notes']:>9,}  {name}: {counts['patients']:,} patients, {counts['drgs']} {classes}")
     print(f"split by {record['split']['by']}")
+    if not record["split"]["keyed"]:
+        print(
+            "the split file's ids can be turned back into patients' numbers by trying; take it back where it was "
+            f"published, and publish {cfg.data.out}/split.csv instead, whose ids are keyed"
+        )
     for row in record["undecided"][:5]:
-        print(f"undecided: {row['drg_code']} {row['description'][:80]}: {row['reason']} ({row['rows']} rows)")
+        told = f"{row['drg_code']} {row['description'][:80]}: {row['reason']}"
+        print(f"undecided: {one_line(told)} ({row['rows']} rows)")
     if len(record["undecided"]) > 5:
         print(f"and {len(record['undecided']) - 5} more; all are in cohort.json")
     if cfg.protocol is Protocol.PAPER:

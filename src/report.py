@@ -6,6 +6,7 @@ from pathlib import Path
 
 from src.config.report import ReportConfig, RunsReportConfig
 from src.shell.command import command, with_first_named
+from src.shell.terminal import visible
 
 PAGE, NUMBERS = "report.html", "report.json"
 
@@ -36,7 +37,7 @@ def report(cfg: ReportConfig) -> None:
                 beside.write_text(text, "utf-8")
         except OSError as error:
             raise UserError(f"{out / name}: cannot be written ({error.strerror}); name a folder with to=DIR") from None
-    print(f"{summary(numbers)}\ntokens: {lengths.tokenizer}\nreport: {out / PAGE}, {out / NUMBERS}")
+    print(f"{visible(summary(numbers))}\ntokens: {lengths.tokenizer}\nreport: {out / PAGE}, {out / NUMBERS}")
 
 
 def report_runs(cfg: RunsReportConfig) -> Path:
@@ -59,7 +60,7 @@ def report_runs(cfg: RunsReportConfig) -> Path:
         write_report(told, folder)
     except OSError as error:
         raise UserError(f"{folder}: cannot be written ({error.strerror}); name a folder with to=DIR") from None
-    print("\n".join(told.said))
+    print(visible("\n".join(told.said)))
     print(f"report: {folder / PAGE}; tables: {folder / 'tables'}; figures: {folder / 'figures'}")
     return folder / PAGE
 

@@ -15,7 +15,8 @@ def status(cfg: StatusConfig) -> None:
         UserError: there is no such sweep.
     """
     from src.shell.files import replacing
-    from src.sweeps.rows import leaderboard, read_rows, status_table, summary, write_csv
+    from src.shell.spreadsheet import write_csv
+    from src.sweeps.rows import csv_rows, leaderboard, read_rows, status_table, summary
     from src.sweeps.state import Standing
 
     while True:
@@ -27,8 +28,8 @@ def status(cfg: StatusConfig) -> None:
         print(f"\n{board}\n" if board else "")
         print(summary(rows), flush=True)
         if cfg.csv:
-            with replacing(Path(cfg.csv)) as beside, beside.open("w", encoding="utf-8", newline="") as file:
-                write_csv(rows, file)
+            with replacing(Path(cfg.csv)) as beside:
+                write_csv(beside, *csv_rows(rows))
         waits = any(row.look.standing in (Standing.RUNNING, Standing.QUEUED, Standing.WAITING) for row in rows)
         if not (cfg.live and waits):
             return

@@ -1,6 +1,5 @@
 """The report of a cohort as one page that needs nothing beside it."""
 
-import html
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -9,9 +8,12 @@ from numpy.typing import NDArray
 
 from src.analysis.cohort_pictures import flow_picture, label_picture, length_picture, svg
 from src.analysis.cohort_report import figure
+from src.cohort.disclosure import FEWEST
+from src.cohort.prepared import RECORD
+from src.shell.markup import escaped
 
 UNDECIDED_SHOWN = 200
-"""Rows of the longest table; `report.json` has them all."""
+"""Rows of the longest table."""
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1f2933; background: #fff; max-width: 62rem; margin: 2rem auto;
@@ -38,7 +40,7 @@ def page(numbers: Mapping[str, Any], words: NDArray[Any], tokens: NDArray[Any], 
     parts = [
         "<h1>Cohort report</h1>",
         f'<p class="less">cohort {_safe(numbers["cohort"])}, MS-DRG {_safe(numbers["drg_version"])}. '
-        "Numbers and label names only: no text of any note.</p>",
+        f"No text of any note, no class of fewer than {FEWEST} patients; classes of a hospital's own are numbered.</p>",
         *_flow(numbers),
         *_splits(numbers),
         *_labels(numbers),
@@ -75,14 +77,13 @@ def _splits(numbers: Mapping[str, Any]) -> list[str]:
 
 def _labels(numbers: Mapping[str, Any]) -> list[str]:
     labels = numbers["labels"]
-    counts = list(labels["notes_by_drg"].values())
     decided = sorted(numbers["labels_decided_by"].items(), key=lambda pair: -pair[1])
     return [
         "<h2>Labels</h2>",
         f"<p>{labels['drgs']} of the version's {labels['drgs_of_the_version']} DRGs have a note, and "
         f"{labels['base_drgs']} of its {labels['base_drgs_of_the_version']} base DRGs. "
         f"The ten commonest DRGs hold {labels['share_of_the_ten_commonest']:.1%} of the notes.</p>",
-        _figure(label_picture(counts, labels["drgs_by_notes"]), "notes by DRG"),
+        _figure(label_picture(labels["notes_by_rank"], labels["drgs_by_notes"]), "notes by DRG"),
         table(("label decided by", "rows"), decided) if decided else "",
     ]
 
@@ -100,16 +101,16 @@ def _lengths(numbers: Mapping[str, Any], words: NDArray[Any], tokens: NDArray[An
     ]
 
 
-def _undecided(rows: Sequence[Mapping[str, Any]] | None) -> list[str]:
-    if rows is None:
+def _undecided(told: Mapping[str, Any] | None) -> list[str]:
+    if told is None:
         return []
-    most = sorted(rows, key=lambda row: -row["rows"])
-    shown = ([row["drg_code"], row["description"], row["reason"], row["rows"]] for row in most[:UNDECIDED_SHOWN])
-    more = len(most) - UNDECIDED_SHOWN
+    most = sorted(told["listed"], key=lambda row: -row["rows"])
+    listed = ([row["drg_code"], row["description"], row["reason"], row["rows"]] for row in most[:UNDECIDED_SHOWN])
     return [
         "<h2>Descriptions that name no DRG for certain</h2>",
-        table(("code", "description", "reason", "rows"), shown) if most else "<p>None.</p>",
-        f"<p>{more:,} more are in report.json.</p>" if more > 0 else "",
+        f"<p>{told['descriptions']:,} on {told['rows']:,} rows, all in {RECORD}; listed are those of MIMIC-IV that "
+        f"{FEWEST} patients or more have.</p>",
+        table(("code", "description", "reason", "rows"), listed) if most else "",
     ]
 
 
@@ -136,4 +137,4 @@ def _is_number(cell: Any) -> bool:
 
 
 def _safe(text: object) -> str:
-    return html.escape(str(text))
+    return escaped(text)

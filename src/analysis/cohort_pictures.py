@@ -65,11 +65,12 @@ def label_picture(counts: Sequence[int], bands: Mapping[str, int]) -> Any:
     """Notes of each DRG by its rank, both logarithmic, and how many DRGs have few or many.
 
     Args:
-        counts: notes of each DRG, many to few.
+        counts: notes of each DRG that has enough to be shown, many to few.
         bands: DRGs by how many notes they have.
     """
     picture, (ranks, bars) = _panels((3, 2))
-    ranks.loglog(range(1, len(counts) + 1), counts, color=BLUE, linewidth=1.6, marker="o", markersize=2.2)
+    if counts:
+        ranks.loglog(range(1, len(counts) + 1), counts, color=BLUE, linewidth=1.6, marker="o", markersize=2.2)
     _plain_ticks(ranks)
     ranks.set_xlabel("rank of the DRG")
     ranks.set_ylabel("notes of the DRG")

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from src.cohort.disclosure import FEWEST, folded, shown_groups, shown_of_counts
 from src.cohort.prepared import NOTES, Cohort
 from src.cohort.split import Split
 from src.config.train import TrainConfig, Weights
@@ -76,7 +77,7 @@ def measure(cohort: Cohort, whole: NDArray[np.int64], lengths: Sequence[int]) ->
     numbers = {
         "cohort": cohort.fingerprint,
         "drg_version": cohort.record["drg_version"],
-        "flow": list(cohort.record["flow"]),
+        "flow": folded(cohort.record["flow"]),
         "splits": _splits(notes),
         "in_two_splits": _in_two_splits(notes),
         "labels": _labels(notes, cohort),
@@ -86,7 +87,7 @@ def measure(cohort: Cohort, whole: NDArray[np.int64], lengths: Sequence[int]) ->
             **_spread(whole),
             "share_cut": {str(length): token_lengths(whole, length)["share_cut"] for length in lengths},
         },
-        "undecided": cohort.record.get("undecided"),
+        "undecided": _undecided(cohort.record),
     }
     return {**numbers, "beside_the_paper": _beside_the_paper(numbers) if cohort.record["drg_version"] == "v34" else []}
 
@@ -111,7 +112,7 @@ def _in_two_splits(notes: pl.DataFrame) -> dict[str, int]:
 
 def _labels(notes: pl.DataFrame, cohort: Cohort) -> dict[str, Any]:
     counts = notes["drg"].value_counts().sort(["count", "drg"], descending=[True, False])
-    each = counts["count"].to_numpy()
+    each, names, kept = counts["count"].to_numpy(), cohort.public_names, shown_groups(notes, "drg")
     base_of = {drg.code: drg.base_drg for drg in cohort.labels}
     trained = set(notes.filter(pl.col("split") == str(Split.TRAIN))["drg"])
     unseen = notes.filter(pl.col("split") == str(Split.TEST))["drg"].is_in(trained).not_().sum()
@@ -123,7 +124,25 @@ def _labels(notes: pl.DataFrame, cohort: Cohort) -> dict[str, Any]:
         "drgs_by_notes": {name: int(((each >= low) & (each <= high)).sum()) for name, (low, high) in BANDS.items()},
         "share_of_the_ten_commonest": float(each[:10].sum() / each.sum()),
         "test_notes_of_drgs_without_a_training_note": int(unseen),
-        "notes_by_drg": dict(zip(counts["drg"].to_list(), each.tolist(), strict=True)),
+        "notes_by_drg": {names[code]: count for code, count in counts.iter_rows() if code in kept},
+        "notes_by_rank": [count for count in each.tolist() if count >= FEWEST],
+    }
+
+
+def _undecided(record: Mapping[str, Any]) -> dict[str, Any] | None:
+    """How much was not decided, and the descriptions of many patients; those of a hospital's own file are not told.
+
+    All are in `cohort.json`. None where the record does not say.
+    """
+    rows = record.get("undecided")
+    if rows is None:
+        return None
+    public = [row for row in rows if row.get("patients")] if record.get("protocol") != "own" else []
+    kept = shown_of_counts([row["patients"] for row in public])
+    return {
+        "descriptions": len(rows),
+        "rows": sum(row["rows"] for row in rows),
+        "listed": [row for row, fits in zip(public, kept, strict=True) if fits],
     }
 
 
@@ -167,9 +186,8 @@ def summary(numbers: Mapping[str, Any]) -> str:
         spread = numbers[unit]
         lines.append(f"{unit}: mean {spread['mean']:.0f}, median {spread['p50']:.0f}, p90 {spread['p90']:.0f}")
     lines.append("cut: " + ", ".join(f"{share:.1%} at {length}" for length, share in tokens["share_cut"].items()))
-    if numbers["undecided"]:
-        rows = sum(each["rows"] for each in numbers["undecided"])
-        lines.append(f"undecided: {len(numbers['undecided']):,} descriptions on {rows:,} rows")
+    if (undecided := numbers["undecided"]) and undecided["rows"]:
+        lines.append(f"undecided: {undecided['descriptions']:,} descriptions on {undecided['rows']:,} rows")
     lines.append(f"{'':<32}{'here':>12}{'paper':>12}")
     lines += [f"{row['what']:<32}{figure(row['here']):>12}{figure(row['paper']):>12}" for row in beside(numbers)]
     return "\n".join(lines)

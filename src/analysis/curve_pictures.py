@@ -9,7 +9,7 @@ from src.analysis.look import Drawing, legend, panel, short, style
 from src.analysis.runs import Run
 from src.analysis.scaling import Scaling, is_loss
 from src.analysis.view import drawn_cells, name_of
-from src.cohort.prepared import FEWEST
+from src.cohort.disclosure import FEWEST
 
 MOST = 8
 """Curves in one picture: more cannot be told apart."""

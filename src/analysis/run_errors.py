@@ -4,15 +4,17 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from src.analysis.look import STYLES, Drawing, panel
 from src.analysis.runs import Run
 from src.analysis.tables import Column, Entry, Estimate, Table
-from src.cohort.prepared import FEWEST
+from src.cohort.disclosure import FEWEST, shown_of_counts
 from src.evaluation.report import ABOUT, FOLDER
 from src.shell.errors import UserError
+from src.shell.spreadsheet import original
 
 GROUPS = ("by_training_notes", "by_mdc", "by_type", "by_severity", "by_words", "by_cut")
 ROWS = 15
@@ -47,10 +49,10 @@ def read_errors(runs: Sequence[Run]) -> RunErrors | None:
     folder = have[0].folder / FOLDER
     notes = int(have[0].record["counts"]["test"])
     groups = {name: _known(_read(folder, name), notes) for name in GROUPS}
-    slices = _known(_read(folder, "slices"))
+    slices = _by_attribute(_read(folder, "slices"), notes)
     tables = [_group_table(name, table) for name, table in groups.items() if table is not None]
     tables += _slices(slices) + _kinds(_known(_read(folder, "kinds_of_error"), notes))
-    tables += _confusions(_known(_read(folder, "confusions"))) + _trust(folder)
+    tables += _confusions(_known(_read(folder, "confusions"))) + _trust(folder, notes)
     drawings = _frequency(groups["by_training_notes"]) + _forest(slices)
     return RunErrors(have[0].name, len(have) - 1, tables, drawings)
 
@@ -60,25 +62,33 @@ def _read(folder: Path, name: str) -> pl.DataFrame | None:
     if not path.is_file():
         return None
     try:
-        return pl.read_csv(path, infer_schema_length=None)
+        table = pl.read_csv(path, infer_schema_length=None)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise UserError(f"{path}: cannot be read ({type(error).__name__}); run src.evaluate again") from None
+    return table.with_columns(pl.col(pl.String).map_elements(original, return_dtype=pl.String))
 
 
 def _known(table: pl.DataFrame | None, notes: int | None = None) -> pl.DataFrame | None:
-    """The rows of groups that are large enough; None where the table does not count patients, or none is.
+    """The rows of groups that may be shown; None where the table does not count patients, or none is.
 
     Args:
         table: a row a group.
-        notes: of all groups together, where each note is in one: what is left out must not be told by subtraction, so
-            that the next smallest groups are left out too until it is of enough notes.
+        notes: of all groups together, where each note is in one, so that what is left out is told by subtraction.
     """
     if table is None or "patients" not in table.columns:
         return None
-    rows = table.filter(pl.col("patients").cast(pl.Int64, strict=False) >= FEWEST)
-    while notes is not None and 0 < notes - rows["notes"].sum() < FEWEST:
-        rows = rows.filter(pl.col("notes") > pl.col("notes").min())
-    return None if rows.is_empty() else rows
+    counts = pl.col("patients", "notes").cast(pl.Int64, strict=False)  # text where no row has any
+    counted = table.with_columns(counts).filter(pl.col("patients") >= FEWEST)
+    if notes is not None:
+        rest = notes - int(counted["notes"].sum())
+        counted = counted.filter(pl.Series(shown_of_counts(counted["notes"].to_list(), rest), dtype=pl.Boolean))
+    return None if counted.is_empty() else counted
+
+
+def _by_attribute(table: pl.DataFrame | None, notes: int) -> pl.DataFrame | None:
+    parts = [] if table is None else table.partition_by("attribute", maintain_order=True)
+    kept = [part for attribute in parts if (part := _known(attribute, notes)) is not None]
+    return pl.concat(kept) if kept else None
 
 
 def _top1(row: dict[str, object], name: str = "top1") -> Estimate:
@@ -131,7 +141,12 @@ def _kinds(table: pl.DataFrame | None) -> list[Table]:
 
 
 def _confusions(table: pl.DataFrame | None) -> list[Table]:
-    if table is None:
+    """Pairs of MS-DRGs; a hospital's own classes are named in its `evaluation/` alone.
+
+    A share is left out where it would tell of a few other notes of the DRG.
+    """
+    table = table.filter(pl.col("drg_title").is_not_null()) if table is not None else None
+    if table is None or table.is_empty():
         return []
     columns = [Column("drg", "DRG"), Column("predicted", "predicted"), Column("title", "title of the DRG")]
     columns += [Column("predicted_title", "title of the predicted"), Column("nearness", "shared")]
@@ -139,7 +154,7 @@ def _confusions(table: pl.DataFrame | None) -> list[Table]:
     rows: list[list[Entry]] = [
         [
             str(row["drg"]), str(row["predicted"]), _title(row["drg_title"]), _title(row["predicted_title"]),
-            _title(row["nearness"]), row["notes"], _number(row["share_of_drg"]),
+            _title(row["nearness"]), row["notes"], row["share_of_drg"] if _of_many(row) else None,
         ]
         for row in table.head(ROWS).to_dicts()
     ]  # fmt: skip
@@ -147,11 +162,17 @@ def _confusions(table: pl.DataFrame | None) -> list[Table]:
     return [Table("errors_confusions", title, columns, rows).useful()]
 
 
+def _of_many(row: dict[str, Any]) -> bool:
+    """Whether the DRG's other notes are none, or enough to be told of."""
+    others = round(row["notes"] / row["share_of_drg"]) - row["notes"]
+    return bool(others == 0 or others >= FEWEST)
+
+
 def _title(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def _trust(folder: Path) -> list[Table]:
+def _trust(folder: Path, notes: int) -> list[Table]:
     found = []
     calibration, selective = _read(folder, "calibration"), _read(folder, "selective")
     if calibration is not None:
@@ -172,6 +193,7 @@ def _trust(folder: Path) -> list[Table]:
         rows = [
             [_number(row["aim"]), _number(row["threshold"]), _top1(row, "coverage"), _top1(row, "accuracy")]
             for row in selective.to_dicts()
+            if min(decided := round(row["coverage"] * notes), notes - decided or FEWEST) >= FEWEST or not decided
         ]
         found.append(Table("errors_selective", f"{ABOUT['selective']}.", columns, rows))
     return found
@@ -221,7 +243,7 @@ def _forest(table: pl.DataFrame | None) -> list[Drawing]:
             top1.value, place, xerr=reach, color=colour, marker=marker, markersize=3.5, capsize=1.5, elinewidth=0.9
         )
     names = [f"{str(row['attribute']).replace('_', ' ')}: {row['group']} ({row['notes']:,})" for row in rows]
-    axes.set_yticks(range(len(rows)), names, fontsize=6)
+    axes.set_yticks(range(len(rows)), names, fontsize=6, parse_math=False)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
     axes.set_xlabel("test top-1 accuracy")

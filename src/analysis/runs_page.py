@@ -1,11 +1,11 @@
 """The report on runs as one page that needs nothing beside it."""
 
-import html
 from collections.abc import Mapping, Sequence
 
 from src.analysis.look import Drawing, inline
 from src.analysis.runs_report import FIGURES, TABLES, Report
 from src.analysis.tables import Table, to_html
+from src.shell.markup import escaped
 
 LONG, LONG_RESULTS = 20, 100
 """Rows from which a table is folded up, and the table of results."""
@@ -167,4 +167,4 @@ def _reproduce(report: Report) -> str:
 
 
 def _safe(text: object) -> str:
-    return html.escape(str(text)).replace(" %", "&nbsp;%")
+    return escaped(text).replace(" %", "&nbsp;%")

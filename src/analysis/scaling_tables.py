@@ -1,6 +1,5 @@
 """A scaling analysis as tables, as JSON, and as a short text."""
 
-import csv
 import dataclasses
 import json
 import math
@@ -10,6 +9,7 @@ from typing import Any
 
 from src.analysis.scaling import Cell, Fit, Interval, Scaling
 from src.shell.files import replacing
+from src.shell.spreadsheet import write_csv
 
 SHOWN = 24
 """Lines of a part of the text; the tables have all."""
@@ -77,10 +77,8 @@ def write_scaling(found: Scaling, folder: Path) -> Path:
     """Writes `scaling.json` and a CSV for each table; the place of the former."""
     for name, rows in tables(found).items():
         heads = list(dict.fromkeys(key for row in rows for key in row))
-        with replacing(folder / f"{name}.csv") as beside, beside.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, heads or ["none"])
-            writer.writeheader()
-            writer.writerows(rows)
+        with replacing(folder / f"{name}.csv") as beside:
+            write_csv(beside, heads or ["none"], [[row.get(head) for head in heads] for row in rows])
     with replacing(folder / "scaling.json") as beside:
         beside.write_text(json.dumps(as_json(found), indent=1, allow_nan=False) + "\n", "utf-8")
     return folder / "scaling.json"

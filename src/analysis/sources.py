@@ -1,10 +1,11 @@
 """Where finished runs are read from: a folder of runs, a sweep by its name, offline W&B runs, or a W&B project."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from src.analysis.runs import Run
+from src.analysis.runs import Run, of_many
 from src.analysis.scaling import Missing
 from src.evaluation.record import damage, finished, read_record
 from src.shell.errors import UserError
@@ -51,7 +52,7 @@ def read_source(source: str, out: Path = Path("runs")) -> Source:
     if not found.runs:
         waiting = "".join(f"\n  {run.name}: {run.standing}" for run in found.unfinished)
         raise UserError(f"{source}: holds no finished run{waiting}")
-    return found
+    return dataclasses.replace(found, runs=tuple(map(of_many, found.runs)))
 
 
 def _project(source: str) -> Source:

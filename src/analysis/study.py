@@ -10,6 +10,7 @@ from src.analysis.neighbours import differences
 from src.analysis.resampling import Noise, read_parts
 from src.analysis.scaling import FLOP, Scaling
 from src.analysis.sources import Source
+from src.cohort.disclosure import FEWEST
 
 METRICS = ("test/accuracy", "test/macro_f1", "val/loss")
 """What is compared and fitted; every cell has all metrics."""
@@ -55,9 +56,14 @@ def analyse(
         predictions=predictions(grid, found, seed),
         held_out=held_out(grid, noise, wanted),
         missing=(*source.unfinished, *missing),
-        notes=(*grid.notes, *told, *more, *_few(grid), *ALWAYS),
+        notes=(*_hidden(source), *grid.notes, *told, *more, *_few(grid), *ALWAYS),
         seed=seed,
     )
+
+
+def _hidden(source: Source) -> list[str]:
+    hidden = sum(bool(run.few) for run in source.runs)
+    return [f"metrics of {hidden} runs are left out: they are of fewer than {FEWEST} patients"] if hidden else []
 
 
 def _few(grid: Grid) -> list[str]:

@@ -1,11 +1,11 @@
 """Tables as CSV, Markdown, LaTeX and HTML, with the same numbers in each."""
 
-import csv
-import html
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from src.shell import latex, markdown, markup
+from src.shell.spreadsheet import csv_text
 
 
 @dataclass(frozen=True)
@@ -106,15 +106,13 @@ def to_csv(table: Table) -> str:
     heads: list[str] = []
     for column, three in zip(table.columns, wide, strict=True):
         heads += [column.name, f"{column.name}_low", f"{column.name}_high"] if three else [column.name]
-    file = io.StringIO(newline="")
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(heads)
+    rows = []
     for row in table.rows:
-        told: list[str] = []
+        cells: list[str] = []
         for entry, three in zip(row, wide, strict=True):
-            told += _three(entry) if three else [_plain(entry)]
-        writer.writerow(told)
-    return file.getvalue()
+            cells += _three(entry) if three else [_plain(entry)]
+        rows.append(cells)
+    return csv_text(heads, rows)
 
 
 def _three(entry: Entry) -> list[str]:
@@ -129,31 +127,11 @@ def _plain(entry: Entry) -> str:
 
 def to_markdown(table: Table) -> str:
     """GitHub's Markdown; numbers stand right."""
-    lines = [_bars([column.head for column in table.columns])]
-    lines.append("|" + "|".join("---:" if number else "---" for number in table.numeric()) + "|")
-    for row in table.rows:
-        lines.append(_bars([shown(entry, column.digits) for entry, column in zip(row, table.columns, strict=True)]))
-    return f"**{table.title}**\n\n" + "\n".join(lines) + "\n"
-
-
-def _bars(texts: Sequence[str]) -> str:
-    return "| " + " | ".join(text.replace("|", "\\|") for text in texts) + " |"
-
-
-SPECIAL = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "|": r"\textbar{}", "×": r"$\times$", "−": "$-$", "≥": r"$\geq$",
-}  # fmt: skip
-
-
-def escaped(text: str) -> str:
-    r"""Text for LaTeX.
-
-    >>> escaped("a_b & 5 %")
-    'a\\_b \\& 5 \\%'
-    """
-    return "".join(SPECIAL.get(letter, letter) for letter in text)
+    rows = [
+        [shown(entry, column.digits) for entry, column in zip(row, table.columns, strict=True)] for row in table.rows
+    ]
+    body = markdown.table([column.head for column in table.columns], rows, right=table.numeric())
+    return f"**{markdown.escaped(table.title)}**\n\n{body}\n"
 
 
 def to_latex(table: Table) -> str:
@@ -162,19 +140,21 @@ def to_latex(table: Table) -> str:
     lines = [
         r"% \usepackage{booktabs,graphicx}",
         r"\begin{table}",
-        rf"\caption{{{escaped(table.title)}}}",
+        rf"\caption{{{latex.escaped(table.title)}}}",
         rf"\label{{tab:{table.name.replace('_', '-')}}}",
         r"\centering\small",
         r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
         rf"\begin{{tabular}}{{@{{}}{spec}@{{}}}}",
         r"\toprule",
-        " & ".join(escaped(column.head) for column in table.columns) + r" \\",
+        " & ".join(latex.escaped(column.head) for column in table.columns) + r" \\",
         r"\midrule",
     ]
     for place, row in enumerate(table.rows):
         if table.rule and place == table.rule:
             lines.append(r"\midrule")
-        told = [escaped(shown(entry, column.digits, "--")) for entry, column in zip(row, table.columns, strict=True)]
+        told = [
+            latex.escaped(shown(entry, column.digits, "--")) for entry, column in zip(row, table.columns, strict=True)
+        ]
         lines.append(" & ".join(told) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}}", r"\end{table}", ""])
 
@@ -194,7 +174,7 @@ def to_html(table: Table) -> str:
 
 def _data(entry: Entry, digits: int, number: bool) -> str:
     """A cell; an interval stands below its value."""
-    text = html.escape(shown(entry, digits))
+    text = markup.escaped(shown(entry, digits))
     long = len(text) > 45
     if isinstance(entry, Estimate) and entry.bounded:
         text = text.replace(" (", " <small>(", 1) + "</small>"
@@ -203,4 +183,4 @@ def _data(entry: Entry, digits: int, number: bool) -> str:
 
 
 def _tag(tag: str, text: str, number: bool) -> str:
-    return f'<{tag} class="n">{html.escape(text)}</{tag}>' if number else f"<{tag}>{html.escape(text)}</{tag}>"
+    return f'<{tag} class="n">{markup.escaped(text)}</{tag}>' if number else f"<{tag}>{markup.escaped(text)}</{tag}>"

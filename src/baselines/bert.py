@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from src.config.train import TrainConfig, Weights
-from src.models.bases import loaded
+from src.models.pretrained import loaded, read_pretrained
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
@@ -35,7 +35,7 @@ class Pieces:
             return cls(_made(texts, cfg.model.vocab_size), cfg.max_len)
         from transformers import AutoTokenizer
 
-        return cls(loaded(cfg.model, AutoTokenizer.from_pretrained, cfg.model.path), cfg.max_len)
+        return cls(loaded(cfg.model, AutoTokenizer, cfg.model.path), cfg.max_len)
 
     @property
     def size(self) -> int:
@@ -56,7 +56,7 @@ class Pieces:
         """The tokenizer that `save` wrote."""
         from transformers import AutoTokenizer
 
-        return cls(AutoTokenizer.from_pretrained(folder), cfg.max_len)
+        return cls(read_pretrained(AutoTokenizer, folder), cfg.max_len)
 
 
 class Network(nn.Module):
@@ -87,8 +87,10 @@ def build(pieces: Pieces, texts: Sequence[str], width: int, cfg: TrainConfig) ->
     torch.manual_seed(cfg.seed)
     if cfg.model.weights is Weights.RANDOM:
         return rebuild(pieces, width, cfg)
-    how = {"num_labels": width, "ignore_mismatched_sizes": True}  # a folder may hold a head of other labels
-    return Network(loaded(cfg.model, AutoModelForSequenceClassification.from_pretrained, cfg.model.path, **how))
+    how: dict[str, Any] = {"num_labels": width, "ignore_mismatched_sizes": True}  # a folder may hold another head
+    if not Path(cfg.model.path).is_dir():
+        how["use_safetensors"] = None  # Bio_ClinicalBERT is published as a .bin alone, of which torch reads no code
+    return Network(loaded(cfg.model, AutoModelForSequenceClassification, cfg.model.path, **how))
 
 
 def rebuild(pieces: Pieces, width: int, cfg: TrainConfig) -> Network:
@@ -107,7 +109,7 @@ def rebuild(pieces: Pieces, width: int, cfg: TrainConfig) -> Network:
             id2label={place: str(place) for place in range(width)},
         )
     else:
-        config = loaded(model, AutoConfig.from_pretrained, model.path, num_labels=width)
+        config = loaded(model, AutoConfig, model.path, num_labels=width)
     return Network(AutoModelForSequenceClassification.from_config(config))
 
 

@@ -15,12 +15,14 @@ from src.cohort.labels import Labels, mimic_labels, own_labels
 from src.cohort.mimic import DRG_CODES, PATIENTS, read_table
 from src.cohort.msdrg import load_drgs
 from src.cohort.paper import paper_course
-from src.cohort.prepared import EXCLUDED, SCHEMA, SPLIT, write_notes, write_record
+from src.cohort.prepared import EXCLUDED, SCHEMA, SPLIT, write_notes, write_record, write_source_ids
 from src.cohort.sections import HEADINGS, SECTIONS, Sections
 from src.cohort.sources import Columns, Source, mimic_source
+from src.cohort.split_ids import new_key, read_key
 from src.config.prepare import PrepareConfig, Protocol, SplitBy
 from src.shell.errors import UserError, raise_all
 from src.shell.files import replacing_folder
+from src.shell.spreadsheet import write_frame
 
 PIECE = 4_000
 """Notes written at a time."""
@@ -43,13 +45,15 @@ def build(cfg: PrepareConfig) -> tuple[Flow, dict[str, Any]]:
                 raise UserError(
                     f"{cfg.data.path or cfg.data.dir}: no note is left; the counts were\n" + "\n".join(flow.lines())
                 )
-            rows = _split(cfg, rows, flow)
+            rows, key = _split(cfg, rows, flow)
             fingerprint = write_notes(folder, _pieces(rows, heap))
         (folder / ".texts").unlink()
         write_admissions(folder, cfg.data.dir, rows)
-        split.write_split(folder / SPLIT, rows)
-        flow.excluded().write_csv(folder / EXCLUDED)
-        record = write_record(folder, {**record, **_described(cfg, rows, labels, flow)}, fingerprint)
+        if cfg.data.path is not None:
+            write_source_ids(folder, rows)
+        split.write_split(folder / SPLIT, rows, key or new_key())
+        write_frame(folder / EXCLUDED, flow.excluded())
+        record = write_record(folder, {**record, **_described(cfg, rows, labels, flow, key is not None)}, fingerprint)
     return flow, record
 
 
@@ -137,22 +141,31 @@ def _published(cfg: PrepareConfig) -> Path | None:
     return path if path.is_file() and (cfg.split_file or cfg.data.dir) else None
 
 
-def _split(cfg: PrepareConfig, rows: pl.DataFrame, flow: Flow) -> pl.DataFrame:
+def _split(cfg: PrepareConfig, rows: pl.DataFrame, flow: Flow) -> tuple[pl.DataFrame, bytes | None]:
+    """The rows with their split, and the key of its published ids; None where a file without a key was followed.
+
+    The key of a split file that was followed is kept, so that ids stay what they were; any other cohort gets
+    `split_key`, or a new one.
+    """
     by, seed, test, validation = split_by(cfg), cfg.split_seed, cfg.test_share, cfg.validation_share
+    key_path = Path(cfg.split_key) if cfg.split_key else None
+    key = read_key(key_path) if key_path else None
     if cfg.data.split is not None and cfg.split is SplitBy.AUTO:
         known = {str(one) for one in split.Split}
-        return flow.keep(rows, pl.col("split").is_in(known), f"with a split ({', '.join(split.Split)})")
+        rows = flow.keep(rows, pl.col("split").is_in(known), f"with a split ({', '.join(split.Split)})")
+        return rows, key or new_key()
+    if by is SplitBy.FILE:
+        path = _published(cfg) or Path(str(cfg.split_file))
+        splits, key = split.by_file(rows, path, key_path, seed, test, validation)
+        return flow.keep(rows.with_columns(split=splits), pl.col("split").is_not_null(), "in the split file"), key
     if by is SplitBy.ROW:
-        found = split.by_row(rows, validation)
+        splits = split.by_row(rows, validation)
     elif by is SplitBy.TIME:
         groups = read_table(Path(str(cfg.data.dir)), PATIENTS)
-        found = split.by_time(rows, groups, cfg.split_since, seed, validation)
-    elif by is SplitBy.FILE:
-        found = split.by_file(rows, _published(cfg) or Path(str(cfg.split_file)), seed, test, validation)
+        splits = split.by_time(rows, groups, cfg.split_since, seed, validation)
     else:
-        found = split.by_patient(rows, seed, test, validation)
-    rows = rows.with_columns(split=found)
-    return flow.keep(rows, pl.col("split").is_not_null(), "in the split file") if by is SplitBy.FILE else rows
+        splits = split.by_patient(rows, seed, test, validation)
+    return rows.with_columns(split=splits), key or new_key()
 
 
 def _pieces(rows: pl.DataFrame, heap: Heap) -> Iterator[pl.DataFrame]:
@@ -165,7 +178,7 @@ def _pieces(rows: pl.DataFrame, heap: Heap) -> Iterator[pl.DataFrame]:
         yield whole.select(pl.col(name).cast(kind) for name, kind in SCHEMA.items())
 
 
-def _described(cfg: PrepareConfig, rows: pl.DataFrame, labels: Labels, flow: Flow) -> dict[str, Any]:
+def _described(cfg: PrepareConfig, rows: pl.DataFrame, labels: Labels, flow: Flow, keyed: bool) -> dict[str, Any]:
     by, own_column = split_by(cfg), cfg.data.split is not None and cfg.split is SplitBy.AUTO
     return {
         "protocol": "own" if cfg.data.path else str(cfg.protocol),
@@ -188,5 +201,6 @@ def _described(cfg: PrepareConfig, rows: pl.DataFrame, labels: Labels, flow: Flo
             "seed": 42 if by is SplitBy.ROW else cfg.split_seed,
             "test": 0.1 if by is SplitBy.ROW else cfg.test_share,
             "validation": cfg.validation_share,
+            "keyed": keyed,
         },
     }

@@ -22,7 +22,7 @@ class Labels:
     how: dict[str, int]
     """How often each rule decided."""
     undecided: list[dict[str, Any]]
-    """Codes and descriptions that were not decided, with the reason and the number of rows."""
+    """Codes and descriptions that were not decided, with the reason, the number of rows, and MIMIC-IV's patients."""
     version: str = "v34"
     """The MS-DRG version of the DRGs."""
 
@@ -34,8 +34,9 @@ def mimic_labels(table: pl.DataFrame, version: str = "v34", *, title_first: bool
     """
     named = pl.col("drg_code", "description").fill_null("").str.strip_chars()
     hcfa = table.filter(pl.col("drg_type").str.strip_chars() == "HCFA").with_columns(named)
-    pairs = hcfa.group_by("drg_code", "description").len("rows").sort("drg_code", "description")
-    matches = [_match(code, description, version, title_first) for code, description, _ in pairs.iter_rows()]
+    counts = pl.len().alias("rows"), pl.col("subject_id").n_unique().alias("patients")
+    pairs = hcfa.group_by("drg_code", "description").agg(*counts).sort("drg_code", "description")
+    matches = [_match(code, description, version, title_first) for code, description, *_ in pairs.iter_rows()]
     decided = pairs.with_columns(
         drg=pl.Series([match.drg.code if match.drg else None for match in matches], dtype=pl.String),
         how=pl.Series([match.how for match in matches], dtype=pl.String),
@@ -44,7 +45,7 @@ def mimic_labels(table: pl.DataFrame, version: str = "v34", *, title_first: bool
     open_ = decided.filter(pl.col("drg").is_null()).sort(
         "rows", "drg_code", "description", descending=[True, False, False]
     )
-    undecided = open_.select("drg_code", "description", pl.col("how").alias("reason"), "rows").to_dicts()
+    undecided = open_.select("drg_code", "description", pl.col("how").alias("reason"), "rows", "patients").to_dicts()
     return Labels(rows.select("hadm_id", "drg"), _counted(decided), undecided, version)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 from polars.io.plugins import register_io_source
 
+from src.cohort.disclosure import public_names
 from src.cohort.msdrg import Drg, load_drgs
 from src.cohort.split import Split
 from src.shell.errors import UserError
@@ -17,6 +18,9 @@ from src.shell.files import replacing_folder
 from src.shell.schema import Damaged, Schema, read_json
 
 NOTES, RECORD, SPLIT, EXCLUDED = "notes.parquet", "cohort.json", "split.csv", "excluded.csv"
+
+SOURCE_IDS = "source_ids.parquet"
+"""Patients' ids of a hospital's own file, as the file had them, where `subject_id` is another number."""
 
 SCHEMA = {
     "note_id": pl.String,
@@ -31,9 +35,6 @@ SCHEMA = {
 """Columns of `notes.parquet`: `text` is what the model reads, `diagnosis` the discharge diagnosis."""
 
 COHORT: Schema = {"fingerprint": str, "drg_version": str | int | None, "labels?": list[str], "protocol?": str}
-
-FEWEST = 10
-"""Patients below which a group is not shown: neither its interval nor the privacy of who is in it would be kept."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,11 @@ class Cohort:
             return [OwnLabel(code) for code in named or []]
         drgs = load_drgs(version)
         return [drgs[code] for code in named or drgs]
+
+    @property
+    def public_names(self) -> dict[str, str]:
+        """What each class is called outside of the hospital, by its code."""
+        return public_names([label.code for label in self.labels], self.record["drg_version"])
 
     def notes(self, split: Split) -> pl.DataFrame:
         """The notes of one split, in the order of `hadm_id`."""
@@ -128,6 +134,14 @@ def write_notes(folder: Path, pieces: Iterable[pl.DataFrame]) -> str:
 
     register_io_source(told, schema=SCHEMA).sink_parquet(folder / NOTES, row_group_size=10_000)
     return digest.hexdigest()[:16]
+
+
+def write_source_ids(folder: Path, rows: pl.DataFrame) -> None:
+    """Writes the ids that the `patient` column of a hospital's own file had; none where it has no such column."""
+    ids = rows["patient"] if "patient" in rows.columns else pl.Series(dtype=pl.String)
+    other = ids.to_frame("subject_id").filter(ids != rows["subject_id"].cast(pl.String)) if len(ids) else None
+    table = pl.DataFrame(schema={"subject_id": pl.String}) if other is None else other.unique().sort("subject_id")
+    table.write_parquet(folder / SOURCE_IDS)
 
 
 def fingerprint(notes: pl.DataFrame) -> str:

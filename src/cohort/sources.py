@@ -132,7 +132,11 @@ def mimic_source(folder: Path) -> Source:
 
 
 def numbered(values: pl.Series) -> pl.Series:
-    """Whole numbers for ids of any form: their own value, or 62 bits of a hash where one is no number."""
+    """Whole numbers for ids of any form: their own value, or 60 bits of a hash where one is no number.
+
+    The hash is found by trying, as the id itself: the numbers stand only where ids may. It has no key, so that a split
+    by patient is the same wherever the same file is prepared.
+    """
     whole = values.cast(pl.Int64, strict=False)
     if whole.null_count() == values.null_count():
         return whole

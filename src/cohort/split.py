@@ -5,12 +5,12 @@ go to test. So a split does not change with row order or library versions, and l
 """
 
 import hashlib
-from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 
 import polars as pl
 
+from src.cohort.split_ids import KEY, ids_of, key_of, write_key
 from src.shell.errors import UserError
 from src.shell.files import replacing
 
@@ -113,54 +113,58 @@ def by_time(rows: pl.DataFrame, groups: pl.DataFrame, since: str | None, seed: i
     return pl.select(pl.when(known["anchor_year_group"] >= first).then(pl.lit("test")).otherwise(rest)).to_series()
 
 
-def by_file(rows: pl.DataFrame, path: Path, seed: int, test: float, validation: float) -> pl.Series:
-    """The split that a file of hashed ids gives; null for who is not in it.
+def by_file(
+    rows: pl.DataFrame, path: Path, key_path: Path | None, seed: int, test: float, validation: float
+) -> tuple[pl.Series, bytes | None]:
+    """The split that a file of hashed ids gives, null for who is not in it; and the key of its ids, if they have one.
 
     A file without validation patients leaves some of its training patients to validation.
 
+    Args:
+        rows: notes.
+        path: the split file.
+        key_path: the file of its key; None for the one beside it.
+        seed: of the validation patients.
+        test: share of test patients.
+        validation: share of validation patients.
+
     Raises:
-        UserError: the file is damaged or of another form.
+        UserError: the file is damaged or of another form, its key is missing, or it names no patient of the notes.
     """
     try:
-        told = pl.read_csv(path, infer_schema=False)
+        table = pl.read_csv(path, infer_schema=False)
     except (OSError, pl.exceptions.PolarsError):
         raise UserError(f"{path}: cannot be read; a split file has the columns id and split") from None
-    odd = told.columns != ["id", "split"] or not set(told["split"]) <= set(Split)
-    if odd or told["id"].n_unique() < told.height:
+    odd = table.columns != ["id", "split"] or not set(table["split"]) <= set(Split)
+    if odd or table["id"].n_unique() < table.height or table["id"].null_count():
         raise UserError(
             f"{path}: a split file has the columns id and split, each id once, split one of {', '.join(Split)}"
         )
-    hashed = _hashed(rows, "note_id" if told["id"][0:1].str.starts_with("n").all() else "subject_id")
-    found = _looked_up(hashed, told["id"], told["split"])
-    if "validation" in set(told["split"]):
-        return found
-    own = pl.Series([str(split_of(who, seed, test, validation)) for who in rows["subject_id"]])
-    moved = (found == "train") & (own == "validation")
-    return pl.select(pl.when(moved).then(own).otherwise(found)).to_series()
+    key = key_of(path, table["id"], key_path)
+    ids = ids_of(rows, "note_id" if table["id"][0:1].str.starts_with("n").all() else "subject_id", key)
+    splits = _looked_up(ids, table["id"], table["split"])
+    if splits.null_count() == rows.height:
+        reason = f", or {key_path or path.with_name(KEY)} is the key of another split" if key else ""
+        raise UserError(f"{path}: none of its {table.height:,} ids is of these notes; the data are others{reason}")
+    if "validation" not in set(table["split"]):
+        own = pl.Series([str(split_of(who, seed, test, validation)) for who in rows["subject_id"]])
+        moved = (splits == "train") & (own == "validation")
+        splits = pl.select(pl.when(moved).then(own).otherwise(splits)).to_series()
+    return splits, key
 
 
-def write_split(path: Path, rows: pl.DataFrame) -> None:
-    """Writes the split as hashed ids: of patients where each patient is in one split, else of notes."""
+def write_split(path: Path, rows: pl.DataFrame, key: bytes) -> None:
+    """Writes the split as keyed ids, of patients where each is in one split, else of notes; and the key beside it."""
     whole = rows.group_by("subject_id").agg(pl.col("split").n_unique())["split"].max() == 1
-    table = pl.DataFrame({"id": _hashed(rows, "subject_id" if whole else "note_id"), "split": rows["split"]})
+    ids = ids_of(rows, "subject_id" if whole else "note_id", key)
+    write_key(path.with_name(KEY), key)
     with replacing(path) as beside:
-        table.unique("id", keep="first").sort("id").write_csv(beside)
-
-
-def _hashed(rows: pl.DataFrame, column: str) -> pl.Series:
-    """Patients by number; notes with their DRG, since the paper has some notes twice."""
-    kind = "n" if column == "note_id" else "p"
-    named = rows["note_id"] + ":" + rows["drg"] if kind == "n" else rows["subject_id"]
-    return _mapped(named, lambda who: kind + hashlib.sha256(f"{kind}:{who}".encode()).hexdigest()[:16], pl.String())
+        pl.DataFrame({"id": ids, "split": rows["split"]}).unique("id", keep="first").sort("id").write_csv(beside)
 
 
 def _places(who: pl.Series, seed: int) -> pl.Series:
-    return _mapped(who, lambda one: place_of(one, seed), pl.Float64())
-
-
-def _mapped(values: pl.Series, function: Callable[[int | str], object], kind: pl.DataType) -> pl.Series:
-    own = values.unique()
-    return _looked_up(values, own, pl.Series([function(one) for one in own], dtype=kind))
+    known = who.unique()
+    return _looked_up(who, known, pl.Series([place_of(name, seed) for name in known], dtype=pl.Float64))
 
 
 def _looked_up(keys: pl.Series, known: pl.Series, values: pl.Series) -> pl.Series:

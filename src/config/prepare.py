@@ -71,7 +71,9 @@ class PrepareConfig:
     protocol: Protocol
     split: SplitBy
     split_file: str | None
-    """With split=file: hashed ids and their splits, as `prepare` writes them to `split.csv`."""
+    """With split=file: keyed ids and their splits, as `prepare` writes them to `split.csv`."""
+    split_key: str | None
+    """The key of its ids where it is not the `split.key` beside it; else the key that the new `split.csv` gets."""
     split_since: str | None
     """With split=time: the first anchor_year_group of the test; null for the last."""
     test_share: float
@@ -131,6 +133,8 @@ class PrepareConfig:
             found.append(f"split_file={self.split_file}: no such file; split=file needs a split.csv that prepare wrote")
         if self.split is not SplitBy.FILE and self.split_file is not None:
             found.append(f"split_file={self.split_file}: needs split=file")
+        if self.split_key is not None and not Path(self.split_key).is_file():
+            found.append(f"split_key={self.split_key}: no such file; it is the split.key that prepare wrote")
         if self.split_since is not None and self.split is not SplitBy.TIME:
             found.append(f"split_since={self.split_since}: needs split=time")
         if self.split is SplitBy.TIME and self.data.path is not None:

@@ -58,7 +58,8 @@ def by_training_notes(notes: pl.DataFrame) -> pl.DataFrame:
     )
     band = banded(BANDS, "training_notes")
     more = each.group_by(band).agg(pl.len().alias("drgs"), pl.col("f1").mean().alias("macro_f1"))
-    return by_band(notes, "training_notes", BANDS).join(more, "training_notes", how="left", maintain_order="left")
+    table = by_band(notes, "training_notes", BANDS).join(more, "training_notes", how="left", maintain_order="left")
+    return table.with_columns(pl.when(pl.col("patients").is_not_null()).then(pl.col("drgs", "macro_f1")))
 
 
 def kinds_of_error(notes: pl.DataFrame) -> pl.DataFrame:

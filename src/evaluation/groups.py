@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from src.cohort.prepared import FEWEST
+from src.cohort.disclosure import shown_groups
 from src.evaluation.intervals import Difference, Estimate, Z, estimate, far_from_nothing
 
 
@@ -36,19 +36,19 @@ def gap(values: NDArray[np.floating], inside: NDArray[np.bool_], patients: NDArr
     return Difference(value, error, value - Z * error, value + Z * error, far_from_nothing(value, error))
 
 
-def by_group(notes: pl.DataFrame, of: str, fewest: int = FEWEST) -> pl.DataFrame:
+def by_group(notes: pl.DataFrame, of: str) -> pl.DataFrame:
     """A row a group in the order of `of`: patients, notes, top-1 with its interval, and top-5.
+
+    Groups that may not be shown are named only.
 
     Args:
         notes: what `src.evaluation.judged.judge` gives.
-        of: the column that names each note's group; notes without one are left out.
-        fewest: groups of fewer patients are named only.
+        of: the column that names each note's group; notes without one are in no group.
     """
-    rows = []
+    rows, kept = [], shown_groups(notes, of)
     for (name,), part in notes.filter(pl.col(of).is_not_null()).group_by(of, maintain_order=True):
-        patients = part["subject_id"].n_unique()
-        told = {"patients": patients, "notes": part.height, **_measured(part)} if patients >= fewest else {}
-        rows.append({of: name, **told})
+        counts = {"patients": part["subject_id"].n_unique(), "notes": part.height}
+        rows.append({of: name, **({**counts, **_measured(part)} if name in kept else {})})
     schema: dict[str, Any] = {of: notes.schema[of], "patients": pl.Int64, "notes": pl.Int64}
     schema |= dict.fromkeys(("top1", "top1_low", "top1_high", "top5"), pl.Float64)
     return pl.DataFrame(rows, schema=schema).sort(of)

@@ -156,7 +156,7 @@ def draw_groups(path: Path, table: pl.DataFrame, title: str) -> None:
         colour = COLOURS[2 + attributes.index(row["attribute"]) % 2]
         axes.errorbar(row["top1"], place, xerr=reach, fmt="o", markersize=4, color=colour, elinewidth=1.4)
     names = [f"{row['attribute'].replace('_', ' ')}: {row['group']} ({row['notes']:,})" for row in shown.to_dicts()]
-    axes.set_yticks(range(shown.height), names, fontsize=8)
+    axes.set_yticks(range(shown.height), names, fontsize=8, parse_math=False)
     axes.invert_yaxis()
     axes.set_xlim(0, 1)
     axes.set_xlabel("top-1 accuracy with its interval of 95 %; test notes in brackets")

@@ -20,6 +20,7 @@ from src.models.packing import Packed
 from src.models.prompts import frame
 from src.shell.files import replacing
 from src.shell.progress import track
+from src.shell.spreadsheet import write_frame
 from src.training.batches import TokenisedNotes
 from src.training.notes import split_rows, token_lengths
 from src.training.ranks import ALONE
@@ -103,7 +104,7 @@ def report_prefixes(session: Session, curves: Mapping[Split, Mapping[int, Mappin
     """Writes `prefixes.csv` and `prefixes.png` into the run's folder; the test curve as a table."""
     rows = [row for split, curve in curves.items() for row in _rows(session, split, curve)]
     with replacing(run / CURVE) as beside:
-        pl.DataFrame(rows).write_csv(beside)
+        write_frame(beside, pl.DataFrame(rows))
     test = curves[Split.TEST]
     draw_prefixes(run / PICTURE, test, f"{run.name}: test notes cut to fewer tokens than in training")
     how = "one forward for all lengths"

@@ -27,7 +27,9 @@ from src.evaluation.pictures import draw_by_frequency, draw_coverage, draw_group
 from src.evaluation.predictions import PREDICTIONS, Predictions, estimates_of, read_predictions
 from src.evaluation.slices import slice_table
 from src.models.labelspace import LabelSpace
+from src.shell import markdown as md
 from src.shell.files import replacing
+from src.shell.spreadsheet import write_frame
 from src.training.notes import split_rows
 
 FOLDER = "evaluation"
@@ -134,7 +136,7 @@ def write_report(
     pictures = _draw(folder, tables, notes, test, title)
     for name, table in {**tables, "notes": notes}.items():
         with replacing(folder / f"{name}.csv") as beside:
-            table.with_columns(pl.col(pl.Enum, pl.Categorical).cast(pl.String)).write_csv(beside)
+            write_frame(beside, table)
     with replacing(folder / "report.md") as beside:
         beside.write_text(_page(title, tables, pictures), "utf-8")
     return folder / "report.md"
@@ -165,7 +167,7 @@ def _draw(
 
 
 def _page(title: str, tables: Mapping[str, pl.DataFrame], pictures: Mapping[str, str]) -> str:
-    parts = [f"# {title}", "Local only: small groups and single DRGs are counted here."]
+    parts = [f"# {md.escaped(title)}", "Local only: small groups and single DRGs are counted here."]
     for name, table in tables.items():
         parts.append(f"## {ABOUT[name]}")
         if name in pictures:
@@ -182,14 +184,14 @@ def markdown(table: pl.DataFrame) -> str:
     >>> print(markdown(pl.DataFrame({"group": ["a|b", None], "top1": [0.51234, None]})))
     | group | top1 |
     |---|---|
-    | a/b | 0.5123 |
+    | a\\|b | 0.5123 |
     | - | - |
     """
-    head = [f"| {' | '.join(table.columns)} |", "|" + "---|" * table.width]
-    return "\n".join(head + [f"| {' | '.join(map(_cell, row))} |" for row in table.iter_rows()])
+    rows = [[_cell(value) for value in row] for row in table.iter_rows()]
+    return md.table(table.columns, rows, right=[False] * table.width)
 
 
 def _cell(value: Any) -> str:
     if value is None or (isinstance(value, float) and np.isnan(value)):
         return "-"
-    return f"{value:.4g}" if isinstance(value, float) else str(value).replace("|", "/")
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from src.cohort.prepared import FEWEST
+from src.cohort.disclosure import FEWEST
 from src.evaluation.groups import banded, by_group, gap
 from src.evaluation.intervals import holm
 
@@ -23,7 +23,8 @@ def slice_table(notes: pl.DataFrame) -> pl.DataFrame:
 
     A gap is the group's accuracy less that of all other notes with that attribute, its interval by patient, those
     counted once who have notes on both sides. `p_holm` is corrected over every gap of the table. Groups of fewer
-    than 10 patients are named only; of an attribute's two groups the first has the gap of both.
+    than 10 patients are named only, and so are others from which those could be told by subtraction; of an
+    attribute's two groups the first has the gap of both.
 
     Args:
         notes: what `src.evaluation.judged.judge` gives; an attribute that it lacks is left out.
@@ -53,8 +54,8 @@ def _attributes(notes: pl.DataFrame) -> dict[str, pl.Expr]:
 
 
 def _gaps(notes: pl.DataFrame, attribute: str, group: pl.Expr) -> pl.DataFrame:
-    named = notes.with_columns(group.cast(pl.String).alias("group")).filter(pl.col("group").is_not_null())
-    table = by_group(named, "group")
+    whole = notes.with_columns(group.cast(pl.String).alias("group"))
+    table, named = by_group(whole, "group"), whole.filter(pl.col("group").is_not_null())
     right, patients = named["right"].to_numpy().astype(np.float64), named["subject_id"].to_numpy()
     gaps = []
     for place, (name, count) in enumerate(table.select("group", "patients").iter_rows()):

@@ -1,19 +1,23 @@
 """The model card: what the model was trained on, what it expects, how to use it, and that it must not be published."""
 
-import csv
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from src.cohort.disclosure import FEWEST, folded
+from src.cohort.split import Split
 from src.config.train import Labels
 from src.models.bases import locate
-from src.models.labelspace import LabelSpace
 from src.models.prompts import WORDS_AFTER
-from src.models.schemes import Scheme
+from src.shell.files import replacing
+from src.shell.markdown import escaped, table
+from src.shell.spreadsheet import write_csv
 from src.training.session import Session
 
 CARD, DRGS, ADAPTER = "README.md", "drgs.csv", "adapter"
+CLASSES = "classes.csv"
+"""The end of the name of a file beside the folder, which stays at the hospital: what its own classes are called."""
 
 WARNING = """\
 > **A model trained on MIMIC notes must not be published.** It may hold parts of the notes it was trained on. The data
@@ -48,25 +52,29 @@ MEANING = {
 }
 
 
-def titles(session: Session) -> dict[str, str]:
-    """The title of each DRG code; none for classes that are no MS-DRGs."""
+def logit_names(session: Session) -> list[str]:
+    """A name for each logit: a DRG's code and title, what else it stands for, or the number of a hospital's class."""
+    title_of, public = _titles(session), session.cohort.public_names
+    return [f"{public.get(name, name)} {title_of.get(name, '')}".strip() for name in session.scheme.logits]
+
+
+def _titles(session: Session) -> dict[str, str]:
     return {label.code: getattr(label, "title", "") for label in session.cohort.labels}
 
 
-def logit_names(scheme: Scheme, title_of: Mapping[str, str]) -> list[str]:
-    """A name for each logit: a DRG's code and title, or what else the logit stands for."""
-    return [f"{name} {title_of.get(name, '')}".strip() for name in scheme.logits]
-
-
-def write_drgs(path: Path, space: LabelSpace, scheme: Scheme, title_of: Mapping[str, str]) -> None:
+def write_drgs(path: Path, session: Session) -> None:
     """Writes a row a DRG, in the order of the scores: its code, its title, and the logits that make it up."""
-    places = scheme.places()
-    with path.open("w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(["code", "title", *places])
-        rows.writerows(
-            zip(space.codes, (title_of[code] for code in space.codes), *places.values(), strict=True),
-        )
+    places, title_of, public = session.scheme.places(), _titles(session), session.cohort.public_names
+    rows = zip(*places.values(), strict=True)
+    named = [[public[code], title_of[code], *row] for code, row in zip(session.space.codes, rows, strict=True)]
+    write_csv(path, ["code", "title", *places], named)
+
+
+def write_classes(path: Path, session: Session) -> None:
+    """Writes the names of a hospital's own classes; nothing for MS-DRGs, whose codes are known to all."""
+    if session.cohort.record["drg_version"] is None:
+        with replacing(path) as beside:
+            write_csv(beside, ["class", "name"], [[name, code] for code, name in session.cohort.public_names.items()])
 
 
 def card(session: Session, record: Mapping[str, Any], written: Mapping[str, Any]) -> str:
@@ -86,7 +94,7 @@ def card(session: Session, record: Mapping[str, Any], written: Mapping[str, Any]
         WARNING,
         f"`{written['family']}` in {written['precision']}: {base}, {lora}. Labels: {cfg.labels}. {MEANING[cfg.labels]}",
         f"## Data\n\n{_data(session)}",
-        f"## Metrics\n\n{_metrics(record)}",
+        f"## Metrics\n\n{_metrics(session, record)}",
         f"## Use\n\n{_use(session)}",
         f"## The adapter\n\n{_adapter(session, written)}",
         f"## Check\n\nOn {written['notes']} test notes, in right-padded batches under plain transformers, the logits "
@@ -97,28 +105,36 @@ def card(session: Session, record: Mapping[str, Any], written: Mapping[str, Any]
 
 def _data(session: Session) -> str:
     record = session.cohort.record
+    own = "(own classes, numbered; their names stay at the hospital)"
     about = [
-        f"Protocol `{record.get('protocol')}`, MS-DRG version {record.get('drg_version') or '(own classes)'}",
-        f"split by {record.get('split', {}).get('by', 'file')}, cohort {session.cohort.fingerprint}",
+        f"Protocol `{record.get('protocol')}`, MS-DRG version {record.get('drg_version') or own}",
+        f"split by {escaped(record.get('split', {}).get('by', 'file'))}, cohort {session.cohort.fingerprint}",
         f"sections: {', '.join(record.get('sections', [])) or 'as given'}",
     ]
-    steps = [f"| {step['step']} | {step['excluded']:,} | {step['left']:,} |" for step in record.get("flow", [])]
-    flow = "\n".join(["| step | excluded | left |", "|---|---:|---:|", *steps])
+    steps = folded(record["flow"]) if record.get("flow") else []
+    flow = table(["step", "excluded", "left"], [[step["step"], step["excluded"], step["left"]] for step in steps])
     counts = [
-        f"| {name} | {split['notes']:,} | {split['patients']:,} | {split['drgs']:,} |"
-        for name, split in record.get("splits", {}).items()
+        [name, *(split[key] for key in ("notes", "patients", "drgs"))] for name, split in record["splits"].items()
     ]
-    splits = "\n".join(["| split | notes | patients | DRGs |", "|---|---:|---:|---:|", *counts])
+    splits = table(["split", "notes", "patients", "DRGs"], counts)
     limit = session.cfg.data.limit
     only = f"\n\nOf each split the first {limit:,} notes were used (`data.limit`)." if limit else ""
     return f"{'; '.join(about)}.\n\n{flow}\n\n{splits}{only}"
 
 
-def _metrics(record: Mapping[str, Any]) -> str:
-    found = record["metrics"]
-    names = [name.removeprefix("test/") for name in found if name.startswith("test/")]
-    rows = [f"| {name} | {_cell(found[f'test/{name}'])} | {_cell(found.get(f'val/{name}'))} |" for name in names]
-    return "\n".join(["| metric | test | validation |", "|---|---:|---:|", *rows])
+def _metrics(session: Session, record: Mapping[str, Any]) -> str:
+    limit = session.cfg.data.limit
+    many = [
+        part
+        for part, split in (("test", Split.TEST), ("val", Split.VALIDATION))
+        if session.cohort.patients(split, limit) >= FEWEST
+    ]
+    if not many:
+        return f"None: they are of fewer than {FEWEST} patients."
+    metrics = record["metrics"]
+    names = dict.fromkeys(name.split("/", 1)[1] for name in metrics if name.split("/")[0] in many)
+    rows = [[name, *(_cell(metrics.get(f"{part}/{name}")) for part in many)] for name in names]
+    return table(["metric", *({"test": "test", "val": "validation"}[part] for part in many)], rows)
 
 
 def _cell(value: float | None) -> str:

@@ -8,10 +8,11 @@ from typing import Any
 from src.cohort.split import Split
 from src.config.train import Precision, Weights
 from src.exchange.adapter import write_peft_adapter
-from src.exchange.card import ADAPTER, CARD, DRGS, card, logit_names, titles, write_drgs
+from src.exchange.card import ADAPTER, CARD, CLASSES, DRGS, card, logit_names, write_classes, write_drgs
 from src.exchange.merged import SHARD, largest_difference, merge, packed_logits, padding_token, plain_logits
 from src.models.bases import DTYPES, locate
 from src.models.classifier import load_adapters
+from src.models.pretrained import read_pretrained
 from src.models.prompts import encode_notes
 from src.shell.errors import UserError
 from src.shell.files import replacing_folder
@@ -50,12 +51,11 @@ def write_export(session: Session, record: Mapping[str, Any], adapter: Path, out
         raise UserError("model.weights=random: the run's base was not kept, so there is nothing to merge into")
     readings = session.notes(Split.TEST).ids[:notes]
     with replacing_folder(out) as beside:
-        title_of = titles(session)
         classifier = load_adapters(session.base(), adapter, session.scheme.width, session.device).eval()
         expected = packed_logits(classifier, readings, cfg.batch_size, session.device)
         token = padding_token(session.tokenizer, readings, cfg.model.vocab_size)
         pad = session.tokenizer.convert_tokens_to_ids(token)
-        model = merge(classifier, logit_names(session.scheme, title_of), pad)
+        model = merge(classifier, logit_names(session), pad)
         model.save_pretrained(beside, max_shard_size=SHARD)
         written = {"family": type(model).__name__, "precision": str(session.precision), "pad": pad}
         del classifier, model
@@ -65,9 +65,10 @@ def write_export(session: Session, record: Mapping[str, Any], adapter: Path, out
         found = plain_logits(beside, readings, cfg.batch_size, session.device)
         difference = largest_difference(found, expected, DTYPES[session.precision])
         write_peft_adapter(adapter, beside / ADAPTER, _whole(locate(cfg.model)))
-        write_drgs(beside / DRGS, session.space, session.scheme, title_of)
+        write_drgs(beside / DRGS, session)
         told = {**written, "notes": len(readings), "difference": difference}
         (beside / CARD).write_text(card(session, record, told), "utf-8")
+    write_classes(out.with_name(f"{out.name}-{CLASSES}"), session)
     return difference
 
 
@@ -91,7 +92,7 @@ def check_tokenizer(session: Session, readings: Any, folder: Path) -> None:
 
     cfg = session.cfg
     texts = session.cohort.notes(Split.TEST)["text"].head(len(readings)).to_list()
-    again = encode_notes(AutoTokenizer.from_pretrained(folder), texts, cfg.prompt, cfg.max_len)
+    again = encode_notes(read_pretrained(AutoTokenizer, folder), texts, cfg.prompt, cfg.max_len)
     if again != list(readings):
         raise UserError("the written tokenizer reads the notes differently: nothing was kept")
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from src.models.classifier import Classifier
 from src.models.packing import pack
+from src.models.pretrained import read_pretrained
 from src.shell.errors import UserError
 
 SHARD = "5GB"
@@ -71,7 +72,7 @@ def plain_logits(folder: Path, readings: Sequence[Sequence[int]], batch: int, de
     """The logits [B, width] of the model in `folder` under plain transformers, in right-padded batches."""
     from transformers import AutoModelForSequenceClassification
 
-    model = AutoModelForSequenceClassification.from_pretrained(folder).to(device).eval()
+    model = read_pretrained(AutoModelForSequenceClassification, folder).to(device).eval()
     parts = []
     with torch.inference_mode():
         for some in _batches(readings, batch):

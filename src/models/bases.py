@@ -13,6 +13,7 @@ from src.config.train import ModelConfig, Precision, Weights
 from src.models.attention import PACKED, register_packed_attention
 from src.models.blocks import install, join_weights
 from src.models.devices import same_randomness
+from src.models.pretrained import loaded, read_pretrained
 from src.models.quantised import random_quantised, settings
 from src.shell.errors import UserError
 
@@ -66,9 +67,9 @@ def _pretrained(model: ModelConfig, **how: Any) -> torch.nn.Module:
     from transformers import AutoConfig, AutoModel
 
     where = locate(model)
-    config = loaded(model, AutoConfig.from_pretrained, where, **_gguf(where))
+    config = loaded(model, AutoConfig, where, **_gguf(where))
     check_architecture(model, config.to_dict())
-    base, told = loaded(model, AutoModel.from_pretrained, where, output_loading_info=True, **how, **_gguf(where))
+    base, told = loaded(model, AutoModel, where, output_loading_info=True, **how, **_gguf(where))
     if missing := sorted(told["missing_keys"]):
         raise UserError(f"model.path={where}: {len(missing)} weights are missing there, as {missing[0]}; copy it again")
     return base
@@ -119,9 +120,9 @@ def load_tokenizer(model: ModelConfig) -> Any:
     from transformers import AutoTokenizer
 
     if model.weights is Weights.RANDOM:
-        return AutoTokenizer.from_pretrained(STAND_IN)
+        return read_pretrained(AutoTokenizer, STAND_IN)
     where = locate(model)
-    return loaded(model, AutoTokenizer.from_pretrained, where, **_gguf(where))
+    return loaded(model, AutoTokenizer, where, **_gguf(where))
 
 
 def random_base(model: ModelConfig, dtype: torch.dtype, device: str) -> torch.nn.Module:
@@ -178,16 +179,3 @@ def locate(model: ModelConfig) -> str:
 def _gguf(where: str) -> dict[str, str]:
     files = sorted(Path(where).glob("*.gguf")) if Path(where).is_dir() else []
     return {"gguf_file": files[0].name} if files else {}
-
-
-def loaded(model: ModelConfig, load: Any, where: str, **how: Any) -> Any:
-    """What transformers' `load` gives for `where`.
-
-    Raises:
-        UserError: it cannot be had; the message is transformers' first line, and how to get it.
-    """
-    try:
-        return load(where, **how)
-    except (OSError, ValueError, ImportError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"model={model.name} model.path={where}: {first[:200]} {model.access}") from error

@@ -10,6 +10,7 @@ from typing import TypeVar
 from src.shell.errors import Interrupted, UserError, system_error_line
 from src.shell.files import access_mask
 from src.shell.overrides import CONF, Schema, compose, read_command_line
+from src.shell.terminal import visible
 
 S = TypeVar("S", bound=Schema)
 
@@ -72,7 +73,7 @@ def told_to_the_user() -> Iterator[None]:
         os.umask(access_mask())
         yield
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {visible(error)}", file=sys.stderr)
         sys.exit(2)
     except Interrupted as stop:
         print(stop, file=sys.stderr)

@@ -19,6 +19,7 @@ from src.models.bases import STAND_IN, locate
 from src.models.devices import all_bytes, is_cpu
 from src.models.estimate import count_parameters, matrix_rate
 from src.models.labelspace import LabelSpace
+from src.models.pretrained import read_pretrained
 from src.models.prompts import frame
 from src.models.schemes import build_scheme
 from src.shell.errors import UserError
@@ -191,7 +192,7 @@ def _tokenizer_here(cfg: TrainConfig) -> Any:
 
     try:
         where = STAND_IN if cfg.model.weights is Weights.RANDOM else locate(cfg.model)
-        return AutoTokenizer.from_pretrained(where, local_files_only=True)
+        return read_pretrained(AutoTokenizer, where, local_files_only=True)
     except (UserError, OSError, ValueError, ImportError):
         return None
 

@@ -1,17 +1,17 @@
 """What `python -m src.status` shows: a row a cell, and the finished cells as a leaderboard."""
 
-import csv
 import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from src.evaluation.record import damage, read_record
 from src.shell.code import code_version
 from src.shell.errors import UserError
 from src.shell.progress import minutes
+from src.shell.terminal import visible
 from src.sweeps.record import read_sweep
 from src.sweeps.standing import Look, look_at, queued_cells
 from src.sweeps.state import Standing
@@ -152,33 +152,21 @@ def leaderboard(rows: Sequence[Row]) -> str:
     return columns(head, body) if body else ""
 
 
-def write_csv(rows: Sequence[Row], file: TextIO) -> None:
-    """Every cell with its axes, its standing and all its metrics."""
+def csv_rows(rows: Sequence[Row]) -> tuple[list[str], list[list[Any]]]:
+    """Every cell with its axes, its standing and all its metrics: the head of the table, and its rows."""
     axes = list(dict.fromkeys(key for row in rows if row.record for key in row.record["axes"]))
     metrics = list(dict.fromkeys(key for row in rows if row.record for key in row.record["metrics"]))
-    head = [
-        "cell",
-        "words",
-        "state",
-        "progress",
-        "left_s",
-        "metric",
-        "notes",
-        "where",
-        "remark",
-        "seconds",
-        *axes,
-        *metrics,
-    ]
-    writer = csv.DictWriter(file, head, lineterminator="\n")
-    writer.writeheader()
+    first = ["cell", "words", "state", "progress", "left_s", "metric", "notes", "where", "remark", "seconds"]
+    head, body = [*first, *axes, *metrics], []
     for row in rows:
         state, record = row.look.state, row.record or {}
         told = {"cell": row.name, "words": row.words, "state": row.look.standing, "progress": row.progress,
                 "left_s": state.left_s if state and row.left else None, "metric": state.metric if state else None,
                 "notes": state.notes if state else None, "where": row.where, "remark": row.remark,
                 "seconds": record.get("seconds", {}).get("total")}  # fmt: skip
-        writer.writerow({**told, **record.get("axes", {}), **record.get("metrics", {})})
+        whole = {**told, **record.get("axes", {}), **record.get("metrics", {})}
+        body.append([whole.get(name) for name in head])
+    return head, body
 
 
 def columns(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
@@ -188,11 +176,10 @@ def columns(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
     a  c
     1  3
     """
+    table = [[visible(cell) for cell in row] for row in (head, *body)]
     kept = [index for index in range(len(head)) if not body or any(row[index] for row in body)]
-    wide = [max([len(head[index]), *(len(row[index]) for row in body)]) for index in kept]
-    lines = [
-        "  ".join(row[index].ljust(width) for index, width in zip(kept, wide, strict=True)) for row in [head, *body]
-    ]
+    wide = [max(len(row[index]) for row in table) for index in kept]
+    lines = ["  ".join(row[index].ljust(width) for index, width in zip(kept, wide, strict=True)) for row in table]
     return "\n".join(line.rstrip() for line in lines)
 
 

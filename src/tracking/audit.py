@@ -6,18 +6,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from src.cohort.prepared import Cohort, read_cohort
+from src.cohort.prepared import SOURCE_IDS, Cohort, read_cohort
 from src.evaluation.record import RECORD
 from src.shell.errors import UserError, raise_all
 from src.shell.files import replacing
 from src.shell.progress import track
 from src.tracking.allowed import Finding, Held
+from src.tracking.identifiers import short_ids
 from src.tracking.journal import journal_files
 from src.tracking.readings import WORD
-from src.tracking.traces import Traces, short_ids
+from src.tracking.traces import Traces
 from src.tracking.written import hashes_of, written
 
 AUDIT = "audit.json"
+
+RULES = 2
+"""Of the audit; a verdict by earlier ones, which did not know every form of an identifier, holds no longer."""
 
 SHOWN = 12
 """Findings of a run that are printed; its `audit.json` has all."""
@@ -32,6 +36,7 @@ class Verdict:
         cohort: fingerprint of the notes that it was matched against; None where it was not.
         notes: how many they are.
         unseen: patients and admissions whose ids are too short to be looked for.
+        forms: whether ids are known in the form that their source had.
         strings: how many W&B holds.
         files: SHA-256 of each file that was audited, by its path below `run`.
     """
@@ -41,6 +46,7 @@ class Verdict:
     cohort: str | None = None
     notes: int = 0
     unseen: int = 0
+    forms: bool = True
     strings: int = 0
     findings: list[Finding] = field(default_factory=list)
 
@@ -57,6 +63,8 @@ class Verdict:
         told = [f"{self.run}: {head}; {what}, against {against}"]
         if self.unseen:
             told.append(f"  ids of {self.unseen:,} patients and admissions are too short to be looked for")
+        if not self.forms:
+            told.append("  ids in the form of their source are not in the cohort, only numbers; prepare it again")
         told += [f"  {each.place}: {each.kind}" for each in self.findings[:SHOWN]]
         left = len(self.findings) - SHOWN
         return told + ([f"  and {left} more in {self.run / AUDIT}"] if left > 0 else [])
@@ -118,10 +126,11 @@ def _audit(runs: Sequence[Path], cohort: Cohort | None) -> Iterator[Verdict]:
             traces.add(number, held, _own_words(run))
         verdicts.append(verdict)
     if cohort:
-        count, unseen = sum(split["notes"] for split in cohort.record["splits"].values()), short_ids(cohort.folder)
+        count, unseen = sum(split["notes"] for split in cohort.record["splits"].values()), short_ids(cohort)
         for verdict in verdicts:
             verdict.cohort, verdict.notes, verdict.unseen = cohort.fingerprint, count, unseen
-        for number, finding in traces.against(cohort.folder):
+            verdict.forms = cohort.protocol != "own" or (cohort.folder / SOURCE_IDS).is_file()
+        for number, finding in traces.against(cohort):
             verdicts[number].findings.append(finding)
     for verdict in verdicts:
         verdict.findings = list(dict.fromkeys(verdict.findings))
@@ -173,6 +182,7 @@ def _own_words(run: Path) -> set[str]:
 def write_audit(verdict: Verdict) -> None:
     """Writes a run's `audit.json`, whole or not at all."""
     told = {
+        "rules": RULES,
         "clean": verdict.clean,
         "cohort": verdict.cohort,
         "notes": verdict.notes,
@@ -189,6 +199,6 @@ def read_clean(run: Path) -> tuple[bool, str | None]:
     """Whether these very bytes were found clean, and against which cohort; None where against none."""
     try:
         told = json.loads((run / AUDIT).read_text("utf-8"))
-        return bool(told["clean"]) and told["files"] == hashes_of(run), told["cohort"]
+        return told["rules"] == RULES and bool(told["clean"]) and told["files"] == hashes_of(run), told["cohort"]
     except (OSError, ValueError, KeyError, TypeError):
         return False, None

@@ -10,7 +10,7 @@ from typing import Any
 from pytorch_lightning.loggers.logger import DummyLogger, Logger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from src.cohort.prepared import FEWEST
+from src.cohort.disclosure import FEWEST
 from src.config.train import WandbConfig, WandbMode
 from src.shell.files import private_folder
 from src.tracking.about import About

@@ -7,13 +7,13 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import polars as pl
 
-from src.cohort.prepared import NOTES
+from src.cohort.prepared import NOTES, Cohort
 from src.shell.progress import track
-from src.tracking.allowed import DATE, MANY, Finding, Held
+from src.tracking.allowed import DATE, Finding, Held
+from src.tracking.identifiers import COLUMNS, candidates, canonical, identifiers
 from src.tracking.readings import WORD, readings
 
 WORDS = 5
@@ -28,16 +28,12 @@ LOWER = bytes(ord(chr(code).lower()) if chr(code).isalnum() and code < 128 else 
 PLACES = 20
 """Places of one run that are named for one phrase."""
 
-DIGITS = re.compile(r"(?<![\d.])\d{6,}(?![\d.]*\d)")
-TOKEN = re.compile(r"[A-Za-z0-9]+(?:[-_.][A-Za-z0-9]+)*")
 TITLES = ("Dr", "Mr", "Ms", "Miss", "Prof", "Name", "Attending", "Provider", "Physician", "PCP", "Surgeon", "Patient")
 TITLED = re.compile(
     r"(?:\b(?:Drs?|Mrs?|Ms|Miss|Prof)\b\.?|\b(?:Name|Attending|Provider|Physician|PCP|Surgeon|Patient)\s*:)"
     r"\s{0,4}((?:[A-Z][\w'’-]+[, ]{1,2}){0,2}[A-Z][\w'’-]+)"
 )
 """Who is named in a note, as `Dr. Jane Example` or `Attending: Example`; a struck-out `___` is nobody."""
-
-ID_COLUMNS = {"subject_id": "patient", "hadm_id": "admission", "note_id": "note"}
 
 Place = tuple[int, str]
 """Run and place."""
@@ -50,7 +46,7 @@ class Traces:
     Attributes:
         phrases: `WORDS` words in a row, and where they are.
         words: of which phrases are made.
-        tokens: what may be an identifier.
+        tokens: what may be an identifier, in canonical form.
         names: single words that may be a name.
         dates: as written.
     """
@@ -67,7 +63,7 @@ class Traces:
         for each in held:
             place = (run, each.place)
             if each.number:
-                _put(self.tokens, each.text, place)
+                _put(self.tokens, canonical(each.text), place)
                 continue
             found = list(dict.fromkeys(readings(each.text)))
             for text in found:
@@ -87,11 +83,9 @@ class Traces:
                 _put(self.phrases, " ".join(phrase), place)
 
     def _singles(self, text: str, place: Place, own_words: set[str], log: bool) -> None:
-        for number in DIGITS.findall(text):
-            _put(self.tokens, number, place)
-        for token in TOKEN.findall(text):
-            if any(sign.isdigit() for sign in token) and len(token) > 4:
-                _put(self.tokens, token, place)
+        for name in candidates(text):
+            if name not in own_words and not (log and name.isalpha()):
+                _put(self.tokens, name, place)
         for word in WORD.findall(text):
             folded = word.casefold()
             if len(word) > 2 and word.isalpha() and folded not in own_words and (not log or word[:1].isupper()):
@@ -99,11 +93,8 @@ class Traces:
         for date in DATE.finditer(text):
             _put(self.dates, date[0], place)
 
-    def against(self, cohort: Path) -> Iterator[tuple[int, Finding]]:
-        """Streams a cohort past the traces: each finding with the run that it is of.
-
-        The folder is one that `read_cohort` has read.
-        """
+    def against(self, cohort: Cohort) -> Iterator[tuple[int, Finding]]:
+        """Streams a cohort past the traces: each finding with the run that it is of."""
         seen: set[tuple[str, str]] = set()
         for kind, text in self._hits(cohort):
             if (kind, text) in seen:
@@ -113,12 +104,11 @@ class Traces:
             for run, place in held[text]:
                 yield run, Finding(place, KINDS[kind])
 
-    def _hits(self, cohort: Path) -> Iterator[tuple[str, str]]:
-        notes = pl.scan_parquet(cohort / NOTES)
+    def _hits(self, cohort: Cohort) -> Iterator[tuple[str, str]]:
+        notes = pl.scan_parquet(cohort.folder / NOTES)
         count = notes.select(pl.len()).collect().item()
-        for column in ID_COLUMNS:
-            told = notes.select(pl.col(column).cast(pl.String)).filter(pl.col(column).is_in(list(self.tokens)))
-            yield from ((column, text) for text in told.collect()[column].unique())
+        for column, names in identifiers(cohort):
+            yield from ((column, name) for name in names.filter(names.is_in(list(self.tokens))))
         for at in track(range(0, count, PIECE), total=-(-count // PIECE), what="notes matched", unit="10,000 notes"):
             for row in notes.select("text", "diagnosis").slice(at, PIECE).collect().iter_rows():
                 for text in row:
@@ -142,7 +132,7 @@ KINDS = {
     "note": f"{WORDS} words in a row of a note",
     "name": "the name of a person in a note",
     "date": "a date in a note",
-    **{column: f"the id of a {what}".replace("a a", "an a") for column, what in ID_COLUMNS.items()},
+    **{column: f"the id of a {what}".replace("a a", "an a") for column, what in COLUMNS.items()},
 }
 """What findings are called."""
 
@@ -170,13 +160,6 @@ def people(text: str) -> Iterator[str]:
             if found := TITLED.match(text, at):
                 yield found[1]
             at = text.find(title, at + 1)
-
-
-def short_ids(cohort: Path) -> int:
-    """How many patients and admissions have numbers too small to be told from counts."""
-    notes = pl.scan_parquet(cohort / NOTES)
-    small = [pl.col(name).filter(pl.col(name) < MANY).n_unique() for name in ("subject_id", "hadm_id")]
-    return int(sum(notes.select(small).collect().row(0)))
 
 
 def _put(held: dict[str, list[Place]], text: str, place: Place) -> None:

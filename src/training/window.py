@@ -6,7 +6,7 @@ import time
 import torch
 from torch import Tensor
 
-from src.cohort.prepared import FEWEST
+from src.cohort.disclosure import FEWEST
 from src.models.devices import peak_bytes
 from src.training.ranks import Ranks
 

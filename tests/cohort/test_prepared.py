@@ -1,5 +1,11 @@
+import hashlib
 import itertools
 import json
+import re
+import shutil
+import stat
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
@@ -59,6 +65,78 @@ def test_a_published_split_is_rebuilt_from_its_hashed_ids(hospital: Path, tmp_pa
     again, _ = prepare(f"data.dir={hospital}", "split=file", f"split_file={published}")
     other, _ = prepare(f"data.dir={hospital}", "split=patient", "split_seed=8")
     assert first["fingerprint"] == again["fingerprint"] != other["fingerprint"]
+
+
+def test_no_id_of_a_published_split_is_found_by_trying_every_number(cohort: Path, prepare: Prepare) -> None:
+    published = set(pl.read_csv(cohort / "split.csv")["id"])
+    patients = pl.read_parquet(cohort / "notes.parquet")["subject_id"].unique().to_list()
+    tried = {
+        kind + hashlib.sha256(text.encode()).hexdigest()[:digits]
+        for who in patients
+        for kind in "pn"
+        for text in (f"{kind}:{who}", str(who))
+        for digits in (16, 32)
+    }
+    assert len(published) >= len(patients)
+    assert not published & tried
+    assert all(re.fullmatch("p[0-9a-f]{32}", name) for name in published)
+    assert stat.S_IMODE((cohort / "split.key").stat().st_mode) == 0o600
+
+
+def test_two_cohorts_have_keys_of_their_own_and_an_old_key_keeps_the_ids(
+    hospital: Path, tmp_path: Path, prepare: Prepare
+) -> None:
+    for words in ([], [], [f"split_key={tmp_path / 'cohort-1' / 'split.key'}"]):
+        prepare(f"data.dir={hospital}", "split=patient", *words)
+    first, second, again = (pl.read_csv(tmp_path / f"cohort-{number}" / "split.csv") for number in (1, 2, 3))
+    assert first.equals(again)
+    assert not set(first["id"]) & set(second["id"])
+
+
+def test_a_followed_split_keeps_its_ids(hospital: Path, cohort: Path) -> None:
+    ids = {folder: set(pl.read_csv(folder / "split.csv")["id"]) for folder in (hospital, cohort)}
+    assert ids[cohort] <= ids[hospital]
+
+
+def test_a_keyed_split_wants_its_own_key(hospital: Path, tmp_path: Path, prepare: Prepare) -> None:
+    first, _ = prepare(f"data.dir={hospital}", "split=patient")
+    prepare(f"data.dir={hospital}", "split=patient")
+    alone = tmp_path / "published" / "split.csv"
+    alone.parent.mkdir()
+    shutil.copy(tmp_path / "cohort-1" / "split.csv", alone)
+    words = [f"data.dir={hospital}", "split=file", f"split_file={alone}"]
+    with pytest.raises(UserError, match=r"its ids are keyed, and there is no .*split\.key; get the key"):
+        prepare(*words)
+    with pytest.raises(UserError, match=r"none of its \d+ ids is of these notes.*is the key of another split"):
+        prepare(*words, f"split_key={tmp_path / 'cohort-2' / 'split.key'}")
+    (tmp_path / "odd.key").write_text("no key")
+    with pytest.raises(UserError, match=r"odd\.key: holds no key of a split"):
+        prepare(*words, f"split_key={tmp_path / 'odd.key'}")
+    again, _ = prepare(*words, f"split_key={tmp_path / 'cohort-1' / 'split.key'}")
+    assert again["fingerprint"] == first["fingerprint"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "cohort-1",
+        "cohort-2",
+        "cohort-6",
+        "odd.key",
+        "published",
+    ]
+
+
+def test_a_split_of_before_ids_were_keyed_is_followed_and_its_user_told(
+    hospital: Path, tmp_path: Path, prepare: Prepare, command: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    first, notes = prepare(f"data.dir={hospital}", "split=patient", "split_seed=3")
+    old = [
+        {"id": "p" + hashlib.sha256(f"p:{who}".encode()).hexdigest()[:16], "split": split}
+        for who, split in notes.select("subject_id", "split").unique().iter_rows()
+    ]
+    pl.DataFrame(old).write_csv(tmp_path / "old.csv")
+    words = [f"data.dir={hospital}", "split=file", f"split_file={tmp_path / 'old.csv'}", f"data.out={tmp_path / 'new'}"]
+    printed = command("src.prepare", *words).stdout
+    assert "can be turned back into patients' numbers" in printed
+    assert json.loads((tmp_path / "new" / "cohort.json").read_text())["fingerprint"] == first["fingerprint"]
+    assert not set(pl.read_csv(tmp_path / "new" / "split.csv")["id"]) & {row["id"] for row in old}
 
 
 def test_a_split_that_comes_with_the_data_is_followed(hospital: Path, prepare: Prepare) -> None:

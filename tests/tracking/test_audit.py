@@ -14,7 +14,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from src.cohort.prepared import NOTES
+from src.cohort.prepared import NOTES, SOURCE_IDS
 from src.shell.errors import UserError
 from src.tracking.audit import AUDIT, audit_runs, read_clean
 from src.tracking.frames import framed
@@ -173,6 +173,57 @@ def test_ids_people_and_days_are_found(run: Path, named: Path) -> None:
     ]:
         plant(run, planted)
         assert kind in kinds(run, named)
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory, command: Callable[..., object]) -> Path:
+    """A cohort of a hospital's own file, whose patients have ids of several forms."""
+    folder = tmp_path_factory.mktemp("own")
+    ids = ["MR1234517", "00345617", "734-56-1017", "ab/0099/x1", *(f"MR{number}" for number in range(7000000, 7000036))]
+    rows = [{"who": who, "text": f"a note of words number {who[-3:]}", "y": "ab"[n % 2]} for n, who in enumerate(ids)]
+    pl.DataFrame(rows).write_csv(folder / "n.csv")
+    words = ["data=csv", f"data.path={folder / 'n.csv'}", "data.text=text", "data.label=y", "data.patient=who"]
+    command("src.prepare", *words, "data.words=1", f"data.out={folder / 'cohort'}")
+    return folder / "cohort"
+
+
+WRITTEN = [
+    "MR1234517", "mr1234517", "MR-1234517", "MR 1234517", "mr#001234517", "group-MR1234517-b", "MR123.4517",
+    "00345617", "345617", "0000345617", "345-617", "003.456/17",
+    "734-56-1017", "734561017", "734 56 1017", "0734.56.1017", "x_734_56_1017_y",
+    "ab/0099/x1", "AB-0099-X1", "ab0099x1",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", WRITTEN)
+def test_ids_of_a_hospital_are_found_in_every_form(text: str, run: Path, own: Path) -> None:
+    (run / "result.json").unlink()
+    assert "the id of a patient" not in kinds(run, own)
+    plant(run, record_type()(run={"run_id": "two", "project": "p", "run_group": text}))
+    assert "the id of a patient" in kinds(run, own)
+
+
+@pytest.mark.parametrize("text", ["MR1234518", "345618", "0.345617", "734-56-101", "2026-11-27", "22:03:36"])
+def test_what_is_like_an_id_and_none_is_no_finding(text: str, run: Path, own: Path) -> None:
+    (run / "result.json").unlink()
+    plant(run, record_type()(run={"run_id": "two", "project": "p", "run_group": text}))
+    assert not {kind for kind in kinds(run, own) if kind.startswith("the id of")}
+
+
+def test_a_cohort_that_lacks_the_ids_of_its_source_is_said(run: Path, own: Path, tmp_path: Path) -> None:
+    shutil.copytree(own, tmp_path / "cohort")
+    (tmp_path / "cohort" / SOURCE_IDS).unlink()
+    (run / "result.json").unlink()
+    (verdict,) = audit_runs([run], tmp_path / "cohort", True)
+    assert "ids in the form of their source are not in the cohort" in "\n".join(verdict.lines())
+
+
+def test_a_verdict_by_earlier_rules_holds_no_longer(run: Path) -> None:
+    audit_runs([run], None, False)
+    held = json.loads((run / AUDIT).read_text())
+    del held["rules"]
+    (run / AUDIT).write_text(json.dumps(held))
+    assert not read_clean(run)[0]
 
 
 FORMS = {
