@@ -205,7 +205,7 @@ class Cell:
         Raises:
             UserError: the checkpoint is of another configuration, cohort or model.
         """
-        if (checkpoint := read_checkpoint(self.run_dir)) is None:
+        if (checkpoint := read_checkpoint(self.run_dir, self.ranks.first)) is None:
             return False
         tensors, standing = checkpoint
         if standing["identity"] != self._identity():

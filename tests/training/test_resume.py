@@ -1,21 +1,26 @@
 """A run that is stopped in any way and started again by the same command equals one that was never stopped."""
 
+import dataclasses
 import json
 import shutil
 import signal
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
 
 from src.tracking.history import read_history
+from src.training.cell import Progress
 from src.training.checkpoints import BEFORE, FOLDER, LAST, read_checkpoint, write_checkpoint
 
 ROOT = Path(__file__).parents[2]
@@ -128,19 +133,54 @@ def test_checkpoints_hold_adapters_and_head_alone(undisturbed: Path) -> None:
     assert not [path for path in undisturbed.rglob("*") if path.suffix in (".ckpt", ".pt", ".pkl", ".bin")]
 
 
-def test_a_changed_byte_of_a_checkpoint_is_noticed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def standing(step: int) -> dict[str, Any]:
+    return {"identity": "c1", "progress": {**dataclasses.asdict(Progress()), "stage": "train", "step": step}}
+
+
+def flipped(content: bytes) -> bytes:
+    return content[:-3] + bytes([content[-3] ^ 1]) + content[-2:]
+
+
+STEP = rb'\"step\": %d,'
+"""As the header of a checkpoint has it, JSON within JSON."""
+
+
+def another_step(content: bytes) -> bytes:
+    assert content.count(STEP % 2) == 1
+    return content.replace(STEP % 2, STEP % 3)
+
+
+@pytest.mark.parametrize("damage", [flipped, another_step, lambda content: content[:-9], lambda content: b""])
+def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_it_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: Callable[[bytes], bytes]
+) -> None:
     for step in (1, 2):
-        write_checkpoint(tmp_path, {"weights/a": torch.full((50,), float(step))}, {"step": step})
+        write_checkpoint(tmp_path, {"weights/a": torch.full((50,), float(step))}, standing(step))
     last = tmp_path / FOLDER / LAST
-    content = bytearray(last.read_bytes())
-    content[-3] ^= 1
-    last.write_bytes(bytes(content))
-    found = read_checkpoint(tmp_path)
-    assert found is not None
-    assert found[1] == {"step": 1}
-    assert "damaged" in capsys.readouterr().err
-    (tmp_path / FOLDER / BEFORE).write_bytes(b"")
+    damaged = damage(last.read_bytes())
+    last.write_bytes(damaged)
+    checkpoint = read_checkpoint(tmp_path)
+    assert checkpoint is not None
+    assert checkpoint[1] == standing(1)
+    assert "last.safetensors: damaged" in capsys.readouterr().err
+    assert last.with_name(f"{LAST}.damaged").read_bytes() == damaged
+    write_checkpoint(tmp_path, {"weights/a": torch.ones(50)}, standing(3))
+    assert (tmp_path / FOLDER / BEFORE).is_file()  # what is damaged never takes its place
+    for name in (LAST, BEFORE):
+        (tmp_path / FOLDER / name).write_bytes(b"")
     assert read_checkpoint(tmp_path) is None
+
+
+def test_a_checkpoint_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    path = tmp_path / FOLDER / LAST
+    path.parent.mkdir()
+    weights = torch.arange(4.0)
+    crc = zlib.crc32(weights.numpy().data, zlib.crc32(b"weights/a"))
+    save_file({"weights/a": weights}, path, metadata={"told": json.dumps({**standing(1), "crc32": crc})})
+    checkpoint = read_checkpoint(tmp_path)
+    assert checkpoint is not None
+    assert checkpoint[1] == standing(1)
+    assert torch.equal(checkpoint[0]["weights/a"], weights)
 
 
 def test_a_checkpoint_that_cannot_be_written_leaves_the_last_one(tmp_path: Path) -> None:
@@ -149,16 +189,16 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_last_one(tmp_path: Path)
         "from src.training.checkpoints import write_checkpoint\n"
         "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         f"run = Path({str(tmp_path)!r})\n"
-        "write_checkpoint(run, {'a': torch.ones(10)}, {'step': 1})\n"
+        f"write_checkpoint(run, {{'a': torch.ones(10)}}, {standing(1)!r})\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))\n"
-        "try:\n    write_checkpoint(run, {'a': torch.ones(10_000)}, {'step': 2})\n"
+        f"try:\n    write_checkpoint(run, {{'a': torch.ones(10_000)}}, {standing(2)!r})\n"
         "except Exception as error:\n    print(type(error).__name__)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() in ("UserError", "OSError")
     found = read_checkpoint(tmp_path)
     assert found is not None
-    assert found[1] == {"step": 1}
+    assert found[1] == standing(1)
     assert [path.name for path in (tmp_path / FOLDER).iterdir()] == [LAST]
 
 
