@@ -1,6 +1,5 @@
 """The cohort of some runs, as far as a report on them may show it: its flow, where its folder can be read."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,16 @@ from src.analysis.look import Drawing
 from src.analysis.runs import Run
 from src.cohort.disclosure import FEWEST, folded
 from src.cohort.prepared import RECORD
+from src.cohort.split import Split
+from src.shell.errors import UserError
+from src.shell.schema import Schema, read_json
+
+FLOW: Schema = {
+    "fingerprint": str,
+    "flow": [{"step": str, "excluded": int, "left": int}],
+    "splits": {str(split): {"notes": int, "patients": int} for split in Split},
+}
+"""What of a cohort's record is drawn."""
 
 
 def cohort_drawing(runs: Sequence[Run], fingerprint: str, data_dir: Path | None = None) -> Drawing | None:
@@ -23,7 +32,7 @@ def cohort_drawing(runs: Sequence[Run], fingerprint: str, data_dir: Path | None 
     named = [run.record.get("config", {}).get("data", {}).get("dir") for run in runs]
     for place in [data_dir, *dict.fromkeys(named)]:
         record = _read(Path(place)) if place else {}
-        if record.get("fingerprint") == fingerprint and "flow" in record:
+        if record.get("fingerprint") == fingerprint:
             splits = record["splits"]
             if min(split["patients"] for split in splits.values()) < FEWEST:
                 return None
@@ -36,6 +45,6 @@ def cohort_drawing(runs: Sequence[Run], fingerprint: str, data_dir: Path | None 
 
 def _read(folder: Path) -> dict[str, Any]:
     try:
-        return dict(json.loads((folder / RECORD).read_text("utf-8")))
-    except (OSError, ValueError):
+        return read_json(folder / RECORD, FLOW)
+    except (FileNotFoundError, UserError):
         return {}

@@ -21,7 +21,9 @@ from src.analysis.scaling_pictures import scaling_drawings
 from src.analysis.tables import Table, to_csv, to_latex, to_markdown
 from src.analysis.view import main_ground
 from src.analysis.words import MAIN, best_cell, what_came_out
+from src.shell.errors import UserError
 from src.shell.files import exchanging_folder
+from src.shell.schema import read_json
 
 PAGE, NUMBERS = "report.html", "report.json"
 FIGURES, TABLES = "figures", "tables"
@@ -183,7 +185,7 @@ def _numbers(report: Report, files: Sequence[str]) -> dict[str, Any]:
 def written_by_us(folder: Path) -> bool:
     """Whether a folder is a report and holds nothing else."""
     try:
-        known = set(json.loads((folder / NUMBERS).read_text("utf-8"))["files"])
-    except (OSError, ValueError, KeyError, TypeError):
+        known = set(read_json(folder / NUMBERS, {"files": list[str]})["files"])
+    except (FileNotFoundError, UserError):
         return False
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir()} <= known

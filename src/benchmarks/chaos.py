@@ -1,17 +1,20 @@
 """The nano sweep on a cluster of this machine under random kills, beside the same sweep left in peace.
 
 `python -m src.benchmarks.chaos COHORT OUT [kills=20] [seed=0] [on=slurm] [KEY=VALUE ...]`; further words are the
-sweep's. With `on=ray` one of two nodes is killed instead, and another one joins.
+sweep's. With `on=processes` it is the local launcher's two processes; with `on=ray` one of two nodes is killed instead,
+and another one joins.
 """
 
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +31,7 @@ from src.sweeps.work import ENDED
 
 KINDS = ("job process", "node", "controller", "submitter", "cancel", "requeue")
 SECONDS_BETWEEN = (2.0, 9.0)
+SECONDS_BETWEEN_LOCAL = (0.5, 4.0)
 CELLS = 24
 
 
@@ -136,6 +140,63 @@ def under_slurm(words: list[str], out: Path, kills: int, seed: int) -> str:
     return f"{sum(chaos.done.values())} strikes ({told}), {chaos.starts} starts, {len(left.split())} jobs left"
 
 
+class LocalChaos:
+    """Kills and signals against one sweep in processes of this machine."""
+
+    KINDS = ("cell", "cell", "cell stops", "fork server", "submitter", "submitter stops")
+
+    def __init__(self, words: list[str], out: Path, seed: int) -> None:
+        self.words, self.out, self.chance = words, out, random.Random(seed)
+        self.done: Counter[str] = Counter()
+        self.starts = 0
+        self.submitter = self._start()
+
+    def _start(self) -> "subprocess.Popen[bytes]":
+        self.starts += 1
+        log = (self.out / "submitter.log").open("ab")
+        return subprocess.Popen(self.words, stdout=log, stderr=log)
+
+    def strike(self) -> None:
+        """One kill or signal, where there is something to strike; a sweep that is gone is started again."""
+        if self.submitter.poll() is not None:
+            self.submitter = self._start()
+        kind = self.chance.choice(self.KINDS)
+        number = self.chance.choice((signal.SIGTERM, signal.SIGINT)) if kind.endswith("stops") else signal.SIGKILL
+        if kind.startswith("cell"):
+            known = [row.look.holder.pid for row in read_rows("nano", self.out) if row.look.holder]
+        else:
+            servers = [pid for pid in _children(self.submitter.pid) if b"forkserver" in _command(pid)]
+            known = servers if kind == "fork server" else [self.submitter.pid]
+        if known:
+            with suppress(ProcessLookupError):
+                os.kill(self.chance.choice(known), number)
+                self.done[kind] += 1
+
+
+def under_processes(words: list[str], out: Path, kills: int, seed: int) -> str:
+    """Runs the sweep in two processes while it is struck `kills` times; says what was done to it."""
+    chaos = LocalChaos(words, out, seed)
+    while len(ended(out)) < CELLS:
+        time.sleep(chaos.chance.uniform(*SECONDS_BETWEEN_LOCAL))
+        if chaos.done.total() < kills:
+            chaos.strike()
+        elif chaos.submitter.poll() is not None:
+            chaos.submitter = chaos._start()
+    chaos.submitter.wait(timeout=120)
+    kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(chaos.done.items()))
+    return f"{chaos.done.total()} strikes ({kinds}), {chaos.starts} starts"
+
+
+def _children(pid: int) -> list[int]:
+    return [int(name) for name in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _command(pid: int) -> bytes:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
+
+
 def under_ray(words: list[str], out: Path, seed: int) -> str:
     """Runs the sweep on a Ray cluster of two nodes, of which one is killed; says what was done to it."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
@@ -210,6 +271,9 @@ def main() -> None:
         words = [*base, f"out={struck}", f"hydra/launcher={own['on']}", "hydra.launcher.retries=9"]
         if own["on"] == "ray":
             _timed("Ray", lambda: under_ray(words, struck, int(own["seed"])))
+        elif own["on"] == "processes":
+            words += ["hydra.launcher.workers=2"]
+            _timed("processes", lambda: under_processes(words, struck, int(own["kills"]), int(own["seed"])))
         else:
             words += ["hydra.launcher.cpus_per_task=1", "hydra.launcher.poll_s=1"]
             _timed("Slurm", lambda: under_slurm(words, struck, int(own["kills"]), int(own["seed"])))

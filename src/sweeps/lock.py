@@ -10,7 +10,8 @@ A process that was frozen and taken for dead may wake. It has lost the lock as s
 there is a newer one: it says so and ends. It looks at each beat, when it begins a file in the run's folder, and again
 directly before the file takes its place (`src.shell.files.guarded`). Who takes a lock removes the earlier holder's
 file and every half-written file of the run first, so that a rename which the frozen process had decided on finds
-nothing to rename. What is left is a line that it was about to append to the history, which repeats a step.
+nothing to rename. What may be left of it is a hidden half-written file, and a line that it was about to append to the
+history, which repeats a step.
 
 This needs of a file system that creating with O_EXCL, renaming and removing are atomic, and that opening a file asks
 whether it still exists: ext4, XFS, Lustre, GPFS, BeeGFS and NFS from version 3 on, not with `nocto`. Object stores

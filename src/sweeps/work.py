@@ -14,6 +14,7 @@ from typing import Any
 from src.config.train import Kind, TrainConfig
 from src.evaluation.record import finished
 from src.shell.code import code_version
+from src.shell.errors import UserError, system_error_line
 from src.shell.progress import Clock, listening
 from src.sweeps.cell import LOG, config_of
 from src.sweeps.lock import Busy, holding, this_process
@@ -135,7 +136,8 @@ def _told_end(error: BaseException, state: CellState, signals: "Signals", run_di
         state.state, state.error = Standing.PREEMPTED, f"stopped by {signals.received or type(error).__name__}"
         print(f"{run_dir}: {state.error}; it goes on from its last checkpoint", file=sys.stderr, flush=True)
         return PREEMPTED
-    traceback.print_exception(error, file=sys.stderr)
+    if not (isinstance(error, UserError) or system_error_line(error)):  # their one line says all
+        traceback.print_exception(error, file=sys.stderr)
     state.state, state.error = Standing.FAILED, error_line(error)
     from src.training.memory import ran_out
 

@@ -1,16 +1,15 @@
 """The audit of what W&B wrote of runs: by form, and against the notes of their cohorts."""
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from src.cohort.prepared import SOURCE_IDS, Cohort, read_cohort
-from src.evaluation.record import RECORD
+from src.evaluation.record import RECORD, read_record
 from src.shell.errors import UserError, raise_all
-from src.shell.files import replacing
 from src.shell.progress import track
+from src.shell.schema import Schema, read_json, write_json
 from src.tracking.allowed import Finding, Held
 from src.tracking.identifiers import short_ids
 from src.tracking.journal import journal_files
@@ -22,6 +21,8 @@ AUDIT = "audit.json"
 
 RULES = 2
 """Of the audit; a verdict by earlier ones, which did not know every form of an identifier, holds no longer."""
+
+SCHEMA: Schema = {"rules": int, "clean": bool, "cohort": str | None, "files": dict[str, str]}
 
 SHOWN = 12
 """Findings of a run that are printed; its `audit.json` has all."""
@@ -167,8 +168,8 @@ def cohort_of(run: Path, data_dir: Path | None) -> Cohort:
 
 def _record(run: Path) -> dict[str, Any] | None:
     try:
-        return dict(json.loads((run / RECORD).read_text("utf-8")))
-    except (OSError, ValueError):
+        return read_record(run)
+    except UserError:
         return None
 
 
@@ -191,14 +192,14 @@ def write_audit(verdict: Verdict) -> None:
         "findings": [vars(each) for each in verdict.findings],
         "files": verdict.files,
     }
-    with replacing(verdict.run / AUDIT) as beside:
-        beside.write_text(json.dumps(told, indent=2) + "\n", "utf-8")
+    write_json(verdict.run / AUDIT, told, SCHEMA, indent=2)
 
 
 def read_clean(run: Path) -> tuple[bool, str | None]:
     """Whether these very bytes were found clean, and against which cohort; None where against none."""
     try:
-        told = json.loads((run / AUDIT).read_text("utf-8"))
-        return told["rules"] == RULES and bool(told["clean"]) and told["files"] == hashes_of(run), told["cohort"]
-    except (OSError, ValueError, KeyError, TypeError):
+        verdict = read_json(run / AUDIT, SCHEMA)
+    except (FileNotFoundError, UserError):
         return False, None
+    clean = verdict["rules"] == RULES and verdict["clean"] and verdict["files"] == hashes_of(run)
+    return clean, verdict["cohort"]

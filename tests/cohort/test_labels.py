@@ -5,6 +5,7 @@ from src.config.prepare import LabelKind
 
 TABLE = pl.DataFrame(
     {
+        "subject_id": [7, 8, 7],
         "hadm_id": [1, 2, 3],
         "drg_type": ["HCFA", "HCFA", "APR "],
         "drg_code": ["292", "807", "194"],

@@ -156,6 +156,7 @@ WRITE = (
     "        left.pop()\n"
     "        os.kill(os.getpid(), signal.SIGSTOP)\n"
     "with holding(out, beat_s=60):\n"
+    "    while not (out / '.lock' / '1.beat').exists():\n        pass\n"
     "    sys.addaudithook(sleep)\n"
     "    with replacing(out / 'result.json') as beside:\n        beside.write_text('stale')\n"
 )

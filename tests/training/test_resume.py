@@ -141,7 +141,7 @@ def flipped(content: bytes) -> bytes:
     return content[:-3] + bytes([content[-3] ^ 1]) + content[-2:]
 
 
-STEP = rb'\"step\": %d,'
+STEP = rb"\"step\": %d,"
 """As the header of a checkpoint has it, JSON within JSON."""
 
 
