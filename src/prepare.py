@@ -27,8 +27,8 @@ def prepare(cfg: PrepareConfig) -> None:
             f"published, and publish {cfg.data.out}/split.csv instead, whose ids are keyed"
         )
     for row in record["undecided"][:5]:
-        told = f"{row['drg_code']} {row['description'][:80]}: {row['reason']}"
-        print(f"undecided: {one_line(told)} ({row['rows']} rows)")
+        undecided = f"{row['drg_code']} {row['description'][:80]}: {row['reason']}"
+        print(f"undecided: {one_line(undecided)} ({row['rows']} rows)")
     if len(record["undecided"]) > 5:
         print(f"and {len(record['undecided']) - 5} more; all are in cohort.json")
     if cfg.protocol is Protocol.PAPER:

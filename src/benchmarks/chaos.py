@@ -163,7 +163,9 @@ class LocalChaos:
         kind = self.chance.choice(self.KINDS)
         number = self.chance.choice((signal.SIGTERM, signal.SIGINT)) if kind.endswith("stops") else signal.SIGKILL
         if kind.startswith("cell"):
-            known = [row.look.holder.pid for row in read_rows("nano", self.out) if row.look.holder]
+            known = []
+            with suppress(UserError):  # the sweep has not begun
+                known = [row.look.holder.pid for row in read_rows("nano", self.out) if row.look.holder]
         else:
             servers = [pid for pid in _children(self.submitter.pid) if b"forkserver" in _command(pid)]
             known = servers if kind == "fork server" else [self.submitter.pid]

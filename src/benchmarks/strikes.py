@@ -64,18 +64,18 @@ class Strike:
 
     Attributes:
         signal: its name.
-        at: one of `SEAMS`, or `file` for an operation on a file in the run's folder.
+        seam: one of `SEAMS`, or `file` for an operation on a file in the run's folder.
         nth: which of them, counted from 1.
         after: whether the call has returned.
     """
 
     signal: str
-    at: str
+    seam: str
     nth: int
     after: bool = False
 
     def __str__(self) -> str:
-        return f"{self.signal} {'after' if self.after else 'before'} {self.at} {self.nth}"
+        return f"{self.signal} {'after' if self.after else 'before'} {self.seam} {self.nth}"
 
     def plan(self, run_dir: Path) -> None:
         """Lets this process strike itself."""
@@ -87,10 +87,10 @@ class Strike:
                 print(f"{STRUCK}: {self}", flush=True)
                 os.kill(os.getpid(), signal.Signals[self.signal])
 
-        if self.at == "file":
+        if self.seam == "file":
             sys.addaudithook(partial(_on_operation, str(run_dir), strike))
         else:
-            _wrap(SEAMS[self.at], strike, self.after)
+            _wrap(SEAMS[self.seam], strike, self.after)
 
 
 def _on_operation(folder: str, strike: Callable[[], None], event: str, words: tuple[Any, ...]) -> None:
@@ -217,7 +217,7 @@ def differences(run_dir: Path, calm: dict[str, Any]) -> list[str]:
 def in_order(names: str, number: str) -> list[Strike]:
     """Strikes such as `step 1` or `after validation 2`, in words parted by commas, with one signal."""
     words = [name.split() for name in names.split(", ")]
-    return [Strike(number, at, int(nth), len(before) > 0) for *before, at, nth in words]
+    return [Strike(number, seam, int(nth), len(after) > 0) for *after, seam, nth in words]
 
 
 TRANSITIONS = (
@@ -242,23 +242,27 @@ def draw(seed: int) -> Iterator[list[Strike]]:
     while True:
         frozen, strikes = chance.randrange(6) == 0, []
         for _ in range(1 if frozen else chance.randint(1, 4)):
-            at = chance.choice([*SEAMS, *(["file"] * len(SEAMS))])
-            most = {"file": 120, "step": 32, "batch": 12, "checkpoint": 9, "validation": 3, "scoring": 2}.get(at, 1)
+            seam = chance.choice([*SEAMS, *(["file"] * len(SEAMS))])
+            most = {"file": 120, "step": 32, "batch": 12, "checkpoint": 9, "validation": 3, "scoring": 2}.get(seam, 1)
             number = "SIGSTOP" if frozen else chance.choice(SIGNALS)
-            strikes.append(Strike(number, at, chance.randint(1, most), chance.random() < 0.5))
+            strikes.append(Strike(number, seam, chance.randint(1, most), chance.random() < 0.5))
         yield strikes
 
 
 def trial(runs: Runs, name: str, strikes: Sequence[Strike], calm: dict[str, Any]) -> list[str]:
     """Strikes one run, a start after the other, and lets it end; what is wrong then."""
+    wrong = []
     if strikes[0].signal == "SIGSTOP":
         second, first = runs.freeze(name, strikes[0])
-        wrong = [f"the second ended with {second}"] * (second != 0) + [f"the first with {first}"] * (first == 0)
+        if second:
+            wrong.append(f"the second ended with {second}")
+        if first not in (0, LOST):  # 0 where it had not taken the lock yet, and found the run finished
+            wrong.append(f"the first ended with {first}")
     else:
         for strike in strikes:
             runs.run(name, strike)
-        last = runs.run(name)
-        wrong = [f"the last start ended with {last}"] * (last != 0)
+        if last := runs.run(name):
+            wrong.append(f"the last start ended with {last}")
     return wrong + differences(runs.out / name, calm)
 
 

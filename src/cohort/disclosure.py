@@ -29,8 +29,9 @@ def shown(patients: Sequence[int], together: Callable[[list[bool]], int]) -> lis
     [True, True, False, False]
     """
     kept = [count >= FEWEST for count in patients]
-    while any(kept) and 0 < together([not one for one in kept]) < FEWEST:
-        kept[min((place for place, one in enumerate(kept) if one), key=lambda place: patients[place])] = False
+    while any(kept) and 0 < together([not fits for fits in kept]) < FEWEST:
+        smallest = min((group for group, fits in enumerate(kept) if fits), key=lambda group: patients[group])
+        kept[smallest] = False
     return kept
 
 

@@ -139,8 +139,9 @@ def write_notes(folder: Path, pieces: Iterable[pl.DataFrame]) -> str:
 def write_source_ids(folder: Path, rows: pl.DataFrame) -> None:
     """Writes the ids that the `patient` column of a hospital's own file had; none where it has no such column."""
     ids = rows["patient"] if "patient" in rows.columns else pl.Series(dtype=pl.String)
-    other = ids.to_frame("subject_id").filter(ids != rows["subject_id"].cast(pl.String)) if len(ids) else None
-    table = pl.DataFrame(schema={"subject_id": pl.String}) if other is None else other.unique().sort("subject_id")
+    table = pl.DataFrame(schema={"subject_id": pl.String})
+    if len(ids):
+        table = ids.to_frame("subject_id").filter(ids != rows["subject_id"].cast(pl.String)).unique().sort("subject_id")
     table.write_parquet(folder / SOURCE_IDS)
 
 

@@ -9,21 +9,21 @@ from src.config.train import ModelConfig
 from src.shell.errors import UserError
 
 
-def read_pretrained(kind: Any, where: str | Path, **how: Any) -> Any:
+def read_pretrained(kind: Any, where: str | Path, **options: Any) -> Any:
     """What `kind.from_pretrained` gives for `where`, from configurations and safetensors.
 
     Args:
         kind: an auto class of transformers.
         where: a folder or a hub id.
-        how: what else `from_pretrained` is told.
+        options: what else `from_pretrained` is told.
     """
     if kind.__name__.startswith("AutoModel"):
         # A configuration may name an attention of the hub, which is code too.
-        how = {"use_safetensors": True, "attn_implementation": "sdpa", **how}
-    return kind.from_pretrained(where, trust_remote_code=False, **how)
+        options = {"use_safetensors": True, "attn_implementation": "sdpa", **options}
+    return kind.from_pretrained(where, trust_remote_code=False, **options)
 
 
-def loaded(model: ModelConfig, kind: Any, where: str, **how: Any) -> Any:
+def loaded(model: ModelConfig, kind: Any, where: str, **options: Any) -> Any:
     """What `read_pretrained` gives for a model.
 
     Raises:
@@ -31,7 +31,7 @@ def loaded(model: ModelConfig, kind: Any, where: str, **how: Any) -> Any:
     """
     named = f"model={model.name} model.path={where}"
     try:
-        return read_pretrained(kind, where, **how)
+        return read_pretrained(kind, where, **options)
     except (MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # damaged files fail in every way

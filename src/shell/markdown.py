@@ -32,7 +32,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[Any]], right: Sequence[bo
     |---|---:|
     | a\\|b | 1,200 |
     """
-    sides = right or [place > 0 for place in range(len(head))]
+    sides = right or [column > 0 for column in range(len(head))]
     rule = "|" + "|".join("---:" if side else "---" for side in sides) + "|"
     lines = [[_cell(cell) for cell in row] for row in (head, *rows)]
     first, *rest = (f"| {' | '.join(line)} |" for line in lines)

@@ -11,10 +11,10 @@ def visible(text: object) -> str:
     >>> visible("one\x1b[2Jtwo\u202e"), visible("a line\n")
     ('one\\x1b[2Jtwo\\u202e', 'a line\n')
     """
-    told = str(text)
-    if told.isprintable():
-        return told
-    return "".join(letter if letter in KEPT or not _hidden(letter) else _number(letter) for letter in told)
+    foreign = str(text)
+    if foreign.isprintable():
+        return foreign
+    return "".join(letter if letter in KEPT or not _hidden(letter) else _number(letter) for letter in foreign)
 
 
 def one_line(text: object) -> str:

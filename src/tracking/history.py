@@ -24,13 +24,13 @@ class History:
 
     def add(self, step: int, values: Mapping[str, Any]) -> None:
         """Adds what was logged at an optimiser step; values that are not finite are left out."""
-        told = {key: value for key, value in values.items() if is_finite(value)}
+        numbers = {key: value for key, value in values.items() if is_finite(value)}
         path = private_folder(self.run_dir) / HISTORY
         if path.is_dir():
             set_aside(path, "a folder is in its place")
         with appending(path) as file:
             torn = file.tell() and not _ends_line(path)  # by a process that was killed
-            file.write((b"\n" if torn else b"") + json.dumps({STEP: step, **told}).encode() + b"\n")
+            file.write((b"\n" if torn else b"") + json.dumps({STEP: step, **numbers}).encode() + b"\n")
 
 
 def read_history(run_dir: Path) -> Curves:

@@ -44,7 +44,7 @@ def candidates(text: str) -> Iterator[str]:
     ['12345at', '2345at', 'group', 'groupmr1', 'groupmr12345', 'groupmr12345at', 'mr12345', 'mr12345at']
     """
     plain = NO_ID.sub("\n", unicodedata.normalize("NFKC", text))
-    pieces = [(found[0], *found.span()) for found in WORD.finditer(plain)]
+    pieces = [(word[0], *word.span()) for word in WORD.finditer(plain)]
     for first, (word, _, end) in enumerate(pieces):
         joined = word
         yield from _long_enough(joined, single=True)
