@@ -35,26 +35,38 @@ SECONDS_BETWEEN_LOCAL = (0.5, 4.0)
 CELLS = 24
 
 
+class Submitter:
+    """The process that runs a sweep, started again when it is gone."""
+
+    def __init__(self, words: list[str], out: Path, environment: dict[str, str] | None = None) -> None:
+        self.words, self.out, self.environment = words, out, environment
+        self.starts = 0
+        self._start()
+
+    def _start(self) -> None:
+        self.starts += 1
+        with (self.out / "submitter.log").open("ab") as log:
+            self.process = subprocess.Popen(self.words, env=self.environment, stdout=log, stderr=log)
+
+    def keep(self) -> None:
+        """Starts the sweep again when its process is gone."""
+        if self.process.poll() is not None:
+            self._start()
+
+
 class Chaos:
     """Kills and commands against one sweep on one Slurm."""
 
     def __init__(self, slurm: SlurmHere, words: list[str], out: Path, seed: int) -> None:
-        self.slurm, self.words, self.out, self.chance = slurm, words, out, random.Random(seed)
+        self.slurm, self.out, self.chance = slurm, out, random.Random(seed)
         self.done: Counter[str] = Counter()
-        self.starts = 0
-        self.submitter = self._start()
-
-    def _start(self) -> "subprocess.Popen[bytes]":
-        self.starts += 1
-        log = (self.out / "submitter.log").open("ab")
-        return subprocess.Popen(self.words, env=self.slurm.environment, stdout=log, stderr=log)
+        self.submitter = Submitter(words, out, slurm.environment)
 
     def keep_submitting(self) -> None:
         """Starts the sweep again when its process is gone; gives back nodes that Slurm drained after a power cut."""
         for node in self.slurm.run("sinfo", "-h", "-N", "-p", "batch", "-t", "drain,down", "-o", "%N").split():
             self.slurm.run("scontrol", "update", f"nodename={node}", "state=resume")
-        if self.submitter.poll() is not None:
-            self.submitter = self._start()
+        self.submitter.keep()
 
     def strike(self, kind: str) -> bool:
         """One kill or command; False when there was nothing to strike."""
@@ -99,11 +111,12 @@ class Chaos:
         return "slurmctld"
 
     def _submitter(self) -> str:
-        if self.submitter.poll() is not None:
+        submitter = self.submitter.process
+        if submitter.poll() is not None:
             return ""
-        self.submitter.kill()
-        self.submitter.wait()
-        return f"pid {self.submitter.pid}"
+        submitter.kill()
+        submitter.wait()
+        return f"pid {submitter.pid}"
 
     def _command(self, *words: str) -> str:
         running = self._running()
@@ -132,12 +145,14 @@ def under_slurm(words: list[str], out: Path, kills: int, seed: int) -> str:
                 chaos.chance.shuffle(plan)
             time.sleep(chaos.chance.uniform(*SECONDS_BETWEEN) if plan else 2)
             chaos.keep_submitting()
-        chaos.submitter.wait(timeout=120)
+        chaos.submitter.process.wait(timeout=120)
         left = slurm.run("squeue", "-h", "-t", "R,PD")
     finally:
         slurm.stop()
     told = ", ".join(f"{count} {kind}" for kind, count in sorted(chaos.done.items()))
-    return f"{sum(chaos.done.values())} strikes ({told}), {chaos.starts} starts, {len(left.split())} jobs left"
+    return (
+        f"{sum(chaos.done.values())} strikes ({told}), {chaos.submitter.starts} starts, {len(left.split())} jobs left"
+    )
 
 
 class LocalChaos:
@@ -146,20 +161,13 @@ class LocalChaos:
     KINDS = ("cell", "cell", "cell stops", "fork server", "submitter", "submitter stops")
 
     def __init__(self, words: list[str], out: Path, seed: int) -> None:
-        self.words, self.out, self.chance = words, out, random.Random(seed)
+        self.out, self.chance = out, random.Random(seed)
         self.done: Counter[str] = Counter()
-        self.starts = 0
-        self.submitter = self._start()
-
-    def _start(self) -> "subprocess.Popen[bytes]":
-        self.starts += 1
-        log = (self.out / "submitter.log").open("ab")
-        return subprocess.Popen(self.words, stdout=log, stderr=log)
+        self.submitter = Submitter(words, out)
 
     def strike(self) -> None:
         """One kill or signal, where there is something to strike; a sweep that is gone is started again."""
-        if self.submitter.poll() is not None:
-            self.submitter = self._start()
+        self.submitter.keep()
         kind = self.chance.choice(self.KINDS)
         number = self.chance.choice((signal.SIGTERM, signal.SIGINT)) if kind.endswith("stops") else signal.SIGKILL
         if kind.startswith("cell"):
@@ -167,8 +175,9 @@ class LocalChaos:
             with suppress(UserError):  # the sweep has not begun
                 known = [row.look.holder.pid for row in read_rows("nano", self.out) if row.look.holder]
         else:
-            servers = [pid for pid in _children(self.submitter.pid) if b"forkserver" in _command(pid)]
-            known = servers if kind == "fork server" else [self.submitter.pid]
+            submitter = self.submitter.process.pid
+            servers = [pid for pid in _children(submitter) if b"forkserver" in _command(pid)]
+            known = servers if kind == "fork server" else [submitter]
         if known:
             with suppress(ProcessLookupError):
                 os.kill(self.chance.choice(known), number)
@@ -182,11 +191,11 @@ def under_processes(words: list[str], out: Path, kills: int, seed: int) -> str:
         time.sleep(chaos.chance.uniform(*SECONDS_BETWEEN_LOCAL))
         if chaos.done.total() < kills:
             chaos.strike()
-        elif chaos.submitter.poll() is not None:
-            chaos.submitter = chaos._start()
-    chaos.submitter.wait(timeout=120)
+        else:
+            chaos.submitter.keep()
+    chaos.submitter.process.wait(timeout=120)
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(chaos.done.items()))
-    return f"{chaos.done.total()} strikes ({kinds}), {chaos.starts} starts"
+    return f"{chaos.done.total()} strikes ({kinds}), {chaos.submitter.starts} starts"
 
 
 def _children(pid: int) -> list[int]:
