@@ -51,9 +51,9 @@ class Recorder(Logger):
             LeakError: one is not a number under a name of ours.
             ValueError: the step is left out; a start that goes on does not know it otherwise.
         """
+        row = {name: value for name, value in guarded(metrics).items() if math.isfinite(value)}
         if step is None:
             raise ValueError("log_metrics: the step is left out")
-        row = {name: value for name, value in guarded(metrics).items() if math.isfinite(value)}
         self._history.add(step, row)
         if self._line and (many := self._of_many(row)):
             self._line.log(step, many)
