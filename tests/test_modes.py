@@ -61,3 +61,18 @@ def test_modes_are_the_groups_where_it_was_chosen(hospital: Path, tmp_path: Path
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "cohort").iterdir()}
     assert modes.pop("split.key") == 0o600  # whoever has it finds whose ids a published split holds
     assert set(modes.values()) == {0o640}
+
+
+BESIDE = (
+    "import subprocess, sys, wandb\n"
+    "run = wandb.init(mode='offline', dir=sys.argv[1])\n"  # tells its children of its own service
+    "subprocess.run([sys.executable, '-m', 'src.train', *sys.argv[2:]], check=True)\n"
+    "run.finish()\n"
+)
+
+
+def test_what_the_service_of_anothers_wandb_writes_for_a_run_is_private(cohort: Path, tmp_path: Path) -> None:
+    words = [f"data.dir={cohort}", f"out={tmp_path}", "name=mine", "model=tfidf", "data.limit=48", "wandb.mode=offline"]
+    subprocess.run([sys.executable, "-c", BESIDE, str(tmp_path), *words], cwd=ROOT, check=True, capture_output=True)
+    assert list((tmp_path / "mine").rglob("*.wandb"))
+    assert not open_to_others(tmp_path / "mine", 0o077)

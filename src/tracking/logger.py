@@ -116,6 +116,7 @@ def recording(cfg: WandbConfig, run_dir: Path, about: About | Mapping[str, Any],
         finally:
             if line:
                 line.close(failed)
+                private_folder(run_dir, whole=True)  # another process's W&B, which we may share, writes as it likes
 
 
 def _rows(run_dir: Path) -> dict[int, dict[str, float]]:
