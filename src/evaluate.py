@@ -34,8 +34,7 @@ def evaluate(cfg: EvaluateConfig) -> dict[str, float]:
     """
     from src.cohort.prepared import read_cohort
     from src.config.train import Kind
-    from src.evaluation.outcome import PREFIX
-    from src.evaluation.predictions import measure
+    from src.evaluation.outcome import measured
     from src.evaluation.record import read_record
     from src.evaluation.reopen import config_of
     from src.evaluation.report import report_run
@@ -52,11 +51,9 @@ def evaluate(cfg: EvaluateConfig) -> dict[str, float]:
     space = LabelSpace.from_labels(cohort.labels)
     score = score_llama if trained.model.kind is Kind.LLAMA else score_baseline
     predictions, cut = score(trained, run, cfg.prefixes)
-    metrics = {
-        f"{PREFIX[split]}/{name}": value
-        for split, each in predictions.items()
-        for name, value in measure(each, space).items()
-    }
+    metrics: dict[str, float] = {}
+    for split, scored in predictions.items():
+        metrics |= measured(scored, split, space)
     print(table({run.name: metrics}))
     worst = max(abs(metrics[name] - value) for name, value in record["metrics"].items() if value is not None)
     if worst > TOLERANCE:

@@ -101,15 +101,15 @@ def _lengths(numbers: Mapping[str, Any], words: NDArray[Any], tokens: NDArray[An
     ]
 
 
-def _undecided(told: Mapping[str, Any] | None) -> list[str]:
-    if told is None:
+def _undecided(undecided: Mapping[str, Any] | None) -> list[str]:
+    if undecided is None:
         return []
-    most = sorted(told["listed"], key=lambda row: -row["rows"])
+    most = sorted(undecided["listed"], key=lambda row: -row["rows"])
     listed = ([row["drg_code"], row["description"], row["reason"], row["rows"]] for row in most[:UNDECIDED_SHOWN])
     return [
         "<h2>Descriptions that name no DRG for certain</h2>",
-        f"<p>{told['descriptions']:,} on {told['rows']:,} rows, all in {RECORD}; listed are those of MIMIC-IV that "
-        f"{FEWEST} patients or more have.</p>",
+        f"<p>{undecided['descriptions']:,} on {undecided['rows']:,} rows, all in {RECORD}; listed are those of "
+        f"MIMIC-IV that {FEWEST} patients or more have.</p>",
         table(("code", "description", "reason", "rows"), listed) if most else "",
     ]
 

@@ -44,13 +44,9 @@ class Run:
         return dict(self.record["metrics"])
 
 
-SPLITS = {"test": Split.TEST, "val": Split.VALIDATION}
-"""By the first part of the names of their metrics."""
-
-
 def of_many(run: Run) -> Run:
     """The run without what was measured on fewer than 10 patients: metrics, intervals, curves, and the test's rows."""
-    few = [part for part, split in SPLITS.items() if _patients(run, split) < FEWEST]
+    few = [split.prefix for split in PREDICTIONS if _patients(run, split) < FEWEST]
     if not few:
         return run
 
@@ -58,7 +54,7 @@ def of_many(run: Run) -> Run:
         return {name: value for name, value in held.items() if name.split("/")[0] not in few}
 
     record = {**run.record, **{part: kept(run.record.get(part, {})) for part in ("metrics", "intervals")}}
-    return Run(run.name, record, kept(run.curves), None if "test" in few else run.folder, tuple(few))
+    return Run(run.name, record, kept(run.curves), None if Split.TEST.prefix in few else run.folder, tuple(few))
 
 
 def _patients(run: Run, split: Split) -> int:

@@ -22,6 +22,11 @@ class Split(StrEnum):
     VALIDATION = "validation"
     TEST = "test"
 
+    @property
+    def prefix(self) -> str:
+        """The first part of the names of its metrics, as in `val/accuracy`."""
+        return "val" if self is Split.VALIDATION else str(self)
+
 
 def place_of(who: int | str, seed: int) -> float:
     """The place of a patient, or of anything that has a name, between 0 and 1."""

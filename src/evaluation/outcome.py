@@ -34,8 +34,6 @@ from src.training.session import Session
 ADAPTERS = "adapter"
 """Folder of the best epoch's adapters and head, in a run's folder."""
 
-PREFIX = {Split.VALIDATION: "val", Split.TEST: "test"}
-
 
 class Stopwatch:
     """Seconds of each part of a run."""
@@ -81,12 +79,12 @@ def score_split(
 
 def measured(predictions: Predictions, split: Split, space: LabelSpace) -> dict[str, float]:
     """Every metric of one split's predictions, under names such as `test/accuracy`."""
-    return {f"{PREFIX[split]}/{name}": value for name, value in measure(predictions, space).items()}
+    return {f"{split.prefix}/{name}": value for name, value in measure(predictions, space).items()}
 
 
 def of_test(metrics: Mapping[str, float]) -> dict[str, float]:
     """The test's metrics: the last row of a run's curves, which validation's would bend to the best epoch."""
-    return {name: value for name, value in metrics.items() if name.startswith(f"{PREFIX[Split.TEST]}/")}
+    return {name: value for name, value in metrics.items() if name.startswith(f"{Split.TEST.prefix}/")}
 
 
 def predictions_of(

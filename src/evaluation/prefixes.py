@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from src.cohort.split import Split
-from src.evaluation.outcome import PREFIX, predictions_of, score_split
+from src.evaluation.outcome import measured, predictions_of, score_split
 from src.evaluation.pictures import draw_prefixes
-from src.evaluation.predictions import Predictions, measure
+from src.evaluation.predictions import Predictions
 from src.evaluation.table import table
 from src.models.classifier import Classifier
 from src.models.packing import Packed
@@ -94,10 +94,7 @@ def measure_prefixes(
 ) -> dict[int, dict[str, float]]:
     """Metrics of one split, under names such as `test/accuracy`, for each number of tokens."""
     scored = score_prefixes(session, classifier, split, lengths)
-    return {
-        length: {f"{PREFIX[split]}/{name}": value for name, value in measure(each, session.space).items()}
-        for length, each in scored.items()
-    }
+    return {length: measured(predictions, split, session.space) for length, predictions in scored.items()}
 
 
 def report_prefixes(session: Session, curves: Mapping[Split, Mapping[int, Mapping[str, float]]], run: Path) -> str:

@@ -124,17 +124,14 @@ def _data(session: Session) -> str:
 
 def _metrics(session: Session, record: Mapping[str, Any]) -> str:
     limit = session.cfg.data.limit
-    many = [
-        part
-        for part, split in (("test", Split.TEST), ("val", Split.VALIDATION))
-        if session.cohort.patients(split, limit) >= FEWEST
-    ]
+    many = [split for split in (Split.TEST, Split.VALIDATION) if session.cohort.patients(split, limit) >= FEWEST]
     if not many:
         return f"None: they are of fewer than {FEWEST} patients."
     metrics = record["metrics"]
-    names = dict.fromkeys(name.split("/", 1)[1] for name in metrics if name.split("/")[0] in many)
-    rows = [[name, *(_cell(metrics.get(f"{part}/{name}")) for part in many)] for name in names]
-    return table(["metric", *({"test": "test", "val": "validation"}[part] for part in many)], rows)
+    shown = {split.prefix for split in many}
+    names = dict.fromkeys(name.split("/", 1)[1] for name in metrics if name.split("/")[0] in shown)
+    rows = [[name, *(_cell(metrics.get(f"{split.prefix}/{name}")) for split in many)] for name in names]
+    return table(["metric", *map(str, many)], rows)
 
 
 def _cell(value: float | None) -> str:

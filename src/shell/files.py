@@ -99,7 +99,7 @@ def replacing(path: Path, former: Path | None = None) -> Iterator[Path]:
     _begun.add(beside)
     try:
         os.close(os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666 & ~access_mask()))
-        _remove_leftovers(path, beside.stat().st_mtime)
+        _remove_of_dead_writers(path, beside.stat().st_mtime)
         with _named(path, beside):
             yield beside
             _settle(beside)
@@ -196,7 +196,7 @@ def _folder_beside(path: Path) -> Iterator[Path]:
     _begun.add(beside)
     try:
         beside.mkdir(mode=0o777 & ~access_mask())
-        _remove_leftovers(path, beside.stat().st_mtime)
+        _remove_of_dead_writers(path, beside.stat().st_mtime)
         yield beside
     finally:
         _abandon(beside)
@@ -262,7 +262,7 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-def _remove_leftovers(path: Path, now: float) -> None:
+def _remove_of_dead_writers(path: Path, now: float) -> None:
     """Removes what dead processes left in a folder, once a process for each `path` in it.
 
     Args:

@@ -12,9 +12,6 @@ from src.tracking.flat import flat_config
 from src.tracking.guard import public_model, short_hash
 from src.training.names import identity, readable_name
 
-PREFIX = {Split.TRAIN: "train", Split.VALIDATION: "val", Split.TEST: "test"}
-"""First part of the names of a split's metrics."""
-
 
 @dataclass(frozen=True)
 class About:
@@ -43,7 +40,7 @@ def about(cfg: TrainConfig, cohort: Cohort, axes: Mapping[str, Any]) -> About:
         run_name(cfg, cohort.fingerprint),
         "train" if cfg.model.kind is Kind.LLAMA else "baseline",
         tuple(dict.fromkeys([str(cfg.labels), str(cfg.model.kind), cohort.protocol])),
-        {PREFIX[split]: cohort.patients(split, cfg.data.limit) for split in Split},
+        {split.prefix: cohort.patients(split, cfg.data.limit) for split in Split},
     )
 
 

@@ -252,11 +252,12 @@ def test_a_folder_that_vanishes_under_a_look_is_free(tmp_path: Path) -> None:
     threads = [threading.Thread(target=task) for task in (removing, making)]
     for thread in threads:
         thread.start()
-    for _ in range(2000):
-        held_by(tmp_path, beat_s=0.001)
+    seen = [held_by(tmp_path, beat_s=0.001) for _ in range(2000)]
     done.set()
     for thread in threads:
         thread.join()
+    assert None in seen
+    assert {holder.host for holder in seen if holder} <= {"node7"}
 
 
 def test_a_run_started_by_itself_is_refused_while_another_process_has_it(tmp_path: Path) -> None:
