@@ -38,12 +38,15 @@ def apart(run: Callable[[S], object]) -> Callable[[S], None]:
     """
 
     def watched(cfg: S) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # until there is a child to pass it to
         child = os.fork()
         if not child:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
             run(cfg)
             return
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt at the terminal reaches the child by itself
         signal.signal(signal.SIGTERM, lambda received, frame: os.kill(child, received))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         if status in (-signal.SIGABRT, -signal.SIGKILL):
             raise UserError(f"memory ran out ({signal.Signals(-status).name}); run it where more is free")
