@@ -16,6 +16,8 @@ def prepare(cfg: PrepareConfig) -> None:
     from src.cohort.build import build
 
     flow, record = build(cfg)
+    for remark in flow.remarks:
+        print(one_line(remark))
     print(visible("\n".join(flow.lines())))
     classes = "DRGs" if record["drg_version"] else "classes"
     for name, counts in record["splits"].items():

@@ -184,6 +184,7 @@ def _described(cfg: PrepareConfig, rows: pl.DataFrame, labels: Labels, flow: Flo
         "protocol": "own" if cfg.data.path else str(cfg.protocol),
         "sections": cfg.data.sections,
         "flow": flow.steps,
+        "remarks": flow.remarks,
         "splits": {
             name: {
                 "notes": part.height,

@@ -17,6 +17,8 @@ class Flow:
 
     steps: list[dict[str, int | str]] = field(default_factory=list)
     gone: list[pl.DataFrame] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+    """How the file was understood where it can be understood in several ways, a sentence each; they may hold labels."""
 
     def start(self, what: str, rows: int, rejected: list[tuple[int, str]]) -> None:
         """Counts the file's rows, and those of them that are no text."""
