@@ -4,15 +4,16 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+from src.config.dialect import Dialect
 from src.shell.command import told_to_the_user
-from src.shell.errors import UserError
+from src.shell.errors import UserError, raise_all
 from src.shell.spreadsheet import print_csv
 from src.shell.terminal import visible
 
 ADDED = ("title", "mdc", "type", "base_drg", "severity", "how")
 
 
-def audit(path: Path, version: str = "v34") -> None:
+def audit(path: Path, version: str = "v34", separator: str | None = None, encoding: str | None = None) -> None:
     """Prints the file as CSV with the DRG of each row and how it was decided; counts go to standard error.
 
     The DRG's column is named by the version. It is empty where a row was not decided, and `how` says why.
@@ -21,24 +22,27 @@ def audit(path: Path, version: str = "v34") -> None:
         UserError: the file is missing or damaged, lacks `drg_code` or `description`, or has a column of the same name
             as one that is added; or there is no such version.
     """
+    from src.cohort.layout import look
     from src.cohort.msdrg import load_drgs
-    from src.cohort.records import read_header, read_records
+    from src.cohort.records import read_records
 
     load_drgs(version)
     added = (version, *ADDED)
     if not path.is_file():
         raise UserError(f"{path}: no such file")
-    header = read_header(path)
-    names = {name.strip().lower(): name for name in header}
-    if missing := [name for name in ("drg_code", "description") if name not in names]:
-        raise UserError(f"{path}: no column {', '.join(missing)}; its columns are {', '.join(header)}")
+    dialect = Dialect(separator, encoding, key="")
+    raise_all(dialect.problems(), "drg")
+    layout = look(path, ["drg_code", "description"], dialect)
+    layout.require(["drg_code", "description"])
+    header = layout.header
+    names = {name.lower(): name for name in header}
     if twice := [name for name in added if name in header]:
         raise UserError(f"{path}: has a column {', '.join(twice)} already; rename it first")
     print_csv([*header, *added])
     told: Counter[str] = Counter()
-    for chunk in read_records(path, header, "auditing"):
+    for chunk in read_records(layout, header, "auditing"):
         for row, reason in chunk.rejected:
-            raise UserError(f"{path}: row {row} holds {reason}")
+            raise UserError(f"{path}: row {row} holds {reason}; of another encoding than UTF-8 say so, encoding=cp1252")
         cells: dict[str, str | None]
         for cells in chunk.rows.select(header).iter_rows(named=True):
             kind = cells[names["drg_type"]] if "drg_type" in names else None
@@ -67,13 +71,15 @@ def main() -> None:
         if "--help" in sys.argv[1:]:
             print(__doc__)
             return
-        options = [word for word in sys.argv[1:] if word.startswith("version=")]
-        files = [word for word in sys.argv[1:] if word not in options]
-        if len(files) != 1 or len(options) > 1 or files[0].startswith("-"):
+        keys = ("version", "separator", "encoding")
+        options = dict(word.split("=", 1) for word in sys.argv[1:] if word.startswith(tuple(f"{key}=" for key in keys)))
+        files = [word for word in sys.argv[1:] if word.split("=", 1)[0] not in keys]
+        if len(files) != 1 or files[0].startswith("-"):
             raise UserError(
-                "python -m src.drg FILE.csv [version=v34]; the file has the columns drg_code and description"
+                "python -m src.drg FILE.csv [version=v34] [separator=semicolon] [encoding=cp1252]; the file has the "
+                "columns drg_code and description"
             )
-        audit(Path(files[0]), *(word.removeprefix("version=") for word in options))
+        audit(Path(files[0]), **options)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ from typing import Any
 
 import polars as pl
 
-from src.cohort.mimic import find_table
+from src.cohort.layout import look
+from src.cohort.mimic import find_table, table_parts
 from src.shell.errors import UserError
 
 ADMISSIONS = "admissions.parquet"
@@ -77,9 +78,9 @@ def read_admissions(folder: Path) -> pl.DataFrame | None:
 
 
 def _facts(source: Path, wanted: pl.DataFrame) -> pl.DataFrame:
-    stays = _table(source, "admissions", ["subject_id", "hadm_id", "admittime", "dischtime", *TOLD])
-    stays = stays.join(wanted, "hadm_id", how="semi").unique("hadm_id", keep="first", maintain_order=True)
-    patients = _patients(source)
+    stays = _table(source, "admissions", ["subject_id", "hadm_id", "admittime", "dischtime", *TOLD], wanted)
+    stays = stays.unique("hadm_id", keep="first", maintain_order=True)
+    patients = _patients(source, stays.select("subject_id").unique())
     start, end = (pl.col(name).str.to_datetime(strict=False) for name in ("admittime", "dischtime"))
     age = pl.col("anchor_age").cast(pl.Int64, strict=False)
     gone = start.dt.year() - pl.col("anchor_year").cast(pl.Int64, strict=False)
@@ -88,18 +89,18 @@ def _facts(source: Path, wanted: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _patients(source: Path) -> pl.DataFrame:
+def _patients(source: Path, wanted: pl.DataFrame) -> pl.DataFrame:
     columns = ["subject_id", "gender", "anchor_age", "anchor_year"]
     if find_table(source, ("hosp", "patients")) is None:
         return pl.DataFrame(schema={name: pl.Int64 if name == "subject_id" else pl.String for name in columns})
-    return _table(source, "patients", columns).unique("subject_id", keep="first", maintain_order=True)
+    return _table(source, "patients", columns, wanted).unique("subject_id", keep="first", maintain_order=True)
 
 
 def _lists(source: Path, table: str, columns: list[str], wanted: pl.DataFrame, name: str) -> pl.DataFrame:
     """[hadm_id, `name`]: the values of each admission in order; none where the table is missing."""
     if find_table(source, ("hosp", table)) is None:
         return pl.DataFrame(schema={"hadm_id": pl.Int64, name: pl.List(pl.String)})
-    rows = _table(source, table, columns).join(wanted, "hadm_id", how="semi")
+    rows = _table(source, table, columns, wanted)
     order = pl.col(columns[1]).cast(pl.Int64, strict=False) if columns[1] == "seq_num" else pl.col(columns[1])
     coded = pl.col("icd_version") + ":" + pl.col("icd_code").str.strip_chars()
     value = coded if "icd_code" in columns else pl.col(columns[2])
@@ -107,18 +108,11 @@ def _lists(source: Path, table: str, columns: list[str], wanted: pl.DataFrame, n
     return each.group_by("hadm_id", maintain_order=True).agg(pl.col(name).drop_nulls())
 
 
-def _table(source: Path, table: str, columns: list[str]) -> pl.DataFrame:
-    """Columns of a hosp table that is there, as text, ids as numbers."""
+def _table(source: Path, table: str, columns: list[str], wanted: pl.DataFrame) -> pl.DataFrame:
+    """Columns of a hosp table that is there, of those rows that are of `wanted`; as text, ids as numbers."""
     path = find_table(source, ("hosp", table)) or source
-    try:
-        header = pl.read_csv(path, n_rows=0, infer_schema=False).columns
-        names = {name: name if name in header else SAME.get(name, name) for name in columns}
-        if missing := [name for name in names.values() if name not in header]:
-            raise UserError(f"{path}: no column {', '.join(missing)}; its columns are {', '.join(header)}")
-        found = pl.read_csv(path, columns=list(names.values()), infer_schema=False)
-        return found.select(
-            pl.col(own).cast(pl.Int64).alias(name) if name.endswith("_id") else pl.col(own).alias(name)
-            for name, own in names.items()
-        )
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise UserError(f"{path}: cannot be read ({type(error).__name__}); check that the download is whole") from None
+    layout = look(path, columns)
+    names = {name: own for name, own in SAME.items() if name in columns and layout.column(name) is None}
+    kinds = {name: pl.Int64 if name.endswith("_id") else pl.String for name in columns}
+    parts = (part.join(wanted, wanted.columns, how="semi") for part in table_parts(layout, kinds, names))
+    return pl.concat([pl.DataFrame(schema=kinds), *parts])

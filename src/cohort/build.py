@@ -19,6 +19,7 @@ from src.cohort.prepared import EXCLUDED, SCHEMA, SPLIT, write_notes, write_reco
 from src.cohort.sections import HEADINGS, SECTIONS, Sections
 from src.cohort.sources import Columns, Source, mimic_source
 from src.cohort.split_ids import new_key, read_key
+from src.config.dialect import Dialect
 from src.config.prepare import PrepareConfig, Protocol, SplitBy
 from src.shell.errors import UserError, raise_all
 from src.shell.files import replacing_folder
@@ -103,7 +104,9 @@ def _chosen(
         return _chosen_own(cfg, extract, heap, flow, sections)
     folder = Path(str(cfg.data.dir))
     labels = mimic_labels(read_table(folder, DRG_CODES), cfg.version, title_first=cfg.protocol is Protocol.PAPER)
-    found, rejected = gather(mimic_source(folder), extract, heap)
+    source = mimic_source(folder, Path(cfg.data.notes) if cfg.data.notes else None, cfg.data.encoding)
+    found, rejected = gather(source, extract, heap)
+    flow.remarks += source.remarks
     flow.start("discharge summaries", found.height, rejected)
     rows = with_ids(found, flow)
     if cfg.protocol is Protocol.PAPER:
@@ -117,7 +120,9 @@ def _chosen_own(
 ) -> tuple[pl.DataFrame, Labels, dict[str, Any]]:
     data = cfg.data
     columns = Columns(str(data.text), patient=data.patient, label=data.label, split=data.split)
-    found, rejected = gather(Source(Path(str(data.path)), columns), extract, heap)
+    source = Source(Path(str(data.path)), columns, Dialect(data.separator, data.encoding), data.missing)
+    found, rejected = gather(source, extract, heap)
+    flow.remarks += source.remarks
     flow.start("rows", found.height, rejected)
     labels = own_labels(found["label"], data.labels, str(data.label), cfg.version)
     rows = own(with_own_ids(found), labels, flow, sections, data.words)

@@ -1,15 +1,21 @@
 """MIMIC-IV's tables as they lie in a download: `.csv` or `.csv.gz`, versions 2.0 to 3.1."""
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
+from src.cohort.layout import Layout, look
+from src.cohort.missing import tidied
 from src.cohort.records import read_records
 from src.shell.errors import UserError
 
 NOTES = ("note", "discharge")
 DRG_CODES = ("hosp", "drgcodes")
 PATIENTS = ("hosp", "patients")
+
+TWO_DOWNLOADS = "PhysioNet has hosp and the notes in two downloads: data.dir= names MIMIC-IV, data.notes= MIMIC-IV-Note"
 
 COLUMNS = {
     DRG_CODES: {
@@ -25,11 +31,12 @@ COLUMNS = {
 
 
 def find_table(folder: Path, table: tuple[str, str]) -> Path | None:
-    """The file of a table such as `hosp/drgcodes`, compressed or not; None when there is none."""
+    """The file of a table such as `hosp/drgcodes`, compressed or not, in capitals too; None without one."""
     for ending in (".csv.gz", ".csv"):
-        path = folder / table[0] / f"{table[1]}{ending}"
-        if path.is_file():
-            return path
+        for name in (f"{table[1]}{ending}", f"{table[1]}{ending}".upper()):
+            path = folder / table[0] / name
+            if path.is_file():
+                return path
     return None
 
 
@@ -42,15 +49,31 @@ def read_table(folder: Path, table: tuple[str, str]) -> pl.DataFrame:
     path = find_table(folder, table)
     wanted = COLUMNS[table]
     if path is None:
-        raise UserError(f"{folder}: no {'/'.join(table)}.csv.gz or .csv; data.dir= is a folder of MIMIC-IV")
-    parts = [pl.DataFrame(schema={"row": pl.UInt32, **dict.fromkeys(wanted, pl.String)})]
-    for chunk in read_records(path, list(wanted), f"reading {path.name}"):
+        raise UserError(
+            f"{folder}: no {'/'.join(table)}.csv.gz or .csv; data.dir= is a folder of MIMIC-IV. {TWO_DOWNLOADS}"
+        )
+    parts = [pl.DataFrame(schema=wanted), *table_parts(look(path, list(wanted)), wanted)]
+    return pl.concat(parts)
+
+
+def table_parts(layout: Layout, wanted: Mapping[str, Any], names: Mapping[str, str] = {}) -> Iterator[pl.DataFrame]:
+    """Yields the columns of a table a block at a time, with their types; `names` are those that differ in the file.
+
+    Raises:
+        UserError: a column is missing, the file is damaged, or a number is none; the message names the row.
+    """
+    in_file = {name: names.get(name, name) for name in wanted}
+    for chunk in read_records(layout, list(in_file.values()), f"reading {layout.path.name}"):
         for row, reason in chunk.rejected:
-            raise UserError(f"{path}: row {row} holds {reason}; check that the download is whole")
-        parts.append(chunk.rows)
-    texts = pl.concat(parts)
-    numbers = texts.select(pl.col(name).cast(kind, strict=False) for name, kind in wanted.items())
-    for name in wanted:
-        if odd := texts["row"].filter(texts[name].is_not_null() & numbers[name].is_null()).to_list():
-            raise UserError(f"{path}: row {odd[0]}: {name} is no whole number")
-    return numbers
+            raise UserError(f"{layout.path}: row {row} holds {reason}; check that the download is whole")
+        texts = tidied(chunk.rows.select(pl.col(in_file[name]).alias(name) for name in wanted), wanted)
+        whole = [
+            pl.col(name).str.replace(r"^(\d+)\.0+$", "$1").cast(kind, strict=False)
+            for name, kind in wanted.items()
+            if kind == pl.Int64
+        ]
+        numbers = texts.with_columns(whole)
+        for name in wanted:
+            if odd := chunk.numbers.filter(texts[name].is_not_null() & numbers[name].is_null()).to_list():
+                raise UserError(f"{layout.path}: row {odd[0]}: {name} is no whole number")
+        yield numbers

@@ -1,20 +1,29 @@
-"""Where notes come from: MIMIC-IV's discharge table, or any hospital's CSV, Parquet or JSON lines."""
+"""Where notes come from: MIMIC-IV's discharge table, or any hospital's CSV, Parquet or JSON."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
 
-from src.cohort.mimic import NOTES, find_table
-from src.cohort.records import read_header, read_records
+from src.cohort.json_rows import cell_text, read_json_rows
+from src.cohort.layout import look
+from src.cohort.mimic import NOTES, TWO_DOWNLOADS, find_table
+from src.cohort.missing import missing_words, remark_on, tidied
+from src.cohort.records import Chunk, read_records
+from src.config.dialect import Dialect
 from src.shell.errors import UserError
 
 Piece = tuple[pl.DataFrame, list[bytes], list[tuple[int, str]]]
 
 SLICE = 2_000
-"""Rows of a Parquet file at a time."""
+"""Rows of a Parquet or JSON file at a time."""
+
+CSV, JSON, PARQUET = (".csv", ".tsv", ".tab", ".txt"), (".jsonl", ".ndjson", ".json"), (".parquet", ".pq")
+"""Endings of files, in small letters; `.gz` may follow those of text."""
 
 
 @dataclass(frozen=True)
@@ -43,92 +52,184 @@ class Source:
 
     path: Path
     columns: Columns
+    dialect: Dialect = field(default_factory=Dialect)
+    missing: Sequence[str] = ()
+    """Words that stand for a missing value."""
+    remarks: list[str] = field(default_factory=list)
+    """How the file was read where it can be read in several ways; filled as `chunks` goes."""
 
     def chunks(self) -> Iterator[Piece]:
         """Rows in pieces: the rows, the note of each as UTF-8, and what could not be read.
 
-        The rows have `row` (from 1), and as text each role of `Columns` that the file has but `text`.
+        The rows have `row` (from 1), and as text each role of `Columns` that the file has but `text`, stripped of
+        blanks, null where it is missing.
 
         Raises:
-            UserError: the file is damaged, or lacks a column.
+            UserError: the file is damaged, lacks a column, or has rows that are not of its encoding and none was said.
         """
         roles = {role: name for role, name in self.columns.named.items() if role != "text"}
-        for rows, notes, rejected in self._pieces(list(dict.fromkeys(roles.values()))):
-            yield rows.select("row", **{role: pl.col(name) for role, name in roles.items()}), notes, rejected
+        words: dict[str, Counter[str]] = {role: Counter() for role in self.columns.named}
+        for chunk in self._pieces(list(dict.fromkeys(roles.values()))):
+            for number, reason in chunk.rejected:
+                self._refuse_unless_said(number, reason)
+            rows = chunk.rows.select(pl.col(name).alias(role) for role, name in roles.items())
+            rows = tidied(rows, roles, self.missing)
+            notes = chunk.notes
+            if self.columns.admission is None:
+                if words_of_notes := {word.encode() for word in self.missing}:
+                    notes = [b"" if note.strip() in words_of_notes else note for note in notes]
+                for role in roles:
+                    words[role] += missing_words(rows[role])
+                short = pl.Series([note.decode().strip() for note in notes if len(note) < 12], dtype=pl.String)
+                words["text"] += missing_words(short)
+            else:  # a program that met a missing id writes all of them as 20000001.0
+                ids = [role for role in ("admission", "patient") if role in roles]
+                rows = rows.with_columns(pl.col(ids).str.replace(r"^(\d+)\.0+$", "$1"))
+            yield rows.insert_column(0, chunk.numbers.alias("row")), notes, chunk.rejected
+        listed = {*self.missing, *(word for counted in words.values() for word in counted)}
+        self.remarks.extend(
+            remark_on(self.columns.named[role], counted, listed) for role, counted in words.items() if counted
+        )
 
-    def _pieces(self, wanted: list[str]) -> Iterator[Piece]:
-        ending = "".join(self.path.suffixes[-2:]) if self.path.suffix == ".gz" else self.path.suffix
-        if ending == ".parquet":
+    def _refuse_unless_said(self, number: int, reason: str) -> None:
+        key = f"{self.dialect.key}encoding="
+        if reason.startswith("bytes") and self.dialect.encoding is None:
+            raise UserError(
+                f"{self.path}: row {number} holds {reason}; if the file comes from Windows or Excel write {key}cp1252, "
+                f"if that row is damaged {key}utf-8, which leaves such rows out and lists them"
+            )
+
+    def _pieces(self, wanted: list[str]) -> Iterator[Chunk]:
+        ending = self.path.name.lower().removesuffix(".gz")
+        if ending.endswith(PARQUET):
             yield from self._parquet(wanted)
-        elif ending in (".jsonl", ".ndjson"):
-            yield from self._json_lines(wanted)
-        elif ending in (".csv", ".csv.gz"):
-            for chunk in read_records(self.path, wanted, f"reading {self.path.name}", self.columns.text):
-                yield chunk.rows, chunk.notes, chunk.rejected
+        elif ending.endswith(JSON):
+            yield from self._json(wanted)
+        elif ending.endswith(CSV):
+            layout = look(self.path, [*wanted, self.columns.text], self.dialect)
+            self.remarks.extend(layout.remarks())
+            yield from read_records(layout, wanted, f"reading {self.path.name}", self.columns.text)
+        elif ending.endswith((".xlsx", ".xls", ".ods", ".xlsm", ".xlsb")):
+            raise UserError(f"{self.path}: is a workbook; save its sheet as CSV (UTF-8)")
         else:
-            raise UserError(f"{self.path}: must end with .csv, .csv.gz, .parquet, .jsonl or .ndjson")
+            raise UserError(
+                f"{self.path}: must end with {', '.join((*CSV, *JSON, *PARQUET))}, or .gz behind one of text"
+            )
 
-    def _parquet(self, wanted: list[str]) -> Iterator[Piece]:
+    def _parquet(self, wanted: list[str]) -> Iterator[Chunk]:
         wanted = list(dict.fromkeys((*wanted, self.columns.text)))
+        if self.dialect != Dialect(key=self.dialect.key):
+            raise UserError(f"{self.path}: a Parquet file has no separator and no encoding; leave them out")
         try:
             frame = pl.scan_parquet(self.path)
-            self._check(frame.collect_schema().names(), wanted)
-            count, at = frame.select(pl.len()).collect().item(), 0
-            while at < count:
-                part = frame.select(pl.col(wanted).cast(pl.String)).slice(at, SLICE).collect()
-                yield part.with_row_index("row", at + 1), _utf8(part[self.columns.text]), []
-                at += SLICE
+            schema = frame.collect_schema()
+            self._check(schema.names(), wanted)
+            texts = [_as_text(name, schema[name]) for name in wanted]
+            count = frame.select(pl.len()).collect().item()
+            for start in range(0, count, SLICE):
+                self._refuse_lists(frame.select(wanted).slice(start, SLICE).collect(), start)
+                part = frame.select(texts).slice(start, SLICE).collect()
+                numbers = pl.int_range(start + 1, start + part.height + 1, dtype=pl.UInt32, eager=True)
+                yield Chunk(numbers, part, _utf8(part[self.columns.text]), [])
         except (pl.exceptions.PolarsError, OSError) as error:
             raise UserError(f"{self.path}: is no whole Parquet file ({type(error).__name__})") from None
 
-    def _json_lines(self, wanted: list[str]) -> Iterator[Piece]:
-        import json
+    def _refuse_lists(self, part: pl.DataFrame, start: int) -> None:
+        for name, kind in part.schema.items():
+            if kind.is_nested() and (filled := part[name].is_not_null().arg_true()).len():
+                what = "an object" if isinstance(kind, pl.Struct) else "a list"
+                raise UserError(
+                    f"{self.path}: row {start + filled[0] + 1}: {name} holds {what}, where one text is read"
+                )
 
+    def _json(self, wanted: list[str]) -> Iterator[Chunk]:
+        if self.dialect.separator is not None:
+            raise UserError(f"{self.path}: a JSON file has no separator; leave {self.dialect.key}separator= out")
         wanted = list(dict.fromkeys((*wanted, self.columns.text)))
-        lines: list[list[object]] = []
-        start = 1
-        with self.path.open("rb") as file:
-            for row, line in enumerate(file, 1):
-                try:
-                    found = json.loads(line)
-                except ValueError:
-                    raise UserError(f"{self.path}: row {row} is no JSON") from None
-                self._check(list(found) if isinstance(found, dict) else [], wanted, f": row {row}")
-                lines.append([None if found[name] is None else str(found[name]) for name in wanted])
-                if len(lines) == SLICE:
-                    yield self._framed(lines, wanted, start)
-                    lines, start = [], row + 1
-        if lines:
-            yield self._framed(lines, wanted, start)
+        numbers: list[int] = []
+        lines: list[list[str | None]] = []
+        rejected: list[tuple[int, str]] = []
+        names: dict[str, None] = {}
+        repaired: list[int] = []
+        for row, values, intact in read_json_rows(self.path, self.dialect):
+            names.update(dict.fromkeys(values))
+            if not intact:
+                rejected.append((row, f"bytes that are no {(self.dialect.encoding or 'UTF-8').upper()}"))
+                continue
+            cells = [self._cell(row, name, values.get(name)) for name in wanted]
+            whole = [cell if cell is None or _is_whole(cell) else _with_whole_letters(cell) for cell in cells]
+            repaired += [row] if whole != cells else []
+            numbers.append(row)
+            lines.append(whole)
+            if len(lines) == SLICE:
+                yield self._framed(numbers, lines, rejected, wanted)
+                numbers, lines, rejected = [], [], []
+        self._check(list(names), wanted)
+        if repaired:
+            half = f"{len(repaired):,} rows hold half of a letter (a lone surrogate, row {repaired[0]} the first)"
+            self.remarks.append(f"{self.path.name}: {half}; it is read as \ufffd")
+        if lines or rejected:
+            yield self._framed(numbers, lines, rejected, wanted)
 
-    def _check(self, there: list[str], wanted: list[str], where: str = "") -> None:
-        if missing := [name for name in wanted if name not in there]:
-            raise UserError(
-                f"{self.path}{where}: no column {', '.join(missing)}; there are {', '.join(there) or 'none'}"
-            )
+    def _cell(self, row: int, name: str, value: object) -> str | None:
+        try:
+            return cell_text(value)
+        except ValueError as kind:
+            raise UserError(f"{self.path}: row {row}: {name} holds {kind}, where one text is read") from None
 
-    def _framed(self, lines: list[list[object]], wanted: list[str], start: int) -> Piece:
+    def _check(self, names: list[str], wanted: list[str]) -> None:
+        if missing := [name for name in wanted if name not in names]:
+            raise UserError(f"{self.path}: no column {', '.join(missing)}; there are {', '.join(names) or 'none'}")
+
+    def _framed(
+        self, numbers: list[int], lines: list[list[str | None]], rejected: list[tuple[int, str]], wanted: list[str]
+    ) -> Chunk:
         rows = pl.DataFrame(lines, schema=dict.fromkeys(wanted, pl.String), orient="row")
-        return rows.with_row_index("row", start), _utf8(rows[self.columns.text]), []
+        return Chunk(pl.Series(numbers, dtype=pl.UInt32), rows, _utf8(rows[self.columns.text]), rejected)
+
+
+def _as_text(name: str, kind: pl.DataType) -> pl.Expr:
+    """A Parquet column as text: NaN is missing, and a whole number has no decimal places."""
+    column = pl.col(name)
+    if kind.is_nested():  # refused by row unless all of it is missing
+        return pl.lit(None, pl.String).alias(name)
+    if not kind.is_float():
+        return column.cast(pl.String)
+    whole = column.is_finite() & (column == column.round()) & (column.abs() < 2**53)
+    number = pl.when(whole).then(column.cast(pl.Int64, strict=False).cast(pl.String)).otherwise(column.cast(pl.String))
+    return pl.when(column.is_nan()).then(None).otherwise(number).alias(name)
+
+
+def _is_whole(text: str) -> bool:
+    return text.isascii() or not re.search("[\ud800-\udfff]", text)
+
+
+def _with_whole_letters(text: str) -> str:
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _utf8(texts: pl.Series) -> list[bytes]:
     return texts.fill_null("").cast(pl.Binary).to_list()
 
 
-def mimic_source(folder: Path) -> Source:
-    """MIMIC-IV's discharge summaries.
+def mimic_source(folder: Path, notes: Path | None = None, encoding: str | None = None) -> Source:
+    """MIMIC-IV's discharge summaries, in `folder`, or in the download `notes`, its `note` folder or what holds it.
 
     Raises:
         UserError: the table is missing, or the file under its name is another table.
     """
-    path = find_table(folder, NOTES)
+    held = notes or folder
+    path = find_table(held, NOTES) or (find_table(notes.parent, (notes.name, NOTES[1])) if notes else None)
     if path is None:
-        raise UserError(f"{folder}: no note/discharge.csv.gz or .csv; data.dir= is a folder of MIMIC-IV")
-    header = read_header(path)
-    if "text" not in header and "note_id" not in header and "hadm_id" in header:
-        raise UserError(f"{path}: has no notes, its columns are {', '.join(header)}; is it a table of hosp?")
-    return Source(path, MIMIC)
+        raise UserError(
+            f"{held}: no note/discharge.csv.gz or .csv; data.dir= is a folder of MIMIC-IV with note and hosp. "
+            f"{TWO_DOWNLOADS}"
+        )
+    dialect = Dialect(encoding=encoding)
+    layout = look(path, list(MIMIC.named.values()), dialect)
+    if "text" not in layout.header and "note_id" not in layout.header and "hadm_id" in layout.header:
+        raise UserError(f"{path}: has no notes, its columns are {', '.join(layout.header)}; is it a table of hosp?")
+    return Source(path, MIMIC, dialect)
 
 
 def numbered(values: pl.Series) -> pl.Series:

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from src.config.dialect import Dialect
+
 
 class Protocol(StrEnum):
     """Which notes make the cohort."""
@@ -40,8 +42,10 @@ class PrepareData:
 
     dir: str | None
     """Folder of MIMIC-IV files, with `note` and `hosp` in it."""
+    notes: str | None
+    """Folder of MIMIC-IV-Note where it lies elsewhere, as PhysioNet's two downloads do; null: in `dir`."""
     path: str | None
-    """A hospital's own file of notes instead: CSV, Parquet or JSON lines."""
+    """A hospital's own file of notes instead: CSV, Parquet or JSON."""
     text: str | None
     """Its column of texts."""
     label: str | None
@@ -50,6 +54,12 @@ class PrepareData:
     """Its column of patients, if it has one."""
     split: str | None
     """Its column of splits (train, validation, test), if it has one."""
+    separator: str | None
+    """Between the columns of a CSV file: comma, semicolon, tab, pipe, or a character; null: as its header shows."""
+    encoding: str | None
+    """Of a text file, such as cp1252; null: UTF-8, or what its first bytes say."""
+    missing: list[str]
+    """Words that stand for a missing value, beside nothing, blanks, null and NaN."""
     labels: LabelKind
     sections: list[str]
     """Which sections the model reads, in this order."""
@@ -85,6 +95,7 @@ class PrepareConfig:
     def problems(self) -> list[str]:
         """One line for each value that cannot be."""
         found = self._shares() + self._source() + self._split()
+        found += Dialect(self.data.separator, self.data.encoding).problems()
         if self.data.words < 1:
             found.append(f"data.words={self.data.words}: must be at least 1")
         if self.protocol is Protocol.PAPER and self.version != "v34":
@@ -112,11 +123,14 @@ class PrepareConfig:
                 found.append(
                     f"data.dir={data.dir}: no such folder; {where}. For your own file write data=csv data.path=FILE"
                 )
+            if data.notes is not None and not Path(data.notes).is_dir():
+                found.append(f"data.notes={data.notes}: no such folder; it is the download of MIMIC-IV-Note")
+            own = {key: getattr(data, key) for key in ("label", "patient", "split", "separator", "missing")}
             return found + [
-                f"data.{key}={value}: belongs to data=csv data.path=FILE"
-                for key, value in (("label", data.label), ("patient", data.patient), ("split", data.split))
-                if value is not None
+                f"data.{key}={value}: belongs to data=csv data.path=FILE" for key, value in own.items() if value
             ]
+        if data.notes is not None:
+            found.append(f"data.notes={data.notes}: belongs to MIMIC-IV files; leave data.path out")
         if not Path(data.path).is_file():
             found.append(f"data.path={data.path}: no such file")
         if self.protocol is Protocol.PAPER:

@@ -83,7 +83,6 @@ def test_a_compressed_file_that_is_cut_short_is_named(hospital: Path, tmp_path: 
 @pytest.mark.parametrize(
     ("damage", "step"),
     [
-        (changed(b"Admission", b"Admis\xffion"), "of readable text"),
         (changed(b"Admission", b"Admis\0ion"), "of readable text"),
         (swapped(2, b""), "of an admission"),
         (swapped(2, b"-5"), "with ids above zero"),
@@ -97,6 +96,17 @@ def test_one_bad_row_is_counted_and_listed(
     record, _ = prepare(f"data.dir={damaged(damage)}")
     assert {each["step"]: each["excluded"] for each in record["flow"]}[step] == 1
     assert 2 in pl.read_csv(tmp_path / "cohort-1" / "excluded.csv")["row"].to_list()
+
+
+def test_a_note_of_another_encoding_is_refused_until_the_encoding_is_said(
+    damaged: Callable[[Damage], Path], prepare: Prepare, tmp_path: Path
+) -> None:
+    folder = damaged(changed(b"Admission", b"Admis\xffion"))
+    with pytest.raises(UserError, match=r"row 2 holds bytes that are no UTF-8; .*data\.encoding=cp1252.*encoding=utf-8"):
+        prepare(f"data.dir={folder}")
+    record, _ = prepare(f"data.dir={folder}", "data.encoding=utf-8")
+    assert {step["step"]: step["excluded"] for step in record["flow"]}["of readable text"] == 1
+    assert 2 in pl.read_csv(tmp_path / "cohort-2" / "excluded.csv")["row"].to_list()
 
 
 def test_a_note_id_that_comes_twice_is_counted(damaged: Callable[[Damage], Path], prepare: Prepare) -> None:
@@ -144,7 +154,7 @@ def test_a_missing_column_is_named(hospital: Path, tmp_path: Path, prepare: Prep
     ("column", "value", "message"),
     [
         ("hadm_id", b"abc", "row 3: hadm_id is no whole number"),
-        ("description", b"HEART \xff", "row 3 holds invalid UTF-8"),
+        ("description", b"HEART \xff", "row 3 holds bytes that are no UTF-8"),
         ("description", b"HEART \0", "row 3 holds a NUL byte"),
         ("description", b'"HEART', "row 3"),
         ("description", b"HEART,FAILURE", "row 3 has 8 fields where the header has 7"),

@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from src.cohort import records
+from src.cohort.layout import look
 from src.cohort.records import read_records
 from src.shell.errors import UserError
 
@@ -23,8 +24,8 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def read(path: Path) -> tuple[list[tuple[object, ...]], list[tuple[int, str]]]:
-    chunks = list(read_records(path, ["id", "text"], "reading", "text"))
-    rows = [row for chunk in chunks for row in chunk.rows.iter_rows()]
+    chunks = list(read_records(look(path, ["id", "text"]), ["id", "text"], "reading", "text"))
+    rows = [(n, *row) for chunk in chunks for n, row in zip(chunk.numbers, chunk.rows.iter_rows(), strict=True)]
     assert [row[2] or "" for row in rows] == [note.decode() for chunk in chunks for note in chunk.notes]
     return rows, [one for chunk in chunks for one in chunk.rejected]
 
