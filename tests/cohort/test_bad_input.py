@@ -102,7 +102,9 @@ def test_a_note_of_another_encoding_is_refused_until_the_encoding_is_said(
     damaged: Callable[[Damage], Path], prepare: Prepare, tmp_path: Path
 ) -> None:
     folder = damaged(changed(b"Admission", b"Admis\xffion"))
-    with pytest.raises(UserError, match=r"row 2 holds bytes that are no UTF-8; .*data\.encoding=cp1252.*encoding=utf-8"):
+    with pytest.raises(
+        UserError, match=r"row 2 holds bytes that are no UTF-8; .*data\.encoding=cp1252.*encoding=utf-8"
+    ):
         prepare(f"data.dir={folder}")
     record, _ = prepare(f"data.dir={folder}", "data.encoding=utf-8")
     assert {step["step"]: step["excluded"] for step in record["flow"]}["of readable text"] == 1
