@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from src.cohort.layout import Layout, look
-from src.cohort.missing import tidied
+from src.cohort.missing import present, whole_number
 from src.cohort.records import read_records
 from src.shell.errors import UserError
 
@@ -66,13 +66,10 @@ def table_parts(layout: Layout, wanted: Mapping[str, Any], names: Mapping[str, s
     for chunk in read_records(layout, list(in_file.values()), f"reading {layout.path.name}"):
         for row, reason in chunk.rejected:
             raise UserError(f"{layout.path}: row {row} holds {reason}; check that the download is whole")
-        texts = tidied(chunk.rows.select(pl.col(in_file[name]).alias(name) for name in wanted), wanted)
-        whole = [
-            pl.col(name).str.replace(r"^(\d+)\.0+$", "$1").cast(kind, strict=False)
-            for name, kind in wanted.items()
-            if kind == pl.Int64
-        ]
-        numbers = texts.with_columns(whole)
+        texts = chunk.rows.select(**{name: present(pl.col(in_file[name])) for name in wanted})
+        numbers = texts.with_columns(
+            whole_number(pl.col(name)).cast(kind, strict=False) for name, kind in wanted.items() if kind == pl.Int64
+        )
         for name in wanted:
             if odd := chunk.numbers.filter(texts[name].is_not_null() & numbers[name].is_null()).to_list():
                 raise UserError(f"{layout.path}: row {odd[0]}: {name} is no whole number")

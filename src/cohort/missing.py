@@ -15,17 +15,23 @@ WORDS = {
 """Words, in small letters, that programs and people write where a value is missing; a class may be called so too."""
 
 
-def tidied(rows: pl.DataFrame, columns: Iterable[str], missing: Sequence[str] = ()) -> pl.DataFrame:
-    """The rows with texts of `columns` stripped of blanks, and null where nothing or a word of `missing` stands.
+def present(cells: pl.Expr, missing: Sequence[str] = ()) -> pl.Expr:
+    """Texts stripped of blanks; null where nothing or a word of `missing` stands.
 
-    >>> tidied(pl.DataFrame({"label": [" ards ", " ", "", None, "NA"]}), ["label"], ["NA"])["label"].to_list()
+    >>> pl.DataFrame({"drg": [" ards ", " ", "", None, "NA"]}).select(present(pl.col("drg"), ["NA"]))["drg"].to_list()
     ['ards', None, None, None, None]
     """
-    stripped = {name: pl.col(name).str.strip_chars() for name in dict.fromkeys(columns)}
-    empty = ["", *missing]
-    return rows.with_columns(
-        pl.when(~text.is_in(empty)).then(text).otherwise(None).alias(name) for name, text in stripped.items()
-    )
+    stripped = cells.str.strip_chars()
+    return pl.when(~stripped.is_in(["", *missing]) if missing else stripped != "").then(stripped)
+
+
+def whole_number(cells: pl.Expr) -> pl.Expr:
+    """The texts without decimal places of zeros: a program that met a missing id writes all ids as 20000001.0.
+
+    >>> pl.DataFrame({"id": ["20000001.0", "20000002", "1.5"]}).select(whole_number(pl.col("id")))["id"].to_list()
+    ['20000001', '20000002', '1.5']
+    """
+    return cells.str.replace(r"^(\d+)\.0+$", "$1")
 
 
 def missing_words(values: pl.Series) -> Counter[str]:

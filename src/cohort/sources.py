@@ -12,7 +12,7 @@ import polars as pl
 from src.cohort.json_rows import cell_text, read_json_rows
 from src.cohort.layout import look
 from src.cohort.mimic import NOTES, TWO_DOWNLOADS, find_table
-from src.cohort.missing import missing_words, remark_on, tidied
+from src.cohort.missing import missing_words, present, remark_on, whole_number
 from src.cohort.records import Chunk, read_records
 from src.config.dialect import Dialect
 from src.shell.errors import UserError
@@ -68,12 +68,14 @@ class Source:
             UserError: the file is damaged, lacks a column, or has rows that are not of its encoding and none was said.
         """
         roles = {role: name for role, name in self.columns.named.items() if role != "text"}
+        cells = {role: present(pl.col(name), self.missing) for role, name in roles.items()}
+        if self.columns.admission is not None:
+            cells |= {role: whole_number(cells[role]) for role in ("admission", "patient")}
         words: dict[str, Counter[str]] = {role: Counter() for role in self.columns.named}
         for chunk in self._pieces(list(dict.fromkeys(roles.values()))):
             for number, reason in chunk.rejected:
                 self._refuse_unless_said(number, reason)
-            rows = chunk.rows.select(pl.col(name).alias(role) for role, name in roles.items())
-            rows = tidied(rows, roles, self.missing)
+            rows = chunk.rows.select(chunk.numbers.alias("row"), **cells)
             notes = chunk.notes
             if self.columns.admission is None:
                 if words_of_notes := {word.encode() for word in self.missing}:
@@ -82,10 +84,7 @@ class Source:
                     words[role] += missing_words(rows[role])
                 short = pl.Series([note.decode().strip() for note in notes if len(note) < 12], dtype=pl.String)
                 words["text"] += missing_words(short)
-            else:  # a program that met a missing id writes all of them as 20000001.0
-                ids = [role for role in ("admission", "patient") if role in roles]
-                rows = rows.with_columns(pl.col(ids).str.replace(r"^(\d+)\.0+$", "$1"))
-            yield rows.insert_column(0, chunk.numbers.alias("row")), notes, chunk.rejected
+            yield rows, notes, chunk.rejected
         listed = {*self.missing, *(word for counted in words.values() for word in counted)}
         self.remarks.extend(
             remark_on(self.columns.named[role], counted, listed) for role, counted in words.items() if counted

@@ -51,6 +51,7 @@ def rows(path: Path, *texts: tuple[str, Any], **keys: Any) -> Source:
         (b"\n \n", "the file is empty"),
         (b"", "the file is empty"),
     ],
+    ids=["xlsx", "zip", "zip in gzip", "xls", "parquet", "xz", "pdf", "html", "blank", "empty"],
 )
 def test_what_is_no_table_is_refused_with_its_true_reason(data: bytes, reason: str, tmp_path: Path) -> None:
     for name in ("notes.csv", "notes.jsonl"):
