@@ -47,5 +47,7 @@ def missing_words(values: pl.Series) -> Counter[str]:
 def remark_on(role: str, words: Counter[str], listed: Iterable[str]) -> str:
     """A sentence on the words for missing values of a column, with what to type; `listed` are those of all columns."""
     names = ",".join(word if word.isalnum() else json.dumps(word) for word in sorted(listed))
-    counted = ", ".join(f"{word!r} ({rows:,} rows)" for word, rows in words.most_common())
+    counted = ", ".join(
+        f"{word!r} ({rows:,} rows)" for word, rows in sorted(words.items(), key=lambda pair: (-pair[1], pair[0]))
+    )
     return f"{role}: {counted} may mean a missing value; {shlex.quote(f'data.missing=[{names}]')} reads it so"

@@ -191,7 +191,7 @@ def test_words_for_a_missing_value_are_told_and_read_so_when_asked(prepare: Prep
     words = ("data=csv", f"data.path={path}", "data.text=TEXT", "data.label=LABEL", "data.labels=any")
     record, notes = prepare(*words)
     asked = """'data.missing=["#N/A",NA,nan]' reads it so"""
-    assert f"LABEL: 'NA' (20 rows), '#N/A' (20 rows) may mean a missing value; {asked}" in record["remarks"]
+    assert f"LABEL: '#N/A' (20 rows), 'NA' (20 rows) may mean a missing value; {asked}" in record["remarks"]
     assert f"TEXT: 'nan' (1 rows) may mean a missing value; {asked}" in record["remarks"]
     assert set(notes["drg"]) == {"ards", "stroke", "NA", "#N/A"}
     record, notes = prepare(*words, 'data.missing=["#N/A",NA,nan]')
