@@ -49,7 +49,7 @@ class Layout:
             raise UserError(f"{self.path}: has several columns {', '.join(twice)}; rename all but one of each")
         near = [match for name in missing for match in difflib.get_close_matches(name, self.header, 1)]
         hint = f"; did you mean {', '.join(near)}?" if near else ""
-        if len(self.header) == 1 and self.dialect.separator is None:
+        if len(self.header) == 1 and self.dialect.separator is None and not self.header[0].isidentifier():
             hint = f"; if another character separates its columns, name it: {self.dialect.key}separator="
         names_there = ", ".join(name[:80] for name in self.header)
         raise UserError(f"{self.path}: no column {', '.join(missing)}; its columns are {names_there}{hint}")

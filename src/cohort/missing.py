@@ -9,10 +9,13 @@ import polars as pl
 
 WORDS = {
     *("na", "n/a", "n.a.", "<na>", "nan", "-nan", "nat", "null", "(null)", "none", "nil", "missing", "undefined"),
-    *(".", "-", "--", "?", "1.#ind", "1.#qnan"),
+    *(".", "-", "--", "?", "1.#ind", "1.#qnan", "\\n"),
     *("#n/a", "#na", "#value!", "#ref!", "#name?", "#div/0!", "#null!", "#num!"),
 }
 """Words, in small letters, that programs and people write where a value is missing; a class may be called so too."""
+
+BLANKS = "".join(chr(code) for code in range(0x3001) if chr(code).isspace()) + "\u200b\u2060\ufeff\0"
+"""Blanks, those without width and the byte-order mark among them."""
 
 
 def present(cells: pl.Expr, missing: Sequence[str] = ()) -> pl.Expr:
@@ -21,7 +24,7 @@ def present(cells: pl.Expr, missing: Sequence[str] = ()) -> pl.Expr:
     >>> pl.DataFrame({"drg": [" ards ", " ", "", None, "NA"]}).select(present(pl.col("drg"), ["NA"]))["drg"].to_list()
     ['ards', None, None, None, None]
     """
-    stripped = cells.str.strip_chars()
+    stripped = cells.str.strip_chars(BLANKS)
     return pl.when(~stripped.is_in(["", *missing]) if missing else stripped != "").then(stripped)
 
 

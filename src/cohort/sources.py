@@ -226,7 +226,7 @@ def mimic_source(folder: Path, notes: Path | None = None, encoding: str | None =
         )
     dialect = Dialect(encoding=encoding)
     layout = look(path, list(MIMIC.named.values()), dialect)
-    if "text" not in layout.header and "note_id" not in layout.header and "hadm_id" in layout.header:
+    if layout.column("text") is layout.column("note_id") is None and layout.column("hadm_id") is not None:
         raise UserError(f"{path}: has no notes, its columns are {', '.join(layout.header)}; is it a table of hosp?")
     return Source(path, MIMIC, dialect)
 
