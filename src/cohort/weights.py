@@ -50,6 +50,10 @@ WEIGHT_NAME = re.compile(
 YEAR = re.compile(r"(?:FY|fiscal year)\s*(20\d\d)", re.IGNORECASE)
 
 
+WHOLE = 0.9
+"""Share of a run's DRGs below which a table is said to cover few; FY 2026's has 93 % of v34's."""
+
+
 @dataclass(frozen=True)
 class Weights:
     """What a stay of each DRG is paid, in multiples of an average stay."""
@@ -58,6 +62,20 @@ class Weights:
     """The fiscal year, as `FY 2026`."""
     of: Mapping[str, float]
     """By DRG code; DRGs without a weight are left out."""
+
+    def coverage(self, codes: Sequence[str]) -> str | None:
+        """A sentence where many of these DRGs have no weight; None where most have one, or there are no DRGs.
+
+        >>> Weights("FY 2026", {"001": 28.0}).coverage(["001", "194"])
+        'weights of FY 2026: 1 of 2 DRGs have one, 50 %; the cost leaves out others; is table5= of their year?'
+        """
+        count = sum(code in self.of for code in codes)
+        if count >= WHOLE * len(codes):
+            return None
+        return (
+            f"weights of {self.year}: {count} of {len(codes)} DRGs have one, "
+            f"{100 * count / len(codes):.0f} %; the cost leaves out others; is table5= of their year?"
+        )
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,27 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from operator import attrgetter
+from pathlib import Path
 from typing import TypeVar
 
 from src.shell.errors import Interrupted, UserError, system_error_line
-from src.shell.files import access_mask
+from src.shell.files import access_mask, check_folder
 from src.shell.overrides import CONF, Schema, compose, read_command_line
 from src.shell.terminal import visible
 
 S = TypeVar("S", bound=Schema)
+
+OUTPUTS = {
+    "compare": "out",
+    "demo": "out",
+    "export": "out",
+    "hospital": "out",
+    "prepare": "data.out",
+    "pretrain": "out",
+    "status": "csv",
+}
+"""The key of each command that names where its results go: a file for `csv`, else a folder."""
 
 
 def command(schema: type[S], config_name: str, run: Callable[[S], object], typed: str | None = None) -> None:
@@ -28,7 +41,25 @@ def command(schema: type[S], config_name: str, run: Callable[[S], object], typed
             print(_described(schema, config_name, typed or config_name, line.overrides, whole="--cfg" not in sys.argv))
             return
         (config,) = compose(schema, line)
+        check_output(config, OUTPUTS.get(config_name))
         run(config)
+
+
+def check_output(config: object, key: str | None) -> None:
+    """Tries whether the results can be written where a key says, before they are worked out.
+
+    Raises:
+        UserError: they cannot.
+    """
+    value = attrgetter(key)(config) if key else None
+    if value is None:
+        return
+    folder = Path(value)
+    if key == "csv":
+        if folder.is_dir():
+            raise UserError(f"{folder}: is a folder; name a file with csv=")
+        folder = folder.parent
+    check_folder(folder, f"name another with {key}=")
 
 
 def apart(run: Callable[[S], object]) -> Callable[[S], None]:

@@ -8,6 +8,7 @@ from typing import Any
 from src.cohort.prepared import SOURCE_IDS, Cohort, read_cohort
 from src.evaluation.record import RECORD, read_record
 from src.shell.errors import UserError, raise_all
+from src.shell.files import check_folder
 from src.shell.progress import track
 from src.shell.schema import Schema, read_json, write_json
 from src.tracking.allowed import Finding, Held
@@ -105,6 +106,8 @@ def audit_runs(runs: Sequence[Path], data_dir: Path | None, notes: bool) -> list
     Raises:
         UserError: a run's cohort cannot be read.
     """
+    for run in runs:
+        check_folder(run, f"{AUDIT} is written there")
     homes = {run: cohort_of(run, data_dir) if notes else None for run in runs}
     verdicts: dict[Path, Verdict] = {}
     for folder in dict.fromkeys(cohort.folder if cohort else None for cohort in homes.values()):
