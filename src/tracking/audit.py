@@ -106,8 +106,6 @@ def audit_runs(runs: Sequence[Path], data_dir: Path | None, notes: bool) -> list
     Raises:
         UserError: a run's cohort cannot be read.
     """
-    for run in runs:
-        check_folder(run, f"{AUDIT} is written there")
     homes = {run: cohort_of(run, data_dir) if notes else None for run in runs}
     verdicts: dict[Path, Verdict] = {}
     for folder in dict.fromkeys(cohort.folder if cohort else None for cohort in homes.values()):
@@ -116,6 +114,19 @@ def audit_runs(runs: Sequence[Path], data_dir: Path | None, notes: bool) -> list
             write_audit(verdict)
             verdicts[verdict.run] = verdict
     return [verdicts[run] for run in runs]
+
+
+def unreadable(runs: Sequence[Path], data_dir: Path | None, notes: bool) -> dict[Path, str]:
+    """Why runs cannot be audited: their notes cannot be had, or a verdict cannot be written beside them."""
+    reasons: dict[Path, str] = {}
+    for run in runs:
+        try:
+            check_folder(run, f"{AUDIT} is written there")
+            if notes:
+                cohort_of(run, data_dir)
+        except UserError as error:
+            reasons[run] = str(error)
+    return reasons
 
 
 def _audit(runs: Sequence[Path], cohort: Cohort | None) -> Iterator[Verdict]:
