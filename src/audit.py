@@ -6,23 +6,31 @@ from pathlib import Path
 from src.compare import with_runs_named
 from src.config.audit import AuditConfig
 from src.shell.command import command
+from src.shell.errors import UserError
+from src.shell.terminal import visible
 
 
 def audit(cfg: AuditConfig) -> None:
-    """Prints a verdict on each run, writes its `audit.json`, and exits with status 1 where anything was found.
+    """Prints a verdict on each run, writes its `audit.json`, and exits with 1 where anything was found, or not audited.
 
     Raises:
-        UserError: a run or its cohort cannot be read.
+        UserError: the only run or its cohort cannot be read.
     """
-    from src.tracking.audit import audit_runs, runs_in
+    from src.tracking.audit import audit_runs, runs_in, unreadable
 
-    verdicts = audit_runs(runs_in(cfg.runs), Path(cfg.data_dir) if cfg.data_dir else None, cfg.notes)
+    runs, data_dir = runs_in(cfg.runs), Path(cfg.data_dir) if cfg.data_dir else None
+    left_out = unreadable(runs, data_dir, cfg.notes)
+    if left_out and len(runs) == 1:
+        raise UserError(left_out[runs[0]])
+    verdicts = audit_runs([run for run in runs if run not in left_out], data_dir, cfg.notes)
     for verdict in verdicts:
         print("\n".join(verdict.lines()))
     dirty = sum(not verdict.clean for verdict in verdicts)
-    if len(verdicts) > 1:
-        print(f"{len(verdicts)} runs, {len(verdicts) - dirty} clean")
-    if dirty:
+    for reason in left_out.values():
+        print(f"not audited: {visible(reason)}")
+    if len(runs) > 1:
+        print(f"{len(runs)} runs, {len(verdicts) - dirty} clean")
+    if dirty or left_out:
         sys.exit(1)
 
 

@@ -14,7 +14,11 @@ def dashboard(cfg: DashboardConfig) -> None:
         UserError: there is no such sweep, the folder cannot be written, or the server does not take them.
     """
     from src.analysis.dashboard import subject_of
+    from src.shell.files import check_folder
 
+    beside = Path(cfg.source) if Path(cfg.source).is_dir() else Path(cfg.out)
+    if not cfg.save:
+        check_folder(Path(cfg.to) if cfg.to else beside, "name a folder with to=DIR")
     subject = subject_of(cfg.source, Path(cfg.out), cfg.wandb.project, cfg.wandb.entity)
     if cfg.save:
         from src.analysis.views_saved import save_views
@@ -24,7 +28,6 @@ def dashboard(cfg: DashboardConfig) -> None:
         return
     from src.analysis.views import write_views
 
-    beside = Path(cfg.source) if Path(cfg.source).is_dir() else Path(cfg.out)
     for path in write_views(subject, Path(cfg.to) if cfg.to else beside / f"dashboard-{subject.name}"):
         print(path)
     print("save=true saves them to W&B")

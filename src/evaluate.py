@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from src.config.evaluate import EvaluateConfig
 from src.shell.command import command
 from src.shell.errors import UserError
-from src.shell.files import private_folder
+from src.shell.files import check_folder, private_folder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,30 +37,32 @@ def evaluate(cfg: EvaluateConfig) -> dict[str, float]:
     from src.evaluation.outcome import measured
     from src.evaluation.record import read_record
     from src.evaluation.reopen import config_of
-    from src.evaluation.report import report_run
+    from src.evaluation.report import FOLDER, read_material, write_report
     from src.evaluation.table import table
-    from src.models.labelspace import LabelSpace
 
     run = Path(cfg.run)
     record = read_record(run)
+    check_folder(run / FOLDER, "the report is written there")
     private_folder(run, whole=True)
     trained = config_of(record, cfg.device, cfg.data_dir)
     cohort = read_cohort(Path(trained.data.dir))
     if cohort.fingerprint != record["cohort"]:
         raise UserError(f"{trained.data.dir}: not the cohort that {run} was trained on; write data_dir=COHORT")
-    space = LabelSpace.from_labels(cohort.labels)
+    material = read_material(run, cohort, trained, cfg.table5)
+    if remark := material.weights.coverage([label.code for label in cohort.labels if label.base_drg]):
+        print(remark)
     score = score_llama if trained.model.kind is Kind.LLAMA else score_baseline
     predictions, cut = score(trained, run, cfg.prefixes)
     metrics: dict[str, float] = {}
     for split, scored in predictions.items():
-        metrics |= measured(scored, split, space)
+        metrics |= measured(scored, split, material.space)
     print(table({run.name: metrics}))
     worst = max(abs(metrics[name] - value) for name, value in record["metrics"].items() if value is not None)
     if worst > TOLERANCE:
         raise UserError(
             f"{run}: the numbers differ by {worst:.1e}, more than {TOLERANCE}; was it trained on another device?"
         )
-    print(f"report: {report_run(run, cohort, trained, cut, cfg.table5)}")
+    print(f"report: {write_report(run, material, cut)}")
     print(f"largest difference from {run / 'result.json'}: {worst:.1e}")
     return metrics
 

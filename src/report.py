@@ -10,6 +10,8 @@ from src.shell.terminal import visible
 
 PAGE, NUMBERS = "report.html", "report.json"
 
+ELSEWHERE = "name a folder with to=DIR"
+
 
 def report(cfg: ReportConfig) -> None:
     """Writes `report.html` and `report.json` into the cohort's folder, and prints the report in short.
@@ -20,23 +22,20 @@ def report(cfg: ReportConfig) -> None:
     from src.analysis.cohort_page import page
     from src.analysis.cohort_report import measure, read_lengths, summary
     from src.cohort.prepared import read_cohort
-    from src.shell.errors import UserError
-    from src.shell.files import replacing
+    from src.shell.files import check_folder, replacing
 
+    out = Path(cfg.to or cfg.data.dir)
+    check_folder(out, ELSEWHERE)
     cohort = read_cohort(Path(cfg.data.dir))
     lengths = read_lengths(cohort, cfg)
     numbers = measure(cohort, lengths.tokens, cfg.lengths)
-    out = Path(cfg.to or cfg.data.dir)
     written = {
         PAGE: page(numbers, lengths.words, lengths.tokens, lengths.tokenizer),
         NUMBERS: json.dumps({**numbers, "tokenizer": lengths.tokenizer}, indent=2) + "\n",
     }
     for name, text in written.items():
-        try:
-            with replacing(out / name) as beside:
-                beside.write_text(text, "utf-8")
-        except OSError as error:
-            raise UserError(f"{out / name}: cannot be written ({error.strerror}); name a folder with to=DIR") from None
+        with replacing(out / name) as beside:
+            beside.write_text(text, "utf-8")
     print(f"{visible(summary(numbers))}\ntokens: {lengths.tokenizer}\nreport: {out / PAGE}, {out / NUMBERS}")
 
 
@@ -49,17 +48,15 @@ def report_runs(cfg: RunsReportConfig) -> Path:
     from src.analysis.runs_report import compose, write_report
     from src.analysis.sources import read_source
     from src.analysis.study import analyse
-    from src.shell.errors import UserError
+    from src.shell.files import check_folder
 
+    folder = folder_of(cfg)
+    check_folder(folder, ELSEWHERE)
     source = read_source(cfg.source, Path(cfg.out))
     data_dir = Path(cfg.data_dir) if cfg.data_dir else None
     scaling = analyse(source, seed=cfg.seed, data_dir=data_dir)
     told = compose(cfg.source, source.runs, scaling, data_dir)
-    folder = folder_of(cfg)
-    try:
-        write_report(told, folder)
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be written ({error.strerror}); name a folder with to=DIR") from None
+    write_report(told, folder)
     print(visible("\n".join(told.said)))
     print(f"report: {folder / PAGE}; tables: {folder / 'tables'}; figures: {folder / 'figures'}")
     return folder / PAGE

@@ -17,9 +17,10 @@ def scaling(cfg: ScalingConfig) -> None:
     from src.analysis.scaling_tables import as_text, write_scaling
     from src.analysis.sources import read_source
     from src.analysis.study import analyse
-    from src.shell.errors import UserError
+    from src.shell.files import check_folder
 
     folder = folder_of(cfg)
+    check_folder(folder, "name a folder with to=DIR")
     while True:
         source = read_source(cfg.source, Path(cfg.out))
         found = analyse(
@@ -32,10 +33,7 @@ def scaling(cfg: ScalingConfig) -> None:
         if cfg.live and sys.stdout.isatty():
             print("\033[2J\033[H", end="")
         print(as_text(found, cfg.metrics), flush=True)
-        try:
-            print(f"\nscaling: {write_scaling(found, folder)}", flush=True)
-        except OSError as error:
-            raise UserError(f"{folder}: cannot be written ({error.strerror}); name a folder with to=DIR") from None
+        print(f"\nscaling: {write_scaling(found, folder)}", flush=True)
         if not (cfg.live and source.unfinished):
             return
         time.sleep(cfg.every_s)

@@ -7,6 +7,8 @@ from pathlib import Path
 from src.compare import with_runs_named
 from src.config.sync import SyncConfig
 from src.shell.command import command
+from src.shell.errors import UserError
+from src.shell.terminal import visible
 
 
 def sync(cfg: SyncConfig) -> None:
@@ -18,7 +20,7 @@ def sync(cfg: SyncConfig) -> None:
         UserError: a run or its cohort cannot be read, nobody is logged in, or the server is lost.
     """
     from src.sweeps.lock import held_by
-    from src.tracking.audit import audit_runs, read_clean, runs_in
+    from src.tracking.audit import audit_runs, read_clean, runs_in, unreadable
     from src.tracking.upload import Server, send
 
     found = runs_in(cfg.runs)
@@ -26,13 +28,19 @@ def sync(cfg: SyncConfig) -> None:
     runs = [run for run in found if run not in busy]
     held = {run: read_clean(run) for run in runs}
     unaudited = [run for run, (clean, cohort) in held.items() if not clean or (cfg.notes and cohort is None)]
-    verdicts = audit_runs(unaudited, Path(cfg.data_dir) if cfg.data_dir else None, cfg.notes)
+    data_dir = Path(cfg.data_dir) if cfg.data_dir else None
+    left_out = unreadable(unaudited, data_dir, cfg.notes)
+    if left_out and len(found) == 1:
+        raise UserError(left_out[found[0]])
+    verdicts = audit_runs([run for run in unaudited if run not in left_out], data_dir, cfg.notes)
     dirty = [verdict for verdict in verdicts if not verdict.clean]
     for verdict in dirty:
         print("\n".join(verdict.lines()))
+    for reason in left_out.values():
+        print(f"not audited, so not sent: {visible(reason)}")
     for run in busy:
         print(f"{run}: goes on, so it was left out; send it when it has ended")
-    clean = [run for run in runs if run not in [verdict.run for verdict in dirty]]
+    clean = [run for run in runs if run not in [*left_out, *(verdict.run for verdict in dirty)]]
     if clean:
         with tempfile.TemporaryDirectory(prefix="drg-sync-") as scratch:
             server = Server(cfg.entity, Path(scratch))
@@ -40,6 +48,7 @@ def sync(cfg: SyncConfig) -> None:
                 print(f"{run}: {what}, {server.url}", flush=True)
     if dirty:
         print(f"{len(dirty)} of {len(runs)} runs were not sent: the audit found what must not leave the machine")
+    if dirty or left_out:
         sys.exit(1)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from src.config.train import Kind, Together, TrainConfig
 from src.shell.command import told_to_the_user
 from src.shell.errors import UserError
+from src.shell.files import check_folder
 from src.shell.overrides import CONF, CommandLine, Composed, compose_points, read_command_line, to_schema
 
 
@@ -137,6 +138,8 @@ def main() -> None:
     with told_to_the_user():
         line = read_command_line(sys.argv[1:], "train")
         asked = None if line.shows else compose_points(TrainConfig, line)
+        for out in {point.config.out for point in asked.points if not point.config.dry_run} if asked else ():
+            check_folder(Path(out), "name another with out=")
         cells = [point.config for point in asked.points] if asked and asked.multirun else []
         if cells and cells[0].together is not Together.NO and not cells[0].dry_run:
             run_together(cells, sweep_name(line))

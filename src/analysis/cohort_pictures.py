@@ -71,7 +71,7 @@ def label_picture(counts: Sequence[int], bands: Mapping[str, int]) -> Any:
     picture, (ranks, bars) = _panels((3, 2))
     if counts:
         ranks.loglog(range(1, len(counts) + 1), counts, color=BLUE, linewidth=1.6, marker="o", markersize=2.2)
-    _plain_ticks(ranks)
+        _plain_ticks(ranks)
     ranks.set_xlabel("rank of the DRG")
     ranks.set_ylabel("notes of the DRG")
     ranks.set_title("Notes by rank of the DRG", loc="left", fontsize=10)

@@ -13,7 +13,6 @@ import wandb_workspaces.workspaces as ws
 from src.analysis.dashboard import Subject
 from src.analysis.panels import COLUMNS, STEP, Part, parts
 from src.analysis.vega import CHARTS, chart_name
-from src.shell.errors import UserError
 from src.shell.files import replacing
 
 WIDTH, HEIGHT = 24, 9
@@ -72,7 +71,7 @@ def write_views(subject: Subject, to: Path) -> list[Path]:
     """Writes workspace, report and the charts that they draw as JSON, each whole or not at all.
 
     Raises:
-        UserError: the folder cannot be written.
+        OSError: the folder cannot be written.
     """
     told: dict[str, Any] = {
         "workspace": workspace_of(subject)._to_model().spec.model_dump(mode="json", by_alias=True, exclude_none=True),
@@ -81,11 +80,8 @@ def write_views(subject: Subject, to: Path) -> list[Path]:
     }
     written = []
     for name, spec in told.items():
-        try:
-            with replacing(to / f"{name}.json") as beside:
-                beside.write_text(json.dumps(spec, indent=1) + "\n", "utf-8")
-        except OSError as error:
-            raise UserError(f"{to}: cannot be written ({error.strerror}); name a folder with to=DIR") from None
+        with replacing(to / f"{name}.json") as beside:
+            beside.write_text(json.dumps(spec, indent=1) + "\n", "utf-8")
         written.append(to / f"{name}.json")
     return written
 

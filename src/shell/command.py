@@ -5,14 +5,29 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from errno import EPIPE
+from io import TextIOWrapper
+from operator import attrgetter
+from pathlib import Path
 from typing import TypeVar
 
-from src.shell.errors import Interrupted, UserError, system_error_line
-from src.shell.files import access_mask
+from src.shell.errors import FULL, Interrupted, UserError, system_error_line
+from src.shell.files import access_mask, check_folder
 from src.shell.overrides import CONF, Schema, compose, read_command_line
 from src.shell.terminal import visible
 
 S = TypeVar("S", bound=Schema)
+
+OUTPUTS = {
+    "compare": "out",
+    "demo": "out",
+    "export": "out",
+    "hospital": "out",
+    "prepare": "data.out",
+    "pretrain": "out",
+    "status": "csv",
+}
+"""The key of each command that names where its results go: a file for `csv`, else a folder."""
 
 
 def command(schema: type[S], config_name: str, run: Callable[[S], object], typed: str | None = None) -> None:
@@ -28,7 +43,25 @@ def command(schema: type[S], config_name: str, run: Callable[[S], object], typed
             print(_described(schema, config_name, typed or config_name, line.overrides, whole="--cfg" not in sys.argv))
             return
         (config,) = compose(schema, line)
+        check_output(config, OUTPUTS.get(config_name))
         run(config)
+
+
+def check_output(config: object, key: str | None) -> None:
+    """Tries whether the results can be written where a key says, before they are worked out.
+
+    Raises:
+        UserError: they cannot.
+    """
+    value = attrgetter(key)(config) if key else None
+    if value is None:
+        return
+    folder = Path(value)
+    if key == "csv":
+        if folder.is_dir():
+            raise UserError(f"{folder}: is a folder; name a file with csv=")
+        folder = folder.parent
+    check_folder(folder, f"name another with {key}=")
 
 
 def apart(run: Callable[[S], object]) -> Callable[[S], None]:
@@ -72,9 +105,15 @@ def told_to_the_user() -> Iterator[None]:
     A signal exits with 128 plus its number. What libraries write meanwhile is as private as what we write.
     """
     before = os.umask(0o077)
+    if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.encoding.lower() not in ("utf-8", "utf8"):
+        if sys.stdout.isatty():
+            sys.stdout.reconfigure(errors="backslashreplace")
+        else:  # a file, or a program that reads on, is given every letter
+            sys.stdout.reconfigure(encoding="utf-8")
     try:
         os.umask(access_mask())
         yield
+        sys.stdout.flush()
     except UserError as error:
         print(f"error: {visible(error)}", file=sys.stderr)
         sys.exit(2)
@@ -87,7 +126,8 @@ def told_to_the_user() -> Iterator[None]:
     except Exception as error:
         if not (line := system_error_line(error)):
             raise
-        if isinstance(error, BrokenPipeError):  # else Python flushes into the pipe again at its end
+        if isinstance(error, OSError) and error.filename is None and error.errno in (EPIPE, *FULL):
+            # Python flushes into the output again at its end.
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         print(f"error: {line}", file=sys.stderr)
         sys.exit(2)

@@ -11,6 +11,7 @@ import re
 import shutil
 import stat
 import sys
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -69,6 +70,27 @@ def private_folder(path: Path, whole: bool = False) -> Path:
     return path
 
 
+def check_folder(folder: Path, instead: str) -> None:
+    """Tries whether a folder can be made, or written to, before the work whose results go there.
+
+    Args:
+        folder: the folder.
+        instead: what to do where it cannot.
+
+    Raises:
+        UserError: it, or one above it, is a file or may not be written.
+    """
+    whole = folder.absolute()
+    nearest = next(path for path in (whole, *whole.parents) if os.path.lexists(path))
+    if not nearest.is_dir():
+        raise UserError(f"{nearest}: is a file; {instead}, or move it")
+    try:
+        folder.exists()  # raises where a name is too long
+        os.rmdir(tempfile.mkdtemp(prefix=".", dir=nearest))
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written ({error.strerror}); {instead}") from None
+
+
 @contextmanager
 def guarded(folder: Path, check: Callable[[], None]) -> Iterator[None]:
     """Calls `check` directly before anything takes its place in `folder`; what it raises keeps it out."""
@@ -98,9 +120,9 @@ def replacing(path: Path, former: Path | None = None) -> Iterator[Path]:
     beside = _beside(path)
     _begun.add(beside)
     try:
-        os.close(os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666 & ~access_mask()))
-        _remove_of_dead_writers(path, beside.stat().st_mtime)
         with _named(path, beside):
+            os.close(os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666 & ~access_mask()))
+            _remove_of_dead_writers(path, beside.stat().st_mtime)
             yield beside
             _settle(beside)
         if former and path.exists():
@@ -195,7 +217,8 @@ def _folder_beside(path: Path) -> Iterator[Path]:
     beside = _beside(path)
     _begun.add(beside)
     try:
-        beside.mkdir(mode=0o777 & ~access_mask())
+        with _named(path, beside):
+            beside.mkdir(mode=0o777 & ~access_mask())
         _remove_of_dead_writers(path, beside.stat().st_mtime)
         yield beside
     finally:

@@ -130,14 +130,20 @@ def _submit(folders: Sequence[Path], cfg: SlurmConfig, out: Path) -> None:
     mark = uuid.uuid4().hex[:10]
     path = (out / BATCHES / f"{mark}.json").absolute()
     batch = {"cells": [str(folder) for folder in folders], "job": None, "over": [], "written": time.time()}
+    text = script_of(cfg, path, len(folders))
     write_batch(path, batch)
     script = path.with_suffix(".sh")
     with replacing(script) as beside:
-        beside.write_text(script_of(cfg, path, len(folders)), "utf-8")
-    done = subprocess.run(["sbatch", "--parsable", str(script)], capture_output=True, text=True, check=False)
-    if done.returncode:
+        beside.write_text(text, "utf-8")
+    try:
+        done = subprocess.run(["sbatch", "--parsable", str(script)], capture_output=True, text=True, check=False)
+        reason = " ".join(done.stderr.split())[:300] if done.returncode else None
+    except (FileNotFoundError, PermissionError):
+        reason = "there is no sbatch here; start it where Slurm is"
+    if reason is not None:
         path.unlink()
-        raise UserError(f"sbatch refused {len(folders)} cells: {' '.join(done.stderr.split())[:300]}")
+        script.unlink()
+        raise UserError(f"sbatch refused {len(folders)} cells: {reason}")
     write_batch(path, {**batch, "job": done.stdout.strip().split(";")[0]})
 
 

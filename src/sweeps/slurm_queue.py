@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,6 +17,12 @@ OVER = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "BOOT_FAIL", "DEADLINE", 
 
 PATIENCE_S = 600.0
 """Seconds without an answer of the controller after which waiting for it ends."""
+
+SAID_S = 60.0
+"""Seconds between two lines that say that it is waited for."""
+
+ASKED_S = 60.0
+"""Seconds that one question may take."""
 
 
 class Job:
@@ -44,7 +51,7 @@ class Queue:
     """Our batches, and what squeue says of their jobs; needs no accounting."""
 
     def __init__(self, out: Path) -> None:
-        self.out = out
+        self.out, self._first = out, True
         self._jobs: dict[tuple[str, int], Job] = {}
         self._batches: list[dict[str, Any]] = []
         self.refresh()
@@ -53,11 +60,12 @@ class Queue:
         """Asks again; a controller that does not answer is waited for."""
         self._batches = read_batches(self.out)
         marks = {}
-        for name, job, state, reason in _squeue():
+        for name, job, state, reason in _squeue(self._first):
             mark, _, index = name.rpartition("-")[2], *job.rpartition("_")[1:]
             if index.isdigit():
                 marks[mark, int(index)] = Job(job, state, reason)
         self._jobs |= marks
+        self._first = False
         for key in set(self._jobs) - set(marks):  # forgotten by the controller, some minutes after its end
             if self._jobs[key].alive:
                 del self._jobs[key]
@@ -109,31 +117,43 @@ def write_batch(path: Path, batch: dict[str, Any]) -> None:
     write_json(path, {key: value for key, value in batch.items() if key != "mark"}, BATCH)
 
 
-def _squeue() -> Iterator[tuple[str, str, str, str]]:
+def _squeue(first: bool) -> Iterator[tuple[str, str, str, str]]:
     """(name, job, state, reason) of each of our jobs that the controller remembers, a line a task."""
     asked = ["squeue", "-h", "-a", "-r", "-t", "all", "-u", str(os.getuid()), "-o", "%j|%i|%T|%r"]
-    for line in ask(asked).splitlines():
+    for line in ask(asked, first).splitlines():
         name, job, state, reason = line.split("|", 3)
         yield name, job, state, reason
 
 
-def ask(words: Sequence[str]) -> str:
-    """What a command of Slurm prints; a controller that does not answer is waited for.
+def ask(words: Sequence[str], first: bool = False) -> str:
+    """What a command of Slurm prints; a controller that does not answer is waited for, and a line says so.
+
+    Args:
+        words: the command.
+        first: nothing is submitted yet, so that there is nothing to wait for.
 
     Raises:
-        UserError: there is no such command, or no answer for `PATIENCE_S`.
+        UserError: there is no such command, or no answer: none at all the first time, later for `PATIENCE_S`.
     """
-    start = time.monotonic()
+    start, said = time.monotonic(), float("-inf")
     while True:
         try:
-            done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
-        except FileNotFoundError:
+            done = subprocess.run(words, capture_output=True, text=True, timeout=ASKED_S, check=False)
+            reason = " ".join(done.stderr.split())[:200] or f"status {done.returncode}"
+            if done.returncode == 0:
+                return done.stdout
+        except (FileNotFoundError, PermissionError):
             raise UserError(f"hydra/launcher=slurm: there is no {words[0]} here; start it where Slurm is") from None
         except subprocess.TimeoutExpired:
-            done = None
-        if done and done.returncode == 0:
-            return done.stdout
-        if time.monotonic() - start > PATIENCE_S:
-            raise UserError(f"{words[0]}: Slurm's controller has not answered for {PATIENCE_S:.0f} s; the jobs go on, "
-                            "and the same command joins them")  # fmt: skip
+            reason = f"nothing in {ASKED_S:.0f} s"
+        waited = time.monotonic() - start
+        if first:
+            raise UserError(f"hydra/launcher=slurm: {words[0]} has no answer of Slurm's controller ({reason}); "
+                            "does it run, and is this machine a part of its cluster?")  # fmt: skip
+        if waited > PATIENCE_S:
+            raise UserError(f"{words[0]}: Slurm's controller has not answered for {PATIENCE_S:.0f} s ({reason}); the "
+                            "jobs go on, and the same command joins them")  # fmt: skip
+        if waited - said >= SAID_S:
+            print(f"Slurm's controller does not answer ({reason}); asking again", file=sys.stderr, flush=True)
+            said = waited
         time.sleep(2.0)

@@ -8,6 +8,7 @@ from typing import Any
 from src.cohort.prepared import SOURCE_IDS, Cohort, read_cohort
 from src.evaluation.record import RECORD, read_record
 from src.shell.errors import UserError, raise_all
+from src.shell.files import check_folder
 from src.shell.progress import track
 from src.shell.schema import Schema, read_json, write_json
 from src.tracking.allowed import Finding, Held
@@ -113,6 +114,19 @@ def audit_runs(runs: Sequence[Path], data_dir: Path | None, notes: bool) -> list
             write_audit(verdict)
             verdicts[verdict.run] = verdict
     return [verdicts[run] for run in runs]
+
+
+def unreadable(runs: Sequence[Path], data_dir: Path | None, notes: bool) -> dict[Path, str]:
+    """Why runs cannot be audited: their notes cannot be had, or a verdict cannot be written beside them."""
+    reasons: dict[Path, str] = {}
+    for run in runs:
+        try:
+            check_folder(run, f"{AUDIT} is written there")
+            if notes:
+                cohort_of(run, data_dir)
+        except UserError as error:
+            reasons[run] = str(error)
+    return reasons
 
 
 def _audit(runs: Sequence[Path], cohort: Cohort | None) -> Iterator[Verdict]:

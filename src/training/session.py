@@ -16,7 +16,7 @@ from src.config.train import Kind, Precision, TrainConfig
 from src.models.bases import load_base, load_tokenizer
 from src.models.devices import best_kind, is_cpu, make_current, own
 from src.models.estimate import Parameters, count_parameters
-from src.models.labelspace import LabelSpace
+from src.models.labelspace import LabelSpace, check_classes
 from src.models.prompts import frame
 from src.models.schemes import Scheme, build_scheme
 from src.shell.errors import UserError
@@ -81,6 +81,7 @@ def open_session(cfg: TrainConfig) -> Session:
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
     cohort = read_cohort(Path(cfg.data.dir))
+    check_classes(split_rows(cohort, Split.TRAIN, cfg.data.limit)["drg"].to_list(), f"data.dir={cfg.data.dir}")
     space = LabelSpace.from_labels(cohort.labels)
     scheme = build_scheme(cfg.labels, space, cfg.severity_weight)
     device = pick_device(cfg)

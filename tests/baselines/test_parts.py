@@ -1,11 +1,19 @@
+from pathlib import Path
+
 import numpy as np
 import polars as pl
 import pytest
 import torch
 
+from src.baselines.bert import Pieces
 from src.baselines.caml import Network, Words
 from src.baselines.features import Facts
 from src.baselines.loop import Encoded
+from src.baselines.material import open_material
+from src.config.train import TrainConfig
+from src.shell.errors import UserError
+from src.shell.overrides import compose, read_command_line
+from src.training.session import open_session
 
 ROWS = pl.DataFrame(
     {
@@ -93,3 +101,20 @@ def test_caml_attends_to_each_label_by_its_own_vector() -> None:
             share = (seen @ network.attention.weight[label]).softmax(0)
             expected = share @ seen @ network.last.weight[label] + network.last.bias[label]
             assert torch.allclose(network(ids, torch.ones_like(ids, dtype=torch.bool))[0, label], expected, atol=1e-5)
+
+
+def test_training_notes_of_one_class_are_refused_by_every_model(cohort: Path, tmp_path: Path) -> None:
+    words = [f"data.dir={cohort}", "data.limit=1", f"out={tmp_path}", "device=cpu", "max_len=64"]
+    for model in ("tfidf", "structured", "fusion", "caml", "majority", "nano"):
+        (cfg,) = compose(TrainConfig, read_command_line([*words, f"model={model}"], "train"))
+        with pytest.raises(UserError, match="1 class in 1 training notes, and a model needs two"):
+            (open_session if model == "nano" else open_material)(cfg)
+
+
+def test_a_llama_and_a_folder_without_words_are_no_bert(cohort: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "bert", "vocab_size": 200}', "utf-8")
+    for path, message in (("src/models/nano", "is a llama, no BERT"), (str(tmp_path), "has no vocabulary")):
+        words = [f"data.dir={cohort}", "model=clinicalbert", f"model.path={path}"]
+        (cfg,) = compose(TrainConfig, read_command_line(words, "train"))
+        with pytest.raises(UserError, match=message):
+            Pieces.of([], cfg)

@@ -169,6 +169,29 @@ def test_a_reader_that_ends_early_is_no_traceback() -> None:
     assert "Exception" not in done.stderr
 
 
+def test_a_full_disk_behind_the_output_is_one_sentence() -> None:
+    code = "from src.shell.command import told_to_the_user\nwith told_to_the_user():\n    print('a')"
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: the disk is full")
+    assert done.stderr.count("\n") == 1
+
+
+def test_an_ascii_terminal_is_shown_numbers_and_a_file_given_every_letter() -> None:
+    code = "from src.shell.command import told_to_the_user\nwith told_to_the_user():\n    print('F\\xe4lle')"
+    env = {**os.environ, "LC_ALL": "C", "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, check=True)
+    assert done.stdout.decode("utf-8") == "F\u00e4lle\n"
+    primary, secondary = os.openpty()
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, stdout=secondary, check=True)
+    assert os.read(primary, 99).strip() == b"F\\xe4lle"
+    os.close(primary)
+    os.close(secondary)
+
+
 @pytest.mark.parametrize("name", ["../../x", "a/b", ".", "..", "", "a\0b", "a\nb", "\udcff", "é" * 60])
 def test_a_name_that_leaves_its_folder_is_none(name: str) -> None:
     assert not is_folder_name(name, 100)

@@ -14,7 +14,9 @@ from typing import Any
 import polars as pl
 import pytest
 
+from src.audit import audit
 from src.cohort.prepared import NOTES, SOURCE_IDS
+from src.config.audit import AuditConfig
 from src.shell.errors import UserError
 from src.tracking.audit import AUDIT, audit_runs, read_clean
 from src.tracking.frames import framed
@@ -317,6 +319,25 @@ def test_a_cohort_that_cannot_be_read_is_refused_unless_notes_are_left_out(run: 
     (run / "result.json").unlink()
     with pytest.raises(UserError, match="data_dir=COHORT"):
         audit_runs([run], None, True)
+
+
+def test_one_run_that_cannot_be_audited_is_named_and_the_others_are_audited(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "many"
+    shutil.copytree(run, folder / "good")
+    shutil.copytree(run, folder / "bad")
+    (folder / "bad" / "result.json").unlink()
+    with pytest.raises(SystemExit) as ended:
+        audit(AuditConfig(runs=[str(folder)], data_dir=None, notes=True))
+    assert ended.value.code == 1
+    said = capsys.readouterr().out
+    assert f"{folder / 'good'}: clean" in said
+    assert f"not audited: {folder / 'bad'}: has no result.json that names its cohort" in said
+    assert said.endswith("2 runs, 1 clean\n")
+    assert read_clean(folder / "good")[0]
+    with pytest.raises(UserError, match="bad: has no result"):
+        audit(AuditConfig(runs=[str(folder / "bad")], data_dir=None, notes=True))
 
 
 def test_a_verdict_holds_for_these_bytes_only(run: Path) -> None:

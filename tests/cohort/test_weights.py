@@ -1,0 +1,163 @@
+"""Table 5 as CMS and spreadsheets write it: each form is read to the same weights or refused by name."""
+
+import csv
+import io
+import itertools
+import random
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from src.cohort.weights import Weights, read_weights
+from src.shell.errors import UserError
+
+WEIGHTS = {"001": 28.1, "018": 43.1828, "064": 1.9189, "194": 0.8632, "795": 0.1998, "871": 1.8564}
+
+SEPARATORS = ("\t", ",", ";")
+ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "cp1252")
+LINE_ENDS = ("\n", "\r\n", "\r")
+SIGNS = (".", ",")
+DRG_NAMES = ("MS-DRG", "MS-DRG ", "ms_drg", "MSDRG", "DRG", "MS-\nDRG", "drg", "MS\N{NO-BREAK SPACE}DRG")
+WEIGHT_NAMES = (
+    "Weights", "WEIGHTS", "Weight", "Relative Weights", "relative_weight", "FY 2025 Final Rule Weights",
+    "Final Relative  Weights", "Weights -\n10% Cap Applied*", "FY 2025 Weights (10% cap applied)", "Weights1",
+)  # fmt: skip
+BESIDE = (
+    "Percent change in weight", "Change", "Difference in weights", "Prior year's weight", "FY 2024 Weights",
+    "% Change in Weight", "Weights - Before Cap", "Geometric mean LOS", "Weight change (%)",
+)  # fmt: skip
+
+
+def written(random_: random.Random, separator: str, sign: str, ends: str) -> str:
+    """One table in a spelling drawn at random; every form of it says `WEIGHTS`."""
+    names = [random_.choice(DRG_NAMES), "MDC", "TYPE", "MS-DRG Title", random_.choice(WEIGHT_NAMES)]
+    places = [0, 1, 2, 3, 4]
+    names += random_.sample(BESIDE, 3)
+    if random_.random() < 0.5:  # the weights stand behind the columns that are none
+        places, names = [0, 1, 2, 3, 7], [*names[:4], *names[5:], names[4]]
+    code = random_.choice(("{}", "{}.0", '="{}"', "{}*", " {} "))
+    width, mark = random_.choice((("03d", ""), ("d", "*"), ("d", ""), ("03d", "$")))
+    rows: list[list[str]] = [names]
+    for drg, weight in WEIGHTS.items():
+        row = ["9.9".replace(".", sign)] * len(names)
+        row[1:4] = ["05", "MED", 'TITLE, \N{EN DASH} W "MCC"']
+        row[places[0]] = code.format(format(int(drg), width))
+        number = f"{weight:.4f}".replace(".", sign)
+        row[places[4]] = f"${number}" if mark == "$" else number + mark
+        rows.append(row)
+    for drg, nothing in (("998", "."), ("999", "0.0000".replace(".", sign))):
+        rows.append([drg, "", "", "X", *[nothing] * (len(names) - 4)])
+    titles = random_.choice(([], [["TABLE 5.\N{EM DASH}FY 2025 Final Rule"], []], [["TABLE 5.\nFY 2025, Weights"]]))
+    text = io.StringIO()
+    table = [[cell.replace("\n", ends) for cell in row] for row in [*titles, *rows, [], ["* a footnote"]]]
+    csv.writer(text, delimiter=separator, lineterminator=ends).writerows(table)
+    return text.getvalue()
+
+
+def test_a_table_in_any_spelling_is_read_to_the_same_weights(tmp_path: Path) -> None:
+    forms = list(itertools.product(SEPARATORS, ENCODINGS, LINE_ENDS, SIGNS))
+    random_, seen = random.Random(5), 0
+    for separator, encoding, ends, sign in forms * 5:
+        text = written(random_, separator, sign, ends)
+        path = tmp_path / f"{seen}.txt"
+        path.write_bytes(text.encode(encoding))
+        assert read_weights(path).of == WEIGHTS, (encoding, text)
+        seen += 1
+    assert seen == 360
+
+
+def test_a_table_with_any_one_damage_is_refused_by_its_row(tmp_path: Path) -> None:
+    random_, refused = random.Random(6), 0
+    damages = (
+        lambda cell: cell.replace(",", "").replace(".", ""),
+        lambda cell: f"-{cell}",
+        lambda cell: "99" + cell,
+        lambda cell: cell + "%",
+        lambda cell: "see note",
+        lambda cell: f"{cell} 1",
+    )
+    for damage, separator, sign in itertools.product(damages, SEPARATORS, SIGNS):
+        rows = [[drg, "TITLE", f"{weight:.4f}".replace(".", sign)] for drg, weight in WEIGHTS.items()]
+        index = random_.randrange(len(rows))
+        rows[index][2] = damage(rows[index][2])
+        text = io.StringIO()
+        csv.writer(text, delimiter=separator).writerows([["MS-DRG", "Title", "Weights"], *rows])
+        path = tmp_path / "table.csv"
+        path.write_text(text.getvalue(), "utf-8")
+        with pytest.raises(UserError, match=rf"row {index + 2}: DRG {rows[index][0]} has the weight '.*'"):
+            read_weights(path)
+        refused += 1
+    assert refused == 36
+
+
+HEADER = "MS-DRG\tTitle\tWeights\n"
+
+
+def workbook(name: str) -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr(name, "x")
+    return content.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (workbook("xl/workbook.xml"), "is an Excel workbook"),
+        (workbook("Table 5.txt"), "is a zip archive of Table 5.txt"),
+        (b"PK\x03\x04", "damaged workbook or zip"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1", r"is an Excel workbook \(xls\)"),
+        (b"%PDF-1.7", "is a PDF"),
+        (b"\n <!DOCTYPE html><table>", "is a web page"),
+        (b"", "is empty"),
+        (b"\xff\xfeM", "not whole text in UTF-16"),
+        (b"\x01\x02" * 9, "no header"),
+        (b"a,b\n1,2\n", "no header"),
+        (b"MS-DRG\tPercent change in weight\n001\t2.5\n", "'Percent change in weight' holds no relative weights"),
+        (b"MS-DRG\tPrior year's weight\n001\t2.5\n", "call their column Weights"),
+        (HEADER.encode() + b"998\tX\t.\n999\tX\t0.0000\n", "no DRG has a weight"),
+        (HEADER.encode() + b"001\tX\t0.0000\n", r"row 2: DRG 001 has the weight '0.0000'"),
+        (HEADER.encode() + b"1000\tX\t1.5\n", "row 2: '1000' is no MS-DRG"),
+        (HEADER.encode() + b"000\tX\t1.5\n", "row 2: '000' is no MS-DRG"),
+        (HEADER.encode() + b"1A\tX\t1.5\n", "row 2: '1A' is no MS-DRG"),
+        (HEADER.encode() + b"1\tX\t1.5\n001\tX\t1.6\n", "DRG 001 has two weights, '1.5' in row 2 and '1.6' in row 3"),
+        (HEADER.encode() + b"001\tX\t1.5\t7\n", "row 2 has 4 fields where the header has 3"),
+        (HEADER.encode() + b"001\tX\n", "row 2 has 2 fields where the header has 3"),
+        (b"DRG,Weights,LOS\n001,28,1000,3,9\n", "row 2 has 5 fields where the header has 3"),
+        (b"DRG,Weights,Title\n1,1.5,\"X\n2,1.6,Y\n3,1.7,Z\n", "row 2 opens a quote that it does not close"),
+    ],
+)  # fmt: skip
+def test_what_is_no_table_5_is_refused_for_its_true_reason(content: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / "t").write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        read_weights(tmp_path / "t")
+
+
+@pytest.mark.parametrize(
+    ("names", "chosen"),
+    [
+        (("Weights", "Weights - Before Cap"), 0),
+        (("Weights - Before Cap", "Weights - 10% Cap Applied"), 1),
+        (("Weights - 10% Cap Applied", "Weights - Before Cap"), 0),
+        (("FY 2025 Weights", "FY 2024 Weights"), 0),
+        (("FY24 Weights", "FY25 Weights"), 1),
+        (("Weights", "FY 2024 Weights"), 0),
+        (("Proposed Weights", "Final Weights"), 1),
+    ],
+)
+def test_of_two_columns_of_weights_the_later_and_capped_counts(
+    names: tuple[str, str], chosen: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "Table 5.txt"
+    path.write_text("DRG\t" + "\t".join(names) + "\n001\t1.5\t2.5\n", "utf-8")
+    assert read_weights(path).of == {"001": (1.5, 2.5)[chosen]}
+
+
+def test_thousands_are_told_from_decimals_by_what_a_weight_can_be(tmp_path: Path) -> None:
+    path = tmp_path / "FY 2017 Table 5.txt"
+    path.write_text(f"{HEADER}001\tX\t28,100\n002\tX\t1,125\n", "utf-8")
+    assert read_weights(path) == Weights("FY 2017", {"001": 28.1, "002": 1.125})
+    path.write_text(f"{HEADER}001\tX\t1,025.5\n", "utf-8")
+    with pytest.raises(UserError, match=r"relative weights lie between 0.1 and 60, here with a decimal point"):
+        read_weights(path)
