@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from zipfile import BadZipFile, ZipFile
 
+from src.cohort.encoding import AGAIN, CutShortError, encoding_of, utf8_blocks
 from src.shell.errors import UserError
 
 BUNDLED = ("drg", "data/cms/drg_weights.txt")
@@ -22,22 +22,6 @@ NOT_PAID = ("998", "999")
 
 MISSING = re.compile(r"(\.+|[-\N{EN DASH}\N{EM DASH}]+|n/?a)?", re.IGNORECASE)
 """How a table says that a DRG has no weight."""
-
-SIGNATURES = {
-    b"\xd0\xcf\x11\xe0": "an Excel workbook (xls)",
-    b"%PDF": "a PDF",
-    b"\x1f\x8b": "compressed (gzip)",
-    b"{\\rtf": "a Rich Text document",
-}
-"""First bytes of files that are no text."""
-
-BYTE_ORDER_MARKS = {
-    b"\xef\xbb\xbf": "utf-8-sig",
-    b"\xff\xfe\0\0": "utf-32",
-    b"\0\0\xfe\xff": "utf-32",
-    b"\xff\xfe": "utf-16",
-    b"\xfe\xff": "utf-16",
-}
 
 DRG_NAME = re.compile(r"(ms ?|medicare severity )?drgs? ?(codes?|numbers?|no|v ?\d+)?\d?")
 WEIGHT_NAME = re.compile(
@@ -97,11 +81,7 @@ def read_weights(path: Path | None = None) -> Weights:
         UserError: the file is no such table, or a row of it holds what no Table 5 holds.
     """
     where = path or Path(str(files(BUNDLED[0]).joinpath(BUNDLED[1])))
-    try:
-        content = where.read_bytes()
-    except OSError as error:
-        raise UserError(f"{where}: cannot be read ({error.strerror}); table5= is a CMS Table 5 as text") from None
-    rows, header = _table(where, _text(where, content))
+    rows, header = _table(where, _text(where))
     cells = dict(_cells(where, rows, header))
     sign = max(".,", key=lambda sign: sum(_plausible(cell, sign) for _, cell in cells.values()))
     weights = {}
@@ -123,32 +103,16 @@ def read_weights(path: Path | None = None) -> Weights:
     return Weights(f"FY {year}" if year else where.name, weights)
 
 
-def _text(where: Path, content: bytes) -> str:
-    """What the file says, in the encoding that its first bytes tell, else in UTF-8, else in cp1252."""
-    start = content[:2000].removeprefix(b"\xef\xbb\xbf").lstrip()
-    reason = next((reason for mark, reason in SIGNATURES.items() if content.startswith(mark)), None)
-    if content.startswith(b"PK"):
-        try:
-            inside = ZipFile(io.BytesIO(content)).namelist()
-            reason = "an Excel workbook (xlsx)" if "xl/workbook.xml" in inside else f"a zip archive of {inside[0]}"
-        except (BadZipFile, IndexError):
-            reason = "a damaged workbook or zip archive"
-    elif start.startswith(b"<"):
-        reason = "a web page"
-    if reason:
-        raise UserError(f"{where}: is {reason}; take CMS's text, or save the table as tab-separated text or CSV")
-    encoding = next((name for mark, name in BYTE_ORDER_MARKS.items() if content.startswith(mark)), None)
-    if not encoding and 0 in content[:2000]:
-        encoding = "utf-16-le" if content[1:2] == b"\0" else "utf-16-be"
+def _text(where: Path) -> str:
+    """What the file says, in the encoding that its first bytes tell, else in UTF-8, else in cp1252 as CMS writes it."""
     try:
-        text = content.decode(encoding or "utf-8")
+        content = b"".join(utf8_blocks(where, encoding_of(where, None), None, 1 << 20))
+    except CutShortError:
+        raise UserError(f"{where}: the compressed file is cut short or damaged; {AGAIN}") from None
+    try:
+        return content.decode("utf-8")
     except UnicodeDecodeError:
-        if encoding:
-            raise UserError(f"{where}: is not whole text in {encoding.upper()}; save it again, as UTF-8") from None
-        text = content.decode("cp1252", errors="replace")
-    if not text.strip() or "\0" in text:
-        raise UserError(f"{where}: is {'no text' if text.strip() else 'empty'}; table5= is a CMS Table 5 as text")
-    return text
+        return content.decode("cp1252", errors="replace")
 
 
 def _table(where: Path, text: str) -> tuple[list[list[str]], _Header]:
