@@ -120,6 +120,7 @@ def _chosen_own(
     found, rejected = gather(Source(Path(str(data.path)), columns), extract, heap)
     flow.start("rows", found.height, rejected)
     labels = own_labels(found["label"], data.labels, str(data.label), cfg.version)
+    flow.remarks += labels.remarks
     rows = own(with_own_ids(found), labels, flow, sections, data.words)
     if set(rows["drg"].unique()) <= set(load_drgs(cfg.version)) and "own label" not in labels.how:
         return rows, labels, {"drg_version": cfg.version}

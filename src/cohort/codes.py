@@ -5,8 +5,13 @@ import re
 _KIND = r"(?:MS[\s_-]*)?DRG(?:[\s_-]*(?:CODE|NUMBER|NO|NR))?[\s_.:#-]*"
 _NUMBER = r"(?:0*[0-9]{1,3})(?:[.,]0{1,2})?"
 _CODE = re.compile(rf"({_KIND})?({_NUMBER})", re.IGNORECASE)
-_BEFORE = re.compile(rf"(({_KIND})?{_NUMBER})\s*(?:[-–—:;,.|/]\s*|\s|(?=\())(?=\W*[^\W\d_])(.*)", re.IGNORECASE | re.DOTALL)
-_BEHIND = re.compile(rf"(\W*[^\W\d_].*?)\s*(?:[(\[]\s*(({_KIND})?{_NUMBER})\s*[)\]]|[-–—:|,]\s+(({_KIND})?{_NUMBER}))", re.IGNORECASE | re.DOTALL)
+_BEFORE = re.compile(
+    rf"(({_KIND})?{_NUMBER})\s*(?:[-–—:;,.|/]\s*|\s|(?=\())(?=\W*[^\W\d_])(.*)", re.IGNORECASE | re.DOTALL
+)
+_BEHIND = re.compile(
+    rf"(\W*[^\W\d_].*?)\s*(?:[(\[]\s*(({_KIND})?{_NUMBER})\s*[)\]]|[-–—:|,]\s+(({_KIND})?{_NUMBER}))",
+    re.IGNORECASE | re.DOTALL,
+)
 _WIDE = str.maketrans("０１２３４５６７８９", "0123456789")
 
 
@@ -61,10 +66,14 @@ def too_long(code: str) -> str | None:
     >>> too_long("4401"), too_long("0440")
     ('4401 looks like an APR-DRG, 440, with its severity 1; an MS-DRG has three digits', None)
     """
-    number = re.fullmatch(rf"(?:APR[\s_-]*)?(?:{_KIND})?([1-9][0-9]{{2}})[-.]?([0-9])(?:[.,]0{{1,2}})?", bare(code), re.IGNORECASE)
+    number = re.fullmatch(
+        rf"(?:APR[\s_-]*)?(?:{_KIND})?([1-9][0-9]{{2}})[-.]?([0-9])(?:[.,]0{{1,2}})?", bare(code), re.IGNORECASE
+    )
     if number is None or _CODE.fullmatch(bare(code)):
         return None
     if number[2] in "01234":
         base, severity = number.groups()
-        return f"{base}{severity} looks like an APR-DRG, {base}, with its severity {severity}; an MS-DRG has three digits"
+        return (
+            f"{base}{severity} looks like an APR-DRG, {base}, with its severity {severity}; an MS-DRG has three digits"
+        )
     return f"{number[1]}{number[2]} has four digits, and an MS-DRG has three"
