@@ -90,11 +90,9 @@ def own_labels(labels: pl.Series, kind: LabelKind, column: str, version: str = "
         for label, count, drg, how in decided.iter_rows()
         if drg is None
     ]
-    counted = _counted(decided)
-    remarks = (
-        _as_classes(rows, matches, column, version) if plain else _as_drgs(rows, matches, counted, column, version)
-    )
-    return Labels(decided.select("label", "drg"), counted, undecided, version, remarks)
+    read_aloud = _as_classes if plain else _as_drgs
+    remarks = read_aloud(rows, matches, column, version) if rows else []
+    return Labels(decided.select("label", "drg"), _counted(decided), undecided, version, remarks)
 
 
 def _refuse_texts(rows: dict[str, int], kind: LabelKind, column: str, version: str) -> None:
@@ -111,16 +109,16 @@ def _refuse_texts(rows: dict[str, int], kind: LabelKind, column: str, version: s
         if 2 * sum(_drg(name, version).drg is not None for name in some) <= len(some):
             _refuse_several(list(rows), len(rows), where)
             raise UserError(
-                f"{where}: {len(rows):,} different labels of {sum(rows.values()):,} notes, nearly a class a note; is it "
-                f"a column of ids or texts, or {swapped}, or write data.labels=any if each is a class"
+                f"{where}: {len(rows):,} different labels of {sum(rows.values()):,} notes, nearly a class a note; is "
+                f"it a column of ids or texts, or {swapped}, or write data.labels=any if each is a class"
             )
 
 
 def _refuse_several(labels: list[str], count: int, where: str) -> None:
     if several := with_several(labels):
         raise UserError(
-            f"{where}: {len(several):,} of {count:,} labels hold several, such as {shown(several[:1])!r}, and a note has "
-            "one; keep the main one of each, or write data.labels=any to make each combination a class"
+            f"{where}: {len(several):,} of {count:,} labels hold several, such as {shown(several[:1])!r}, and a note "
+            "has one; keep the main one of each, or write data.labels=any to make each combination a class"
         )
 
 
@@ -141,8 +139,8 @@ def _refuse_doubtful(matches: dict[str, Match], column: str, version: str) -> No
         drgs = [f"{int(drg.code)}: {drg.title}" for name in numbers if (drg := matches[name].drg)]
         names = sorted(numbers, key=lambda name: int(apart(name)[0]))
         raise UserError(
-            f"{where}: the labels {shown(names, 5)} may be classes, scores or ages, or {named} of {len(matches)} may be "
-            f"MS-DRGs of {version} ({shown(drgs, 2)}); write {missing}data.labels=any for classes of their own, or "
+            f"{where}: the labels {shown(names, 5)} may be classes, scores or ages, or {named} of {len(matches)} may "
+            f"be MS-DRGs of {version} ({shown(drgs, 2)}); write {missing}data.labels=any for classes of their own, or "
             "data.labels=drg for MS-DRGs"
         )
     better = "" if small else _of_another(matches, version)
