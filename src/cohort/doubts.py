@@ -57,7 +57,8 @@ def with_several(labels: Sequence[str]) -> list[str]:
         often = Counter(part for label in labels for part in set(parts[label]))
         for label in labels:
             known = [
-                _CODE.fullmatch(part) or (part in whole if sign in _UNSURE else often[part] > 1)
+                (_CODE.fullmatch(part) and (len(part) > 2 or sign in _SURE))
+                or (part in whole if sign in _UNSURE else often[part] > 1)
                 for part in parts[label]
             ]
             listed = label.startswith("[") and label.endswith("]")

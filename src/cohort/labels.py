@@ -107,15 +107,15 @@ def _refuse_texts(rows: dict[str, int], kind: LabelKind, column: str, version: s
     if kind is LabelKind.AUTO and is_a_class_a_note(rows):
         some = list(rows)[:: max(1, len(rows) // 200)]
         if 2 * sum(_drg(name, version).drg is not None for name in some) <= len(some):
-            _refuse_several(list(rows), len(rows), where)
+            _refuse_several(with_several(list(rows)), len(rows), where)
             raise UserError(
                 f"{where}: {len(rows):,} different labels of {sum(rows.values()):,} notes, nearly a class a note; is "
                 f"it a column of ids or texts, or {swapped}, or write data.labels=any if each is a class"
             )
 
 
-def _refuse_several(labels: list[str], count: int, where: str) -> None:
-    if several := with_several(labels):
+def _refuse_several(several: list[str], count: int, where: str) -> None:
+    if several:
         raise UserError(
             f"{where}: {len(several):,} of {count:,} labels hold several, such as {shown(several[:1])!r}, and a note "
             "has one; keep the main one of each, or write data.labels=any to make each combination a class"
@@ -130,7 +130,7 @@ def _refuse_doubtful(matches: dict[str, Match], column: str, version: str) -> No
     """
     undecided = [name for name in matches if not matches[name].drg]
     named, where = len(matches) - len(undecided), f"data.label={column}"
-    _refuse_several(undecided, len(matches), where)
+    _refuse_several([name for name in with_several(list(matches)) if not matches[name].drg], len(matches), where)
     odd = next((name for name in undecided if name.lower() in MISSING), "".join(undecided[:1]))
     missing = f"data.missing=[{odd}] if {odd!r} stands for a missing label, " if odd.lower() in MISSING else ""
     numbers = [name for name in matches if apart(name)[0].isdecimal()]

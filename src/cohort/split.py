@@ -118,23 +118,16 @@ def by_time(rows: pl.DataFrame, groups: pl.DataFrame, since: str | None, seed: i
     return pl.select(pl.when(known["anchor_year_group"] >= first).then(pl.lit("test")).otherwise(rest)).to_series()
 
 
-def by_file(
-    rows: pl.DataFrame, path: Path, key_path: Path | None, seed: int, test: float, validation: float
-) -> tuple[pl.Series, bytes | None]:
+def by_file(rows: pl.DataFrame, path: Path, key_path: Path | None) -> tuple[pl.Series, bytes | None]:
     """The split that a file of hashed ids gives, null for who is not in it; and the key of its ids, if they have one.
-
-    A file without validation patients leaves some of its training patients to validation.
 
     Args:
         rows: notes.
         path: the split file.
         key_path: the file of its key; None for the one beside it.
-        seed: of the validation patients.
-        test: share of test patients.
-        validation: share of validation patients.
 
     Raises:
-        UserError: the file is damaged or of another form, its key is missing, or it names no patient of the notes.
+        UserError: the file is empty, damaged or of another form, its key is missing, or it names none of the notes.
     """
     try:
         table = pl.read_csv(path, infer_schema=False)
@@ -145,17 +138,27 @@ def by_file(
         raise UserError(
             f"{path}: a split file has the columns id and split, each id once, split one of {', '.join(Split)}"
         )
+    if table.is_empty():
+        raise UserError(f"{path}: names no id; take the split.csv that prepare wrote, or leave split=file out")
     key = key_of(path, table["id"], key_path)
     ids = ids_of(rows, "note_id" if table["id"][0:1].str.starts_with("n").all() else "subject_id", key)
     splits = _looked_up(ids, table["id"], table["split"])
     if splits.null_count() == rows.height:
         reason = f", or {key_path or path.with_name(KEY)} is the key of another split" if key else ""
         raise UserError(f"{path}: none of its {table.height:,} ids is of these notes; the data are others{reason}")
-    if "validation" not in set(table["split"]):
-        own = pl.Series([str(split_of(who, seed, test, validation)) for who in rows["subject_id"]])
-        moved = (splits == "train") & (own == "validation")
-        splits = pl.select(pl.when(moved).then(own).otherwise(splits)).to_series()
     return splits, key
+
+
+def with_validation(splits: pl.Series, subject_ids: pl.Series, seed: int, test: float, validation: float) -> pl.Series:
+    """Splits without validation, with that of some training patients: those whose places say so, at least one."""
+    if validation <= 0 or "validation" in splits or "train" not in splits:
+        return splits
+    own = pl.Series([str(split_of(who, seed, test, validation)) for who in subject_ids])
+    moved = (splits == "train") & (own == "validation")
+    training = subject_ids.filter(splits == "train").unique()
+    if not moved.any() and len(training) > 1:
+        moved = (splits == "train") & (subject_ids == min(training, key=lambda who: place_of(who, seed)))
+    return pl.select(pl.when(moved).then(pl.lit("validation")).otherwise(splits)).to_series()
 
 
 def write_split(path: Path, rows: pl.DataFrame, key: bytes) -> None:
