@@ -67,6 +67,23 @@ def by_patient(rows: pl.DataFrame, seed: int, test: float, validation: float) ->
     return _looked_up(rows["subject_id"], decided["subject_id"], decided["split"])
 
 
+def sampled(rows: pl.DataFrame, limit: int | None) -> pl.DataFrame:
+    """`limit` of a split's notes in their order, each DRG by its share; all of them with None.
+
+    The same notes in every process, and all of them among those of a larger limit.
+
+    Args:
+        rows: the split's notes with `note_id` and `drg`.
+        limit: how many.
+    """
+    if limit is None or limit >= rows.height:
+        return rows
+    rank = pl.col("place").rank("ordinal").over("drg") - 1
+    placed = rows.select("drg", place=_places(rows["note_id"], 0), last=_places(rows["drg"], 0)).with_row_index("at")
+    share = placed.select("at", share=(rank + pl.col("last")) / pl.len().over("drg"))
+    return rows[share.sort("share", "at").head(limit)["at"].sort()]
+
+
 def by_row(rows: pl.DataFrame, validation: float) -> pl.Series:
     """The paper's split: 90 to 10 by row, stratified by DRG, seed 42; validation rows are taken from training.
 
