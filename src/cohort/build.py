@@ -157,12 +157,12 @@ def _split(cfg: PrepareConfig, rows: pl.DataFrame, flow: Flow) -> tuple[pl.DataF
     if of_column(cfg) or by is SplitBy.FILE:
         if of_column(cfg):
             rows, given = _named_splits(rows, str(cfg.data.split), flow), f"data.split={cfg.data.split}"
+            step = f"with a split ({', '.join(split.Split)})"
         else:
             path = _published(cfg) or Path(str(cfg.split_file))
             splits, key = split.by_file(rows, path, key_path)
-            rows, given = rows.with_columns(split=splits), str(path)
-            rows = flow.keep(rows, pl.col("split").is_not_null(), "in the split file")
-        rows = one_a_text(rows, flow) if unique else rows
+            rows, given, step = rows.with_columns(split=splits), str(path), "in the split file"
+        rows = flow.keep(one_a_text(rows, flow) if unique else rows, pl.col("split").is_not_null(), step)
         splits = split.with_validation(rows["split"], rows["subject_id"], seed, test, validation)
         if moved := (splits != rows["split"]).sum():
             flow.remarks.append(
@@ -187,7 +187,7 @@ def of_column(cfg: PrepareConfig) -> bool:
 
 
 def _named_splits(rows: pl.DataFrame, column: str, flow: Flow) -> pl.DataFrame:
-    """The rows whose column names a split, as other code bases do too.
+    """The rows with the split that the column names, as other code bases do too; null where it names none.
 
     Raises:
         UserError: none does.
@@ -198,12 +198,10 @@ def _named_splits(rows: pl.DataFrame, column: str, flow: Flow) -> pl.DataFrame:
         raise UserError(
             f"data.split={column}: names no split, its values are {values}; it must hold {', '.join(split.Split)}"
         )
-    other = rows.filter(named != pl.col("split"))["split"].unique().sort().to_list()
-    if other:
-        flow.remarks.append(f"splits in {column}: {shown(other, 6)} are read as {', '.join(split.Split)}")
-    return flow.keep(
-        rows.with_columns(split=named), pl.col("split").is_not_null(), f"with a split ({', '.join(split.Split)})"
-    )
+    synonyms = rows.filter(named != pl.col("split"))["split"].unique().sort().to_list()
+    if synonyms:
+        flow.remarks.append(f"splits in {column}: {shown(synonyms, 6)} are read as {', '.join(split.Split)}")
+    return rows.with_columns(split=named)
 
 
 _SPLITS = {

@@ -135,7 +135,7 @@ def one_a_text(rows: pl.DataFrame, flow: Flow) -> pl.DataFrame:
 
     Copies with several labels keep the one that most of them have, or that of the first.
     """
-    given = pl.col("split").replace_strict(_BEFORE, default=None, return_dtype=pl.Int8)
+    given = pl.col("split").replace_strict(_BEFORE, default=3, return_dtype=pl.Int8)
     ranked = rows.with_row_index("place").with_columns(
         copies=pl.len().over("digest", "drg"), before=given if "split" in rows.columns else pl.lit(0, pl.Int8)
     )

@@ -146,14 +146,15 @@ def _refuse_doubtful(matches: dict[str, Match], column: str, version: str) -> No
     better = "" if small else _of_another(matches, version)
     if better or (named and undecided and 2 * named > len(matches)):
         raise UserError(
-            f"{where}: {named} of {len(matches)} labels are MS-DRGs of {version}, but not {shown([odd])!r} "
+            f"{where}: {named} of {len(matches)} labels are MS-DRGs, but not {shown([odd])!r} "
             f"({matches[odd].how}){better}; write {missing}data.labels=drg to leave such rows out, or data.labels=any"
         )
 
 
 def _of_another(matches: dict[str, Match], version: str) -> str:
     """That another version has more of the labels: all, or twice as many of those that this one lacks."""
-    open_ = [name for name in matches if not matches[name].drg and not matches[name].how.startswith("no title")]
+    hopeless = re.compile("no title|.*APR-DRG")
+    open_ = [name for name in matches if not matches[name].drg and not hopeless.match(matches[name].how)]
     more = {name: sum(_drg(label, name).drg is not None for label in open_) for name in VERSIONS if name != version}
     best = max(more.values(), default=0)
     named = len(matches) - sum(match.drg is None for match in matches.values())

@@ -65,8 +65,9 @@ def resolve(code: str, description: str, version: str = "v34") -> Match:
     near = [title for title in titles() if nearly_fits(said, title)]
     if _codes(near) == {digits}:
         return _decided(digits, near, version, "code and shortened or misspelt title")
-    if spelt := [title for title in titles() if spells(said, title, cut)]:
-        return _decided(digits, spelt, version, "title by its letters")
+    spelt = [title for title in titles() if spells(said, title, cut)]
+    if spelt and (match := _decided(digits, spelt, version, "title by its letters")).drg:
+        return match
     if stateless := {code for base, codes in _bases().items() if fits(said, base, False) for code in codes}:
         return Match(None, f"says neither CC nor MCC; it may be {' or '.join(sorted(stateless))}")
     return Match(None, f"no title of {VERSIONS[0]} to {VERSIONS[-1]} fits")

@@ -16,10 +16,10 @@ def config_of(record: dict[str, Any], device: str, data_dir: str | None) -> Trai
     Raises:
         UserError: an earlier version trained it on the first notes of each split.
     """
-    if record["config"]["data"].get("limit") and "sample" not in record:
+    if (limit := record["config"]["data"].get("limit")) and "sample" not in record:
         raise UserError(
-            f"data.limit={record['config']['data']['limit']}: an earlier version trained this run on the first notes of "
-            "each split, and now a sample is taken; train it again"
+            f"data.limit={limit}: an earlier version trained this run on the first notes of each split, and now a "
+            "sample is taken; train it again"
         )
     config = {**record["config"], "device": device, "devices": 1, "nodes": 1, "shard": False}
     config["data"] = {**config["data"], "dir": data_dir or config["data"]["dir"]}
