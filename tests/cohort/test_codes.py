@@ -10,13 +10,14 @@ from src.cohort.titles import resolve
 from src.config.prepare import LabelKind
 
 SPELLINGS = (
-    "{c}", "{n}", "0{c}", "00{c}", "{c}.0", "{n}.00", "{c},0", '="{c}"', "'{c}", " {c} ", "DRG {c}", "DRG{n}", "drg: {c}",
-    "MS-DRG {c}", "MSDRG{c}", "MS DRG #{n}", "Ms-Drg no. {c}", "DRG_{c}", "DRG code {c}", "{c} {t}", "{c} - {t}",
+    "{c}", "{n}", "0{c}", "00{c}", "{c}.0", "{n}.00", "{c},0", '="{c}"', "'{c}", " {c} ", "DRG {c}", "DRG{n}",
+    "drg: {c}", "MS-DRG {c}",
+    "MSDRG{c}", "MS DRG #{n}", "Ms-Drg no. {c}", "DRG_{c}", "DRG code {c}", "{c} {t}", "{c} - {t}",
     "{c} – {t}", "{c}: {t}", "{c}, {t}", "DRG {c} {t}", "MS-DRG {n} – {t}", "{c} ({t})", "{t} ({c})", "{t} [DRG {n}]",
     "{t} - DRG {c}", "{c}|{t}", "{c}.{t}", "{t}", "{w}",
 )  # fmt: skip
 WRITTEN = ("{s}", "{l}", "{a}", "{d}", "{g}")
-"""Titles with the signs of hospitals, in small letters, abbreviated, without commas, and with two words run together."""
+"""Titles with the signs of hospitals, in small letters, abbreviated, without commas, and two words run together."""
 
 
 def spelt(code: str, title: str, random: Random) -> str:
@@ -36,23 +37,15 @@ def spelt(code: str, title: str, random: Random) -> str:
 
 
 def test_a_spelling_gets_its_very_drg_or_none() -> None:
-    random, wrong, decided, seen = Random(7), [], 0, 0
+    random, decided, seen = Random(7), 0, 0
     for version in ("v34", "v41"):
-        codes = load_drgs(version)
-        for code, drg in codes.items():
-            labels = {spelt(code, drg.title, random) for _ in range(3)}
-            for label in labels:
-                rows = own_labels(pl.Series("label", [label]), LabelKind.ANY, "label", version).rows
-                assert rows["drg"].to_list() == [label]
-                kind = apart(label)
-                match = resolve(*kind, version) if kind[1] else None
-                known = match.drg.code if match and match.drg else kind[0] if not kind[1] and kind[0] in codes else None
-                seen, decided = seen + 1, decided + (known is not None)
-                if known not in (None, code):
-                    wrong.append((label, code, known))
-    assert wrong == []
+        meant = {spelt(code, drg.title, random): code for code, drg in load_drgs(version).items() for _ in range(3)}
+        rows = own_labels(pl.Series("label", list(meant)), LabelKind.DRG, "label", version).rows
+        known = {label: drg for label, drg in rows.iter_rows() if drg is not None}
+        assert {label: drg for label, drg in known.items() if drg != meant[label]} == {}
+        seen, decided = seen + len(meant), decided + len(known)
     assert seen > 4000
-    assert decided > 0.9 * seen
+    assert decided > 0.9 * seen, f"{decided} of {seen}"
 
 
 @pytest.mark.parametrize(

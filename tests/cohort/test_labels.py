@@ -44,7 +44,8 @@ def read(labels: list[str], kind: LabelKind = LabelKind.AUTO, version: str = "v3
 @pytest.mark.parametrize(
     "labels",
     [
-        ["1", "2", "3", "4", "5"], ["1", "2"], [str(age) for age in range(65, 91)], [str(age) for age in range(70, 105)],
+        ["1", "2", "3", "4", "5"], ["1", "2"],
+        [str(age) for age in range(65, 91)], [str(age) for age in range(70, 105)],
         [str(score) for score in range(11)], [str(number) for number in range(1, 25)], ["1.0", "2.0", "3.0"],
         ["01", "02", "03"], ["001", "002", "003"], ["100", "200", "280"], ["1", "2", "3", "NA"],
     ],
