@@ -216,9 +216,8 @@ def _drg(label: str, version: str) -> Match:
         return Match(drg, "code" if drg else f"{code} is no code of {version}")
     match = resolve(code, title, version)
     # Two letters of a class may abbreviate the one word of a title.
-    return (
-        Match(None, "too short for a title") if not code and len(words(title)) < 2 and match.how != "title" else match
-    )
+    guessed = match.drg and not code and len(words(title)) < 2 and match.how != "title"
+    return Match(None, "too short for a title") if guessed else match
 
 
 def _counted(decided: pl.DataFrame) -> dict[str, int]:
