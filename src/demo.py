@@ -70,7 +70,7 @@ def _close(cfg: DemoConfig, cohort_dir: Path, runs: list[Path], out: Path) -> No
     records = {f"LLaMA, {run.name.removeprefix('llama-')}": read_record(run) for run in runs}
     rows = {**baselines(cohort, cfg.limit), **{name: record["metrics"] for name, record in records.items()}}
     counts = next(iter(records.values()))["counts"]
-    train = cohort.notes(Split.TRAIN).head(cfg.limit)
+    train = cohort.notes(Split.TRAIN, cfg.limit)
     seen = np.bincount([space.index[code] for code in train["drg"]], minlength=len(space.codes))
     tests = {
         name: read_predictions(run / PREDICTIONS[Split.TEST], space) for name, run in zip(records, runs, strict=True)

@@ -79,6 +79,8 @@ def train_together(runs: Sequence[tuple[TrainConfig, Path]]) -> list[dict[str, A
 def run(cfg: TrainConfig) -> None:
     """Trains in the folder that follows from the configuration and the cohort; or only says what it would do."""
     from src.baselines.runs import print_baseline_plan
+    from src.cohort.prepared import read_cohort
+    from src.cohort.split import Split
     from src.sweeps.lock import alone
     from src.training.names import run_dir
     from src.training.plan import print_plan
@@ -89,6 +91,9 @@ def run(cfg: TrainConfig) -> None:
     folder = run_dir(cfg)
     if first := leads(cfg):
         print(f"run: {folder}", flush=True)
+    if first and cfg.data.limit:
+        drgs = read_cohort(Path(cfg.data.dir)).rows(Split.TRAIN, cfg.data.limit)["drg"]
+        print(f"data.limit={cfg.data.limit}: a sample of {len(drgs):,} training notes, {drgs.n_unique()} classes")
     with alone(folder) if first else nullcontext():
         train(cfg, folder)
     if first:

@@ -50,8 +50,7 @@ class Material:
         Raises:
             UserError: the split holds no note.
         """
-        rows = self.cohort.notes(split)
-        rows = rows.head(self.cfg.data.limit) if self.cfg.data.limit else rows
+        rows = self.cohort.notes(split, self.cfg.data.limit)
         if rows.is_empty():
             raise UserError(
                 f"data.dir={self.cfg.data.dir}: no note in the {split} split; prepare more, or other shares"

@@ -23,7 +23,7 @@ from src.shell.schema import REMADE, Damaged
 from src.tracking.about import about
 from src.tracking.flat import flat
 from src.tracking.logger import recording
-from src.training.names import axes
+from src.training.names import SAMPLE, axes
 from src.training.progress import quiet_libraries
 from src.training.session import pick_device
 
@@ -89,6 +89,7 @@ def train_baseline(cfg: TrainConfig, run_dir: Path) -> dict[str, Any]:
             "config": dataclasses.asdict(cfg),
             "axes": named,
             "cohort": material.cohort.fingerprint,
+            "sample": SAMPLE,
             "counts": counts,
             "metrics": metrics,
             "intervals": test_intervals(material.space, run_dir),

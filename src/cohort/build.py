@@ -8,7 +8,8 @@ import polars as pl
 
 from src.cohort import split
 from src.cohort.admissions import write_admissions
-from src.cohort.flow import Flow, clean, own, paper, with_ids, with_own_ids
+from src.cohort.doubts import shown
+from src.cohort.flow import Flow, clean, one_a_text, own, paper, with_ids, with_own_ids
 from src.cohort.gather import Extract, Texts, gather
 from src.cohort.heap import Heap
 from src.cohort.labels import Labels, mimic_labels, own_labels
@@ -47,6 +48,7 @@ def build(cfg: PrepareConfig) -> tuple[Flow, dict[str, Any]]:
                     f"{cfg.data.path or cfg.data.dir}: no note is left; the counts were\n" + "\n".join(flow.lines())
                 )
             rows, key = _split(cfg, rows, flow)
+            _refuse_empty(cfg, rows)
             fingerprint = write_notes(folder, _pieces(rows, heap))
         (folder / ".texts").unlink()
         write_admissions(folder, cfg.data.dir, rows)
@@ -125,6 +127,7 @@ def _chosen_own(
     flow.remarks += source.remarks
     flow.start("rows", found.height, rejected)
     labels = own_labels(found["label"], data.labels, str(data.label), cfg.version)
+    flow.remarks += labels.remarks
     rows = own(with_own_ids(found), labels, flow, sections, data.words)
     if set(rows["drg"].unique()) <= set(load_drgs(cfg.version)) and "own label" not in labels.how:
         return rows, labels, {"drg_version": cfg.version}
@@ -150,19 +153,29 @@ def _split(cfg: PrepareConfig, rows: pl.DataFrame, flow: Flow) -> tuple[pl.DataF
     """The rows with their split, and the key of its published ids; None where a file without a key was followed.
 
     The key of a split file that was followed is kept, so that ids stay what they were; any other cohort gets
-    `split_key`, or a new one.
+    `split_key`, or a new one. Outside of the paper's protocol each text is there once.
     """
     by, seed, test, validation = split_by(cfg), cfg.split_seed, cfg.test_share, cfg.validation_share
     key_path = Path(cfg.split_key) if cfg.split_key else None
     key = read_key(key_path) if key_path else None
-    if cfg.data.split is not None and cfg.split is SplitBy.AUTO:
-        known = {str(one) for one in split.Split}
-        rows = flow.keep(rows, pl.col("split").is_in(known), f"with a split ({', '.join(split.Split)})")
-        return rows, key or new_key()
-    if by is SplitBy.FILE:
-        path = _published(cfg) or Path(str(cfg.split_file))
-        splits, key = split.by_file(rows, path, key_path, seed, test, validation)
-        return flow.keep(rows.with_columns(split=splits), pl.col("split").is_not_null(), "in the split file"), key
+    unique = cfg.protocol is not Protocol.PAPER
+    if of_column(cfg) or by is SplitBy.FILE:
+        if of_column(cfg):
+            rows, given = _named_splits(rows, str(cfg.data.split), flow), f"data.split={cfg.data.split}"
+            step = f"with a split ({', '.join(split.Split)})"
+        else:
+            path = _published(cfg) or Path(str(cfg.split_file))
+            splits, key = split.by_file(rows, path, key_path)
+            rows, given, step = rows.with_columns(split=splits), str(path), "in the split file"
+        rows = flow.keep(one_a_text(rows, flow) if unique else rows, pl.col("split").is_not_null(), step)
+        splits = split.with_validation(rows["split"], rows["subject_id"], seed, test, validation)
+        if moved := (splits != rows["split"]).sum():
+            flow.remarks.append(
+                f"{given} has no validation: {moved:,} of its {(rows['split'] == 'train').sum():,} training notes go "
+                f"there (validation_share={validation}, split_seed={seed})"
+            )
+        return rows.with_columns(split=splits), key or (new_key() if of_column(cfg) else None)
+    rows = one_a_text(rows, flow) if unique else rows
     if by is SplitBy.ROW:
         splits = split.by_row(rows, validation)
     elif by is SplitBy.TIME:
@@ -171,6 +184,59 @@ def _split(cfg: PrepareConfig, rows: pl.DataFrame, flow: Flow) -> tuple[pl.DataF
     else:
         splits = split.by_patient(rows, seed, test, validation)
     return rows.with_columns(split=splits), key or new_key()
+
+
+def of_column(cfg: PrepareConfig) -> bool:
+    """A column of the file splits."""
+    return cfg.data.split is not None and cfg.split is SplitBy.AUTO
+
+
+def _named_splits(rows: pl.DataFrame, column: str, flow: Flow) -> pl.DataFrame:
+    """The rows with the split that the column names, as other code bases do too; null where it names none.
+
+    Raises:
+        UserError: none does.
+    """
+    named = pl.col("split").str.to_lowercase().replace_strict(_SPLITS, default=None, return_dtype=pl.String)
+    if rows.select(named.is_null().all()).item():
+        values = shown(rows["split"].drop_nulls().unique().sort().to_list()) or "empty"
+        raise UserError(
+            f"data.split={column}: names no split, its values are {values}; it must hold {', '.join(split.Split)}"
+        )
+    synonyms = rows.filter(named != pl.col("split"))["split"].unique().sort().to_list()
+    if synonyms:
+        flow.remarks.append(f"splits in {column}: {shown(synonyms, 6)} are read as {', '.join(split.Split)}")
+    return rows.with_columns(split=named)
+
+
+_SPLITS = {
+    "train": "train", "training": "train", "validation": "validation", "valid": "validation", "val": "validation",
+    "dev": "validation", "test": "test", "testing": "test",
+}  # fmt: skip
+
+
+def _refuse_empty(cfg: PrepareConfig, rows: pl.DataFrame) -> None:
+    """Refuses splits of which one holds no note though it should.
+
+    Raises:
+        UserError: one holds none.
+    """
+    given = of_column(cfg) or split_by(cfg) is SplitBy.FILE
+    shares = {split.Split.TRAIN: 1.0, split.Split.VALIDATION: cfg.validation_share, split.Split.TEST: cfg.test_share}
+    counts = dict(rows.group_by("split").len().iter_rows())
+    for name, share in shares.items():
+        if counts.get(name, 0) or (not share and not given):
+            continue
+        rest = ", ".join(f"{counts.get(part, 0):,} {part}" for part in split.Split)
+        if of_column(cfg):
+            remedy = "give the column notes of each split, or leave data.split out"
+        elif given:
+            remedy = "take a split file with notes of each split, or write split=patient"
+        else:
+            remedy = f"prepare more notes{'' if name == 'train' else f', or a larger {name}_share'}"
+        raise UserError(
+            f"{cfg.data.path or cfg.data.dir}: no note is left for {name} (of {rows.height:,}: {rest}); {remedy}"
+        )
 
 
 def _pieces(rows: pl.DataFrame, heap: Heap) -> Iterator[pl.DataFrame]:
@@ -184,7 +250,7 @@ def _pieces(rows: pl.DataFrame, heap: Heap) -> Iterator[pl.DataFrame]:
 
 
 def _described(cfg: PrepareConfig, rows: pl.DataFrame, labels: Labels, flow: Flow, keyed: bool) -> dict[str, Any]:
-    by, own_column = split_by(cfg), cfg.data.split is not None and cfg.split is SplitBy.AUTO
+    by = split_by(cfg)
     return {
         "protocol": "own" if cfg.data.path else str(cfg.protocol),
         "sections": cfg.data.sections,
@@ -203,7 +269,7 @@ def _described(cfg: PrepareConfig, rows: pl.DataFrame, labels: Labels, flow: Flo
         "undecided": labels.undecided,
         "words": {"mean": rows["words"].mean(), "p90": rows["words"].quantile(0.9)},
         "split": {
-            "by": f"column {cfg.data.split}" if own_column else str(by),
+            "by": f"column {cfg.data.split}" if of_column(cfg) else str(by),
             "seed": 42 if by is SplitBy.ROW else cfg.split_seed,
             "test": 0.1 if by is SplitBy.ROW else cfg.test_share,
             "validation": cfg.validation_share,

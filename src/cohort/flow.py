@@ -84,11 +84,20 @@ def with_own_ids(found: pl.DataFrame) -> pl.DataFrame:
     return rows
 
 
+_ADDENDUM = r"(?i)(?:^|[-_])(?:AD|ADD|ADDENDUM)(?:[-_]|$)"
+"""The type in MIMIC-IV's `note_id`, as in 10000032-AD-22."""
+
+
 def clean(rows: pl.DataFrame, labels: Labels, flow: Flow, sections: str, fewest: int) -> pl.DataFrame:
-    """Notes with one text, one admission and one DRG, in the order of `hadm_id`."""
-    rows = flow.keep(rows.sort("hadm_id", "note_id"), pl.col("words") > 0, f"with {sections}")
+    """Notes of one admission and one DRG, in the order of `hadm_id`, each admission's summary before its addenda."""
+    number = pl.col("note_id").str.extract(r"([0-9]+)$").cast(pl.Int64, strict=False)
+    rows = rows.with_columns(addendum=pl.col("note_id").str.contains(_ADDENDUM))
+    rows = rows.sort("hadm_id", "addendum", number, "note_id")
+    if rows["addendum"].any():
+        alone = pl.col("addendum").all().over("hadm_id")
+        rows = flow.keep(rows, ~pl.col("addendum") | alone, "of a summary, not an addendum to one")
+    rows = flow.keep(rows.drop("addendum"), pl.col("words") > 0, f"with {sections}")
     rows = flow.keep(rows, pl.col("words") >= fewest, f"of {fewest} words or more")
-    rows = flow.keep(rows, pl.col("digest").is_first_distinct(), "without exact duplicates")
     rows = flow.keep(rows, pl.col("hadm_id").is_first_distinct(), "one an admission")
     # Two spellings of one DRG do not conflict; a row that names none conflicts with one that does.
     each = labels.rows.group_by("hadm_id").agg(
@@ -116,7 +125,31 @@ def own(rows: pl.DataFrame, labels: Labels, flow: Flow, sections: str, fewest: i
     """The notes of any hospital's file with a text and a label, in file order."""
     rows = flow.keep(rows.sort("row"), pl.col("words") > 0, f"with a text ({sections})")
     rows = flow.keep(rows, pl.col("words") >= fewest, f"of {fewest} words or more")
-    rows = flow.keep(rows, pl.struct("digest", "subject_id").is_first_distinct(), "without exact duplicates")
     rows = flow.keep(rows, pl.col("label").is_not_null(), "with a label")
     known = rows.join(labels.rows, on="label", how="left", maintain_order="left")
     return flow.keep(known, pl.col("drg").is_not_null(), "with a label of the cohort's kind")
+
+
+def one_a_text(rows: pl.DataFrame, flow: Flow) -> pl.DataFrame:
+    """One note a text, so that no copy is in two splits: of the test, else of validation, where splits are given.
+
+    Copies with several labels keep the one that most of them have, or that of the first.
+    """
+    given = pl.col("split").replace_strict(_BEFORE, default=3, return_dtype=pl.Int8)
+    ranked = rows.with_row_index("place").with_columns(
+        copies=pl.len().over("digest", "drg"), before=given if "split" in rows.columns else pl.lit(0, pl.Int8)
+    )
+    best = ranked.sort("copies", "before", "place", descending=[True, False, False]).unique("digest", keep="first")
+    labels = best.select("digest", label_kept="drg")
+    known = rows.join(labels, on="digest", how="left", maintain_order="left")
+    if several := known.filter(pl.col("drg") != pl.col("label_kept"))["digest"].n_unique():
+        flow.remarks.append(
+            f"{several:,} of {best.height:,} texts stand under several labels; each keeps that of most of its copies, "
+            "or of the first"
+        )
+        known = flow.keep(known, pl.col("drg") == pl.col("label_kept"), "with the label of most copies of its text")
+    return flow.keep(known.drop("label_kept"), pl.col("row").is_in(best["row"].implode()), "without exact duplicates")
+
+
+_BEFORE = {"test": 0, "validation": 1, "train": 2}
+"""Of copies in several splits the test keeps its own: a published test set stays what it was."""

@@ -12,7 +12,7 @@ from polars.io.plugins import register_io_source
 
 from src.cohort.disclosure import public_names
 from src.cohort.msdrg import Drg, load_drgs
-from src.cohort.split import Split
+from src.cohort.split import Split, sampled
 from src.shell.errors import UserError
 from src.shell.files import replacing_folder
 from src.shell.schema import Damaged, Schema, read_json
@@ -78,16 +78,21 @@ class Cohort:
         """What each class is called outside of the hospital, by its code."""
         return public_names([label.code for label in self.labels], self.record["drg_version"])
 
-    def notes(self, split: Split) -> pl.DataFrame:
-        """The notes of one split, in the order of `hadm_id`."""
-        return pl.scan_parquet(self.folder / NOTES).filter(pl.col("split") == str(split)).collect()
+    def notes(self, split: Split, limit: int | None = None) -> pl.DataFrame:
+        """The notes of one split, or a sample of `limit` of them, in the order of `hadm_id`."""
+        return sampled(pl.scan_parquet(self.folder / NOTES).filter(pl.col("split") == str(split)).collect(), limit)
+
+    def rows(self, split: Split, limit: int | None = None) -> pl.DataFrame:
+        """Of the same notes the `row` in `notes.parquet`, DRG and patient, without reading a text."""
+        named = pl.scan_parquet(self.folder / NOTES).select("split", "drg", "note_id", "subject_id")
+        rows = (
+            named.with_row_index("row").filter(pl.col("split") == str(split)).with_columns(pl.col("row").cast(pl.Int64))
+        )
+        return sampled(rows.collect(), limit)
 
     def patients(self, split: Split, limit: int | None = None) -> int:
-        """Patients of a split, or of its first `limit` notes."""
-        notes = (
-            pl.scan_parquet(self.folder / NOTES).filter(pl.col("split") == str(split)).select("subject_id").collect()
-        )
-        return notes.head(limit or len(notes))["subject_id"].n_unique()
+        """Patients of a split, or of a sample of `limit` of its notes."""
+        return self.rows(split, limit)["subject_id"].n_unique()
 
 
 def read_cohort(folder: Path) -> Cohort:

@@ -6,6 +6,9 @@ from functools import cache
 SHORTEST_CUT = 60
 """Characters from which a description may have lost its end; MIMIC-IV cuts at 77 to 80 bytes of its source."""
 
+SHORTEST_JOINED = 3
+"""Letters of a word's beginning that tell it where words ran together."""
+
 _WRITTEN = {
     "W": "WITH", "WO": "WITHOUT", "EXC": "EXCEPT", "EXCL": "EXCEPT",
     "W/O": "WITHOUT", "W/": "WITH", "O.R.": "OR", "DX": "DIAGNOSIS",
@@ -93,6 +96,46 @@ def nearly_fits(said: tuple[str, ...], title: tuple[str, ...]) -> bool:
         elif word in _DECISIVE or any(letter.isdigit() for letter in word):
             return False
     return place == len(said)
+
+
+def spells(said: tuple[str, ...], title: tuple[str, ...], cut: bool) -> bool:
+    """Each word said is, in order, the title's, abbreviated or with one letter wrong, or is several that ran together.
+
+    >>> spells(words("LAPARASCOPIC CHOLECYSTECTOMYWITH CC"), words("LAPAROSCOPIC CHOLECYSTECTOMY W CC"), cut=False)
+    True
+    """
+    ends = {0}
+    for place, word in enumerate(said):
+        last = cut and place == len(said) - 1
+        ends = {end for start in ends for end in _ends(word, title, start, last)}
+    return len(title) in ends or (cut and bool(ends))
+
+
+def _ends(word: str, title: tuple[str, ...], start: int, last: bool) -> set[int]:
+    """The places of the title up to which a word said may tell it from `start` on."""
+    ends = _joined_ends(word, title, start) - {start}
+    if start < len(title):
+        whole = title[start]
+        if _abbreviates(word, whole) or _misspells(word, whole) or (last and whole.startswith(word)):
+            ends.add(start + 1)
+    return ends
+
+
+def _joined_ends(rest: str, title: tuple[str, ...], place: int) -> set[int]:
+    """Where `rest` ends that is words of the title, each whole or its first letters, and silent words between them."""
+    if not rest:
+        return {place}
+    ends: set[int] = set()
+    for silent in _SILENT:
+        if rest.startswith(silent):
+            ends |= _joined_ends(rest[len(silent) :], title, place)
+    if place < len(title):
+        whole = title[place]
+        shortest = len(whole) if whole in _DECISIVE else min(SHORTEST_JOINED, len(whole))
+        for size in range(shortest, len(whole) + 1):
+            if rest.startswith(whole[:size]):
+                ends |= _joined_ends(rest[size:], title, place + 1)
+    return ends
 
 
 def _misspells(word: str, whole: str) -> bool:

@@ -67,6 +67,23 @@ def by_patient(rows: pl.DataFrame, seed: int, test: float, validation: float) ->
     return _looked_up(rows["subject_id"], decided["subject_id"], decided["split"])
 
 
+def sampled(rows: pl.DataFrame, limit: int | None) -> pl.DataFrame:
+    """`limit` of a split's notes in their order, each DRG by its share; all of them with None.
+
+    The same notes in every process, and all of them among those of a larger limit.
+
+    Args:
+        rows: the split's notes with `note_id` and `drg`.
+        limit: how many.
+    """
+    if limit is None or limit >= rows.height:
+        return rows
+    rank = pl.col("place").rank("ordinal").over("drg") - 1
+    placed = rows.select("drg", place=_places(rows["note_id"], 0), last=_places(rows["drg"], 0)).with_row_index("at")
+    share = placed.select("at", share=(rank + pl.col("last")) / pl.len().over("drg"))
+    return rows[share.sort("share", "at").head(limit)["at"].sort()]
+
+
 def by_row(rows: pl.DataFrame, validation: float) -> pl.Series:
     """The paper's split: 90 to 10 by row, stratified by DRG, seed 42; validation rows are taken from training.
 
@@ -118,23 +135,16 @@ def by_time(rows: pl.DataFrame, groups: pl.DataFrame, since: str | None, seed: i
     return pl.select(pl.when(known["anchor_year_group"] >= first).then(pl.lit("test")).otherwise(rest)).to_series()
 
 
-def by_file(
-    rows: pl.DataFrame, path: Path, key_path: Path | None, seed: int, test: float, validation: float
-) -> tuple[pl.Series, bytes | None]:
+def by_file(rows: pl.DataFrame, path: Path, key_path: Path | None) -> tuple[pl.Series, bytes | None]:
     """The split that a file of hashed ids gives, null for who is not in it; and the key of its ids, if they have one.
-
-    A file without validation patients leaves some of its training patients to validation.
 
     Args:
         rows: notes.
         path: the split file.
         key_path: the file of its key; None for the one beside it.
-        seed: of the validation patients.
-        test: share of test patients.
-        validation: share of validation patients.
 
     Raises:
-        UserError: the file is damaged or of another form, its key is missing, or it names no patient of the notes.
+        UserError: the file is empty, damaged or of another form, its key is missing, or it names none of the notes.
     """
     try:
         table = pl.read_csv(path, infer_schema=False)
@@ -145,17 +155,27 @@ def by_file(
         raise UserError(
             f"{path}: a split file has the columns id and split, each id once, split one of {', '.join(Split)}"
         )
+    if table.is_empty():
+        raise UserError(f"{path}: names no id; take the split.csv that prepare wrote, or leave split=file out")
     key = key_of(path, table["id"], key_path)
     ids = ids_of(rows, "note_id" if table["id"][0:1].str.starts_with("n").all() else "subject_id", key)
     splits = _looked_up(ids, table["id"], table["split"])
     if splits.null_count() == rows.height:
         reason = f", or {key_path or path.with_name(KEY)} is the key of another split" if key else ""
         raise UserError(f"{path}: none of its {table.height:,} ids is of these notes; the data are others{reason}")
-    if "validation" not in set(table["split"]):
-        own = pl.Series([str(split_of(who, seed, test, validation)) for who in rows["subject_id"]])
-        moved = (splits == "train") & (own == "validation")
-        splits = pl.select(pl.when(moved).then(own).otherwise(splits)).to_series()
     return splits, key
+
+
+def with_validation(splits: pl.Series, subject_ids: pl.Series, seed: int, test: float, validation: float) -> pl.Series:
+    """Splits without validation, with that of some training patients: those whose places say so, at least one."""
+    if validation <= 0 or "validation" in splits or "train" not in splits:
+        return splits
+    own = pl.Series([str(split_of(who, seed, test, validation)) for who in subject_ids])
+    moved = (splits == "train") & (own == "validation")
+    training = subject_ids.filter(splits == "train").unique()
+    if not moved.any() and len(training) > 1:
+        moved = (splits == "train") & (subject_ids == min(training, key=lambda who: place_of(who, seed)))
+    return pl.select(pl.when(moved).then(pl.lit("validation")).otherwise(splits)).to_series()
 
 
 def write_split(path: Path, rows: pl.DataFrame, key: bytes) -> None:

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
+from src.cohort.codes import bare, digits_of, too_long
 from src.cohort.crosswalk import counterpart, why_none
 from src.cohort.msdrg import VERSIONS, Drg, Severity, load_drgs, split_title
-from src.cohort.spelling import fits, may_be_cut, nearly_fits, without_stump, words
+from src.cohort.spelling import fits, may_be_cut, nearly_fits, spells, without_stump, words
 
 Words = tuple[str, ...]
 
@@ -45,6 +46,10 @@ def resolve(code: str, description: str, version: str = "v34") -> Match:
         UserError: the version's table is not at hand.
     """
     said, digits = words(description), digits_of(code)
+    if reason := too_long(code):
+        return Match(None, reason)
+    if re.fullmatch("0[0-9]{3}", bare(code)) and int(digits) and not _meanings(digits):
+        return Match(None, f"{bare(code)} has four digits, and {digits} is no MS-DRG")
     if not said:
         return Match(None, "no description, and a code alone may be of any version")
     if said in titles():
@@ -60,19 +65,12 @@ def resolve(code: str, description: str, version: str = "v34") -> Match:
     near = [title for title in titles() if nearly_fits(said, title)]
     if _codes(near) == {digits}:
         return _decided(digits, near, version, "code and shortened or misspelt title")
+    spelt = [title for title in titles() if spells(said, title, cut)]
+    if spelt and (match := _decided(digits, spelt, version, "title by its letters")).drg:
+        return match
     if stateless := {code for base, codes in _bases().items() if fits(said, base, False) for code in codes}:
         return Match(None, f"says neither CC nor MCC; it may be {' or '.join(sorted(stateless))}")
     return Match(None, f"no title of {VERSIONS[0]} to {VERSIONS[-1]} fits")
-
-
-def digits_of(code: str) -> str:
-    """A code with its leading zeros, where it is a number; `291.0` is what spreadsheets make of 291.
-
-    >>> digits_of(" 65 "), digits_of("291.0"), digits_of("APR")
-    ('065', '291', 'APR')
-    """
-    number = re.fullmatch(r"([0-9]{1,3})(?:\.0)?", code.strip())
-    return number[1].zfill(3) if number else code.strip()
 
 
 def _decided(digits: str, fitting: Iterable[Words], version: str, how: str) -> Match:

@@ -174,7 +174,7 @@ class DataConfig:
     dir: str
     """Folder that `python -m src.prepare` wrote."""
     limit: int | None
-    """Notes taken from each split, in cohort order; null for all."""
+    """Notes taken from each split, a sample with each class by its share; null for all."""
 
 
 @dataclass

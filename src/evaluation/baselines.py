@@ -13,9 +13,7 @@ from src.models.tfidf import TfidfLinear
 def baselines(cohort: Cohort, limit: int | None) -> dict[str, dict[str, float]]:
     """Test metrics of both, by name; `limit` is the number of notes taken from each split."""
     space = LabelSpace.from_labels(cohort.labels)
-    train, test = (
-        notes.head(limit) if limit else notes for notes in (cohort.notes(Split.TRAIN), cohort.notes(Split.TEST))
-    )
+    train, test = cohort.notes(Split.TRAIN, limit), cohort.notes(Split.TEST, limit)
     truth = np.array([space.index[code] for code in test["drg"]], dtype=np.int64)
     counts = np.bincount([space.index[code] for code in train["drg"]], minlength=len(space.codes)).astype(np.float32)
     common = np.tile(np.log(counts + 0.5), (test.height, 1))

@@ -27,6 +27,7 @@ from src.shell.code import code_version, package_versions
 from src.shell.stopping import Stop
 from src.training.batches import TokenisedNotes
 from src.training.cell import Cell, Stage
+from src.training.names import SAMPLE
 from src.training.ranks import ALONE, Ranks
 from src.training.scoring import score_notes
 from src.training.session import Session
@@ -122,6 +123,7 @@ def record(cell: Cell, metrics: dict[str, float], clock: Stopwatch) -> dict[str,
         "config": dataclasses.asdict(session.cfg),
         "axes": session.axes,
         "cohort": session.cohort.fingerprint,
+        "sample": SAMPLE,
         "counts": {
             **{str(split): len(each) for split, each in notes.items()},
             "test_drgs": len(set(notes[Split.TEST].drg)),

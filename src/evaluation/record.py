@@ -14,6 +14,7 @@ SCHEMA: Schema = {
     "config": {"model?": dict, "data?": {"dir": str}, "lora?": dict, "wandb?": dict},
     "axes": {"model": str, "params": float, "max_len": int, "seed": int},
     "cohort": str,
+    "sample?": str,
     "counts": {"train": int, "test": int},
     "metrics": dict[str, float | None],
     "intervals?": dict[str, list[float]],

@@ -11,7 +11,16 @@ from src.training.session import Session, open_session
 
 
 def config_of(record: dict[str, Any], device: str, data_dir: str | None) -> TrainConfig:
-    """What a finished run was trained with, for one process on `device`, however many trained it."""
+    """What a finished run was trained with, for one process on `device`, however many trained it.
+
+    Raises:
+        UserError: an earlier version trained it on the first notes of each split.
+    """
+    if (limit := record["config"]["data"].get("limit")) and "sample" not in record:
+        raise UserError(
+            f"data.limit={limit}: an earlier version trained this run on the first notes of each split, and now a "
+            "sample is taken; train it again"
+        )
     config = {**record["config"], "device": device, "devices": 1, "nodes": 1, "shard": False}
     config["data"] = {**config["data"], "dir": data_dir or config["data"]["dir"]}
     return to_schema(TrainConfig, config)

@@ -118,7 +118,7 @@ def _data(session: Session) -> str:
     ]
     splits = table(["split", "notes", "patients", "DRGs"], counts)
     limit = session.cfg.data.limit
-    only = f"\n\nOf each split the first {limit:,} notes were used (`data.limit`)." if limit else ""
+    only = f"\n\nOf each split a sample of {limit:,} notes was used (`data.limit`)." if limit else ""
     return f"{'; '.join(about)}.\n\n{flow}\n\n{splits}{only}"
 
 

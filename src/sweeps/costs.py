@@ -153,9 +153,9 @@ def steps_of(cfg: TrainConfig, notes: int) -> int:
 
 def _kept(cfg: TrainConfig, split: Split) -> NDArray[np.float64]:
     whole, around = _lengths(
-        cfg.data.dir, cfg.model.path, str(cfg.model.weights), split, str(cfg.prompt), _Tokenizer(cfg)
+        cfg.data.dir, cfg.model.path, str(cfg.model.weights), split, str(cfg.prompt), cfg.data.limit, _Tokenizer(cfg)
     )
-    cut = np.minimum(whole[: cfg.data.limit or None] + around, cfg.max_len)
+    cut = np.minimum(whole + around, cfg.max_len)
     return np.asarray(cut, dtype=np.float64)
 
 
@@ -174,11 +174,11 @@ class _Tokenizer:
 
 @cache
 def _lengths(
-    folder: str, path: str, weights: str, split: Split, prompt: str, way: _Tokenizer
+    folder: str, path: str, weights: str, split: Split, prompt: str, limit: int | None, way: _Tokenizer
 ) -> tuple[NDArray[Any], int]:
-    """Tokens of each note of a split, uncut, and of what stands around it."""
+    """Tokens of each note of a split, or of a sample of it, uncut, and of what stands around it."""
     cohort, cfg = read_cohort(Path(folder)), way.cfg
-    rows = split_rows(cohort, split)["row"].to_numpy()
+    rows = split_rows(cohort, split, limit)["row"].to_numpy()
     tokenizer = _tokenizer_here(cfg)
     if tokenizer is None:
         words = pl.read_parquet(cohort.folder / NOTES, columns=["words"])["words"].to_numpy()

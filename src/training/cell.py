@@ -17,7 +17,7 @@ from src.models.classifier import Asked, Classifier
 from src.shell.errors import UserError
 from src.training.batches import Batch, Steps, TokenisedNotes
 from src.training.checkpoints import read_checkpoint, write_checkpoint
-from src.training.names import another_run, identity
+from src.training.names import SAMPLE, another_run, identity
 from src.training.optimiser import adamw
 from src.training.ranks import Ranks
 from src.training.session import Session
@@ -195,7 +195,8 @@ class Cell:
         for moment, by_name in self._moments().items():
             tensors |= {f"{moment}/{name}": value for name, value in by_name.items()}
         session = self.session
-        decided = {"config": dataclasses.asdict(session.cfg), "cohort": session.cohort.fingerprint}
+        config = dataclasses.asdict(session.cfg)
+        decided = {"config": config, "cohort": session.cohort.fingerprint, "sample": SAMPLE}
         standing = {"identity": self._identity(), **decided, "progress": dataclasses.asdict(self.progress)}
         write_checkpoint(self.run_dir, tensors, standing)
 

@@ -25,6 +25,7 @@ STANDING: Schema = {
     "identity": str,
     "config?": dict,
     "cohort?": str,
+    "sample?": str,
     "progress": {
         "stage?": str,
         "step": int,

@@ -18,6 +18,9 @@ ONLY_WHERE = (
 )  # fmt: skip
 """Keys that say where and how a run happens, not what comes out."""
 
+SAMPLE = "by class"
+"""Which notes `data.limit` takes, as records say; runs whose records do not say so took the first."""
+
 
 def run_dir(cfg: TrainConfig) -> Path:
     """The folder of this configuration on its cohort: the same for the same, other for another."""
@@ -37,7 +40,8 @@ def identity(cfg: TrainConfig, cohort_fingerprint: str) -> str:
 
     The letter keeps a hash such as 4662e71 from being read as a number.
     """
-    text = json.dumps([_deciding(dataclasses.asdict(cfg)), cohort_fingerprint], sort_keys=True)
+    sample = [SAMPLE] if cfg.data.limit else []
+    text = json.dumps([_deciding(dataclasses.asdict(cfg)), cohort_fingerprint, *sample], sort_keys=True)
     return "c" + hashlib.sha256(text.encode()).hexdigest()[:7]
 
 
@@ -64,6 +68,8 @@ def differences(cfg: TrainConfig, cohort_fingerprint: str, kept: Mapping[str, An
     """
     there = dict(flat_keys(_deciding(kept.get("config", {}))))
     pairs = [(key, value, there[key]) for key, value in flat_keys(_deciding(dataclasses.asdict(cfg))) if key in there]
+    if cfg.data.limit and kept.get("config") and "sample" not in kept:
+        pairs.append(("the notes of data.limit", SAMPLE, "the first"))
     pairs.append(("the cohort", cohort_fingerprint, kept.get("cohort", cohort_fingerprint)))
     return [f"{key} ({mine}, there {theirs})" for key, mine, theirs in pairs if mine != theirs]
 

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from src.cohort.prepared import NOTES, Cohort
+from src.cohort.prepared import Cohort
 from src.cohort.split import Split
 from src.config.train import TrainConfig
 from src.models.labelspace import LabelSpace
@@ -66,10 +66,8 @@ def tokenise(
 
 
 def split_rows(cohort: Cohort, split: Split, limit: int | None = None) -> pl.DataFrame:
-    """The row in `notes.parquet` and the DRG of each note of one split, without reading a text."""
-    every = pl.scan_parquet(cohort.folder / NOTES).select("split", "drg").with_row_index("row")
-    notes = every.filter(pl.col("split") == str(split)).select(pl.col("row").cast(pl.Int64), "drg").collect()
-    return notes.head(limit) if limit else notes
+    """The row in `notes.parquet` and the DRG of each note of one split, or of a sample of `limit`."""
+    return cohort.rows(split, limit).select("row", "drg")
 
 
 def token_lengths(whole: NDArray[np.int64], max_len: int) -> dict[str, float]:

@@ -2,7 +2,7 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.cohort.split import Split, by_patient, split_of
+from src.cohort.split import Split, by_patient, sampled, split_of
 
 NOTES = st.lists(st.tuples(st.integers(1, 60), st.sampled_from("abcdef")), min_size=1, max_size=120)
 
@@ -37,3 +37,23 @@ def test_each_drg_has_its_share_of_patients_in_each_split() -> None:
     for (_, split), part in told.group_by("drg", "split"):
         share = part.height / told.filter(pl.col("drg") == part["drg"][0]).height
         assert abs(share - (0.8 if split == "train" else 0.1)) < 0.002
+
+
+@settings(max_examples=100, deadline=None)
+@given(notes=NOTES, limit=st.integers(1, 60), more=st.integers(0, 60))
+def test_a_sample_is_part_of_a_larger_one_with_each_class_by_its_share(
+    notes: list[tuple[int, str]], limit: int, more: int
+) -> None:
+    rows = frame(notes)
+    sample, larger = sampled(rows, limit), sampled(rows, limit + more)
+    assert sample.height == min(limit, rows.height)
+    assert set(sample["note_id"]) <= set(larger["note_id"])
+    assert sample["note_id"].cast(pl.Int64).is_sorted()
+    for drg, often in rows.group_by("drg").len().iter_rows():
+        assert abs((sample["drg"] == drg).sum() - often * sample.height / rows.height) < 2 + 6 * often / rows.height
+
+
+def test_a_sample_of_notes_sorted_by_class_is_of_every_class() -> None:
+    rows = frame([(number, "abc"[number // 40]) for number in range(120)])
+    assert sampled(rows, None).equals(rows)
+    assert dict(sampled(rows, 12).group_by("drg").len().iter_rows()) == {"a": 4, "b": 4, "c": 4}

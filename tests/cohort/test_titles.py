@@ -70,7 +70,7 @@ def test_a_title_decides_where_its_code_is_of_no_version() -> None:
     assert (found.drg.code, found.how) == ("291", "title")
 
 
-@pytest.mark.parametrize("code", ["", "0", "000", "1234", "APR", "²", "-1", "29１"])
+@pytest.mark.parametrize("code", ["", "0", "000", "12345", "APR", "²", "-1", "29１"])
 def test_a_code_that_says_nothing_leaves_the_title_to_decide(code: str) -> None:
     found = resolve(code, "CHEST PAIN").drg
     assert found is not None
@@ -82,6 +82,11 @@ def test_a_code_needs_no_leading_zeros(code: str, written: str) -> None:
     found = resolve(written, "EXTRACRANIAL PROC WO CC/MCC").drg
     assert found is not None
     assert found.code == code
+
+
+def test_letters_that_fit_several_titles_or_anothers_code_decide_nothing() -> None:
+    assert resolve("", "LAPARASCOPIC CHOLECYSTECTOMY W/O C.D.E.").drg is None
+    assert resolve("291", "LAPARASCOPIC CHOLECYSTECTOMY W/O C.D.E. W CC").drg is None
 
 
 def test_what_no_title_fits_is_left_open_with_its_reason() -> None:
@@ -132,6 +137,11 @@ def test_real_descriptions_find_the_drg_of_their_code() -> None:
         ("084", "TRAUMATIC STUPOR & COMA, COMA GREATER THAN ONE HOUR W/O CC/MCC", "084"),
         ("085", "TRAUMATIC STUPOR & COMA, COMA < 1 HR W MCC", "085"),
         ("779", "ABORTION W/O DANDC", "779"),
+        ("629", "OTHER ENDOCRINENUTRITAND METABOL O.R. PROC W CC", "629"),
+        ("640", "MISC DISORDERS OF NUTRITIONMETABOLISMFLUIDS/ELECTROLYTES W MCC", "640"),
+        ("", "LAPARASCOPIC CHOLECYSTECTOMY W/O C.D.E. W CC", "418"),
+        ("744", "D&C,CONIZATION,LAPARASCOPY & TUBAL INTERRUPTION W CC/MCC", "744"),
+        ("582", "MASTECTOMYFOR MALIGNANCY W CC/MCC", "582"),
     ],
 )
 def test_former_and_misspelt_titles_find_their_code(code: str, description: str, drg: str) -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from src.config.train import TrainConfig
 from src.shell.overrides import compose, read_command_line
-from src.training.names import identity, readable_name
+from src.training.names import SAMPLE, differences, identity, readable_name
 
 
 def config(cohort: Path, *words: str) -> TrainConfig:
@@ -31,3 +31,12 @@ def test_where_a_run_happens_does_not_change_the_identity(word: str, cohort: Pat
 def test_another_cohort_changes_the_identity(cohort: Path) -> None:
     cfg = config(cohort)
     assert identity(cfg, "x") != identity(dataclasses.replace(cfg), "y")
+
+
+def test_a_run_that_took_the_first_notes_is_another_than_one_that_takes_a_sample(cohort: Path) -> None:
+    cfg = config(cohort, "data.limit=5")
+    former = {"config": dataclasses.asdict(cfg), "cohort": "x"}
+    assert differences(cfg, "x", former) == ["the notes of data.limit (by class, there the first)"]
+    assert differences(cfg, "x", {**former, "sample": SAMPLE}) == []
+    whole = config(cohort)
+    assert differences(whole, "x", {"config": dataclasses.asdict(whole), "cohort": "x"}) == []

@@ -93,9 +93,7 @@ def test_lengths_are_those_before_cutting(own: Path, tokenizer: Any) -> None:
     lengths = token_lengths(open_tokens(cohort, tokenizer).lengths(rows) + around, 64)
     known = [
         len(ids)
-        for ids in encode_notes(
-            tokenizer, cohort.notes(Split.TRAIN)["text"].head(40).to_list(), Prompt.DIAGNOSIS, 10**6
-        )
+        for ids in encode_notes(tokenizer, cohort.notes(Split.TRAIN, 40)["text"].to_list(), Prompt.DIAGNOSIS, 10**6)
     ]
     assert lengths["mean"] == pytest.approx(np.mean(known))
     assert lengths["longest"] == max(known)
