@@ -24,7 +24,7 @@ STAGES = [
 TORCH_FREE = ["shell", "config", "cohort", "synthetic"]
 TOP = {
     "conf", "src", "sweeps", "notebooks", "tests", "pyproject.toml", "Makefile", "README.md", "CHANGELOG.md", "LOG.md",
-    "LICENSE", "constraints.txt", ".ci", ".gitignore",
+    "LICENSE", "constraints.txt", "docs", ".ci", ".gitignore",
 }  # fmt: skip
 
 

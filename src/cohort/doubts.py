@@ -15,8 +15,6 @@ MOST_WORDS = 20
 FEWEST_NOTES = 8
 """Notes below which as many classes as notes say nothing."""
 
-MISSING = frozenset({"na", "n/a", "n.a.", "nan", "null", "nil", "none", "-", ".", "?", "missing"})
-
 _CODE = re.compile(r"[A-Za-z]?[0-9]{2}[0-9A-Za-z]?(?:\.?[0-9A-Za-z]{1,4})?")
 _SURE, _UNSURE = (";", "|", "\n", "\t"), (",", "/", "+")
 """What stands between labels, and what stands in names as well."""

@@ -7,7 +7,8 @@ from typing import Any
 import polars as pl
 
 from src.cohort.codes import apart, bare, too_long
-from src.cohort.doubts import MISSING, alike, are_small_numbers, is_a_class_a_note, kept, shown, why_texts, with_several
+from src.cohort.doubts import alike, are_small_numbers, is_a_class_a_note, kept, shown, why_texts, with_several
+from src.cohort.missing import WORDS
 from src.cohort.msdrg import VERSIONS, load_drgs
 from src.cohort.spelling import words
 from src.cohort.titles import Match, resolve
@@ -131,8 +132,8 @@ def _refuse_doubtful(matches: dict[str, Match], column: str, version: str) -> No
     undecided = [name for name in matches if not matches[name].drg]
     named, where = len(matches) - len(undecided), f"data.label={column}"
     _refuse_several([name for name in with_several(list(matches)) if not matches[name].drg], len(matches), where)
-    odd = next((name for name in undecided if name.lower() in MISSING), "".join(undecided[:1]))
-    missing = f"data.missing=[{odd}] if {odd!r} stands for a missing label, " if odd.lower() in MISSING else ""
+    odd = next((name for name in undecided if name.lower() in WORDS), "".join(undecided[:1]))
+    missing = f"data.missing=[{odd}] if {odd!r} stands for a missing label, " if odd.lower() in WORDS else ""
     numbers = [name for name in matches if apart(name)[0].isdecimal()]
     small = 2 * len(numbers) > len(matches) and are_small_numbers(numbers)
     if small and 2 * named > len(matches):
@@ -186,11 +187,6 @@ def _as_classes(rows: dict[str, int], matches: dict[str, Match], column: str, ve
     if same := alike(list(rows)):
         remarks.append(
             f"labels in {column}: {shown(same)} differ in capitals, blanks or signs only, and are classes apart"
-        )
-    if missing := [name for name in rows if name.lower() in MISSING]:
-        remarks.append(
-            f"labels in {column}: {shown(missing)} is a class; if it stands for a missing label, "
-            f"write data.missing=[{missing[0]}]"
         )
     return remarks
 

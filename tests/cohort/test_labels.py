@@ -76,7 +76,6 @@ def test_classes_are_read_aloud_with_what_they_may_be_instead() -> None:
     assert read(["Stroke", "sepsis", "stroke", "NA"] * 9).remarks == [
         "labels in LABEL: 36 notes, 4 classes (NA, Stroke, sepsis, stroke)",
         "labels in LABEL: Stroke, stroke differ in capitals, blanks or signs only, and are classes apart",
-        "labels in LABEL: NA is a class; if it stands for a missing label, write data.missing=[NA]",
     ]
     assert (
         read(["0", "1"] * 9)

@@ -150,7 +150,11 @@ def test_table_5_is_read_by_the_names_of_its_columns(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"PK\x03\x04", "is a zip archive"), (b"a,b\n1,2\n", "no header"), (b"MS-DRG\tWeights\n998\t.\n", "no DRG has a weight")],
+    [
+        (b"PK\x03\x04", "is a zip archive"),
+        (b"a,b\n1,2\n", "no header"),
+        (b"MS-DRG\tWeights\n998\t.\n", "no DRG has a weight"),
+    ],
 )
 def test_what_is_no_table_5_is_refused(content: bytes, message: str, tmp_path: Path) -> None:
     (tmp_path / "t").write_bytes(content)
