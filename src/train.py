@@ -147,6 +147,8 @@ def main() -> None:
         several = asked is not None and asked.multirun
         if asked and not several and asked.points[0].launcher.get("kind", "processes") != "processes":
             raise UserError(f"hydra/launcher={asked.points[0].launcher['kind']}: is for multiruns; add -m")
+        overrides = asked.overrides if asked else line.overrides
+        sys.argv = [sys.argv[0], *(word for word in sys.argv[1:] if word not in line.overrides), *overrides]
         hydra_main(line, several)
         if asked and several and not asked.points[0].config.dry_run:
             from src.training.names import run_dir
