@@ -262,7 +262,7 @@ def spelt(schema: type[Schema], line: CommandLine) -> CommandLine:
     for word in line.overrides:
         override = parsed(word) if _key(word) in groups else None
         if override and type(override._value).__name__ == "Glob":
-            word = f"{_key(word)}={','.join(override._value.filter(groups[_key(word)]) or [word.partition('=')[2]])}"
+            word = f"{_key(word)}={','.join(override._value.filter(groups[_key(word)])) or word.partition('=')[2]}"
         words.append(spell(word, kinds, line.multirun))
     return dataclasses.replace(line, overrides=words)
 
@@ -277,8 +277,8 @@ def _params(line: CommandLine, composed: dict[str, Any]) -> dict[str, Any]:
     stands = yaml.load(path.read_text("utf-8"), yaml.BaseLoader)
     values = {}
     for key, value in composed.items():
-        mine = not isinstance(value, str) and key in made and made[key] == value
-        values[key] = stands["hydra"]["sweeper"]["params"][key] if mine else value
+        mine = isinstance(made.get(key), int | float | None) and str(made.get(key)) == str(value)
+        values[key] = stands["hydra"]["sweeper"]["params"][key] if mine and key in made else value
     return values
 
 
