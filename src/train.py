@@ -105,8 +105,9 @@ def run_together(cells: Sequence[TrainConfig], name: str) -> None:
     from src.evaluation.record import record_of, set_damaged_aside
     from src.sweeps.lock import alone
     from src.training.cells import groups
-    from src.training.names import run_dir
+    from src.training.names import check_names, run_dir
 
+    check_names(cells)
     for cfg in cells:
         cfg.wandb.group = cfg.wandb.group or name
     left = [cfg for cfg in cells if not record_of(cfg, run_dir(cfg))]

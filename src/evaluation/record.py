@@ -76,9 +76,7 @@ def cohort_folder(record: Mapping[str, Any], run_dir: Path, data_dir: Path | Non
     """
     if data_dir is not None:
         if not (data_dir / COHORT).is_file():
-            raise UserError(
-                f"data_dir={data_dir}: holds no {COHORT}; it is the folder that src.prepare wrote"
-            )
+            raise UserError(f"data_dir={data_dir}: holds no {COHORT}; it is the folder that src.prepare wrote")
         return data_dir
     named = Path(record["config"]["data"]["dir"])
     if (named / COHORT).is_file():

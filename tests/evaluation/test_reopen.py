@@ -31,15 +31,11 @@ def test_a_cohort_is_found_as_seen_from_its_run(cohort: Path, tmp_path: Path, mo
     run = Path("../home/runs/r")
     record = {"config": {"data": {"dir": "coh"}}, "cohort": read_cohort(cohort).fingerprint}
     assert cohort_folder(record, run).samefile(cohort)
-    with pytest.raises(
-        UserError, match=r"^\.\./home/runs/r: its cohort was at coh and is not there; write data_dir="
-    ):
+    with pytest.raises(UserError, match=r"^\.\./home/runs/r: its cohort was at coh and is not there; write data_dir="):
         cohort_folder({**record, "cohort": "another"}, run)
 
 
 def test_a_folder_that_is_no_cohort_is_named_as_it_was_typed(tmp_path: Path) -> None:
     record = {"config": {"data": {"dir": "coh"}}, "cohort": "c"}
-    with pytest.raises(
-        UserError, match=r"^data_dir=.*: holds no cohort.json; it is the folder that src.prepare wrote"
-    ):
+    with pytest.raises(UserError, match=r"^data_dir=.*: holds no cohort.json; it is the folder that src.prepare wrote"):
         cohort_folder(record, tmp_path, tmp_path)
