@@ -29,7 +29,7 @@ def print_plan(cfg: TrainConfig) -> None:
     rate = matrix_rate(cfg, session.precision, session.device) * EFFICIENCY * cfg.devices * cfg.nodes
     flop = step_flop(cfg.model, parameters, tokens, recompute=found.setting.recompute)
     print(json.dumps(dataclasses.asdict(cfg), indent=2))
-    print(f"\ncohort {cfg.data.dir}: {len(rows):,} training notes, {len(session.space.codes)} DRGs")
+    print(f"\ncohort {cfg.data.dir}: {len(rows):,} training notes, {len(session.space.codes)} {session.space.kind}")
     print(
         f"tokens of {int(lengths['notes']):,} notes: mean {lengths['mean']:.0f}, median {lengths['median']:.0f}, ",
         end="",
