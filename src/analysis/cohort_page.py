@@ -48,7 +48,7 @@ def page(numbers: Mapping[str, Any], words: NDArray[Any], tokens: NDArray[Any], 
         *_splits(numbers),
         *_labels(numbers),
         *_lengths(numbers, words, tokens, tokenizer),
-        *_undecided(numbers["undecided"]),
+        *_undecided(numbers["undecided"] if numbers["drg_version"] else None),
         *(["<h2>Beside the paper</h2>", compared] if numbers["beside_the_paper"] else []),
     ]
     head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Cohort report</title>'
@@ -88,7 +88,7 @@ def _labels(numbers: Mapping[str, Any]) -> list[str]:
         f"<p>{labels['drgs']} of the {whose} {labels['drgs_of_the_version']} {kind} have a note"
         f"{bases if labels['base_drgs'] else ''}. "
         f"The ten commonest {kind} hold {labels['share_of_the_ten_commonest']:.1%} of the notes.</p>",
-        _figure(label_picture(labels["notes_by_rank"], labels["drgs_by_notes"], kind), "notes by DRG"),
+        _figure(label_picture(labels["notes_by_rank"], labels["drgs_by_notes"], kind), "notes by label"),
         table(("label decided by", "rows"), decided) if decided else "",
     ]
 

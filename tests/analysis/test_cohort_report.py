@@ -163,5 +163,5 @@ def test_classes_of_a_hospitals_own_are_called_so(
 def test_the_first_word_alone_may_be_the_run(
     tmp_path: Path, command: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
-    for name in ("src.evaluate", "src.export"):
-        assert f"run={tmp_path}: no result.json there" in command(name, str(tmp_path), ok=False).stderr
+    for words in (["src.evaluate", str(tmp_path)], ["src.export", str(tmp_path), f"out={tmp_path / 'out'}"]):
+        assert f"run={tmp_path}: no result.json there" in command(*words, ok=False).stderr
