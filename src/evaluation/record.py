@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from src.cohort.prepared import RECORD as COHORT
-from src.cohort.prepared import read_cohort
 from src.config.train import TrainConfig
 from src.shell.errors import UserError
 from src.shell.schema import Damaged, Schema, read_json, set_aside, write_json
@@ -74,6 +72,9 @@ def cohort_folder(record: Mapping[str, Any], run_dir: Path, data_dir: Path | Non
     Raises:
         UserError: it is in none of them.
     """
+    from src.cohort.prepared import RECORD as COHORT
+    from src.cohort.prepared import read_cohort
+
     if data_dir is not None:
         if not (data_dir / COHORT).is_file():
             raise UserError(f"data_dir={data_dir}: holds no {COHORT}; it is the folder that src.prepare wrote")
