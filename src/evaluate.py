@@ -1,11 +1,12 @@
 """Scores a finished run again, compares with its record, and reports: `python -m src.evaluate run=runs/NAME`."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from src.config.evaluate import EvaluateConfig
-from src.shell.command import command
+from src.shell.command import command, with_first_named
 from src.shell.errors import UserError
 from src.shell.files import check_folder, private_folder
 
@@ -44,7 +45,7 @@ def evaluate(cfg: EvaluateConfig) -> dict[str, float]:
     record = read_record(run)
     check_folder(run / FOLDER, "the report is written there")
     private_folder(run, whole=True)
-    trained = config_of(record, cfg.device, cfg.data_dir)
+    trained = config_of(record, cfg.device, cfg.data_dir, run)
     cohort = read_cohort(Path(trained.data.dir))
     if cohort.fingerprint != record["cohort"]:
         raise UserError(f"{trained.data.dir}: not the cohort that {run} was trained on; write data_dir=COHORT")
@@ -102,7 +103,8 @@ def score_baseline(cfg: "TrainConfig", run: Path, prefixes: "Sequence[int]") -> 
 
 
 def main() -> None:
-    """The command."""
+    """The command; its first word may be the run alone."""
+    sys.argv[1:] = with_first_named(sys.argv[1:], "run")
     command(EvaluateConfig, "evaluate", evaluate)
 
 

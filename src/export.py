@@ -1,10 +1,11 @@
 """Writes a finished run for plain transformers and peft: `python -m src.export run=runs/NAME out=DIR`."""
 
 import dataclasses
+import sys
 from pathlib import Path
 
 from src.config.export import ExportConfig
-from src.shell.command import command
+from src.shell.command import command, with_first_named
 
 
 def export(cfg: ExportConfig) -> None:
@@ -26,7 +27,8 @@ def export(cfg: ExportConfig) -> None:
 
 
 def main() -> None:
-    """The command."""
+    """The command; its first word may be the run alone."""
+    sys.argv[1:] = with_first_named(sys.argv[1:], "run")
     command(ExportConfig, "export", export)
 
 

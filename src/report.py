@@ -72,8 +72,11 @@ def folder_of(cfg: RunsReportConfig) -> Path:
 
 
 def main() -> None:
-    """The command: on runs where its first word names their source, else on a cohort."""
-    sys.argv[1:] = with_first_named(sys.argv[1:], "source")
+    """The command: on runs where its first word names their source, on a cohort where it names one, or none."""
+    from src.cohort.prepared import RECORD
+
+    first = sys.argv[1] if sys.argv[1:] else ""
+    sys.argv[1:] = with_first_named(sys.argv[1:], "data.dir" if (Path(first) / RECORD).is_file() else "source")
     if sys.argv[1:] and sys.argv[1].startswith("source="):
         command(RunsReportConfig, "report_runs", report_runs, typed="report SOURCE")
     else:

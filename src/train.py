@@ -111,8 +111,9 @@ def run_together(cells: Sequence[TrainConfig], name: str) -> None:
     from src.evaluation.record import record_of, set_damaged_aside
     from src.sweeps.lock import alone
     from src.training.cells import groups
-    from src.training.names import run_dir
+    from src.training.names import check_names, run_dir
 
+    check_names(cells)
     for cfg in cells:
         cfg.wandb.group = cfg.wandb.group or name
     left = [cfg for cfg in cells if not record_of(cfg, run_dir(cfg))]
@@ -155,6 +156,8 @@ def main() -> None:
         several = asked is not None and asked.multirun
         if asked and not several and asked.points[0].launcher.get("kind", "processes") != "processes":
             raise UserError(f"hydra/launcher={asked.points[0].launcher['kind']}: is for multiruns; add -m")
+        overrides = asked.overrides if asked else line.overrides
+        sys.argv = [sys.argv[0], *(word for word in sys.argv[1:] if word not in line.overrides), *overrides]
         hydra_main(line, several)
         if asked and several and not asked.points[0].config.dry_run:
             from src.training.names import run_dir

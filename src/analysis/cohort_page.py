@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from src.analysis.cohort_pictures import flow_picture, label_picture, length_picture, svg
-from src.analysis.cohort_report import figure
+from src.analysis.cohort_report import figure, kind_of
 from src.cohort.disclosure import FEWEST
 from src.cohort.prepared import RECORD
 from src.shell.markup import escaped
@@ -37,17 +37,19 @@ def page(numbers: Mapping[str, Any], words: NDArray[Any], tokens: NDArray[Any], 
         tokens: of each note before it is cut.
         tokenizer: whose tokens they are, in words.
     """
+    version = f"MS-DRG {numbers['drg_version']}" if numbers["drg_version"] else "classes of a hospital's own"
+    compared = table(("", "here", "paper"), ([row[name] for name in ("what", "here", "paper")] for row in
+                                             numbers["beside_the_paper"]))  # fmt: skip
     parts = [
         "<h1>Cohort report</h1>",
-        f'<p class="less">cohort {_safe(numbers["cohort"])}, MS-DRG {_safe(numbers["drg_version"])}. '
+        f'<p class="less">cohort {_safe(numbers["cohort"])}, {_safe(version)}. '
         f"No text of any note, no class of fewer than {FEWEST} patients; classes of a hospital's own are numbered.</p>",
         *_flow(numbers),
         *_splits(numbers),
         *_labels(numbers),
         *_lengths(numbers, words, tokens, tokenizer),
-        *_undecided(numbers["undecided"]),
-        "<h2>Beside the paper</h2>",
-        table(("", "here", "paper"), ([row["what"], row["here"], row["paper"]] for row in numbers["beside_the_paper"])),
+        *_undecided(numbers["undecided"] if numbers["drg_version"] else None),
+        *(["<h2>Beside the paper</h2>", compared] if numbers["beside_the_paper"] else []),
     ]
     head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Cohort report</title>'
     head += f"<style>{STYLE}</style>"
@@ -70,20 +72,23 @@ def _splits(numbers: Mapping[str, Any]) -> list[str]:
     unseen = numbers["labels"]["test_notes_of_drgs_without_a_training_note"]
     return [
         "<h2>Splits</h2>",
-        table(("split", "notes", "patients", "DRGs"), rows),
-        f"<p>In more than one split: {shared}. Test notes whose DRG has no training note: {unseen:,}.</p>",
+        table(("split", "notes", "patients", kind_of(numbers)), rows),
+        f"<p>In more than one split: {shared}. Test notes whose label has no training note: {unseen:,}.</p>",
     ]
 
 
 def _labels(numbers: Mapping[str, Any]) -> list[str]:
     labels = numbers["labels"]
+    kind = kind_of(numbers)
+    bases = f", and {labels['base_drgs']} of its {labels['base_drgs_of_the_version']} base DRGs"
+    whose = "version's" if labels["base_drgs"] else "cohort's"
     decided = sorted(numbers["labels_decided_by"].items(), key=lambda pair: -pair[1])
     return [
         "<h2>Labels</h2>",
-        f"<p>{labels['drgs']} of the version's {labels['drgs_of_the_version']} DRGs have a note, and "
-        f"{labels['base_drgs']} of its {labels['base_drgs_of_the_version']} base DRGs. "
-        f"The ten commonest DRGs hold {labels['share_of_the_ten_commonest']:.1%} of the notes.</p>",
-        _figure(label_picture(labels["notes_by_rank"], labels["drgs_by_notes"]), "notes by DRG"),
+        f"<p>{labels['drgs']} of the {whose} {labels['drgs_of_the_version']} {kind} have a note"
+        f"{bases if labels['base_drgs'] else ''}. "
+        f"The ten commonest {kind} hold {labels['share_of_the_ten_commonest']:.1%} of the notes.</p>",
+        _figure(label_picture(labels["notes_by_rank"], labels["drgs_by_notes"], kind), "notes by label"),
         table(("label decided by", "rows"), decided) if decided else "",
     ]
 

@@ -61,26 +61,28 @@ def _box(axes: Any, centre: tuple[float, float], size: tuple[float, float], text
     axes.text(x, y, text, ha="center", va="center", fontsize=8.5, color=INK, linespacing=1.35)
 
 
-def label_picture(counts: Sequence[int], bands: Mapping[str, int]) -> Any:
+def label_picture(counts: Sequence[int], bands: Mapping[str, int], kind: str = "DRGs") -> Any:
     """Notes of each DRG by its rank, both logarithmic, and how many DRGs have few or many.
 
     Args:
         counts: notes of each DRG that has enough to be shown, many to few.
         bands: DRGs by how many notes they have.
+        kind: what they are called, `DRGs` or `classes`.
     """
     picture, (ranks, bars) = _panels((3, 2))
+    label = "DRG" if kind == "DRGs" else "class"
     if counts:
         ranks.loglog(range(1, len(counts) + 1), counts, color=BLUE, linewidth=1.6, marker="o", markersize=2.2)
         _plain_ticks(ranks)
-    ranks.set_xlabel("rank of the DRG")
-    ranks.set_ylabel("notes of the DRG")
-    ranks.set_title("Notes by rank of the DRG", loc="left", fontsize=10)
+    ranks.set_xlabel(f"rank of the {label}")
+    ranks.set_ylabel(f"notes of the {label}")
+    ranks.set_title(f"Notes by rank of the {label}", loc="left", fontsize=10)
     drawn = bars.bar(list(bands), list(bands.values()), color=BLUE, width=0.7)
     bars.bar_label(drawn, fmt="{:,.0f}", fontsize=8.5, padding=2)
     bars.margins(y=0.12)
-    bars.set_xlabel("notes of the DRG")
-    bars.set_ylabel("DRGs")
-    bars.set_title("DRGs with few and many notes", loc="left", fontsize=10)
+    bars.set_xlabel(f"notes of the {label}")
+    bars.set_ylabel(kind)
+    bars.set_title(f"{kind} with few and many notes", loc="left", fontsize=10)
     bars.tick_params(axis="x", labelsize=8)
     return picture
 

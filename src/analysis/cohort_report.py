@@ -119,8 +119,8 @@ def _labels(notes: pl.DataFrame, cohort: Cohort) -> dict[str, Any]:
     return {
         "drgs": counts.height,
         "drgs_of_the_version": len(base_of),
-        "base_drgs": len({base_of[code] for code in counts["drg"]}),
-        "base_drgs_of_the_version": len(set(base_of.values())),
+        "base_drgs": len({base_of[code] for code in counts["drg"]} - {None}),
+        "base_drgs_of_the_version": len(set(base_of.values()) - {None}),
         "drgs_by_notes": {name: int(((each >= low) & (each <= high)).sum()) for name, (low, high) in BANDS.items()},
         "share_of_the_ten_commonest": float(each[:10].sum() / each.sum()),
         "test_notes_of_drgs_without_a_training_note": int(unseen),
@@ -174,23 +174,29 @@ def summary(numbers: Mapping[str, Any]) -> str:
     Args:
         numbers: what `measure` gives.
     """
-    labels, tokens = numbers["labels"], numbers["tokens"]
+    labels, tokens, kind = numbers["labels"], numbers["tokens"], kind_of(numbers)
     lines = [f"{step['left']:>9,}  {step['step']}  (-{step['excluded']:,})" for step in numbers["flow"]]
     for name, split in numbers["splits"].items():
-        lines.append(f"{split['notes']:>9,}  {name}: {split['patients']:,} patients, {split['drgs']} DRGs")
+        lines.append(f"{split['notes']:>9,}  {name}: {split['patients']:,} patients, {split['drgs']} {kind}")
     lines.append("in two splits: " + ", ".join(f"{count:,} {what}" for what, count in numbers["in_two_splits"].items()))
-    lines.append(f"labels: {labels['drgs']} DRGs of {labels['drgs_of_the_version']}, {labels['base_drgs']} base DRGs")
+    bases = f", {labels['base_drgs']} base DRGs" if labels["base_drgs"] else ""
+    lines.append(f"labels: {labels['drgs']} {kind} of {labels['drgs_of_the_version']}{bases}")
     bands = ", ".join(f"{count} with {band}" for band, count in labels["drgs_by_notes"].items())
-    lines.append(f"DRGs by notes: {bands}; the ten commonest hold {labels['share_of_the_ten_commonest']:.1%}")
+    lines.append(f"{kind} by notes: {bands}; the ten commonest hold {labels['share_of_the_ten_commonest']:.1%}")
     for unit in ("words", "tokens"):
         spread = numbers[unit]
         lines.append(f"{unit}: mean {spread['mean']:.0f}, median {spread['p50']:.0f}, p90 {spread['p90']:.0f}")
     lines.append("cut: " + ", ".join(f"{share:.1%} at {length}" for length, share in tokens["share_cut"].items()))
     if (undecided := numbers["undecided"]) and undecided["rows"]:
         lines.append(f"undecided: {undecided['descriptions']:,} descriptions on {undecided['rows']:,} rows")
-    lines.append(f"{'':<32}{'here':>12}{'paper':>12}")
+    lines += [f"{'':<32}{'here':>12}{'paper':>12}"] if beside(numbers) else []
     lines += [f"{row['what']:<32}{figure(row['here']):>12}{figure(row['paper']):>12}" for row in beside(numbers)]
     return "\n".join(lines)
+
+
+def kind_of(numbers: Mapping[str, Any]) -> str:
+    """What the labels of a cohort are called: a hospital's own are of no MS-DRG version."""
+    return "classes" if numbers["drg_version"] is None else "DRGs"
 
 
 def beside(numbers: Mapping[str, Any]) -> list[dict[str, Any]]:

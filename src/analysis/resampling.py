@@ -179,13 +179,14 @@ def _parts_of_ground(runs: Sequence[Run], wanted: Sequence[str], data_dir: Path 
     from src.cohort.prepared import read_cohort
     from src.cohort.split import Split
     from src.evaluation.predictions import PREDICTIONS, read_predictions
+    from src.evaluation.record import cohort_folder
     from src.models.labelspace import LabelSpace
     from src.shell.errors import UserError
     from src.shell.progress import track
 
     if not all(run.folder for run in runs):
         return {}  # of W&B, which has none
-    cohort = read_cohort(data_dir or Path(runs[0].record["config"]["data"]["dir"]))
+    cohort = read_cohort(cohort_folder(runs[0].record, Path(runs[0].folder or ""), data_dir))
     if cohort.fingerprint != runs[0].record["cohort"]:
         raise UserError(f"{cohort.folder}: is another cohort than the runs'; data_dir= names theirs")
     space = LabelSpace.from_labels(cohort.labels)

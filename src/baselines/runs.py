@@ -109,7 +109,7 @@ def print_baseline_plan(cfg: TrainConfig) -> None:
     material = open_material(cfg)
     counts = ", ".join(f"{len(material.notes(split)):,} {split}" for split in Split)
     print(json.dumps(dataclasses.asdict(cfg), indent=2))
-    print(f"\ncohort {cfg.data.dir}: {counts} notes, {len(material.space.codes)} DRGs")
+    print(f"\ncohort {cfg.data.dir}: {counts} notes, {len(material.space.codes)} {material.space.kind}")
     columns = "text" if material.facts is None else f"text and {', '.join(material.facts.columns[1:])}"
     print(f"model={cfg.model.name} reads {columns}")
 

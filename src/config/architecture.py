@@ -2,9 +2,12 @@
 
 import json
 import re
+import socket
+import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from src.shell.errors import UserError
 
@@ -14,6 +17,9 @@ FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
 """`model_type` of the LLaMA relatives: the same blocks and names, tested note by note against transformers."""
 
 ATTENTION, FEED_FORWARD = ("q_proj", "k_proj", "v_proj", "o_proj"), ("gate_proj", "up_proj", "down_proj")
+
+PATIENCE_S = 10.0
+"""Seconds in which the hub's host must be reached: those that the hub's client waits for one answer, of six."""
 
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
@@ -49,10 +55,24 @@ def _from_hub(path: str) -> Path:
     from huggingface_hub import hf_hub_download
 
     try:
-        return Path(hf_hub_download(path, "config.json"))
+        return Path(hf_hub_download(path, "config.json", local_files_only=not hub_answers()))
     except (OSError, ValueError) as error:  # every error of the hub's client is one of these
         told = type(error).__name__
         raise UserError(f"model.path={path}: no such folder, and no config.json from the hub ({told})") from None
+
+
+def hub_answers() -> bool:
+    """Whether somebody listens where the hub is; behind a proxy its client finds out."""
+    from huggingface_hub import constants
+
+    hub = urlsplit(constants.ENDPOINT)
+    if constants.HF_HUB_OFFLINE or {"http", "https", "all"} & urllib.request.getproxies().keys():
+        return not constants.HF_HUB_OFFLINE
+    try:
+        socket.create_connection((hub.hostname, hub.port or (80 if hub.scheme == "http" else 443)), PATIENCE_S).close()
+    except OSError:
+        return False
+    return True
 
 
 def read_architecture(config: Mapping[str, Any], where: str) -> dict[str, Any]:

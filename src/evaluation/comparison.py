@@ -13,7 +13,7 @@ from src.cohort.prepared import read_cohort
 from src.cohort.split import Split
 from src.evaluation.intervals import Parts, difference, estimate, holm
 from src.evaluation.predictions import PREDICTIONS, Predictions, parts, read_predictions
-from src.evaluation.record import damage, read_record
+from src.evaluation.record import cohort_folder, damage, read_record
 from src.models.labelspace import LabelSpace
 from src.shell.errors import UserError
 from src.shell.progress import track
@@ -41,7 +41,7 @@ def read_runs(folders: Sequence[Path], data_dir: Path | None = None) -> tuple[li
     """
     folders = _whole(folders)
     records = [read_record(folder) for folder in folders]
-    where = data_dir or Path(records[0]["config"]["data"]["dir"])
+    where = cohort_folder(records[0], folders[0], data_dir)
     cohort = read_cohort(where)
     space = LabelSpace.from_labels(cohort.labels)
     first: Run | None = None

@@ -1,5 +1,6 @@
 """Predictions of a run: how they are kept, and every metric that they allow."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,7 +150,16 @@ def by_rule(base: NDArray[np.int64], severity: NDArray[np.int64], space: LabelSp
 
 
 def write_predictions(path: Path, predictions: Predictions, space: LabelSpace) -> None:
-    """Writes one row a note: ids, the true DRG, and each head's log-probabilities as a list."""
+    """Writes one row a note: ids, the true DRG, and each head's log-probabilities as a list.
+
+    The file's metadata names what each place of a list stands for, under the head's name and as JSON. With polars:
+
+        table = pl.read_parquet("predictions.parquet")
+        codes = json.loads(pl.read_parquet_metadata("predictions.parquet")["scores"])
+        scores = pl.DataFrame(table["scores"].to_numpy(), schema=codes)
+
+    With pyarrow it is `json.loads(pyarrow.parquet.read_schema("predictions.parquet").metadata[b"scores"])`.
+    """
     columns = {
         "subject_id": predictions.subject_id,
         "hadm_id": predictions.hadm_id,
@@ -159,8 +169,10 @@ def write_predictions(path: Path, predictions: Predictions, space: LabelSpace) -
         name: pl.Series(name, values.astype(np.float32), dtype=pl.Array(pl.Float32, values.shape[1]))
         for name, values in predictions.heads.items()
     }
+    names = {"scores": space.codes, "base_scores": space.bases, "severity_scores": space.severities}
+    metadata = {name: json.dumps(names[name]) for name in lists}
     with replacing(path) as beside:
-        pl.DataFrame({**columns, **lists}).write_parquet(beside)
+        pl.DataFrame({**columns, **lists}).write_parquet(beside, metadata=metadata)
 
 
 def read_predictions(path: Path, space: LabelSpace) -> Predictions:

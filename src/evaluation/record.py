@@ -1,6 +1,7 @@
 """A run's own record, `result.json`: a run without it is not finished."""
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,33 @@ def read_record(run_dir: Path) -> dict[str, Any]:
         return read_json(run_dir / RECORD, SCHEMA, "the command that trained the run makes it again")
     except FileNotFoundError:
         raise UserError(f"{run_dir / RECORD}: no such file; run={run_dir} is not a finished run") from None
+
+
+def cohort_folder(record: Mapping[str, Any], run_dir: Path, data_dir: Path | None = None) -> Path:
+    """Where the cohort of a finished run lies: in `data_dir`, where the record says, or there as seen from the run.
+
+    A run that was trained in another folder names its cohort from there; the fingerprint tells it from others.
+
+    Raises:
+        UserError: it is in none of them.
+    """
+    from src.cohort.prepared import RECORD as COHORT
+    from src.cohort.prepared import read_cohort
+
+    if data_dir is not None:
+        if not (data_dir / COHORT).is_file():
+            raise UserError(f"data_dir={data_dir}: holds no {COHORT}; it is the folder that src.prepare wrote")
+        return data_dir
+    named = Path(record["config"]["data"]["dir"])
+    if (named / COHORT).is_file():
+        return named
+    for folder in run_dir.resolve().parents:
+        try:
+            if (folder / named / COHORT).is_file() and read_cohort(folder / named).fingerprint == record["cohort"]:
+                return folder / named
+        except UserError:
+            continue
+    raise UserError(f"{run_dir}: its cohort was at {named} and is not there; write data_dir=COHORT where it lies now")
 
 
 def record_of(cfg: TrainConfig, run_dir: Path) -> dict[str, Any] | None:

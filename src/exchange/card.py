@@ -88,9 +88,10 @@ def card(session: Session, record: Mapping[str, Any], written: Mapping[str, Any]
     cfg = session.cfg
     base = Path(cfg.model.path).name if Path(locate(cfg.model)).is_dir() else cfg.model.path
     lora = f"LoRA r={cfg.lora.r}, alpha={cfg.lora.alpha} on {', '.join(cfg.lora.targets)}, merged"
+    tag = "" if session.space.kind == "classes" else "ms-drg, "
     parts = [
-        "---\nlibrary_name: transformers\npipeline_tag: text-classification\ntags: [ms-drg, clinical, lora]\n---",
-        f"# {base} for {len(session.space.codes)} DRGs from discharge summaries",
+        f"---\nlibrary_name: transformers\npipeline_tag: text-classification\ntags: [{tag}clinical, lora]\n---",
+        f"# {base} for {len(session.space.codes)} {session.space.kind} from discharge summaries",
         WARNING,
         f"`{written['family']}` in {written['precision']}: {base}, {lora}. Labels: {cfg.labels}. {MEANING[cfg.labels]}",
         f"## Data\n\n{_data(session)}",
@@ -105,9 +106,10 @@ def card(session: Session, record: Mapping[str, Any], written: Mapping[str, Any]
 
 def _data(session: Session) -> str:
     record = session.cohort.record
-    own = "(own classes, numbered; their names stay at the hospital)"
+    version = record.get("drg_version")
+    labels = f"MS-DRG version {version}" if version else "own classes, numbered; their names stay at the hospital"
     about = [
-        f"Protocol `{record.get('protocol')}`, MS-DRG version {record.get('drg_version') or own}",
+        f"Protocol `{record.get('protocol')}`, {labels}",
         f"split by {escaped(record.get('split', {}).get('by', 'file'))}, cohort {session.cohort.fingerprint}",
         f"sections: {', '.join(record.get('sections', [])) or 'as given'}",
     ]
@@ -116,7 +118,7 @@ def _data(session: Session) -> str:
     counts = [
         [name, *(split[key] for key in ("notes", "patients", "drgs"))] for name, split in record["splits"].items()
     ]
-    splits = table(["split", "notes", "patients", "DRGs"], counts)
+    splits = table(["split", "notes", "patients", session.space.kind], counts)
     limit = session.cfg.data.limit
     only = f"\n\nOf each split a sample of {limit:,} notes was used (`data.limit`)." if limit else ""
     return f"{'; '.join(about)}.\n\n{flow}\n\n{splits}{only}"
@@ -187,6 +189,8 @@ def _adapter(session: Session, written: Mapping[str, Any]) -> str:
     gguf = sorted(path.name for path in Path(locate(session.cfg.model)).glob("*.gguf"))
     more = f', gguf_file="{gguf[0]}"' if gguf else ""
     return f"""`{ADAPTER}/` holds adapter and head alone, in peft's format; peft loads the base from where it was.
+Name `dtype` also with `AutoPeftModelForSequenceClassification`: without it the base keeps the format that it was stored
+in, and the logits differ from the run's by its rounding.
 
 ```python
 import torch

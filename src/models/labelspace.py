@@ -71,6 +71,11 @@ class LabelSpace:
         return bool(self.bases)
 
     @property
+    def kind(self) -> str:
+        """What its labels are called: a hospital's own are no DRGs, and have no base DRG."""
+        return "DRGs" if self.bases else "classes"
+
+    @property
     def states(self) -> NDArray[np.bool_]:
         """[K, S]: the states that exist for each base."""
         return self.drg >= 0

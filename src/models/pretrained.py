@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from src.config.architecture import hub_answers
 from src.config.train import ModelConfig
 from src.shell.errors import UserError
 
@@ -20,6 +21,8 @@ def read_pretrained(kind: Any, where: str | Path, **options: Any) -> Any:
     if kind.__name__.startswith("AutoModel"):
         # A configuration may name an attention of the hub, which is code too.
         options = {"use_safetensors": True, "attn_implementation": "sdpa", **options}
+    if not Path(where).exists() and not hub_answers():  # what is at hand is read, and nothing is tried again
+        options = {"local_files_only": True, **options}
     return kind.from_pretrained(where, trust_remote_code=False, **options)
 
 

@@ -7,11 +7,12 @@ import difflib
 import typing
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
+from src.shell.converted import converted, judged, leaves, typed_value
 from src.shell.errors import raise_all
+from src.shell.typed import FUNCTION, for_the_shell, parsed, spell, takes_text, unread
 
 CONF = Path(__file__).parents[2] / "conf"
 
@@ -31,7 +32,7 @@ class Point(Generic[S]):
     """One configuration that a command asks for.
 
     Attributes:
-        words: the overrides that make it, as typed.
+        words: the overrides that make it, in Hydra's grammar.
         config: what they compose to.
         launcher: the values of `hydra.launcher`, resolved with this configuration's groups.
     """
@@ -43,8 +44,13 @@ class Point(Generic[S]):
 
 @dataclasses.dataclass(frozen=True)
 class Composed(Generic[S]):
-    """Every configuration that a command asks for, and one line for each that cannot be."""
+    """Every configuration that a command asks for, and one line for each that cannot be.
 
+    Attributes:
+        overrides: what was typed, in Hydra's grammar.
+    """
+
+    overrides: list[str]
     multirun: bool
     points: list[Point[S]]
     dropped: list[str]
@@ -72,7 +78,7 @@ def read_command_line(argv: Sequence[str], config_name: str) -> CommandLine:
     from hydra._internal.utils import get_args_parser
 
     parser: argparse.ArgumentParser = get_args_parser()
-    args = parser.parse_args(list(argv))
+    args = parser.parse_intermixed_args(list(argv))  # so that flags may stand between overrides
     shows = bool(args.help or args.hydra_help or args.cfg or args.info or args.shell_completion)
     return CommandLine(
         args.config_name or config_name, args.config_dir, list(args.overrides), bool(args.multirun), shows
@@ -99,6 +105,7 @@ def compose_points(schema: type[S], line: CommandLine) -> Composed[S]:
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
+    line = spelt(schema, line)
     where = line.config_name
     raise_all(_missing_config(line), where)
     GlobalHydra.instance().clear()
@@ -119,17 +126,18 @@ def compose_points(schema: type[S], line: CommandLine) -> Composed[S]:
             points += [Point(words, config, launcher)] if config and not wrong and not conflicts else []
     problems += [] if points or problems else dropped
     raise_all(list(dict.fromkeys(problems)), where)
-    return Composed(multirun, points, list(dict.fromkeys(dropped)))
+    return Composed(line.overrides, multirun, points, list(dict.fromkeys(dropped)))
 
 
 @contextmanager
 def _in_our_words(where: str) -> Iterator[None]:
     """What Hydra refuses of its own keys, such as `hydra/launcher=`, as one of our errors."""
     from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
 
     try:
         yield
-    except HydraException as error:
+    except (HydraException, OmegaConfBaseException) as error:
         raise_all([" ".join(str(error).split())], where)
 
 
@@ -144,11 +152,12 @@ def _asked(schema: type[Schema], line: CommandLine, extra: list[str]) -> tuple[l
     first = hydra_compose(line.config_name, [*extra, *plain], return_hydra_config=True)
     multirun = line.multirun or str(first.hydra.mode) == "RunMode.MULTIRUN"
     if not multirun:
-        problems += [f"{text}: several values; add -m to run each" for text in good if _is_sweep(text)]
+        problems += [_several(text, dict(leaves(schema))) for text in good if _is_sweep(text)]
         good = plain
-    params = dict(first.hydra.sweeper.params or {}) if multirun else {}
+    params = _params(line, dict(first.hydra.sweeper.params or {})) if multirun else {}
     typed = {_key(text) for text in good}
-    swept = dataclasses.replace(line, overrides=[f"{key}={value}" for key, value in params.items() if key not in typed])
+    words = [f"{key}={value}" for key, value in params.items() if key not in typed]
+    swept = spelt(schema, dataclasses.replace(line, overrides=words, multirun=True))
     wrong, params_good = _override_problems(schema, swept)
     raise_all([*problems, *wrong] if wrong else [], line.config_name)
     return _cells([*params_good, *good]), multirun, problems
@@ -163,7 +172,7 @@ class Composer:
 
     def __init__(self, schema: type[Schema], line: CommandLine, extra: list[str], swept: set[str]) -> None:
         self.schema, self.config_name, self.extra = schema, line.config_name, extra
-        self.plain = swept & set(dict(_leaves(schema))) - set(_groups(line.searched))
+        self.plain = swept & set(dict(leaves(schema))) - set(_groups(line.searched))
         self._compositions: dict[tuple[str, ...], tuple[dict[str, Any], dict[str, Any], bool]] = {}
         self._typed: dict[tuple[str, ...], tuple[Any, list[str]]] = {}
 
@@ -180,9 +189,11 @@ class Composer:
             problems += [problem for problem in wrong if problem not in problems]
             if config and with_value:
                 _put(config, _key(text), _get(with_value, _key(text)))
-        if problems or config is None:
-            return None, {}, problems, []
-        return config, self._composition(shared)[1], *_judged(config)
+        if problems or config is None:  # what else is wrong shows without the words that have no value of their type
+            left = [text for text in words if not any(problem.startswith(f"{_key(text)}=") for problem in problems)]
+            _, _, more, conflicts = self.point(left) if len(left) < len(words) else (None, {}, [], [])
+            return None, {}, [*problems, *(problem for problem in more if problem not in problems)], conflicts
+        return config, self._composition(shared)[1], *judged(config)
 
     def _composition(self, words: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, Any], bool]:
         """The configuration and the launcher's values as containers, and whether something is interpolated."""
@@ -210,8 +221,8 @@ class Composer:
                 node = config
                 for group in groups:
                     node = node[group]
-                node[leaf] = _parse(value).value()
-            self._typed[key] = _converted(self.schema, config)
+                node[leaf] = parsed(value).value()
+            self._typed[key] = converted(self.schema, config)
         return self._typed[key]
 
 
@@ -232,7 +243,7 @@ def to_schema(schema: type[S], config: Any) -> S:
     Raises:
         UserError: naming every problem of it.
     """
-    typed, problems = _typed(schema, config)
+    typed, problems = typed_value(schema, config)
     raise_all(problems, schema.__name__)
     return typing.cast(S, typed)
 
@@ -245,29 +256,57 @@ def _missing_config(line: CommandLine) -> list[str]:
     return [f"--config-name {line.config_name}: no such file in {folders}; there are {', '.join(named)}"]
 
 
-def _parse(text: str) -> Any:
-    from hydra.core.override_parser.overrides_parser import OverridesParser
+def spelt(schema: type[Schema], line: CommandLine) -> CommandLine:
+    """The same command line with its texts as Hydra's grammar must spell them, and `glob()` as what it names."""
+    kinds, groups, words = dict(leaves(schema)), _groups(line.searched), []
+    for word in line.overrides:
+        override = parsed(word) if _key(word) in groups else None
+        if override and type(override._value).__name__ == "Glob":
+            word = f"{_key(word)}={','.join(override._value.filter(groups[_key(word)])) or word.partition('=')[2]}"
+        words.append(spell(word, kinds, line.multirun))
+    return dataclasses.replace(line, overrides=words)
 
-    return OverridesParser.create().parse_override(text)
+
+def _params(line: CommandLine, composed: dict[str, Any]) -> dict[str, Any]:
+    """The sweeper's values as they stand in the file; YAML makes 20241125 of 2024_11_25."""
+    import yaml
+    from omegaconf import OmegaConf
+
+    path = next(path for folder in line.searched if (path := folder / f"{line.config_name}.yaml").is_file())
+    made = OmegaConf.select(OmegaConf.load(path), "hydra.sweeper.params") or {}
+    stands = yaml.load(path.read_text("utf-8"), yaml.BaseLoader)
+    values = {}
+    for key, value in composed.items():
+        mine = isinstance(made.get(key), int | float | None) and str(made.get(key)) == str(value)
+        values[key] = stands["hydra"]["sweeper"]["params"][key] if mine and key in made else value
+    return values
+
+
+def _several(text: str, kinds: dict[str, Any]) -> str:
+    key, _, value = text.partition("=")
+    whole = takes_text(kinds.get(key)) and not FUNCTION.fullmatch(value)
+    return f"{text}: several values; add -m to run each" + (
+        f", or write {for_the_shell(key, value)} for this text" if whole else ""
+    )
 
 
 def _is_sweep(text: str) -> bool:
-    return bool(_parse(text).is_sweep_override())
+    return bool(parsed(text).is_sweep_override())
 
 
 def _cells(overrides: Sequence[str]) -> list[list[str]]:
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
-    batches: list[list[list[str]]] = BasicSweeper.split_arguments([_parse(text) for text in overrides], None)
+    batches: list[list[list[str]]] = BasicSweeper.split_arguments([parsed(text) for text in overrides], None)
     return batches[0]
 
 
 def _override_problems(schema: type[Schema], line: CommandLine) -> tuple[list[str], list[str]]:
     """The problems of the overrides, and the overrides without any."""
     problems, good = [], []
-    leaves, groups = dict(_leaves(schema)), _groups(line.searched)
+    kinds, groups = dict(leaves(schema)), _groups(line.searched)
     for text in line.overrides:
-        wrong = _one_override(text, leaves, groups)
+        wrong = _one_override(text, kinds, groups)
         problems += wrong
         good += [] if wrong else [text]
     return problems, good
@@ -277,23 +316,23 @@ def _key(text: str) -> str:
     return text.lstrip("+~").split("=")[0]
 
 
-def _one_override(text: str, leaves: dict[str, Any], groups: dict[str, list[str]]) -> list[str]:
-    from hydra.errors import HydraException
-
-    try:
-        override = _parse(text)
-    except HydraException:
-        return [f"{text}: not of the form key=value (quote values that hold = , or blanks)"]
+def _one_override(text: str, kinds: dict[str, Any], groups: dict[str, list[str]]) -> list[str]:
+    override = parsed(text)
+    if override is None:
+        return [unread(text, kinds, groups)]
     key = override.key_or_group
     if key.split(".")[0].split("/")[0] == "hydra":
         return []
+    if override.is_sweep_override() and not (override.is_discrete_sweep() and hasattr(override._value, "tags")):
+        known = f"there are {', '.join(groups[key])}" if key in groups else f"write its values, {key}=A,B"
+        return [f"{text}: names no values to run; {known}"]
     values = list(override.sweep_iterator()) if override.is_sweep_override() else [override.value()]
     if key in groups:
         wrong = [value for value in values if str(value) not in groups[key]]
         return [f"{key}={value}: unknown; choose {', '.join(groups[key])}" for value in wrong]
-    if key not in leaves and not any(leaf.startswith(f"{key}.") for leaf in leaves):
-        near = difflib.get_close_matches(key, [*leaves, *groups], n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted([*groups, *leaves]))}"
+    if key not in kinds and not any(leaf.startswith(f"{key}.") for leaf in kinds):
+        near = difflib.get_close_matches(key, [*kinds, *groups], n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted([*groups, *kinds]))}"
         return [f"{text}: there is no key {key}; {hint}"]
     if override.is_add() or override.is_force_add() or override.is_delete():
         return [f"{text}: {key} is a key of every configuration; write {key}=VALUE"]
@@ -306,80 +345,3 @@ def _groups(folders: Sequence[Path]) -> dict[str, list[str]]:
         for path in sorted(folder.glob("*/*.yaml")):
             found.setdefault(path.parent.name, []).append(path.stem)
     return found
-
-
-def _leaves(schema: type[Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    hints = typing.get_type_hints(schema)
-    for field in dataclasses.fields(schema):
-        kind = hints[field.name]
-        if dataclasses.is_dataclass(kind):
-            yield from _leaves(typing.cast(type[Any], kind), f"{prefix}{field.name}.")
-        else:
-            yield f"{prefix}{field.name}", kind
-
-
-def _typed(schema: type[S], config: Any) -> tuple[S | None, list[str]]:
-    typed, problems = _converted(schema, config)
-    if typed is not None:
-        problems = [problem for kind in _judged(typed) for problem in kind]
-    return (None if problems else typed), problems
-
-
-def _judged(config: Any) -> tuple[list[str], list[str]]:
-    """The problems of a typed configuration: of single values, and of values that do not go together."""
-    conflicts = config.conflicts() if hasattr(config, "conflicts") else []
-    return [problem for problem in config.problems() if problem not in conflicts], conflicts
-
-
-def _converted(schema: type[S], config: Any) -> tuple[S | None, list[str]]:
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    fresh = OmegaConf.structured(schema)
-    for field in dataclasses.fields(typing.cast(Any, schema)):  # a group without a default starts as one missing value
-        if dataclasses.is_dataclass(typing.get_type_hints(schema)[field.name]):
-            fresh[field.name] = OmegaConf.structured(typing.get_type_hints(schema)[field.name])
-    kinds, problems = dict(_leaves(schema)), []
-    given = OmegaConf.to_container(config, resolve=True) if OmegaConf.is_config(config) else config
-    for key, value in _flat(given, kinds):
-        if key not in kinds:
-            problems.append(f"{key}={value}: there is no key {key}")
-            continue
-        if value == "???":
-            problems.append(f"{key}: not given; write {key}=VALUE")
-            continue
-        try:
-            kind = kinds[key]
-            chosen = kind(value) if isinstance(kind, type) and issubclass(kind, StrEnum) else value
-            OmegaConf.update(fresh, key, chosen, force_add=False)
-        except (OmegaConfBaseException, ValueError):
-            problems.append(f"{key}={value}: must be {_wording(kinds[key])}")
-    if problems:
-        return None, problems
-    return typing.cast(S, OmegaConf.to_object(fresh)), []
-
-
-def _flat(node: Any, kinds: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in node.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, dict) and name not in kinds:
-            yield from _flat(value, kinds, f"{name}.")
-        else:
-            yield name, value
-
-
-def _wording(kind: Any) -> str:
-    """What a value of this type may be, in words.
-
-    >>> _wording(int), _wording(float | None), _wording(list[str])
-    ('a whole number', 'a number or null', 'a list of texts')
-    """
-    members = typing.get_args(kind)
-    if typing.get_origin(kind) is list:
-        return f"a list of {_wording(members[0]).removeprefix('a ')}s"
-    if members:
-        return " or ".join(_wording(member) for member in members)
-    if isinstance(kind, type) and issubclass(kind, StrEnum):
-        return "one of " + ", ".join(kind)
-    named = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
-    return named.get(kind, "null")

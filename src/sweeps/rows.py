@@ -139,31 +139,43 @@ def status_table(rows: Sequence[Row]) -> str:
 
 
 def leaderboard(rows: Sequence[Row]) -> str:
-    """Finished cells, the best test accuracy first."""
+    """Finished cells, the best test accuracy first; those of each cohort by themselves, as notes and DRGs differ."""
     ended = sorted((row for row in rows if row.record), key=lambda row: -(_metric(row, METRIC) or 0.0))
+    cohorts: dict[str, list[Row]] = {}
+    for row in ended:
+        cohorts.setdefault((row.record or {})["cohort"], []).append(row)
+    boards = []
+    for cohort, ranked in cohorts.items():
+        configs = [(row.record or {}).get("config", {}) for row in ranked]
+        folders = sorted({config["data"]["dir"] for config in configs if "data" in config})
+        title = visible(f"cohort {cohort[:12]}: {', '.join(folders)}") + "\n" if len(cohorts) > 1 else ""
+        boards.append(title + _board(ranked))
+    return "\n\n".join(boards)
+
+
+def _board(ranked: Sequence[Row]) -> str:
     shown = {"test/accuracy": "top-1 [95 %]", "test/top5": "top-5", "test/macro_f1": "macro-F1",
              "test/macro_auc": "macro-AUC", "test/base_accuracy": "base",
              "test/severity_accuracy": "CC/MCC"}  # fmt: skip
-    head = ["", "cell", *shown.values()]
     body = [
-        [str(place + 1), row.name, row.metric.removeprefix("test "), *(_number(row, key) for key in list(shown)[1:])]
-        for place, row in enumerate(ended)
+        [str(rank), row.name, row.metric.removeprefix("test "), *(_number(row, key) for key in list(shown)[1:])]
+        for rank, row in enumerate(ranked, 1)
     ]
-    return columns(head, body) if body else ""
+    return columns(["", "cell", *shown.values()], body)
 
 
 def csv_rows(rows: Sequence[Row]) -> tuple[list[str], list[list[Any]]]:
     """Every cell with its axes, its standing and all its metrics: the head of the table, and its rows."""
     axes = list(dict.fromkeys(key for row in rows if row.record for key in row.record["axes"]))
     metrics = list(dict.fromkeys(key for row in rows if row.record for key in row.record["metrics"]))
-    first = ["cell", "words", "state", "progress", "left_s", "metric", "notes", "where", "remark", "seconds"]
+    first = ["cell", "words", "state", "progress", "left_s", "metric", "notes", "where", "remark", "seconds", "cohort"]
     head, body = [*first, *axes, *metrics], []
     for row in rows:
         state, record = row.look.state, row.record or {}
         told = {"cell": row.name, "words": row.words, "state": row.look.standing, "progress": row.progress,
                 "left_s": state.left_s if state and row.left else None, "metric": state.metric if state else None,
                 "notes": state.notes if state else None, "where": row.where, "remark": row.remark,
-                "seconds": record.get("seconds", {}).get("total")}  # fmt: skip
+                "seconds": record.get("seconds", {}).get("total"), "cohort": record.get("cohort")}  # fmt: skip
         whole = {**told, **record.get("axes", {}), **record.get("metrics", {})}
         body.append([whole.get(name) for name in head])
     return head, body

@@ -18,7 +18,7 @@ from src.sweeps.cell import Cell, write_cell
 from src.sweeps.record import write_sweep
 from src.sweeps.standing import Look, look_at, queued_cells
 from src.sweeps.state import Standing
-from src.training.names import run_dir
+from src.training.names import check_names, run_dir
 
 Task = Callable[[Path], int]
 
@@ -34,11 +34,10 @@ def plan_cells(name: str, points: Sequence[Point[TrainConfig]]) -> list[Cell]:
     outs = {point.config.out for point in points}
     if len(outs) > 1:
         raise UserError(f"out={','.join(sorted(outs))}: a sweep has one folder; start it once for each")
+    check_names([point.config for point in points])
     for point in points:
         cfg = dataclasses.replace(point.config, wandb=dataclasses.replace(point.config.wandb))
         cfg.wandb.group = cfg.wandb.group or name
-        if cfg.name and len(points) > 1:
-            raise UserError(f"name={cfg.name}: {len(points)} cells would share one folder; leave name out")
         folder = run_dir(cfg)
         if cfg.name:
             record_of(cfg, folder)  # refuses another run's

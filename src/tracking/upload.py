@@ -26,7 +26,7 @@ from src.tracking.allowed import Finding, examine
 from src.tracking.audit import read_clean
 from src.tracking.journal import STEP, Journal, Row, Told, read_journal, read_journals, tell
 from src.tracking.merged import write_merged
-from src.tracking.policy import ENVIRONMENT, FOLDERS
+from src.tracking.policy import ENVIRONMENT, FOLDERS, logged_in
 from src.tracking.written import hashes_of
 
 SYNC = "sync.json"
@@ -142,7 +142,9 @@ def _knock(url: str) -> None:
             (parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)), SECONDS
         ).close()
     except OSError as error:
-        raise UserError(f"{url}: does not answer ({error.strerror or error}); the same command goes on later") from None
+        login = "" if logged_in() else ", and nobody is logged in: run wandb login, or set WANDB_API_KEY, before it"
+        reason = error.strerror or error
+        raise UserError(f"{url}: does not answer ({reason}); the same command goes on later{login}") from None
 
 
 def pack(run: Path, server: Server) -> Package | None:

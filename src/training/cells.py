@@ -55,8 +55,8 @@ def open_cells(
     notes = [{split: session.notes(split) for split in Split} for session in sessions]
     steps = [steps_of(session, each[Split.TRAIN]) for session, each in zip(sessions, notes, strict=True)]
     alone = [plan([session], [each]) for session, each in zip(sessions, steps, strict=True)]
-    for session, found in zip(sessions, alone, strict=True):
-        check_fits(found, session)
+    for session, asked, found in zip(sessions, steps, alone, strict=True):
+        check_fits(found, session, asked)
     shared = plan(sessions, steps)
     cells = []
     base: Any = sessions[0].base()

@@ -2,11 +2,12 @@
 
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
 
+from src.config.train import Precision, TrainConfig
 from src.models.classifier import read_together
 from src.models.devices import free_bytes, free_unused, is_cpu
 from src.models.estimate import Memory, memory
@@ -16,6 +17,9 @@ from src.training.session import Session
 
 if TYPE_CHECKING:
     from src.training.module import DrgModule
+
+SHORTEST = 64
+"""Tokens of a note below which nothing is advised."""
 
 HEADROOM = 0.92
 """Share of the free memory that is planned for; the rest is for what allocators leave between."""
@@ -104,7 +108,7 @@ def memory_of(sessions: Sequence[Session], steps: Sequence[Steps], setting: Sett
     return Memory(each[0].base, sum(one.trained for one in each), sum(one.activations for one in each))
 
 
-def check_fits(found: Plan, session: Session) -> None:
+def check_fits(found: Plan, session: Session, steps: Steps) -> None:
     """Says what would fit where the smallest setting does not.
 
     Raises:
@@ -112,25 +116,59 @@ def check_fits(found: Plan, session: Session) -> None:
     """
     if not found.fits:
         need, free = found.memory.total / 2**30, found.free / 2**30
-        raise UserError(
-            f"memory: {need:.1f} GiB are needed on {session.device}, {free:.1f} are free; {remedies(session)}"
-        )
+        remedy = remedies(session, steps, found.free)
+        raise UserError(f"memory: {need:.1f} GiB are needed on {session.device}, {free:.1f} are free; {remedy}")
 
 
-def remedies(session: Session) -> str:
-    """Three overrides that need less memory."""
-    cfg = session.cfg
-    ways = [f"max_len={max(cfg.max_len // 2, 16)}"]
-    if cfg.micro_batch != 1 and cfg.batch_size > 1:
-        ways.insert(0, "micro_batch=1")
-    if not cfg.checkpointing:
-        ways.insert(1, "checkpointing=true")
-    if not is_cpu(session.device):
-        ways.append("precision=nf4" if cfg.precision != "nf4" else "a smaller model=")
-        ways.append("shard=true devices=2")
-    else:
-        ways += ["precision=bf16" if str(session.precision) == "fp32" else "a smaller model=", "a smaller model="]
-    return "try " + ", ".join(ways[:3])
+def remedies(session: Session, steps: Steps, free: float) -> str:
+    """The overrides with which a run's estimate is smaller than it is and fits into `free` bytes, three at most."""
+    now = _least(session.cfg, session.precision, session, steps)
+    ways: dict[str, str] = {}
+    for words, cfg, precision in _smaller(session, int(steps.notes.lengths.max())):
+        if _least(cfg, precision, session, steps) < min(HEADROOM * free, now):
+            ways.setdefault(words[-1].partition("=")[0], " ".join(words))
+    if ways:
+        return f"try {', or '.join(list(ways.values())[:3])}"
+    return f"no setting fits; take a smaller model=, or a device with more than {now / HEADROOM / 2**30:.0f} GiB free"
+
+
+def _smaller(session: Session, longest: int) -> Iterator[tuple[list[str], TrainConfig, Precision]]:
+    """Changes that need less memory: those that leave a run's result as it is before those that do not."""
+    cfg, precision, words = session.cfg, session.precision, []
+    if cfg.micro_batch not in (None, 1):
+        cfg, words = replace(cfg, micro_batch=1), ["micro_batch=1"]
+        yield words, cfg, precision
+    if cfg.checkpointing is False:
+        cfg, words = replace(cfg, checkpointing=True), [*words, "checkpointing=true"]
+        yield words, cfg, precision
+    kinds = [Precision.BF16, Precision.INT8, Precision.NF4]
+    for kind in kinds[kinds.index(precision) + 1 :] if precision in kinds else kinds:
+        yield [*words, f"precision={kind}"], cfg, kind
+    if not is_cpu(session.device) and not precision.is_quantised and cfg.nodes == 1:
+        for count in (2, 4, 8):
+            if cfg.devices < count <= cfg.batch_size:
+                shared = [*words, "shard=true", f"devices={count}"]
+                yield shared, replace(cfg, shard=True, devices=count), precision
+    shorter = 2 ** (min(cfg.max_len, longest) - 1).bit_length()
+    while shorter > SHORTEST:
+        shorter //= 2
+        yield [*words, f"max_len={shorter}"], replace(cfg, max_len=shorter), precision
+
+
+def _least(cfg: TrainConfig, precision: Precision, session: Session, steps: Steps) -> float:
+    """Bytes of a run's step at the smallest setting that a configuration allows."""
+    ranks = cfg.devices * cfg.nodes
+    *_, setting = settings(-(-steps.batch_size // ranks), cfg.micro_batch, cfg.checkpointing)
+    lengths = steps.notes.lengths[steps.longest(setting.notes)].clip(max=cfg.max_len)
+    return memory(
+        cfg,
+        session.parameters,
+        precision,
+        tokens=int(lengths.sum()),
+        recompute=setting.recompute,
+        on_gpu=not is_cpu(session.device),
+        shares=ranks if cfg.shard else 1,
+    ).total
 
 
 def rehearse(module: "DrgModule") -> None:
@@ -163,7 +201,9 @@ def rehearse(module: "DrgModule") -> None:
             for cell in cells:
                 cell.optimiser.zero_grad(set_to_none=True)
         free_unused(cells[0].session.device)
-    raise UserError(f"memory: the longest step does not fit; {remedies(cells[0].session)}")
+    first, device = cells[0], cells[0].session.device
+    remedy = "write together=no" if len(cells) > 1 else remedies(first.session, first.steps, free_bytes(device))
+    raise UserError(f"memory: the longest step does not fit; {remedy}")
 
 
 def _after(setting: Setting, batch: int, micro_batch: int | None, recompute: bool | None) -> list[Setting]:

@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,18 @@ def run_dir(cfg: TrainConfig) -> Path:
         return Path(cfg.out) / cfg.name
     fingerprint = read_cohort(Path(cfg.data.dir)).fingerprint
     return Path(cfg.out) / f"{readable_name(cfg)}-{identity(cfg, fingerprint)}"
+
+
+def check_names(cells: Sequence[TrainConfig]) -> None:
+    """Lets cells have a `name` each.
+
+    Raises:
+        UserError: several different ones have the same.
+    """
+    for name in dict.fromkeys(cfg.name for cfg in cells if cfg.name):
+        named = [cfg for cfg in cells if cfg.name == name]
+        if any(cfg != named[0] for cfg in named):
+            raise UserError(f"name={name}: {len(named)} cells would share one folder; leave name out")
 
 
 def readable_name(cfg: TrainConfig) -> str:

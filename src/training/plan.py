@@ -29,7 +29,7 @@ def print_plan(cfg: TrainConfig) -> None:
     rate = matrix_rate(cfg, session.precision, session.device) * EFFICIENCY * cfg.devices * cfg.nodes
     flop = step_flop(cfg.model, parameters, tokens, recompute=found.setting.recompute)
     print(json.dumps(dataclasses.asdict(cfg), indent=2))
-    print(f"\ncohort {cfg.data.dir}: {len(rows):,} training notes, {len(session.space.codes)} DRGs")
+    print(f"\ncohort {cfg.data.dir}: {len(rows):,} training notes, {len(session.space.codes)} {session.space.kind}")
     print(
         f"tokens of {int(lengths['notes']):,} notes: mean {lengths['mean']:.0f}, median {lengths['median']:.0f}, ",
         end="",
@@ -44,7 +44,7 @@ def print_plan(cfg: TrainConfig) -> None:
         f"(base {held.base / 2**30:.1f}, trained {held.trained / 2**30:.1f}, a step {held.activations / 2**30:.1f}; "
         f"{found.free / 2**30:.1f} are free now)"
     )
-    fits = "" if found.fits else f"; DOES NOT FIT: {remedies(session)}"
+    fits = "" if found.fits else f"; DOES NOT FIT: {remedies(session, steps, found.free)}"
     print(f"the fastest that fits: micro_batch={found.setting.notes} checkpointing={found.setting.recompute}{fits}")
     print(f"steps: {len(steps):,} of {cfg.batch_size} notes, {tokens / 1e6:.1f} million tokens, none of them padding")
     print(

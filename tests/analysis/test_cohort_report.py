@@ -140,3 +140,28 @@ def test_a_limit_is_refused(cohort: Path, command: Callable[..., subprocess.Comp
 
 def test_tables_escape_what_they_show() -> None:
     assert "<script>" not in table(["<script>", "n"], [["<script>", 1]])
+
+
+def test_classes_of_a_hospitals_own_are_called_so(
+    tmp_path: Path, command: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    rows = [
+        f"the {kind} note of number {index} in whole words,{kind}" for kind in ("left", "right") for index in range(40)
+    ]
+    (tmp_path / "notes.csv").write_text("\n".join(["TEXT,LABEL", *rows]) + "\n")
+    words = [f"data.path={tmp_path / 'notes.csv'}", "data.text=TEXT", "data.label=LABEL", "data.words=3"]
+    command("src.prepare", "data=csv", *words, f"data.out={tmp_path / 'own'}")
+    printed = command("src.report", str(tmp_path / "own"), "model=femto").stdout
+    assert "labels: 2 classes of 2\n" in printed
+    page = (tmp_path / "own" / "report.html").read_text("utf-8")
+    for text in (printed, page):
+        assert "DRG" not in text
+        assert "Beside the paper" not in text
+        assert "paper" not in text
+
+
+def test_the_first_word_alone_may_be_the_run(
+    tmp_path: Path, command: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    for words in (["src.evaluate", str(tmp_path)], ["src.export", str(tmp_path), f"out={tmp_path / 'out'}"]):
+        assert f"run={tmp_path}: no result.json there" in command(*words, ok=False).stderr

@@ -1,6 +1,8 @@
+import json
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 
 from src.cohort.msdrg import load_drgs, recombine
 from src.evaluation.predictions import Predictions, by_rule, measure, read_predictions, write_predictions
@@ -47,3 +49,21 @@ def test_predictions_come_back_as_they_were_written(tmp_path: Path) -> None:
     assert np.array_equal(again.drg, predictions.drg)
     assert all(np.array_equal(again.heads[name], values) for name, values in predictions.heads.items())
     assert measure(again, SPACE) == measure(predictions, SPACE)
+
+
+def test_the_file_says_which_score_is_which_drg(tmp_path: Path) -> None:
+    predictions, path = made(), tmp_path / "p.parquet"
+    write_predictions(path, predictions, SPACE)
+    table, named = pl.read_parquet(path), pl.read_parquet_metadata(path)
+    scores = pl.DataFrame(table["scores"].to_numpy(), schema=json.loads(named["scores"]))
+    assert scores["291"].to_list() == predictions.heads["scores"][:, SPACE.index["291"]].tolist()
+    assert tuple(json.loads(named["base_scores"])) == SPACE.bases
+    assert tuple(json.loads(named["severity_scores"])) == SPACE.severities
+
+
+def test_a_file_without_names_reads_as_before(tmp_path: Path) -> None:
+    predictions, path = made(), tmp_path / "p.parquet"
+    write_predictions(path, predictions, SPACE)
+    pl.read_parquet(path).write_parquet(path)
+    assert "scores" not in pl.read_parquet_metadata(path)
+    assert measure(read_predictions(path, SPACE), SPACE) == measure(predictions, SPACE)

@@ -3,8 +3,11 @@ from pathlib import Path
 
 import pytest
 
+from src.cohort.prepared import read_cohort
 from src.config.train import TrainConfig
+from src.evaluation.record import cohort_folder
 from src.evaluation.reopen import config_of
+from src.shell.errors import UserError
 from src.shell.overrides import compose, read_command_line
 
 
@@ -13,8 +16,26 @@ def test_a_run_of_several_devices_is_taken_up_by_one(device: str, cohort: Path) 
     words = [f"data.dir={cohort}", "device=cuda", "devices=2", "nodes=2", "shard=true"]
     trained = compose(TrainConfig, read_command_line(words, "train"))[0]
     record = {"config": dataclasses.asdict(trained)}
-    taken_up = config_of(record, device, None)
+    taken_up = config_of(record, device, None, Path("run"))
     assert (taken_up.device, taken_up.devices, taken_up.nodes, taken_up.shard) == (device, 1, 1, False)
     changed = {"device": device, "devices": 1, "nodes": 1, "shard": False}
     assert taken_up == dataclasses.replace(trained, **changed)  # type: ignore[arg-type]
     assert record["config"]["devices"] == 2
+
+
+def test_a_cohort_is_found_as_seen_from_its_run(cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "home" / "runs" / "r").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "home" / "coh").symlink_to(cohort)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    run = Path("../home/runs/r")
+    record = {"config": {"data": {"dir": "coh"}}, "cohort": read_cohort(cohort).fingerprint}
+    assert cohort_folder(record, run).samefile(cohort)
+    with pytest.raises(UserError, match=r"^\.\./home/runs/r: its cohort was at coh and is not there; write data_dir="):
+        cohort_folder({**record, "cohort": "another"}, run)
+
+
+def test_a_folder_that_is_no_cohort_is_named_as_it_was_typed(tmp_path: Path) -> None:
+    record = {"config": {"data": {"dir": "coh"}}, "cohort": "c"}
+    with pytest.raises(UserError, match=r"^data_dir=.*: holds no cohort.json; it is the folder that src.prepare wrote"):
+        cohort_folder(record, tmp_path, tmp_path)

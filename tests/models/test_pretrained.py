@@ -5,14 +5,19 @@ import pickle
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
+from src.config.architecture import own_architecture
 from src.models.bases import STAND_IN
+from src.models.pretrained import loaded
+from src.shell.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 
@@ -140,3 +145,17 @@ def test_everything_is_read_through_one_function() -> None:
         if re.search(r"(?<!PeftModel)(?<!PeftConfig)\.from_pretrained\b(?!`)", path.read_text("utf-8"))
     }
     assert callers == {"pretrained.py", "card.py"}  # the card's are what another process runs
+
+
+def test_a_hub_that_cannot_be_reached_is_told_within_seconds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("urllib.request.getproxies", dict)
+    model = SimpleNamespace(name="llama13b", access="Ask for it.")
+    start = time.monotonic()
+    with pytest.raises(UserError, match=r"model=llama13b model.path=nobody/nothing-7b: .* Ask for it."):
+        loaded(model, AutoConfig, "nobody/nothing-7b")
+    with pytest.raises(UserError, match=r"nobody/nothing-7b: no such folder, and no config.json from the hub"):
+        own_architecture("nobody/nothing-7b")
+    assert time.monotonic() - start < 3

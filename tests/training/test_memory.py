@@ -11,7 +11,7 @@ from src.models.estimate import count_parameters, memory
 from src.shell.errors import UserError
 from src.shell.overrides import compose, read_command_line
 from src.training.batches import Steps, TokenisedNotes
-from src.training.memory import Setting, check_fits, plan, ran_out
+from src.training.memory import Setting, check_fits, plan, ran_out, remedies
 
 GIB = 2**30
 
@@ -49,10 +49,36 @@ def test_less_memory_is_planned_for_fewer_notes_and_for_recomputing(session: Cal
     assert held[3] == min(held)
 
 
-def test_what_does_not_fit_is_refused_with_three_overrides(session: Callable[..., Any]) -> None:
+def test_what_does_not_fit_is_refused_with_what_does(session: Callable[..., Any]) -> None:
     wanted = session()
-    with pytest.raises(UserError, match=r"12.0 are free; try micro_batch=1, checkpointing=true, max_len=512"):
-        check_fits(plan([wanted], [steps()], 12 * GIB), wanted)
+    with pytest.raises(UserError, match=r"12.0 are free; try precision=int8, or shard=true devices=2$"):
+        check_fits(plan([wanted], [steps()], 12 * GIB), wanted, steps())
+
+
+@pytest.mark.parametrize("free", [1, 3, 5, 8, 12, 13, 14, 15, 16, 18, 24])
+@pytest.mark.parametrize(
+    "words",
+    [(), ("micro_batch=4", "checkpointing=false"), ("precision=fp32",), ("precision=int8",), ("precision=nf4",)],
+)
+def test_every_setting_that_is_advised_fits(words: tuple[str, ...], free: int, session: Callable[..., Any]) -> None:
+    wanted = session(*words)
+    wanted.precision = Precision.BF16 if wanted.cfg.precision == "auto" else wanted.cfg.precision
+    first = plan([wanted], [steps()], free * GIB)
+    if first.fits:
+        return
+    remedy = remedies(wanted, steps(), free * GIB)
+    if remedy.startswith("no setting fits; take a smaller model=, or a device with more than "):
+        needed = float(remedy.split()[-3])
+        assert needed > free
+        assert plan([wanted], [steps()], (needed + 1) * GIB).fits
+        return
+    for change in remedy.removeprefix("try ").split(", or "):
+        kept = [word for word in words if word.partition("=")[0] not in change]
+        changed = session(*kept, *change.split())
+        changed.precision = Precision.BF16 if changed.cfg.precision == "auto" else changed.cfg.precision
+        length = min(1024, changed.cfg.max_len)
+        shorter = Steps(TokenisedNotes([[1] * length] * 12, [0] * 12), 4, 1, None, 0)
+        assert plan([changed], [shorter], free * GIB).fits, change
 
 
 def test_a_spread_base_takes_a_share_on_each_device(session: Callable[..., Any]) -> None:
