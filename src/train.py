@@ -11,7 +11,7 @@ from src.config.train import Kind, Together, TrainConfig
 from src.shell.command import told_to_the_user
 from src.shell.errors import UserError
 from src.shell.files import check_folder
-from src.shell.overrides import CONF, CommandLine, Composed, compose_points, read_command_line, to_schema
+from src.shell.overrides import CONF, CommandLine, Composed, compose_points, read_command_line, spelt, to_schema
 
 
 def train(cfg: TrainConfig, run_dir: Path) -> dict[str, Any]:
@@ -156,7 +156,7 @@ def main() -> None:
         several = asked is not None and asked.multirun
         if asked and not several and asked.points[0].launcher.get("kind", "processes") != "processes":
             raise UserError(f"hydra/launcher={asked.points[0].launcher['kind']}: is for multiruns; add -m")
-        overrides = asked.overrides if asked else line.overrides
+        overrides = (asked or spelt(TrainConfig, line)).overrides
         sys.argv = [sys.argv[0], *(word for word in sys.argv[1:] if word not in line.overrides), *overrides]
         hydra_main(line, several)
         if asked and several and not asked.points[0].config.dry_run:

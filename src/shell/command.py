@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from src.shell.errors import FULL, Interrupted, UserError, system_error_line
 from src.shell.files import access_mask, check_folder
-from src.shell.overrides import CONF, Schema, compose, read_command_line
+from src.shell.overrides import CONF, Schema, compose, read_command_line, spelt
 from src.shell.terminal import visible
 
 S = TypeVar("S", bound=Schema)
@@ -40,7 +40,15 @@ def command(schema: type[S], config_name: str, run: Callable[[S], object], typed
     with told_to_the_user():
         line = read_command_line(sys.argv[1:], config_name)
         if line.shows:
-            print(_described(schema, config_name, typed or config_name, line.overrides, whole="--cfg" not in sys.argv))
+            print(
+                _described(
+                    schema,
+                    config_name,
+                    typed or config_name,
+                    spelt(schema, line).overrides,
+                    whole="--cfg" not in sys.argv,
+                )
+            )
             return
         (config,) = compose(schema, line)
         check_output(config, OUTPUTS.get(config_name))
