@@ -16,18 +16,18 @@ ADDED = ("title", "mdc", "type", "base_drg", "severity", "how")
 def audit(path: Path, version: str = "v34", separator: str | None = None, encoding: str | None = None) -> None:
     """Prints the file as CSV with the DRG of each row and how it was decided; counts go to standard error.
 
-    The DRG's column is named by the version. It is empty where a row was not decided, and `how` says why.
+    The DRG's column is named by the version. It is empty where a row was not decided, and `how` says why. Where the
+    file has a column of an added one's name, as `mdc`, the added one is `v34_mdc`.
 
     Raises:
-        UserError: the file is missing or damaged, lacks `drg_code` or `description`, or has a column of the same name
-            as one that is added; or there is no such version.
+        UserError: the file is missing or damaged, lacks `drg_code` or `description`, or was audited before; or there is
+            no such version.
     """
     from src.cohort.layout import look
     from src.cohort.msdrg import load_drgs
     from src.cohort.records import read_records
 
     load_drgs(version)
-    added = (version, *ADDED)
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     dialect = Dialect(separator, encoding, key="")
@@ -36,6 +36,7 @@ def audit(path: Path, version: str = "v34", separator: str | None = None, encodi
     layout.require(["drg_code", "description"])
     header = layout.header
     names = {name.lower(): name for name in header}
+    added = [version, *(f"{version}_{name}" if name in header else name for name in ADDED)]
     if twice := [name for name in added if name in header]:
         raise UserError(f"{path}: has a column {', '.join(twice)} already; rename it first")
     print_csv([*header, *added])

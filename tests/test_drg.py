@@ -43,3 +43,19 @@ def test_a_version_that_nobody_has_and_an_audited_file_are_refused(tmp_path: Pat
     told = command("src.drg", str(tmp_path / "d.csv"), "version=v35", ok=False)
     assert "version=v35: no such MS-DRG version" in told.stderr
     assert "has a column v34 already" in command("src.drg", str(tmp_path / "d.csv"), ok=False).stderr
+
+
+def test_columns_of_the_names_that_are_added_stay_beside_them(tmp_path: Path, command: Command) -> None:
+    (tmp_path / "d.csv").write_text("DRG_CODE;description;mdc;type\n291;HEART FAILURE & SHOCK W MCC;5;HCFA\n")
+    (row,) = csv.DictReader(io.StringIO(command("src.drg", str(tmp_path / "d.csv")).stdout))
+    assert (row["mdc"], row["type"], row["v34_mdc"], row["v34_type"], row["v34"]) == ("5", "HCFA", "05", "M", "291")
+
+
+def test_a_list_of_another_encoding_is_read_when_it_is_said(tmp_path: Path, command: Command) -> None:
+    (tmp_path / "d.csv").write_bytes(
+        "drg_code,description,ward\n291,HEART FAILURE & SHOCK W MCC,S\u00fcd\n".encode("cp1252")
+    )
+    refused = command("src.drg", str(tmp_path / "d.csv"), ok=False).stderr
+    assert "row 1 holds bytes that are no UTF-8; of another encoding than UTF-8 say so, encoding=cp1252" in refused
+    (row,) = csv.DictReader(io.StringIO(command("src.drg", str(tmp_path / "d.csv"), "encoding=cp1252").stdout))
+    assert (row["ward"], row["v34"]) == ("S\u00fcd", "291")

@@ -13,6 +13,9 @@ import polars as pl
 import pytest
 from safetensors.torch import load_file
 
+from src.cohort.prepared import read_cohort
+from src.cohort.split import Split
+
 ROOT = Path(__file__).parents[1]
 SHORT = ["max_len=64", "epochs=1", "data.limit=48", "threads=1", "device=cpu"]
 """The words of the shared runs in conftest.py."""
@@ -88,8 +91,11 @@ def test_changed_weights_are_noticed(
 def test_predictions_stand_beside_the_truth(runs: dict[str, Path], cohort: Path) -> None:
     table = pl.read_parquet(runs["two"] / "predictions.parquet")
     notes = pl.read_parquet(cohort / "notes.parquet").filter(pl.col("split") == "test")
-    assert table["hadm_id"].to_list() == notes["hadm_id"].head(48).to_list()
-    assert table["drg"].to_list() == notes["drg"].head(48).to_list()
+    sample = read_cohort(cohort).notes(Split.TEST, 48)
+    assert table["hadm_id"].to_list() == sample["hadm_id"].to_list()
+    beside = table.join(notes, on="hadm_id", how="left", maintain_order="left")
+    assert beside["drg"].to_list() == beside["drg_right"].to_list()
+    assert table.height == 48
     joint = np.exp(table["scores"].to_numpy().astype(np.float64)).sum(1)
     assert np.allclose(joint, 1, atol=1e-4)
 

@@ -106,6 +106,8 @@ def _chosen(
         return _chosen_own(cfg, extract, heap, flow, sections)
     folder = Path(str(cfg.data.dir))
     labels = mimic_labels(read_table(folder, DRG_CODES), cfg.version, title_first=cfg.protocol is Protocol.PAPER)
+    decided = ", ".join(f"{rule} ({rows:,} rows)" for rule, rows in labels.how.items())
+    flow.remarks.append(f"labels in hosp/drgcodes: MS-DRGs of {cfg.version} by {decided}")
     source = mimic_source(folder, Path(cfg.data.notes) if cfg.data.notes else None, cfg.data.encoding)
     found, rejected = gather(source, extract, heap)
     flow.remarks += source.remarks

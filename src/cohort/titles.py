@@ -13,7 +13,7 @@ from importlib.resources import files
 
 from src.cohort.codes import bare, digits_of, too_long
 from src.cohort.crosswalk import counterpart, why_none
-from src.cohort.msdrg import VERSIONS, Drg, Severity, load_drgs, split_title
+from src.cohort.msdrg import VERSIONS, Drg, Severity, load_drgs, package_table, split_title
 from src.cohort.spelling import fits, may_be_cut, nearly_fits, spells, without_stump, words
 
 Words = tuple[str, ...]
@@ -116,13 +116,11 @@ def _counterparts(title: Words, version: str) -> set[str | None]:
 @cache
 def titles() -> dict[Words, set[str]]:
     """The codes of every title of every version at hand."""
-    from drgpy._runtime_data import load_runtime_data
-
     found: dict[Words, set[str]] = defaultdict(set)
     for code, drg in load_drgs().items():
         found[words(drg.title)].add(code)
     for version in VERSIONS[1:]:
-        for code, row in load_runtime_data(version).drgmap.items():
+        for code, row in package_table(version).items():
             found[words(row["desc"])].add(f"{int(code):03d}")
     return dict(found)
 

@@ -92,7 +92,7 @@ def predictions_of(
     session: Session, notes: TokenisedNotes, split: Split, heads: Mapping[str, NDArray[np.float32]]
 ) -> Predictions:
     """The scores of one split's notes beside their ids and labels."""
-    rows = session.cohort.notes(split).head(len(notes))
+    rows = session.cohort.notes(split, session.cfg.data.limit)
     truth = np.asarray(notes.drg, dtype=np.int64)
     return Predictions(rows["subject_id"].to_numpy(), rows["hadm_id"].to_numpy(), truth, heads)
 

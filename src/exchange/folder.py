@@ -91,7 +91,7 @@ def check_tokenizer(session: Session, readings: Any, folder: Path) -> None:
     from transformers import AutoTokenizer
 
     cfg = session.cfg
-    texts = session.cohort.notes(Split.TEST)["text"].head(len(readings)).to_list()
+    texts = session.cohort.notes(Split.TEST, cfg.data.limit)["text"].head(len(readings)).to_list()
     again = encode_notes(read_pretrained(AutoTokenizer, folder), texts, cfg.prompt, cfg.max_len)
     if again != list(readings):
         raise UserError("the written tokenizer reads the notes differently: nothing was kept")

@@ -17,6 +17,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
+from src.cohort.prepared import read_cohort
+from src.cohort.split import Split
 from src.exchange.merged import largest_difference, padding_token
 from src.models.bases import STAND_IN
 from src.shell.errors import UserError
@@ -65,8 +67,8 @@ def used_as_the_card_says(folder: Path, texts: list[str]) -> dict[str, np.ndarra
 def test_the_cards_own_code_gives_the_runs_predictions(
     scheme: str, exported: dict[str, Path], runs: dict[str, Path], cohort: Path
 ) -> None:
-    notes = pl.read_parquet(cohort / "notes.parquet").filter(pl.col("split") == "test")
-    told = used_as_the_card_says(exported[scheme], notes["text"].head(48).to_list())
+    notes = read_cohort(cohort).notes(Split.TEST, 48)
+    told = used_as_the_card_says(exported[scheme], notes["text"].to_list())
     expected = pl.read_parquet(runs[scheme] / "predictions.parquet")["scores"].to_numpy()
     assert told["scores"].shape == expected.shape == (48, 757)
     assert np.abs(told["scores"] - expected).max() <= 1e-5
