@@ -105,8 +105,8 @@ def spells(said: tuple[str, ...], title: tuple[str, ...], cut: bool) -> bool:
     True
     """
     ends = {0}
-    for place, word in enumerate(said):
-        last = cut and place == len(said) - 1
+    for index, word in enumerate(said):
+        last = cut and index == len(said) - 1
         ends = {end for start in ends for end in _ends(word, title, start, last)}
     return len(title) in ends or (cut and bool(ends))
 
