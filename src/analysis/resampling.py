@@ -176,19 +176,16 @@ def read_parts(
 
 
 def _parts_of_ground(runs: Sequence[Run], wanted: Sequence[str], data_dir: Path | None) -> dict[str, dict[str, Parts]]:
-    from src.cohort.prepared import read_cohort
     from src.cohort.split import Split
     from src.evaluation.predictions import PREDICTIONS, read_predictions
-    from src.evaluation.record import cohort_folder
+    from src.evaluation.record import read_cohort_of
     from src.models.labelspace import LabelSpace
     from src.shell.errors import UserError
     from src.shell.progress import track
 
     if not all(run.folder for run in runs):
         return {}  # of W&B, which has none
-    cohort = read_cohort(cohort_folder(runs[0].record, Path(runs[0].folder or ""), data_dir))
-    if cohort.fingerprint != runs[0].record["cohort"]:
-        raise UserError(f"{cohort.folder}: is another cohort than the runs'; data_dir= names theirs")
+    cohort = read_cohort_of(runs[0].record, Path(runs[0].folder or ""), data_dir)
     space = LabelSpace.from_labels(cohort.labels)
     found, notes = {}, None
     for run in track(runs, total=len(runs), what="reading predictions", unit="run") if len(runs) > 30 else runs:

@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from src.cohort.prepared import read_cohort
 from src.cohort.split import Split
 from src.evaluation.intervals import Parts, difference, estimate, holm
 from src.evaluation.predictions import PREDICTIONS, Predictions, parts, read_predictions
-from src.evaluation.record import cohort_folder, damage, read_record
+from src.evaluation.record import damage, read_cohort_of, read_record
 from src.models.labelspace import LabelSpace
 from src.shell.errors import UserError
 from src.shell.progress import track
@@ -41,14 +40,13 @@ def read_runs(folders: Sequence[Path], data_dir: Path | None = None) -> tuple[li
     """
     folders = _whole(folders)
     records = [read_record(folder) for folder in folders]
-    where = cohort_folder(records[0], folders[0], data_dir)
-    cohort = read_cohort(where)
+    cohort = read_cohort_of(records[0], folders[0], data_dir)
     space = LabelSpace.from_labels(cohort.labels)
     first: Run | None = None
     runs = []
     for folder, record in zip(folders, records, strict=True):
         if record["cohort"] != cohort.fingerprint:
-            place = f"{where}, whose cohort is {cohort.fingerprint}"
+            place = f"{cohort.folder}, whose cohort is {cohort.fingerprint}"
             raise UserError(f"{folder}: tested on the cohort {record['cohort']}, not on {place}; data_dir= names it")
         run = Run(folder.name, record, read_predictions(folder / PREDICTIONS[Split.TEST], space))
         first = first or run

@@ -3,11 +3,14 @@
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from src.config.train import TrainConfig
 from src.shell.errors import UserError
 from src.shell.schema import Damaged, Schema, read_json, set_aside, write_json
+
+if TYPE_CHECKING:
+    from src.cohort.prepared import Cohort
 
 RECORD = "result.json"
 
@@ -65,30 +68,27 @@ def read_record(run_dir: Path) -> dict[str, Any]:
         raise UserError(f"{run_dir / RECORD}: no such file; run={run_dir} is not a finished run") from None
 
 
-def cohort_folder(record: Mapping[str, Any], run_dir: Path, data_dir: Path | None = None) -> Path:
-    """Where the cohort of a finished run lies: in `data_dir`, where the record says, or there as seen from the run.
+def read_cohort_of(record: Mapping[str, Any], run_dir: Path, data_dir: Path | None = None) -> "Cohort":
+    """The cohort of a finished run: in `data_dir`, where the record says, or there as seen from the run.
 
     A run that was trained in another folder names its cohort from there; the fingerprint tells it from others.
 
     Raises:
-        UserError: it is in none of them.
+        UserError: it is in none of them, or is damaged.
     """
     from src.cohort.prepared import RECORD as COHORT
     from src.cohort.prepared import read_cohort
 
-    if data_dir is not None:
-        if not (data_dir / COHORT).is_file():
-            raise UserError(f"data_dir={data_dir}: holds no {COHORT}; it is the folder that src.prepare wrote")
-        return data_dir
     named = Path(record["config"]["data"]["dir"])
-    if (named / COHORT).is_file():
-        return named
-    for folder in run_dir.resolve().parents:
-        try:
-            if (folder / named / COHORT).is_file() and read_cohort(folder / named).fingerprint == record["cohort"]:
-                return folder / named
-        except UserError:
-            continue
+    folders = [data_dir] if data_dir else [named, *(folder / named for folder in run_dir.resolve().parents)]
+    there = [folder for folder in folders if (folder / COHORT).is_file()]
+    for folder in there:
+        if (cohort := read_cohort(folder)).fingerprint == record["cohort"]:
+            return cohort
+    if there:
+        raise UserError(f"{there[0]}: not the cohort that {run_dir} was trained on; write data_dir=COHORT")
+    if data_dir:
+        raise UserError(f"data_dir={data_dir}: holds no {COHORT}; it is the folder that src.prepare wrote")
     raise UserError(f"{run_dir}: its cohort was at {named} and is not there; write data_dir=COHORT where it lies now")
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from src.config.train import TrainConfig
-from src.evaluation.record import cohort_folder, read_record
+from src.evaluation.record import read_cohort_of, read_record
 from src.shell.errors import UserError
 from src.shell.overrides import to_schema
 from src.training.session import Session, open_session
@@ -22,9 +22,9 @@ def config_of(record: dict[str, Any], device: str, data_dir: str | None, run: Pa
             f"{run}: data.limit={limit}: an earlier version trained this run on the first notes of each split, and now "
             "a sample is taken; train it again"
         )
-    folder = cohort_folder(record, run, Path(data_dir) if data_dir else None)
+    cohort = read_cohort_of(record, run, Path(data_dir) if data_dir else None)
     config = {**record["config"], "device": device, "devices": 1, "nodes": 1, "shard": False}
-    config["data"] = {**config["data"], "dir": str(folder)}
+    config["data"] = {**config["data"], "dir": str(cohort.folder)}
     return to_schema(TrainConfig, config)
 
 
@@ -35,7 +35,4 @@ def reopen(run: Path, device: str, data_dir: str | None) -> tuple[dict[str, Any]
         UserError: there is no record, or the cohort is another one.
     """
     record = read_record(run)
-    session = open_session(config_of(record, device, data_dir, run))
-    if session.cohort.fingerprint != record["cohort"]:
-        raise UserError(f"{session.cfg.data.dir}: not the cohort that {run} was trained on; write data_dir=COHORT")
-    return record, session
+    return record, open_session(config_of(record, device, data_dir, run))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from src.cohort.prepared import SOURCE_IDS, Cohort, read_cohort
-from src.evaluation.record import RECORD, read_record
+from src.evaluation.record import RECORD, read_cohort_of, read_record
 from src.shell.errors import UserError, raise_all
 from src.shell.files import check_folder
 from src.shell.progress import track
@@ -163,21 +163,14 @@ def cohort_of(run: Path, data_dir: Path | None) -> Cohort:
         UserError: it cannot be had, or is not the one that the run's record names.
     """
     record = _record(run)
-    named = data_dir or (record.get("config", {}).get("data", {}).get("dir") if record else None)
-    if named is None:
+    if record is None and data_dir is None:
         raise UserError(
             f"{run}: has no {RECORD} that names its cohort; write data_dir=COHORT, or notes=no to audit without notes"
         )
     try:
-        cohort = read_cohort(Path(named))
+        return read_cohort_of(record, run, data_dir) if record else read_cohort(data_dir or Path())
     except UserError as error:
-        raise UserError(
-            f"{run}: its cohort cannot be read, so its notes cannot be looked for: {error}; "
-            "write data_dir=COHORT where it lies now, or notes=no to audit without notes"
-        ) from None
-    if record and record.get("cohort") not in (None, cohort.fingerprint):
-        raise UserError(f"{run}: was trained on cohort {record['cohort']}, {named} is {cohort.fingerprint}")
-    return cohort
+        raise UserError(f"{run}: its notes cannot be looked for: {error}, or notes=no to audit without notes") from None
 
 
 def _record(run: Path) -> dict[str, Any] | None:
