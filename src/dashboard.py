@@ -3,8 +3,8 @@
 import sys
 from pathlib import Path
 
+from src.cli.command import command, with_first_named
 from src.config.dashboard import DashboardConfig
-from src.shell.command import command, with_first_named
 
 
 def dashboard(cfg: DashboardConfig) -> None:
@@ -13,20 +13,20 @@ def dashboard(cfg: DashboardConfig) -> None:
     Raises:
         UserError: there is no such sweep, the folder cannot be written, or the server does not take them.
     """
-    from src.analysis.dashboard import subject_of
-    from src.shell.files import check_folder
+    from src.cli.files import check_folder
+    from src.wandb_views.dashboard_source import subject_of
 
     beside = Path(cfg.source) if Path(cfg.source).is_dir() else Path(cfg.out)
     if not cfg.save:
         check_folder(Path(cfg.to) if cfg.to else beside, "name a folder with to=DIR")
     subject = subject_of(cfg.source, Path(cfg.out), cfg.wandb.project, cfg.wandb.entity)
     if cfg.save:
-        from src.analysis.views_saved import save_views
+        from src.wandb_views.saved_views import save_views
 
         workspace, report = save_views(subject)
         print(f"workspace: {workspace}\nreport: {report}")
         return
-    from src.analysis.views import write_views
+    from src.wandb_views.views import write_views
 
     for path in write_views(subject, Path(cfg.to) if cfg.to else beside / f"dashboard-{subject.name}"):
         print(path)

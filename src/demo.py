@@ -6,11 +6,11 @@ import sys
 import time
 from pathlib import Path
 
+from src.cli.command import command
+from src.cli.errors import UserError
+from src.cli.files import private_folder, replacing
+from src.cli.progress import minutes
 from src.config.demo import DemoConfig
-from src.shell.command import command
-from src.shell.errors import UserError
-from src.shell.files import private_folder, replacing
-from src.shell.progress import minutes
 
 SCHEMES = ("single", "two")
 
@@ -58,12 +58,12 @@ def _close(cfg: DemoConfig, cohort_dir: Path, runs: list[Path], out: Path) -> No
 
     from src.cohort.prepared import read_cohort
     from src.cohort.split import Split
-    from src.evaluation.baselines import baselines
-    from src.evaluation.pictures import draw_by_frequency, draw_comparison
-    from src.evaluation.predictions import PREDICTIONS, read_predictions
-    from src.evaluation.record import read_record
-    from src.evaluation.table import table
+    from src.evaluation.figures import draw_by_frequency, draw_comparison
+    from src.evaluation.metrics_table import table
+    from src.evaluation.reference_points import baselines
     from src.models.labelspace import LabelSpace
+    from src.runs.predictions import PREDICTIONS, read_predictions
+    from src.runs.record import read_record
 
     cohort = read_cohort(cohort_dir)
     space = LabelSpace.from_labels(cohort.labels)

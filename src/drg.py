@@ -4,11 +4,11 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+from src.cli.command import told_to_the_user
+from src.cli.errors import UserError, raise_all
+from src.cli.terminal import visible
 from src.config.dialect import Dialect
-from src.shell.command import told_to_the_user
-from src.shell.errors import UserError, raise_all
-from src.shell.spreadsheet import print_csv
-from src.shell.terminal import visible
+from src.display.spreadsheet import print_csv
 
 ADDED = ("title", "mdc", "type", "base_drg", "severity", "how")
 
@@ -23,9 +23,9 @@ def audit(path: Path, version: str = "v34", separator: str | None = None, encodi
         UserError: the file is missing or damaged, lacks `drg_code` or `description`, or was audited before; or there is
             no such version.
     """
+    from src.cohort.csv_stream import read_records
     from src.cohort.layout import look
     from src.cohort.msdrg import load_drgs
-    from src.cohort.records import read_records
 
     load_drgs(version)
     if not path.is_file():

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from src.cli.command import command, with_first_named
+from src.cli.errors import UserError
+from src.cli.files import check_folder, private_folder
 from src.config.evaluate import EvaluateConfig
-from src.shell.command import command, with_first_named
-from src.shell.errors import UserError
-from src.shell.files import check_folder, private_folder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from src.cohort.split import Split
     from src.config.train import TrainConfig
-    from src.evaluation.predictions import Predictions
+    from src.runs.predictions import Predictions
 
 TOLERANCE = 1e-6
 """Metrics of the same weights on the same device agree to this."""
@@ -35,11 +35,11 @@ def evaluate(cfg: EvaluateConfig) -> dict[str, float]:
     """
     from src.cohort.prepared import read_cohort
     from src.config.train import Kind
-    from src.evaluation.outcome import measured
-    from src.evaluation.record import read_record
+    from src.evaluation.evaluation_report import FOLDER, read_material, write_report
+    from src.evaluation.metrics_table import table
     from src.evaluation.reopen import config_of
-    from src.evaluation.report import FOLDER, read_material, write_report
-    from src.evaluation.table import table
+    from src.runs.record import read_record
+    from src.training.outcome import measured
 
     run = Path(cfg.run)
     record = read_record(run)
@@ -73,11 +73,11 @@ Scored = tuple["Mapping[Split, Predictions]", "NDArray[np.bool_] | None"]
 def score_llama(cfg: "TrainConfig", run: Path, prefixes: "Sequence[int]") -> Scored:
     """Rebuilds a LLaMA from its base and the run's adapters, and scores; also what fewer tokens give, if asked."""
     from src.cohort.split import Split
-    from src.evaluation.outcome import ADAPTERS, score_split
-    from src.evaluation.predictions import PREDICTIONS
     from src.evaluation.prefixes import measure_prefixes, report_prefixes
     from src.models.classifier import load_adapters
-    from src.training.session import open_session
+    from src.runs.predictions import PREDICTIONS
+    from src.training.context import open_session
+    from src.training.outcome import ADAPTERS, score_split
 
     if over := [length for length in prefixes if length > cfg.max_len]:
         raise UserError(f"prefixes={over}: above max_len={cfg.max_len}, with which {run} was trained")
@@ -93,7 +93,7 @@ def score_llama(cfg: "TrainConfig", run: Path, prefixes: "Sequence[int]") -> Sco
 
 def score_baseline(cfg: "TrainConfig", run: Path, prefixes: "Sequence[int]") -> Scored:
     """Loads a baseline and scores."""
-    from src.baselines.runs import load_baseline, scored
+    from src.baselines.baseline_run import load_baseline, scored
 
     if prefixes:
         raise UserError(f"prefixes={prefixes}: model={cfg.model.name} reads words, not tokens; leave prefixes out")

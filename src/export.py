@@ -4,8 +4,8 @@ import dataclasses
 import sys
 from pathlib import Path
 
+from src.cli.command import command, with_first_named
 from src.config.export import ExportConfig
-from src.shell.command import command, with_first_named
 
 
 def export(cfg: ExportConfig) -> None:
@@ -14,9 +14,9 @@ def export(cfg: ExportConfig) -> None:
     Raises:
         UserError: cohort, base or adapter cannot be had, or the written model does not give the run's logits.
     """
-    from src.evaluation.outcome import ADAPTERS
     from src.evaluation.reopen import reopen
     from src.exchange.folder import pick_written, write_export
+    from src.training.outcome import ADAPTERS
 
     run, out = Path(cfg.run), Path(cfg.out)
     record, session = reopen(run, cfg.device, cfg.data_dir)

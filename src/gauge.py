@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from src.cli.command import command
 from src.config.gauge import GaugeConfig
-from src.shell.command import command
 
 
 def gauge(cfg: GaugeConfig) -> None:
@@ -12,9 +12,9 @@ def gauge(cfg: GaugeConfig) -> None:
     Raises:
         UserError: the cohort cannot be read.
     """
+    from src.baselines.tfidf import TfidfLinear, first_words
     from src.cohort.prepared import read_cohort
     from src.cohort.split import Split
-    from src.models.tfidf import TfidfLinear, first_words
 
     cohort = read_cohort(Path(cfg.data.dir))
     labels = {label.code: label for label in cohort.labels}

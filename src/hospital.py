@@ -6,8 +6,8 @@ from collections import Counter
 from pathlib import Path
 from random import Random
 
+from src.cli.command import command
 from src.config.hospital import HospitalConfig
-from src.shell.command import command
 
 
 def hospital(cfg: HospitalConfig) -> None:
@@ -21,10 +21,10 @@ def hospital(cfg: HospitalConfig) -> None:
     """
     import polars as pl
 
+    from src.cli.files import replacing_folder
+    from src.cli.progress import track
     from src.cohort.prepared import SPLIT
     from src.cohort.split import write_split
-    from src.shell.files import replacing_folder
-    from src.shell.progress import track
     from src.synthetic.facts import admissions
     from src.synthetic.knowledge import knowledge
     from src.synthetic.notes import write_note

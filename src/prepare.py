@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from src.cli.command import apart, command
+from src.cli.terminal import one_line, visible
 from src.config.prepare import PrepareConfig, Protocol
-from src.shell.command import apart, command
-from src.shell.terminal import one_line, visible
 
 
 def prepare(cfg: PrepareConfig) -> None:
@@ -39,7 +39,7 @@ def prepare(cfg: PrepareConfig) -> None:
 
 
 def _against_the_paper(record: dict[str, Any]) -> list[str]:
-    from src.cohort.published import deviations
+    from src.cohort.paper_counts import deviations
 
     return deviations(record)
 

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from src.cli.command import command
 from src.config.pretrain import PretrainConfig
-from src.shell.command import command
 
 
 def pretrain(cfg: PretrainConfig) -> None:
@@ -12,11 +12,11 @@ def pretrain(cfg: PretrainConfig) -> None:
     Raises:
         UserError: the cohort cannot be read, or `out` is not empty.
     """
+    from src.cli.files import replacing_folder
     from src.cohort.prepared import read_cohort
     from src.cohort.split import Split
     from src.models.pretraining import teach, write_base
     from src.models.tokenizer import train_tokenizer
-    from src.shell.files import replacing_folder
 
     notes = read_cohort(Path(cfg.data.dir)).notes(Split.TRAIN)
     courses, diagnoses = notes["text"].to_list(), notes["diagnosis"].to_list()

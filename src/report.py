@@ -4,9 +4,9 @@ import json
 import sys
 from pathlib import Path
 
+from src.cli.command import command, with_first_named
+from src.cli.terminal import visible
 from src.config.report import ReportConfig, RunsReportConfig
-from src.shell.command import command, with_first_named
-from src.shell.terminal import visible
 
 PAGE, NUMBERS = "report.html", "report.json"
 
@@ -19,10 +19,10 @@ def report(cfg: ReportConfig) -> None:
     Raises:
         UserError: the cohort or the tokenizer cannot be read, or the folder cannot be written.
     """
-    from src.analysis.cohort_page import page
-    from src.analysis.cohort_report import measure, read_lengths, summary
+    from src.cli.files import check_folder, replacing
     from src.cohort.prepared import read_cohort
-    from src.shell.files import check_folder, replacing
+    from src.reporting.cohort_page import page
+    from src.reporting.cohort_report import measure, read_lengths, summary
 
     out = Path(cfg.to or cfg.data.dir)
     check_folder(out, ELSEWHERE)
@@ -45,10 +45,10 @@ def report_runs(cfg: RunsReportConfig) -> Path:
     Raises:
         UserError: the source cannot be read, or the folder cannot be written.
     """
-    from src.analysis.runs_report import compose, write_report
-    from src.analysis.sources import read_source
-    from src.analysis.study import analyse
-    from src.shell.files import check_folder
+    from src.cli.files import check_folder
+    from src.reporting.runs_report import compose, write_report
+    from src.scaling_analysis.analysis import analyse
+    from src.scaling_analysis.run_sources import read_source
 
     folder = folder_of(cfg)
     check_folder(folder, ELSEWHERE)

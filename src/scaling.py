@@ -4,8 +4,8 @@ import sys
 import time
 from pathlib import Path
 
+from src.cli.command import command, with_first_named
 from src.config.scaling import ScalingConfig
-from src.shell.command import command, with_first_named
 
 
 def scaling(cfg: ScalingConfig) -> None:
@@ -14,10 +14,10 @@ def scaling(cfg: ScalingConfig) -> None:
     Raises:
         UserError: the source is none, holds no finished run, a record is damaged, or the folder cannot be written.
     """
-    from src.analysis.scaling_tables import as_text, write_scaling
-    from src.analysis.sources import read_source
-    from src.analysis.study import analyse
-    from src.shell.files import check_folder
+    from src.cli.files import check_folder
+    from src.scaling_analysis.analysis import analyse
+    from src.scaling_analysis.result_tables import as_text, write_scaling
+    from src.scaling_analysis.run_sources import read_source
 
     folder = folder_of(cfg)
     check_folder(folder, "name a folder with to=DIR")

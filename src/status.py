@@ -4,8 +4,8 @@ import sys
 import time
 from pathlib import Path
 
+from src.cli.command import command, with_first_named
 from src.config.status import StatusConfig
-from src.shell.command import command, with_first_named
 
 
 def status(cfg: StatusConfig) -> None:
@@ -14,10 +14,10 @@ def status(cfg: StatusConfig) -> None:
     Raises:
         UserError: there is no such sweep.
     """
-    from src.shell.files import replacing
-    from src.shell.spreadsheet import write_csv
-    from src.sweeps.rows import csv_rows, leaderboard, read_rows, status_table, summary
-    from src.sweeps.state import Standing
+    from src.cli.files import replacing
+    from src.display.spreadsheet import write_csv
+    from src.runs.state import Standing
+    from src.sweeps.status_table import csv_rows, leaderboard, read_rows, status_table, summary
 
     while True:
         rows = read_rows(cfg.sweep, Path(cfg.out))

@@ -4,11 +4,11 @@ import sys
 import tempfile
 from pathlib import Path
 
+from src.cli.command import command
+from src.cli.errors import UserError
+from src.cli.terminal import visible
 from src.compare import with_runs_named
 from src.config.sync import SyncConfig
-from src.shell.command import command
-from src.shell.errors import UserError
-from src.shell.terminal import visible
 
 
 def sync(cfg: SyncConfig) -> None:
@@ -19,9 +19,9 @@ def sync(cfg: SyncConfig) -> None:
     Raises:
         UserError: a run or its cohort cannot be read, nobody is logged in, or the server is lost.
     """
-    from src.sweeps.lock import held_by
-    from src.tracking.audit import audit_runs, read_clean, runs_in, unreadable
-    from src.tracking.upload import Server, send
+    from src.privacy.audit_runs import audit_runs, read_clean, runs_in, unreadable
+    from src.privacy.upload import Server, send
+    from src.runs.lock import held_by
 
     found = runs_in(cfg.runs)
     busy = [run for run in found if held_by(run)]

@@ -7,11 +7,11 @@ from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
+from src.cli.command import told_to_the_user
+from src.cli.compose import CONF, CommandLine, Composed, compose_points, read_command_line, spelt, to_schema
+from src.cli.errors import UserError
+from src.cli.files import check_folder
 from src.config.train import Kind, Together, TrainConfig
-from src.shell.command import told_to_the_user
-from src.shell.errors import UserError
-from src.shell.files import check_folder
-from src.shell.overrides import CONF, CommandLine, Composed, compose_points, read_command_line, spelt, to_schema
 
 
 def train(cfg: TrainConfig, run_dir: Path) -> dict[str, Any]:
@@ -27,8 +27,8 @@ def train(cfg: TrainConfig, run_dir: Path) -> dict[str, Any]:
             of another configuration or cohort.
         Interrupted: a signal came; the run is saved.
     """
-    from src.baselines.runs import train_baseline
-    from src.evaluation.record import record_of, set_damaged_aside
+    from src.baselines.baseline_run import train_baseline
+    from src.runs.record import record_of, set_damaged_aside
 
     if record := record_of(cfg, run_dir):
         print(f"{run_dir}: finished already; its record is kept")
@@ -42,16 +42,16 @@ def train(cfg: TrainConfig, run_dir: Path) -> dict[str, Any]:
 
 def train_together(runs: Sequence[tuple[TrainConfig, Path]]) -> list[dict[str, Any]]:
     """Trains unfinished runs over one copy of the frozen base, each to its own record."""
-    from src.evaluation.metrics import measure_choices
-    from src.evaluation.outcome import ADAPTERS, Stopwatch, evaluate_splits, of_test, record
+    from src.cli.signals import Stop
+    from src.metrics.definitions import measure_choices
     from src.models.classifier import save_adapters
-    from src.shell.stopping import Stop
-    from src.tracking.about import about
     from src.tracking.flat import flat
-    from src.tracking.logger import recording
-    from src.training.cells import open_cells
+    from src.tracking.recorder import recording
+    from src.tracking.run_metadata import about
+    from src.training.context import open_session
     from src.training.fit import fit
-    from src.training.session import open_session
+    from src.training.outcome import ADAPTERS, Stopwatch, evaluate_splits, of_test, record
+    from src.training.shared_base import open_cells
 
     clock, told = Stopwatch(), []
     sessions = [open_session(cfg) for cfg, _ in runs]
@@ -78,12 +78,12 @@ def train_together(runs: Sequence[tuple[TrainConfig, Path]]) -> list[dict[str, A
 
 def run(cfg: TrainConfig) -> None:
     """Trains in the folder that follows from the configuration and the cohort; or only says what it would do."""
-    from src.baselines.runs import print_baseline_plan
+    from src.baselines.baseline_run import print_baseline_plan
     from src.cohort.prepared import read_cohort
     from src.cohort.split import Split
-    from src.sweeps.lock import alone
-    from src.training.names import run_dir
-    from src.training.plan import print_plan
+    from src.runs.identity import run_dir
+    from src.runs.lock import alone
+    from src.training.run_plan import print_plan
 
     if cfg.dry_run:
         (print_plan if cfg.model.kind is Kind.LLAMA else print_baseline_plan)(cfg)
@@ -108,10 +108,10 @@ def leads(cfg: TrainConfig) -> bool:
 
 def run_together(cells: Sequence[TrainConfig], name: str) -> None:
     """Trains the unfinished runs of a multirun, those that can share a base over one; baselines have none."""
-    from src.evaluation.record import record_of, set_damaged_aside
-    from src.sweeps.lock import alone
-    from src.training.cells import groups
-    from src.training.names import check_names, run_dir
+    from src.runs.identity import check_names, run_dir
+    from src.runs.lock import alone
+    from src.runs.record import record_of, set_damaged_aside
+    from src.training.shared_base import groups
 
     check_names(cells)
     for cfg in cells:
@@ -133,8 +133,8 @@ def run_together(cells: Sequence[TrainConfig], name: str) -> None:
 
 def print_results(folders: list[Path]) -> None:
     """Prints the test metrics of finished runs, a row a run."""
-    from src.evaluation.record import finished, read_record
-    from src.evaluation.table import table
+    from src.evaluation.metrics_table import table
+    from src.runs.record import finished, read_record
 
     print(table({folder.name: read_record(folder)["metrics"] for folder in folders if finished(folder)}))
 
@@ -160,7 +160,7 @@ def main() -> None:
         sys.argv = [sys.argv[0], *(word for word in sys.argv[1:] if word not in line.overrides), *overrides]
         hydra_main(line, several)
         if asked and several and not asked.points[0].config.dry_run:
-            from src.training.names import run_dir
+            from src.runs.identity import run_dir
 
             print_results([run_dir(point.config) for point in asked.points])
 
@@ -179,7 +179,7 @@ def sweep(name: str, asked: Composed[TrainConfig]) -> None:
         print(line, file=sys.stderr)
     cells = plan_cells(name, asked.points)
     if asked.points[0].config.dry_run:
-        from src.sweeps.costs import print_costs
+        from src.sweeps.dry_run import print_costs
 
         print_costs(name, cells)
         return

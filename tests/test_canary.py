@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from src.cohort.disclosure import LOCAL
-from src.shell.spreadsheet import original
+from src.display.spreadsheet import original
 from tests.conftest import SHORT
 
 Command = Callable[..., subprocess.CompletedProcess[str]]

@@ -56,7 +56,7 @@ def test_a_fresh_process_reproduces_the_numbers(
 def test_an_evaluation_leaves_tables_and_pictures(
     runs: dict[str, Path], cohort: Path, command: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
-    from src.evaluation.report import ABOUT, FOLDER
+    from src.evaluation.evaluation_report import ABOUT, FOLDER
 
     told = command("src.evaluate", f"run={runs['joint']}").stdout
     folder = runs["joint"] / FOLDER

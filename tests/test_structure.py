@@ -5,23 +5,33 @@ from pathlib import Path
 
 import pytest
 
+from tests.architecture import PAGE, first_line, with_files
+
 ROOT = Path(__file__).parents[1]
-STAGES = [
-    "shell",
+ROOMS = [
+    "cli",
+    "display",
     "config",
     "cohort",
     "synthetic",
     "models",
+    "metrics",
+    "estimates",
+    "runs",
+    "tracking",
     "training",
+    "baselines",
     "evaluation",
     "exchange",
+    "privacy",
     "sweeps",
-    "tracking",
-    "baselines",
-    "analysis",
+    "scaling_analysis",
+    "reporting",
+    "wandb_views",
+    "testing",
     "benchmarks",
 ]
-TORCH_FREE = ["shell", "config", "cohort", "synthetic"]
+TORCH_FREE = ["cli", "display", "config", "cohort", "synthetic", "metrics"]
 TOP = {
     "conf", "src", "sweeps", "notebooks", "tests", "pyproject.toml", "Makefile", "README.md", "CHANGELOG.md", "LOG.md",
     "LICENSE", "constraints.txt", "docs", ".ci", ".gitignore",
@@ -42,7 +52,7 @@ def imported(path: Path) -> set[str]:
     return found
 
 
-def test_a_stage_imports_only_stages_before_it() -> None:
+def test_a_room_imports_only_rooms_before_it() -> None:
     seen = 0
     for path in modules():
         parts = path.relative_to(ROOT / "src").parts
@@ -51,10 +61,11 @@ def test_a_stage_imports_only_stages_before_it() -> None:
         seen += 1
         for name in imported(path):
             if name.startswith("src."):
-                stage = name.split(".")[1]
-                assert stage in STAGES, f"{path} imports the entry point {name}"
-                assert STAGES.index(stage) <= STAGES.index(parts[0]), f"{path} imports the later {name}"
+                room = name.split(".")[1]
+                assert room in ROOMS, f"{path} imports the command {name}"
+                assert ROOMS.index(room) <= ROOMS.index(parts[0]), f"{path} imports the later {name}"
     assert seen > 50
+    assert sorted(ROOMS) == sorted(path.parent.name for path in (ROOT / "src").glob("*/__init__.py"))
 
 
 def test_the_top_level_is_what_the_readme_draws() -> None:
@@ -62,15 +73,24 @@ def test_the_top_level_is_what_the_readme_draws() -> None:
     if listed.returncode:
         pytest.skip("not a git checkout: the top level cannot be listed")
     assert {line.split("/")[0] for line in listed.stdout.splitlines()} == TOP
-    drawn = (ROOT / "README.md").read_text("utf-8")
-    for line in listed.stdout.splitlines():
-        if line.startswith("src/") and line.endswith(".py") and not line.endswith("__init__.py"):
-            assert Path(line).name in drawn, f"README.md draws no {line}"
 
 
-@pytest.mark.parametrize("stage", TORCH_FREE)
-def test_early_stages_are_free_of_torch(stage: str) -> None:
-    names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in modules() if path.parts[-2] == stage]
+def test_the_readme_draws_each_room_with_what_it_says_of_itself() -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    for room in ROOMS:
+        line = f"  {room + '/':<18} {first_line(ROOT / 'src' / room / '__init__.py')}\n"
+        assert line in readme, f"README.md's tree lacks this line:\n{line}"
+
+
+def test_the_list_of_files_is_what_the_modules_say() -> None:
+    page = PAGE.read_text("utf-8")
+    assert page == with_files(page, ROOMS), "docs/architecture.md is stale: run `make docs`"
+
+
+@pytest.mark.parametrize("room", TORCH_FREE)
+def test_early_rooms_are_free_of_torch(room: str) -> None:
+    own = [path for path in modules() if path.parent == ROOT / "src" / room]
+    names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in own]
     code = f"import sys\nfor name in {names!r}:\n    __import__(name)\nprint('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert names

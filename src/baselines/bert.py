@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from src.cli.errors import UserError
 from src.config.architecture import FAMILIES
 from src.config.train import TrainConfig, Weights
 from src.models.pretrained import loaded, read_pretrained
-from src.shell.errors import UserError
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 

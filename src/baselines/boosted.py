@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from src.baselines.data import Material, Notes
 from src.baselines.features import Facts
 from src.baselines.linear import Scores, spread
-from src.baselines.material import Material, Notes
+from src.cli.progress import Clock
 from src.cohort.split import Split
-from src.shell.progress import Clock
 
 SETTINGS = {
     "objective": "multiclass",

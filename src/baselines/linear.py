@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
+from src.baselines.data import Material, Notes
 from src.baselines.features import Facts
-from src.baselines.material import Material, Notes
+from src.baselines.tfidf import TfidfLinear, linear_scores, vectorizer
 from src.cohort.split import Split
-from src.models.tfidf import TfidfLinear, linear_scores, vectorizer
 
 Scores = dict[str, NDArray[np.float32]]
 
@@ -86,7 +86,7 @@ class Linear:
 
 def spread(values: NDArray[np.floating], classes: NDArray[np.int64], drgs: int) -> NDArray[np.float32]:
     """[B, D] log-probabilities from the values of the classes met in training; the others are below every one."""
-    from src.evaluation.metrics import log_softmax
+    from src.metrics.definitions import log_softmax
 
     whole = np.full((len(values), drgs), values.min() - 1, dtype=np.float64)
     whole[:, classes] = values

@@ -12,15 +12,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from src.cli.progress import Clock, track
 from src.config.train import TrainConfig
-from src.evaluation.metrics import measure_choices
-from src.models.packing import send
+from src.metrics.definitions import measure_choices
+from src.models.engine.packing import send
 from src.models.schemes import Scheme
-from src.shell.progress import Clock, track
 from src.training.optimiser import adamw
 from src.training.ranks import ALONE
 from src.training.scoring import on_the_host
-from src.training.window import STEPS_BETWEEN_LOGS, Window
+from src.training.throughput import STEPS_BETWEEN_LOGS, Window
 
 ALIKE = 50
 """Batches whose notes are sorted by length together, so that little is padded."""

@@ -9,14 +9,14 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from src.baselines import bert, caml
+from src.baselines.data import Material, Notes
 from src.baselines.linear import Scores
 from src.baselines.loop import Encoded, score, tune
-from src.baselines.material import Material, Notes
 from src.cohort.split import Split
 from src.config.train import Kind
 from src.models.devices import make_current
 from src.models.schemes import build_scheme
-from src.training.session import keep_order, pick_device
+from src.training.context import keep_order, pick_device
 
 KINDS: dict[Kind, tuple[ModuleType, Any]] = {Kind.CAML: (caml, caml.Words), Kind.BERT: (bert, bert.Pieces)}
 """For each kind where its network is built, and what turns text to ids."""

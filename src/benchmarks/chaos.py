@@ -18,16 +18,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from src.benchmarks.slurm_here import SlurmHere, install
-from src.evaluation.record import read_record
-from src.shell.command import told_to_the_user
-from src.shell.errors import UserError
-from src.shell.progress import minutes
-from src.sweeps.cell import LOG
-from src.sweeps.lock import held_by
-from src.sweeps.rows import read_rows
-from src.sweeps.state import Standing
-from src.sweeps.work import ENDED
+from src.cli.command import told_to_the_user
+from src.cli.errors import UserError
+from src.cli.progress import minutes
+from src.runs.job import LOG
+from src.runs.lock import held_by
+from src.runs.record import read_record
+from src.runs.state import Standing
+from src.sweeps.status_table import read_rows
+from src.sweeps.worker import ENDED
+from src.testing.slurm_here import SlurmHere, install
 
 KINDS = ("job process", "node", "controller", "submitter", "cancel", "requeue")
 SECONDS_BETWEEN = (2.0, 9.0)

@@ -16,12 +16,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from src.evaluation.intervals import Z, difference, estimates, parts_of
-from src.evaluation.metrics import measure_choices
-from src.evaluation.tallies import ClassF1, NoteMeans, Tally
-from src.shell.command import told_to_the_user
-from src.shell.errors import UserError
-from src.shell.progress import minutes, track
+from src.cli.command import told_to_the_user
+from src.cli.errors import UserError
+from src.cli.progress import minutes, track
+from src.metrics.definitions import measure_choices
+from src.metrics.intervals import Z, difference, estimates, parts_of
+from src.metrics.weighted import ClassF1, NoteMeans, Tally
 
 METRICS = ("accuracy", "macro_f1", "macro_f1_all")
 FOR_THE_MEAN = 4_000

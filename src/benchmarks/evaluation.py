@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from src.cli.command import told_to_the_user
+from src.cli.errors import UserError
 from src.cohort.msdrg import load_drgs
-from src.evaluation.intervals import estimates, parts_of
-from src.evaluation.predictions import Predictions, measure, tasks
+from src.metrics.intervals import estimates, parts_of
 from src.models.labelspace import LabelSpace
-from src.shell.command import told_to_the_user
-from src.shell.errors import UserError
+from src.runs.predictions import Predictions, measure, tasks
 
 
 def predictions(notes: int, drgs: int) -> tuple[Predictions, LabelSpace]:
@@ -55,7 +55,7 @@ def by_scikit_learn(made: Predictions, space: LabelSpace) -> dict[str, float]:
     """The DRG's metrics as the paper's code has them: one-hot truths, scikit-learn's functions."""
     from sklearn.metrics import f1_score, roc_auc_score, top_k_accuracy_score
 
-    from src.evaluation.metrics import log_softmax
+    from src.metrics.definitions import log_softmax
 
     truth, classes = made.drg, np.arange(len(space.codes))
     chances = np.exp(log_softmax(made.heads["scores"]))

@@ -18,17 +18,17 @@ from typing import Any
 
 import torch
 
+from src.benchmarks.fixtures import asked, small_model
 from src.benchmarks.gpu_checks import attention_units, equality_units, kernel_units, machine_units
 from src.benchmarks.gpu_lines import Lines, Unit
 from src.benchmarks.gpu_run import train_units
 from src.benchmarks.gpu_speed import Speeds, speed_units
-from src.benchmarks.material import asked, small_model
+from src.cli.command import told_to_the_user
+from src.cli.compose import CONF
+from src.cli.errors import UserError, raise_all
+from src.cli.progress import track
 from src.config.train import Kind, ModelConfig, Weights
-from src.shell.command import told_to_the_user
-from src.shell.errors import UserError, raise_all
-from src.shell.overrides import CONF
-from src.shell.progress import track
-from src.training.progress import quiet_libraries
+from src.training.step_progress import quiet_libraries
 
 CHECKS = ("machine", "attention", "kernels", "equality")
 SPEEDS = ("speed", "profile", "scoring", "together", "trainer", "quantised")

@@ -9,16 +9,17 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
+from src.benchmarks.fixtures import engine, random_drgs, random_notes, small_model
 from src.benchmarks.gpu_lines import LeftOut, Row, Unit, differs
-from src.benchmarks.material import engine, random_drgs, random_notes, small_model
 from src.benchmarks.training import equality
 from src.config.train import ModelConfig, Precision, TrainConfig
-from src.models import attention, devices, kernels
-from src.models.attention import Backend, pick_backend
+from src.estimates.training_step import matrix_rate
+from src.models import devices
 from src.models.classifier import Asked, read_together
-from src.models.estimate import matrix_rate
-from src.models.packing import pack, send
-from src.shell.code import package_versions
+from src.models.engine import attention, kernels
+from src.models.engine.attention import Backend, pick_backend
+from src.models.engine.packing import pack, send
+from src.runs.provenance import package_versions
 
 GIB = 2**30
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from src.shell.errors import UserError
+from src.cli.errors import UserError
 
 Row = dict[str, Any]
 Measure = Callable[[], Row]

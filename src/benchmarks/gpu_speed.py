@@ -14,16 +14,16 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from src.benchmarks.fixtures import ALPHA, DRGS, DROPOUT, RANK, TARGETS, engine, random_drgs, random_notes, stock
 from src.benchmarks.gpu_lines import LeftOut, Row, Unit
-from src.benchmarks.material import ALPHA, DRGS, DROPOUT, RANK, TARGETS, engine, random_drgs, random_notes, stock
 from src.benchmarks.recipe import RATE, TrainerSteps
 from src.benchmarks.training import NOTES_A_STEP, Batch, batches_of, tokens, waste
 from src.config.train import LoraConfig, ModelConfig, Precision, TrainConfig
+from src.estimates.training_step import count_parameters, memory, step_flop
 from src.models import devices
 from src.models.classifier import Asked, Classifier, read_together, with_adapters
-from src.models.estimate import count_parameters, memory, step_flop
-from src.models.noise import Noise
-from src.models.packing import pack, send
+from src.models.engine.dropout import Noise
+from src.models.engine.packing import pack, send
 from src.training.optimiser import adamw
 
 WARM_UP = 3

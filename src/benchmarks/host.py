@@ -21,18 +21,18 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from src.benchmarks.fixtures import DROPOUT, Note, asked, engine, padded, random_drgs, random_notes, stock
 from src.benchmarks.gpu import model_of
 from src.benchmarks.launches import Launches, launcher
-from src.benchmarks.material import DROPOUT, Note, asked, engine, padded, random_drgs, random_notes, stock
 from src.benchmarks.recipe import RATE, recompute_activations
+from src.cli.command import told_to_the_user
+from src.cli.progress import track
 from src.config.train import ModelConfig, Precision
-from src.models.attention import Backend
 from src.models.classifier import Asked, read_together
-from src.models.noise import Noise
-from src.models.packing import pack, send
-from src.shell.command import told_to_the_user
-from src.shell.progress import track
-from src.training.progress import quiet_libraries
+from src.models.engine.attention import Backend
+from src.models.engine.dropout import Noise
+from src.models.engine.packing import pack, send
+from src.training.step_progress import quiet_libraries
 
 NOTES_A_STEP = 4
 PARTS = ("forward", "backward", "update")
@@ -97,7 +97,7 @@ def a_gpus_way() -> Iterator[Counter[str]]:
     """The engine takes the branches that it takes on CUDA; gives the count of Triton's launches by kernel."""
     with ExitStack() as stack:
         stack.enter_context(patch("src.models.classifier.pick_backend", return_value=Backend.VARLEN))
-        stack.enter_context(patch("src.models.kernels.available", return_value=True))
+        stack.enter_context(patch("src.models.engine.kernels.available", return_value=True))
         stack.enter_context(patch.object(torch.ops.aten, "_flash_attention_forward", _attended))
         stack.enter_context(patch("src.models.adapters.merges", return_value=True))
         # A CPU has three operators for dropout, CUDA one.

@@ -11,14 +11,14 @@ from statistics import median
 
 import torch
 
-from src.benchmarks.material import asked, engine, padded, random_drgs, random_notes, small_model, stock
+from src.benchmarks.fixtures import asked, engine, padded, random_drgs, random_notes, small_model, stock
 from src.benchmarks.training import NOTES_A_STEP, batches_of, tokens, waste
+from src.cli.command import told_to_the_user
+from src.cli.errors import UserError
+from src.cli.progress import track
 from src.config.train import Precision
-from src.models.packing import pack
-from src.shell.command import told_to_the_user
-from src.shell.errors import UserError
-from src.shell.progress import track
-from src.training.progress import quiet_libraries
+from src.models.engine.packing import pack
+from src.training.step_progress import quiet_libraries
 
 CLOSE = 1e-5
 """Logits of the same fp32 weights agree to this."""

@@ -132,7 +132,7 @@ def launcher(capability: int = 90) -> Iterator[Counter[str]]:
 
 def _forget_compiled() -> None:
     """Lets every kernel be compiled, or read from Triton's cache, for the driver of the moment."""
-    from src.models import triton_kernels
+    from src.models.engine import triton_kernels
 
     for kernel in vars(triton_kernels).values():
         if hasattr(kernel, "device_caches"):

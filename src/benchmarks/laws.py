@@ -9,11 +9,11 @@ import math
 import sys
 from collections import defaultdict
 
-from src.analysis.scaling import Scaling
-from src.analysis.sources import Source
-from src.analysis.study import analyse
-from src.benchmarks.grids import SIZES, Truth, grid_of
-from src.shell.progress import track
+from src.cli.progress import track
+from src.scaling_analysis.analysis import analyse
+from src.scaling_analysis.result import Scaling
+from src.scaling_analysis.run_sources import Source
+from src.testing.made_up_runs import SIZES, Truth, grid_of
 
 METRIC, BOTH = "test/accuracy", ("params", "max_len")
 

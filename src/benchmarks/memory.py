@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch.nn.functional import cross_entropy
 
-from src.benchmarks.material import (
+from src.benchmarks.fixtures import (
     ALPHA,
     DRGS,
     DROPOUT,
@@ -28,15 +28,15 @@ from src.benchmarks.material import (
     small_model,
 )
 from src.benchmarks.recipe import RATE
+from src.cli.command import told_to_the_user
+from src.cli.errors import UserError
+from src.cli.progress import track
 from src.config.train import LoraConfig, ModelConfig, Precision
+from src.estimates.training_step import count_parameters, memory
 from src.models.classifier import Asked, read_together
-from src.models.estimate import count_parameters, memory
-from src.models.noise import Noise
-from src.models.packing import pack
-from src.shell.command import told_to_the_user
-from src.shell.errors import UserError
-from src.shell.progress import track
-from src.training.progress import quiet_libraries
+from src.models.engine.dropout import Noise
+from src.models.engine.packing import pack
+from src.training.step_progress import quiet_libraries
 
 SETTINGS = ((4, False), (1, False), (4, True), (1, True))
 MIB = 2**20

@@ -12,9 +12,9 @@ import time
 from pathlib import Path
 from statistics import median
 
-from src.benchmarks.slurm_here import SlurmHere, install
-from src.shell.command import told_to_the_user
-from src.shell.errors import UserError
+from src.cli.command import told_to_the_user
+from src.cli.errors import UserError
+from src.testing.slurm_here import SlurmHere, install
 
 GRID = ["-m", "seed=range(125)", "labels=single,two", "lora.r=4,8"]
 """500 cells."""

@@ -20,9 +20,9 @@ from importlib import import_module
 from pathlib import Path
 from statistics import median
 
-from src.shell.command import told_to_the_user
-from src.shell.errors import UserError
-from src.shell.progress import track
+from src.cli.command import told_to_the_user
+from src.cli.errors import UserError
+from src.cli.progress import track
 
 LINES = r"((?:\n.*)+?)"
 """As few lines as will do: which is tried to the note's end, and back from there."""
@@ -64,10 +64,10 @@ def by_protocol(path: Path, protocol: str) -> Iterator[tuple[str, str]]:
     import polars as pl
 
     from src.cohort.build import with_diagnosis
-    from src.cohort.gather import gather
-    from src.cohort.heap import Heap
+    from src.cohort.read_notes import gather
     from src.cohort.sections import Sections
     from src.cohort.sources import MIMIC, Source
+    from src.cohort.text_spool import Heap
 
     extract = with_diagnosis(Sections(), None if protocol == "paper" else ["hospital_course"])
     with tempfile.TemporaryDirectory() as folder, Heap(Path(folder) / "texts") as heap:

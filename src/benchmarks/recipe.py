@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from src.benchmarks.material import Note, padded
+from src.benchmarks.fixtures import Note, padded
 
 RATE = 2e-4
 

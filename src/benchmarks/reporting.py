@@ -4,11 +4,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from src.analysis.runs_report import compose, write_report
-from src.analysis.scaling_tables import as_text, write_scaling
-from src.analysis.sources import read_source
-from src.analysis.study import METRICS, analyse
-from src.benchmarks.grids import SIZES, Truth, grid_of, write_runs
+from src.reporting.runs_report import compose, write_report
+from src.scaling_analysis.analysis import METRICS, analyse
+from src.scaling_analysis.result_tables import as_text, write_scaling
+from src.scaling_analysis.run_sources import read_source
+from src.testing.made_up_runs import SIZES, Truth, grid_of, write_runs
 
 LENGTHS, RANKS, LABELS, SEEDS = (96, 192, 384, 768, 1536), (4, 8, 16, 32), ("single", "two"), 5
 

@@ -25,22 +25,22 @@ from pathlib import Path
 from runpy import run_module
 from typing import Any
 
-from src.shell.command import told_to_the_user
-from src.shell.errors import UserError
-from src.sweeps.lock import LOST
-from src.tracking.history import read_history
+from src.cli.command import told_to_the_user
+from src.cli.errors import UserError
+from src.runs.history import read_history
+from src.runs.lock import LOST
 
 SEAMS = {
-    "load": "src.training.session:Session.base",
-    "restore": "src.training.cell:Cell.restore",
-    "step": "src.training.cell:Cell.update",
+    "load": "src.training.context:Session.base",
+    "restore": "src.training.learner:Cell.restore",
+    "step": "src.training.learner:Cell.update",
     "validation": "src.training.module:DrgModule.validate",
-    "checkpoint": "src.training.cell:Cell.save",
+    "checkpoint": "src.training.learner:Cell.save",
     "batch": "src.models.classifier:Classifier.forward",
     "adapters": "src.models.classifier:save_adapters",
-    "scoring": "src.evaluation.outcome:score_split",
-    "scored": "src.training.cell:Cell.scored",
-    "record": "src.evaluation.outcome:record",
+    "scoring": "src.training.outcome:score_split",
+    "scored": "src.training.learner:Cell.scored",
+    "record": "src.training.outcome:record",
 }
 """Where a run is struck, before and after the call: `batch` is one of a validation or of scoring."""
 
@@ -123,9 +123,6 @@ class Runs:
 
     def __init__(self, words: Sequence[str], out: Path) -> None:
         self.words, self.out = list(words), out
-        import src.evaluation.outcome
-        import src.training.cells
-        import src.training.fit  # noqa: F401
 
     def start(self, name: str, strike: Strike | None = None, host: str | None = None) -> int:
         """Starts a run and returns the process; `host` is the name of the machine that it believes to be on."""
@@ -142,7 +139,7 @@ class Runs:
             log = os.open(self.out / f"{name}.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
             os.dup2(log, 1)
             os.dup2(log, 2)
-            from src.sweeps import lock
+            from src.runs import lock
 
             lock.holding = partial(lock.holding, beat_s=BEAT_S, stale_s=STALE_S)
             if host:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from src.benchmarks.material import (
+from src.benchmarks.fixtures import (
     DROPOUT,
     Note,
     asked,
@@ -30,17 +30,17 @@ from src.benchmarks.material import (
     take_over,
 )
 from src.benchmarks.recipe import RATE, TrainerSteps
+from src.cli.command import told_to_the_user
+from src.cli.errors import UserError
+from src.cli.progress import track
 from src.config.train import ModelConfig, Precision
-from src.models.attention import Backend, attend
+from src.estimates.training_step import shapes
 from src.models.bases import computing
 from src.models.classifier import Asked, Classifier, read_together
-from src.models.estimate import shapes
-from src.models.noise import Noise
-from src.models.packing import pack
-from src.shell.command import told_to_the_user
-from src.shell.errors import UserError
-from src.shell.progress import track
-from src.training.progress import quiet_libraries
+from src.models.engine.attention import Backend, attend
+from src.models.engine.dropout import Noise
+from src.models.engine.packing import pack
+from src.training.step_progress import quiet_libraries
 
 Batch = tuple[list[Note], Tensor]
 STEPS_A_ROUND = 3

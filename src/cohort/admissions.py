@@ -5,9 +5,9 @@ from typing import Any
 
 import polars as pl
 
+from src.cli.errors import UserError
 from src.cohort.layout import look
 from src.cohort.mimic import find_table, table_parts
-from src.shell.errors import UserError
 
 ADMISSIONS = "admissions.parquet"
 

@@ -6,25 +6,25 @@ from typing import Any
 
 import polars as pl
 
+from src.cli.errors import UserError, raise_all
+from src.cli.files import replacing_folder
 from src.cohort import split
 from src.cohort.admissions import write_admissions
 from src.cohort.doubts import shown
 from src.cohort.flow import Flow, clean, one_a_text, own, paper, with_ids, with_own_ids
-from src.cohort.gather import Extract, Texts, gather
-from src.cohort.heap import Heap
 from src.cohort.labels import Labels, mimic_labels, own_labels
 from src.cohort.mimic import DRG_CODES, PATIENTS, read_table
 from src.cohort.msdrg import load_drgs
-from src.cohort.paper import paper_course
+from src.cohort.paper_extraction import paper_course
 from src.cohort.prepared import EXCLUDED, SCHEMA, SPLIT, write_notes, write_record, write_source_ids
+from src.cohort.read_notes import Extract, Texts, gather
 from src.cohort.sections import HEADINGS, SECTIONS, Sections
 from src.cohort.sources import Columns, Source, mimic_source
 from src.cohort.split_ids import new_key, read_key
+from src.cohort.text_spool import Heap
 from src.config.dialect import Dialect
 from src.config.prepare import PrepareConfig, Protocol, SplitBy
-from src.shell.errors import UserError, raise_all
-from src.shell.files import replacing_folder
-from src.shell.spreadsheet import write_frame
+from src.display.spreadsheet import write_frame
 
 PIECE = 4_000
 """Notes written at a time."""

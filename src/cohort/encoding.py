@@ -9,8 +9,8 @@ from pathlib import Path
 
 from isal import igzip, isal_zlib
 
-from src.shell.errors import UserError
-from src.shell.progress import Bytes
+from src.cli.errors import UserError
+from src.cli.progress import Bytes
 
 HEAD = 1 << 18
 """Inflated bytes by which the form of a file is judged."""

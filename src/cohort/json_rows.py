@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
+from src.cli.errors import UserError
+from src.cli.progress import Bytes
+from src.cohort.csv_stream import BLOCK, LONGEST_RECORD
 from src.cohort.encoding import AGAIN, CutShortError, decoder_of, encoding_of, utf8_blocks
-from src.cohort.records import BLOCK, LONGEST_RECORD
 from src.config.dialect import Dialect
-from src.shell.errors import UserError
-from src.shell.progress import Bytes
 
 _FOREIGN = re.compile("[\udc80-\udcff]")
 """What the decoder makes of bytes that it does not know; an escape in JSON is another text here."""

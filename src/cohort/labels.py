@@ -6,6 +6,7 @@ from typing import Any
 
 import polars as pl
 
+from src.cli.errors import UserError
 from src.cohort.codes import apart, bare, too_long
 from src.cohort.doubts import alike, are_small_numbers, is_a_class_a_note, kept, shown, why_texts, with_several
 from src.cohort.missing import WORDS
@@ -13,7 +14,6 @@ from src.cohort.msdrg import VERSIONS, load_drgs
 from src.cohort.spelling import words
 from src.cohort.titles import Match, resolve
 from src.config.prepare import LabelKind
-from src.shell.errors import UserError
 
 
 @dataclass(frozen=True)

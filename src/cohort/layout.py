@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from src.cli.errors import UserError
 from src.cohort.encoding import decoder_of, encoding_of, head_of, without_mark
 from src.config.dialect import SEPARATORS, Dialect, is_separator
-from src.shell.errors import UserError
 
 TITLE_LINES = 30
 """In how many records from the first a header is looked for."""

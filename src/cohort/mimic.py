@@ -6,10 +6,10 @@ from typing import Any
 
 import polars as pl
 
+from src.cli.errors import UserError
+from src.cohort.csv_stream import read_records
 from src.cohort.layout import Layout, look
 from src.cohort.missing import present, whole_number
-from src.cohort.records import read_records
-from src.shell.errors import UserError
 
 NOTES = ("note", "discharge")
 DRG_CODES = ("hosp", "drgcodes")

@@ -14,7 +14,7 @@ from importlib.resources import files
 from types import MappingProxyType
 from typing import Any
 
-from src.shell.errors import UserError
+from src.cli.errors import UserError
 
 VERSIONS = ("v34", "v36", "v37", "v38", "v39", "v40", "v41", "v42", "v43")
 """MS-DRG versions whose tables are at hand."""

@@ -10,12 +10,12 @@ from typing import Any
 import polars as pl
 from polars.io.plugins import register_io_source
 
+from src.cli.errors import UserError
+from src.cli.files import replacing_folder
+from src.cli.json_files import Damaged, Schema, read_json
 from src.cohort.disclosure import public_names
 from src.cohort.msdrg import Drg, load_drgs
 from src.cohort.split import Split, sampled
-from src.shell.errors import UserError
-from src.shell.files import replacing_folder
-from src.shell.schema import Damaged, Schema, read_json
 
 NOTES, RECORD, SPLIT, EXCLUDED = "notes.parquet", "cohort.json", "split.csv", "excluded.csv"
 

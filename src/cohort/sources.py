@@ -9,13 +9,13 @@ from pathlib import Path
 
 import polars as pl
 
+from src.cli.errors import UserError
+from src.cohort.csv_stream import Chunk, read_records
 from src.cohort.json_rows import cell_text, read_json_rows
 from src.cohort.layout import look
 from src.cohort.mimic import NOTES, TWO_DOWNLOADS, find_table
 from src.cohort.missing import missing_words, present, remark_on, whole_number
-from src.cohort.records import Chunk, read_records
 from src.config.dialect import Dialect
-from src.shell.errors import UserError
 
 Piece = tuple[pl.DataFrame, list[bytes], list[tuple[int, str]]]
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import polars as pl
 
+from src.cli.errors import UserError
+from src.cli.files import replacing
 from src.cohort.split_ids import KEY, ids_of, key_of, write_key
-from src.shell.errors import UserError
-from src.shell.files import replacing
 
 
 class Split(StrEnum):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import polars as pl
 
-from src.shell.errors import UserError
+from src.cli.errors import UserError
 
 KEY = "split.key"
 """The file of the key, beside `split.csv`. It stays where the notes are."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
+from src.cli.errors import UserError
 from src.cohort.encoding import AGAIN, CutShortError, encoding_of, utf8_blocks
-from src.shell.errors import UserError
 
 BUNDLED = ("drg", "data/cms/drg_weights.txt")
 """CMS's Table 5 of FY 2026, a work of the US government and so in the public domain; v43.1, 706 of v34's 757 DRGs."""

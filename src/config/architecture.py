@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from src.shell.errors import UserError
+from src.cli.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from src.cli.errors import UserError
 from src.config.architecture import ATTENTION, FAMILIES, FEED_FORWARD, folder_of, own_architecture
-from src.shell.errors import UserError
 
 
 class Weights(StrEnum):

@@ -1,1 +1,1 @@
-"""Metrics, predictions, records, tables and pictures of finished runs."""
+"""Of one finished run and of several on one test set: error tables, slices, calibration, cost, comparison, prefixes."""

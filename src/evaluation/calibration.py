@@ -7,8 +7,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from src.evaluation.groups import mean_estimate
-from src.evaluation.metrics import log_softmax
-from src.evaluation.predictions import Predictions
+from src.metrics.definitions import log_softmax
+from src.runs.predictions import Predictions
 
 BINS = 15
 """Bins of equal width, as Guo et al. 2017 have them."""

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from src.cli.errors import UserError
+from src.cli.json_files import tell_once
+from src.cli.progress import track
 from src.cohort.split import Split
-from src.evaluation.intervals import Parts, difference, estimate, holm
-from src.evaluation.predictions import PREDICTIONS, Predictions, parts, read_predictions
-from src.evaluation.record import damage, read_cohort_of, read_record
+from src.metrics.intervals import Parts, difference, estimate, holm
 from src.models.labelspace import LabelSpace
-from src.shell.errors import UserError
-from src.shell.progress import track
-from src.shell.schema import tell_once
+from src.runs.predictions import PREDICTIONS, Predictions, parts, read_predictions
+from src.runs.record import damage, read_cohort_of, read_record
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,7 @@ import polars as pl
 
 from src.cohort.weights import Weights
 from src.evaluation.groups import mean_error, mean_estimate
-from src.evaluation.intervals import Z
+from src.metrics.intervals import Z
 
 
 def cost_table(notes: pl.DataFrame, weights: Weights) -> pl.DataFrame:
@@ -16,7 +16,7 @@ def cost_table(notes: pl.DataFrame, weights: Weights) -> pl.DataFrame:
     (npj Digit Med 4:103), who give its size as a share of the true CMI.
 
     Args:
-        notes: what `src.evaluation.judged.judge` gives.
+        notes: what `src.evaluation.prediction_table.judge` gives.
         weights: the Table 5 that the weights are from.
     """
     paid = notes.drop_nulls(["drg_weight", "predicted_weight"])

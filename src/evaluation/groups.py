@@ -8,7 +8,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from src.cohort.disclosure import shown_groups
-from src.evaluation.intervals import Difference, Estimate, Z, estimate, far_from_nothing
+from src.metrics.intervals import Difference, Estimate, Z, estimate, far_from_nothing
 
 
 def mean_error(values: NDArray[np.floating], patients: NDArray[np.int64]) -> float:
@@ -42,7 +42,7 @@ def by_group(notes: pl.DataFrame, of: str) -> pl.DataFrame:
     Groups that may not be shown are named only.
 
     Args:
-        notes: what `src.evaluation.judged.judge` gives.
+        notes: what `src.evaluation.prediction_table.judge` gives.
         of: the column that names each note's group; notes without one are in no group.
     """
     rows, kept = [], shown_groups(notes, of)

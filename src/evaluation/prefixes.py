@@ -10,22 +10,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from src.cli.files import replacing
+from src.cli.progress import track
 from src.cohort.split import Split
-from src.evaluation.outcome import measured, predictions_of, score_split
-from src.evaluation.pictures import draw_prefixes
-from src.evaluation.predictions import Predictions
-from src.evaluation.table import table
+from src.display.spreadsheet import write_frame
+from src.evaluation.figures import draw_prefixes
+from src.evaluation.metrics_table import table
 from src.models.classifier import Classifier
-from src.models.packing import Packed
+from src.models.engine.packing import Packed
 from src.models.prompts import frame
-from src.shell.files import replacing
-from src.shell.progress import track
-from src.shell.spreadsheet import write_frame
+from src.runs.predictions import Predictions
 from src.training.batches import TokenisedNotes
+from src.training.context import Session
 from src.training.notes import split_rows, token_lengths
+from src.training.outcome import measured, predictions_of, score_split
 from src.training.ranks import ALONE
 from src.training.scoring import check_device, on_the_host
-from src.training.session import Session
 
 CURVE, PICTURE = "prefixes.csv", "prefixes.png"
 """Files in a run's folder."""
@@ -81,7 +81,7 @@ def _together(
 def ends(notes: Packed, lengths: Sequence[int]) -> Tensor:
     """[len(lengths), B]: place in the row of the last token of each note that is read to at most each length.
 
-    >>> from src.models.packing import pack
+    >>> from src.models.engine.packing import pack
     >>> ends(pack([[5, 6, 7], [8, 9]]), [1, 2, 3]).tolist()
     [[0, 3], [1, 4], [2, 4]]
     """

@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+from src.cli.compose import to_schema
+from src.cli.errors import UserError
 from src.config.train import TrainConfig
-from src.evaluation.record import read_cohort_of, read_record
-from src.shell.errors import UserError
-from src.shell.overrides import to_schema
-from src.training.session import Session, open_session
+from src.runs.record import read_cohort_of, read_record
+from src.training.context import Session, open_session
 
 
 def config_of(record: dict[str, Any], device: str, data_dir: str | None, run: Path) -> TrainConfig:

@@ -7,7 +7,7 @@ import polars as pl
 
 from src.cohort.disclosure import FEWEST
 from src.evaluation.groups import banded, by_group, gap
-from src.evaluation.intervals import holm
+from src.metrics.intervals import holm
 
 AGES = ((0, 17), (18, 44), (45, 64), (65, 74), (75, 84), (85, 10**9))
 """Years."""
@@ -27,7 +27,7 @@ def slice_table(notes: pl.DataFrame) -> pl.DataFrame:
     attribute's two groups the first has the gap of both.
 
     Args:
-        notes: what `src.evaluation.judged.judge` gives; an attribute that it lacks is left out.
+        notes: what `src.evaluation.prediction_table.judge` gives; an attribute that it lacks is left out.
     """
     parts = [_gaps(notes, attribute, group) for attribute, group in _attributes(notes).items()]
     table = pl.concat(parts) if parts else pl.DataFrame()

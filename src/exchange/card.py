@@ -5,15 +5,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from src.cli.files import replacing
 from src.cohort.disclosure import FEWEST, folded
 from src.cohort.split import Split
 from src.config.train import Labels
+from src.display.markdown import escaped, table
+from src.display.spreadsheet import write_csv
 from src.models.bases import locate
 from src.models.prompts import WORDS_AFTER
-from src.shell.files import replacing
-from src.shell.markdown import escaped, table
-from src.shell.spreadsheet import write_csv
-from src.training.session import Session
+from src.training.context import Session
 
 CARD, DRGS, ADAPTER = "README.md", "drgs.csv", "adapter"
 CLASSES = "classes.csv"

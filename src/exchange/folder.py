@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from src.cli.errors import UserError
+from src.cli.files import replacing_folder
 from src.cohort.split import Split
 from src.config.train import Precision, Weights
 from src.exchange.adapter import write_peft_adapter
@@ -14,9 +16,7 @@ from src.models.bases import DTYPES, locate
 from src.models.classifier import load_adapters
 from src.models.pretrained import read_pretrained
 from src.models.prompts import encode_notes
-from src.shell.errors import UserError
-from src.shell.files import replacing_folder
-from src.training.session import Session
+from src.training.context import Session
 
 
 def pick_written(asked: Precision, trained: Precision) -> Precision:

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from src.cli.errors import UserError
 from src.models.classifier import Classifier
-from src.models.packing import pack
+from src.models.engine.packing import pack
 from src.models.pretrained import read_pretrained
-from src.shell.errors import UserError
 
 SHARD = "5GB"
 """Largest safetensors file."""

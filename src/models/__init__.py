@@ -1,1 +1,1 @@
-"""LLaMA bases, adapters, label schemes, and notes packed without padding."""
+"""LLaMA bases, adapters, label schemes and tokenizers; the passes over packed notes are in `engine`."""

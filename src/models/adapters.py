@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from src.models.projections import Adapters, Gradient, Up
+from src.models.engine.projections import Adapters, Gradient, Up
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,14 @@ from typing import Any
 
 import torch
 
+from src.cli.errors import UserError
 from src.config.architecture import ROOT, folder_of, read_architecture
 from src.config.train import ModelConfig, Precision, Weights
-from src.models.attention import PACKED, register_packed_attention
-from src.models.blocks import install, join_weights
 from src.models.devices import same_randomness
+from src.models.engine.attention import PACKED, register_packed_attention
+from src.models.engine.blocks import install, join_weights
+from src.models.engine.quantised import random_quantised, settings
 from src.models.pretrained import loaded, read_pretrained
-from src.models.quantised import random_quantised, settings
-from src.shell.errors import UserError
 
 STAND_IN = ROOT / "src" / "models" / "nano"
 """Its tokenizer serves random weights, which have none of their own."""

@@ -10,16 +10,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from src.cli.errors import UserError
+from src.cli.files import exchanging_folder
+from src.cli.json_files import REMADE, Damaged
 from src.config.train import LoraConfig
-from src.models import elementwise, kernels
 from src.models.adapters import AdapterTable
-from src.models.attention import Backend, pick_backend
-from src.models.blocks import Dropping, Part, Reading
-from src.models.noise import Noise
-from src.models.packing import Packed, join, send
-from src.shell.errors import UserError
-from src.shell.files import exchanging_folder
-from src.shell.schema import REMADE, Damaged
+from src.models.engine import elementwise, kernels
+from src.models.engine.attention import Backend, pick_backend
+from src.models.engine.blocks import Dropping, Part, Reading
+from src.models.engine.dropout import Noise
+from src.models.engine.packing import Packed, join, send
 
 HEAD_FILE = "head.safetensors"
 ADAPTER = "default"

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from src.shell.errors import UserError
+from src.cli.errors import UserError
 
 
 def best_kind() -> str:

@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from src.shell.errors import UserError
+from src.cli.errors import UserError
 
 
 class Label(Protocol):

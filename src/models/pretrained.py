@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 
+from src.cli.errors import UserError
 from src.config.architecture import hub_answers
 from src.config.train import ModelConfig
-from src.shell.errors import UserError
 
 
 def read_pretrained(kind: Any, where: str | Path, **options: Any) -> Any:

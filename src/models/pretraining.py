@@ -18,13 +18,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from src.cli.progress import Clock
 from src.config.pretrain import PretrainConfig
 from src.config.train import Prompt
-from src.models.attention import PACKED, register_packed_attention
 from src.models.devices import best_kind, make_current, own
-from src.models.packing import Packed, pack, send
+from src.models.engine.attention import PACKED, register_packed_attention
+from src.models.engine.packing import Packed, pack, send
 from src.models.prompts import WORDS_AFTER
-from src.shell.progress import Clock
 
 HELD_OUT = 0.02
 """Share of the training notes that only measures perplexity."""

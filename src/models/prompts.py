@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from src.cli.errors import UserError
 from src.config.train import Prompt
-from src.shell.errors import UserError
 
 WORDS_AFTER = {Prompt.NONE: "", Prompt.DIAGNOSIS: "\n\nDischarge Diagnosis:\n"}
 """Appended to a note after it is cut, so that it is always read in full."""

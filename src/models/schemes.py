@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, log_softmax
 
+from src.cli.errors import UserError
 from src.cohort.msdrg import Severity
 from src.config.train import Labels
+from src.models.engine.packing import send
 from src.models.labelspace import LabelSpace
-from src.models.packing import send
-from src.shell.errors import UserError
 
 STATES = {
     Severity.WITHOUT_CC_MCC: "WITHOUT CC/MCC",

@@ -1,1 +1,1 @@
-"""Grids of runs that survive their machines: cells, locks, launchers, and what they leave to read."""
+"""Grids of jobs that survive their machines: plan, worker, retries, dry run, status; `launchers` are where they run."""

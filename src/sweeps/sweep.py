@@ -7,18 +7,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from src.cli.compose import Point, to_schema
+from src.cli.errors import UserError
 from src.cohort.prepared import read_cohort
 from src.config.launch import SCHEMAS, ProcessesConfig, RayConfig, SlurmConfig
 from src.config.train import TrainConfig
-from src.evaluation.record import finished, read_record, record_of
-from src.shell.code import code_version
-from src.shell.errors import UserError
-from src.shell.overrides import Point, to_schema
-from src.sweeps.cell import Cell, write_cell
-from src.sweeps.record import write_sweep
-from src.sweeps.standing import Look, look_at, queued_cells
-from src.sweeps.state import Standing
-from src.training.names import check_names, run_dir
+from src.runs.identity import check_names, run_dir
+from src.runs.job import Cell, write_cell
+from src.runs.provenance import code_version
+from src.runs.record import finished, read_record, record_of
+from src.runs.state import Standing
+from src.runs.status import Look, look_at, queued_cells
+from src.sweeps.manifest import write_sweep
 
 Task = Callable[[Path], int]
 
@@ -75,7 +75,7 @@ def run_sweep(name: str, cells: Sequence[Cell], task: Task) -> None:
         write_cell(cell, fingerprint)
     write_sweep(out, name, cells)
     if isinstance(cfg, SlurmConfig) and todo:
-        from src.sweeps.slurm import run_on_slurm
+        from src.sweeps.launchers.slurm import run_on_slurm
 
         run_on_slurm(name, todo, out)  # it joins the jobs of an earlier start
     elif free:
@@ -85,11 +85,11 @@ def run_sweep(name: str, cells: Sequence[Cell], task: Task) -> None:
 
 def _run_here(name: str, free: Sequence[Cell], cfg: ProcessesConfig | SlurmConfig | RayConfig, task: Task) -> None:
     if isinstance(cfg, ProcessesConfig):
-        from src.sweeps.processes import run_in_processes
+        from src.sweeps.launchers.processes import run_in_processes
 
         run_in_processes(name, free, cfg, task)
     elif isinstance(cfg, RayConfig):
-        from src.sweeps.rays import run_on_ray
+        from src.sweeps.launchers.ray import run_on_ray
 
         run_on_ray(name, free, cfg, task)
 
@@ -125,7 +125,7 @@ def _of_another_cohort(cells: Sequence[Cell], fingerprint: str) -> int:
 
 
 def _close(name: str, cells: Sequence[Cell], waits: bool) -> None:
-    from src.evaluation.table import table
+    from src.evaluation.metrics_table import table
 
     ended = {cell.name: read_record(cell.folder)["metrics"] for cell in cells if finished(cell.folder)}
     if ended:

@@ -1,1 +1,1 @@
-"""W&B: what may be sent, and a run's record there."""
+"""What a run tells W&B and its own history while it goes: guard, policy, recorder."""

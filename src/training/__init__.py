@@ -1,1 +1,1 @@
-"""Training one classifier: notes to batches, steps, checkpoints."""
+"""Training one classifier: notes to batches, steps, validation, checkpoints, and what a finished run leaves."""

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from src.models.noise import Noise
-from src.models.packing import Packed, pack
+from src.models.engine.dropout import Noise
+from src.models.engine.packing import Packed, pack
 
 
 class TokenisedNotes:

@@ -14,9 +14,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from src.shell.errors import UserError
-from src.shell.files import private_folder, replacing
-from src.shell.schema import Schema, parse_json, set_aside
+from src.cli.errors import UserError
+from src.cli.files import private_folder, replacing
+from src.cli.json_files import Schema, parse_json, set_aside
 
 FOLDER = "checkpoints"
 LAST, BEFORE = "last.safetensors", "before.safetensors"

@@ -10,15 +10,15 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.strategies import ModelParallelStrategy, SingleDeviceStrategy
 
+from src.cli.errors import Interrupted
+from src.cli.signals import Stop
 from src.cohort.split import Split
 from src.config.train import TrainConfig
-from src.shell.errors import Interrupted
-from src.shell.stopping import Stop
-from src.training.cell import Cell, Stage
+from src.training.cluster import cluster
+from src.training.learner import Cell, Stage
 from src.training.memory import Setting, rehearse
 from src.training.module import DrgModule
-from src.training.processes import cluster
-from src.training.progress import StepsDone
+from src.training.step_progress import StepsDone
 
 
 def fit(cells: Sequence[Cell], setting: Setting, stop: Stop) -> None:

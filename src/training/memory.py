@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from src.cli.errors import UserError
 from src.config.train import Precision, TrainConfig
+from src.estimates.training_step import Memory, memory
 from src.models.classifier import read_together
 from src.models.devices import free_bytes, free_unused, is_cpu
-from src.models.estimate import Memory, memory
-from src.shell.errors import UserError
 from src.training.batches import Steps
-from src.training.session import Session
+from src.training.context import Session
 
 if TYPE_CHECKING:
     from src.training.module import DrgModule

@@ -8,10 +8,10 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from src.cli.signals import Stop
 from src.cohort.split import Split
 from src.models.classifier import read_together
-from src.shell.stopping import Stop
-from src.training.cell import Cell, Stage
+from src.training.learner import Cell, Stage
 from src.training.memory import Setting
 from src.training.scoring import score_share
 

@@ -8,12 +8,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from src.cli.errors import UserError
 from src.cohort.prepared import Cohort
 from src.cohort.split import Split
 from src.config.train import TrainConfig
 from src.models.labelspace import LabelSpace
 from src.models.prompts import Frame, frame
-from src.shell.errors import UserError
 from src.training.batches import TokenisedNotes
 from src.training.tokens import NoteTokens
 

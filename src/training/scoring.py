@@ -7,10 +7,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from src.cli.progress import track
+from src.cli.signals import Stop
 from src.models.classifier import Classifier
 from src.models.schemes import Scheme
-from src.shell.progress import track
-from src.shell.stopping import Stop
 from src.training.batches import Batch, TokenisedNotes
 from src.training.ranks import Ranks
 

@@ -16,11 +16,11 @@ import polars as pl
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
+from src.cli.errors import UserError
+from src.cli.files import private_folder, replacing_folder
+from src.cli.json_files import read_json, set_aside
+from src.cli.progress import track
 from src.cohort.prepared import NOTES, Cohort
-from src.shell.errors import UserError
-from src.shell.files import private_folder, replacing_folder
-from src.shell.progress import track
-from src.shell.schema import read_json, set_aside
 
 FORMAT = 1
 """Goes up with every change of what the files hold, so that no older ones are read."""

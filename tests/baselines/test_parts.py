@@ -7,13 +7,13 @@ import torch
 
 from src.baselines.bert import Pieces
 from src.baselines.caml import Network, Words
+from src.baselines.data import open_material
 from src.baselines.features import Facts
 from src.baselines.loop import Encoded
-from src.baselines.material import open_material
+from src.cli.compose import compose, read_command_line
+from src.cli.errors import UserError
 from src.config.train import TrainConfig
-from src.shell.errors import UserError
-from src.shell.overrides import compose, read_command_line
-from src.training.session import open_session
+from src.training.context import open_session
 
 ROWS = pl.DataFrame(
     {

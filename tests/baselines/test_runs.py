@@ -10,12 +10,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from src.baselines.runs import load_baseline, scored
+from src.baselines.baseline_run import load_baseline, scored
+from src.cli.compose import compose, read_command_line
+from src.cli.errors import UserError
 from src.cohort.split import Split
 from src.config.train import TrainConfig
-from src.evaluation.predictions import measure, read_predictions
-from src.shell.errors import UserError
-from src.shell.overrides import compose, read_command_line
+from src.runs.predictions import measure, read_predictions
 from src.train import train
 
 TINY_BERT = [
@@ -110,7 +110,7 @@ def test_a_dry_run_of_a_baseline_says_what_it_would_read(cohort: Path, capsys: p
 
 
 def test_two_classes_have_a_score_each(cohort: Path) -> None:
-    from src.models.tfidf import TfidfLinear, linear_scores, vectorizer
+    from src.baselines.tfidf import TfidfLinear, linear_scores, vectorizer
 
     texts = ["chest pain and fever", "chest pain and cough", "broken leg and arm"] * 4
     model = TfidfLinear().fit(texts, [0, 0, 1] * 4)

@@ -17,18 +17,18 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from src.benchmarks import gpu, gpu_checks, gpu_run, gpu_speed
+from src.benchmarks.fixtures import small_model, stock
 from src.benchmarks.gpu import PARTS, SPEEDS, choose_device, model_of, read_order, run
 from src.benchmarks.gpu_lines import Lines, Unit
 from src.benchmarks.gpu_speed import Speeds
-from src.benchmarks.material import small_model, stock
 from src.benchmarks.recipe import arguments_of
 from src.benchmarks.training import equality
+from src.cli.compose import CONF
+from src.cli.errors import UserError
 from src.config.train import ModelConfig, Precision, TrainConfig, Weights
-from src.evaluation.outcome import versions
-from src.models import estimate
+from src.estimates import training_step as estimate
 from src.models.classifier import with_adapters
-from src.shell.errors import UserError
-from src.shell.overrides import CONF
+from src.training.outcome import versions
 
 ROOT = Path(__file__).parents[2]
 
@@ -331,7 +331,7 @@ def test_versions_leave_out_what_is_not_installed(monkeypatch: pytest.MonkeyPatc
             raise importlib.metadata.PackageNotFoundError(name)
         return known(name)
 
-    monkeypatch.setattr("src.shell.code.version", version)
+    monkeypatch.setattr("src.runs.provenance.version", version)
     assert {"python", "torch", "peft"} <= set(versions())
     assert not {"wandb", "drgpy"} & set(versions())
 

@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from src.benchmarks.fixtures import ALPHA, DRGS, DROPOUT, RANK, TARGETS, random_drgs, random_notes
 from src.benchmarks.gpu import model_of
 from src.benchmarks.host import NOTES_A_STEP, a_gpus_way, counted, measure, ours
 from src.benchmarks.launches import Launches, launcher
-from src.benchmarks.material import ALPHA, DRGS, DROPOUT, RANK, TARGETS, random_drgs, random_notes
 from src.config.train import LoraConfig, Precision, TrainConfig
-from src.models import kernels
-from src.models.estimate import count_parameters, memory
+from src.estimates.training_step import count_parameters, memory
+from src.models.engine import kernels
 
 pytest.importorskip("triton")
 

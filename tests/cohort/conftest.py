@@ -5,9 +5,9 @@ from typing import Any
 import polars as pl
 import pytest
 
+from src.cli.compose import compose, read_command_line
 from src.cohort.build import build
 from src.config.prepare import PrepareConfig
-from src.shell.overrides import compose, read_command_line
 
 Prepare = Callable[..., tuple[dict[str, Any], pl.DataFrame]]
 

@@ -3,8 +3,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from src.cli.errors import UserError
 from src.cohort.admissions import SCHEMA, read_admissions, write_admissions
-from src.shell.errors import UserError
 
 STAYS = """subject_id,hadm_id,admittime,dischtime,deathtime,admission_type,admission_location,insurance,language,race
 1,10,2150-01-01 00:00:00,2150-01-03 12:00:00,,URGENT,PHYSICIAN REFERRAL,Medicare,ENGLISH,WHITE

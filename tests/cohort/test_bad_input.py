@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from src.shell.errors import UserError
+from src.cli.errors import UserError
 from tests.cohort.conftest import Prepare
 
 Damage = Callable[[bytes], bytes]

@@ -7,10 +7,10 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.analysis.cohort_report import measure
 from src.cohort.disclosure import FEWEST, public_names, shown_groups, shown_of_counts
 from src.cohort.prepared import read_cohort
 from src.evaluation.groups import by_group
+from src.reporting.cohort_report import measure
 from tests.cohort.conftest import Prepare
 
 

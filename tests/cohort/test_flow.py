@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from src.shell.errors import UserError
+from src.cli.errors import UserError
 from tests.cohort.conftest import Prepare
 
 HEAD = "note_id,subject_id,hadm_id,note_type,note_seq,charttime,storetime,text\n"

@@ -11,12 +11,13 @@ import pytest
 from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
 
-from src.cohort import encoding, json_rows, records
+from src.cli.errors import UserError
+from src.cohort import csv_stream as records
+from src.cohort import encoding, json_rows
+from src.cohort.csv_stream import read_records
 from src.cohort.layout import look
-from src.cohort.records import read_records
 from src.cohort.sources import Columns, Source
 from src.config.dialect import Dialect
-from src.shell.errors import UserError
 
 ROOMY = settings(
     max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]

@@ -10,10 +10,10 @@ from typing import Any
 import polars as pl
 import pytest
 
+from src.cli.errors import UserError
 from src.cohort.missing import missing_words
 from src.cohort.sources import Columns, Source, mimic_source
 from src.config.dialect import Dialect
-from src.shell.errors import UserError
 from tests.cohort.conftest import Prepare
 
 COLUMNS = Columns("TEXT", label="LABEL")

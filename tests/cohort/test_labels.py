@@ -1,10 +1,10 @@
 import polars as pl
 import pytest
 
+from src.cli.errors import UserError
 from src.cohort.labels import Labels, mimic_labels, own_labels
 from src.cohort.msdrg import load_drgs
 from src.config.prepare import LabelKind
-from src.shell.errors import UserError
 
 TABLE = pl.DataFrame(
     {

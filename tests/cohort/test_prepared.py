@@ -11,9 +11,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from src.cli.errors import UserError
 from src.cohort.prepared import SCHEMA, read_cohort
 from src.cohort.split import Split
-from src.shell.errors import UserError
 from tests.cohort.conftest import Prepare
 
 

@@ -5,10 +5,10 @@ from random import Random
 
 import pytest
 
+from src.cli.errors import UserError
 from src.cohort.crosswalk import counterpart, crosswalk
 from src.cohort.msdrg import VERSIONS, load_drgs
 from src.cohort.titles import resolve
-from src.shell.errors import UserError
 from src.synthetic.descriptions import described
 
 BESIDE = [parent / "shared/real/mimic-iv-demo" for parent in Path(__file__).parents]

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from src.cli.errors import UserError
 from src.cohort.weights import Weights, read_weights
-from src.shell.errors import UserError
 
 WEIGHTS = {"001": 28.1, "018": 43.1828, "064": 1.9189, "194": 0.8632, "795": 0.1998, "871": 1.8564}
 

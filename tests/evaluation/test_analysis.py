@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from src.cli.errors import UserError
 from src.cohort.msdrg import load_drgs
 from src.cohort.prepared import read_cohort
 from src.cohort.split import Split
@@ -22,14 +23,13 @@ from src.evaluation.calibration import (
     threshold_for,
 )
 from src.evaluation.cost import cost_table
-from src.evaluation.errors import by_training_notes, confusions, costly_confusions, error_tables, kinds_of_error
+from src.evaluation.error_tables import by_training_notes, confusions, costly_confusions, error_tables, kinds_of_error
 from src.evaluation.groups import by_group, gap, mean_error, mean_estimate
-from src.evaluation.intervals import holm
-from src.evaluation.judged import judge
-from src.evaluation.predictions import Predictions
+from src.evaluation.prediction_table import judge
 from src.evaluation.slices import slice_table
+from src.metrics.intervals import holm
 from src.models.labelspace import LabelSpace
-from src.shell.errors import UserError
+from src.runs.predictions import Predictions
 
 
 @pytest.fixture(scope="module")

@@ -8,13 +8,13 @@ import numpy as np
 import polars as pl
 import pytest
 
+from src.cli.errors import UserError
 from src.compare import with_runs_named
 from src.config.compare import CompareConfig
 from src.evaluation.comparison import Run, as_text, compare, read_runs
-from src.evaluation.intervals import holm
-from src.evaluation.predictions import Predictions, measure
+from src.metrics.intervals import holm
 from src.models.labelspace import LabelSpace
-from src.shell.errors import UserError
+from src.runs.predictions import Predictions, measure
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 

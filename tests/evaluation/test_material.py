@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from src.cli.errors import UserError
 from src.cohort.admissions import ADMISSIONS
 from src.config.evaluate import EvaluateConfig
 from src.evaluate import evaluate
-from src.evaluation.outcome import ADAPTERS
-from src.evaluation.predictions import PREDICTIONS
-from src.shell.errors import UserError
+from src.runs.predictions import PREDICTIONS
+from src.training.outcome import ADAPTERS
 
 
 @pytest.fixture

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from src.cli.compose import to_schema
 from src.cohort.split import Split
 from src.config.train import TrainConfig
-from src.evaluation.outcome import ADAPTERS, score_split
 from src.evaluation.prefixes import one_forward, score_prefixes
-from src.evaluation.record import read_record
 from src.models.classifier import Classifier, load_adapters
-from src.shell.overrides import to_schema
-from src.training.session import Session, open_session
+from src.runs.record import read_record
+from src.training.context import Session, open_session
+from src.training.outcome import ADAPTERS, score_split
 
 LENGTHS = [24, 48, 200, 300]
 """The longest is above most notes of the small cohort, so that some end before they are cut."""

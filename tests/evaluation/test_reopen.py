@@ -3,12 +3,12 @@ from pathlib import Path
 
 import pytest
 
+from src.cli.compose import compose, read_command_line
+from src.cli.errors import UserError
 from src.cohort.prepared import read_cohort
 from src.config.train import TrainConfig
-from src.evaluation.record import read_cohort_of
 from src.evaluation.reopen import config_of
-from src.shell.errors import UserError
-from src.shell.overrides import compose, read_command_line
+from src.runs.record import read_cohort_of
 
 
 @pytest.mark.parametrize("device", ["auto", "cpu", "cuda:1"])

@@ -17,11 +17,11 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
+from src.cli.errors import UserError
 from src.cohort.prepared import read_cohort
 from src.cohort.split import Split
 from src.exchange.merged import largest_difference, padding_token
 from src.models.bases import STAND_IN
-from src.shell.errors import UserError
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 AFTER_THE_CARD = """

@@ -10,13 +10,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
+from src.cli.compose import compose, read_command_line
+from src.cli.errors import UserError
 from src.config.train import ModelConfig, Precision, TrainConfig
+from src.estimates.training_step import count_parameters
 from src.models.bases import STAND_IN, load_base
 from src.models.classifier import with_adapters
-from src.models.estimate import count_parameters
-from src.models.packing import pack
-from src.shell.errors import UserError
-from src.shell.overrides import compose, read_command_line
+from src.models.engine.packing import pack
 
 SIZES = {
     "vocab_size": 4096,

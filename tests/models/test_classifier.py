@@ -5,14 +5,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from src.cli.errors import UserError
 from src.cohort.msdrg import load_drgs
 from src.config.train import Labels, LoraConfig, ModelConfig, Precision, Weights
 from src.models.bases import load_base
 from src.models.classifier import Classifier, load_adapters, save_adapters, with_adapters
+from src.models.engine.packing import pack
 from src.models.labelspace import LabelSpace
-from src.models.packing import pack
 from src.models.schemes import JointLabel, SingleLabel, TwoLabel, build_scheme
-from src.shell.errors import UserError
 
 LORA = LoraConfig(4, 8, 0.0, ["q_proj", "k_proj", "v_proj", "o_proj"])
 SPACE = LabelSpace.from_labels(list(load_drgs().values()))

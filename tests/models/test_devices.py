@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from src.cli.errors import UserError
 from src.models import devices
-from src.shell.errors import UserError
 
 
 def test_a_cpu_has_memory_and_nothing_to_wait_for() -> None:

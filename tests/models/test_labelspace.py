@@ -3,8 +3,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from src.cli.errors import UserError
 from src.models.labelspace import LabelSpace
-from src.shell.errors import UserError
 
 
 def drg(code: str, base: str | None, severity: int | None) -> SimpleNamespace:

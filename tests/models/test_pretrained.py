@@ -14,10 +14,10 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
+from src.cli.errors import UserError
 from src.config.architecture import own_architecture
 from src.models.bases import STAND_IN
 from src.models.pretrained import loaded
-from src.shell.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 
@@ -91,8 +91,8 @@ SCRIPT = """
 import sys
 from src.config.train import TrainConfig, Precision
 from src.models.bases import load_base, load_tokenizer
-from src.shell.errors import UserError
-from src.shell.overrides import compose, read_command_line
+from src.cli.errors import UserError
+from src.cli.compose import compose, read_command_line
 try:
     words = [f"data.dir={sys.argv[2]}", "model=local", f"model.path={sys.argv[1]}", "max_len=64", "device=cpu"]
     (cfg,) = compose(TrainConfig, read_command_line(words, "train"))

@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from src.training.window import STEPS_BETWEEN_LOGS
+from src.training.throughput import STEPS_BETWEEN_LOGS
 from tests.baselines.test_runs import TINY_BERT
 
 pytestmark = pytest.mark.slow

@@ -2,8 +2,8 @@
 
 import pytest
 
-from src.shell.errors import UserError
-from src.sweeps.processes import shares, visible_gpus
+from src.cli.errors import UserError
+from src.sweeps.launchers.processes import shares, visible_gpus
 
 GPU = [f"GPU-8932f937-d72c-4106-c12f-20bd9faed9f{digit}" for digit in "012"]
 MIG = ["MIG-34319582-d595-5d1c-a94a-6b1a6f6d1c3e", "MIG-7a1f4c56-1be8-5a43-9e0c-3f0c2d8a7f11"]

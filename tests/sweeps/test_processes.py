@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from src.cli.files import replacing
 from src.config.launch import ProcessesConfig
-from src.shell.files import replacing
-from src.sweeps import processes
-from src.sweeps.cell import Cell
+from src.runs.job import Cell
+from src.sweeps.launchers import processes
 from tests.conftest import whole_record
 
 

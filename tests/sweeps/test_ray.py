@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from src.sweeps.rows import read_rows
-from src.sweeps.state import Standing, read_state
+from src.runs.state import Standing, read_state
+from src.sweeps.status_table import read_rows
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from src.benchmarks.slurm_here import SlurmHere, install
-from src.sweeps.lock import held_by
-from src.sweeps.rows import read_rows
-from src.sweeps.state import Standing, read_state
+from src.runs.lock import held_by
+from src.runs.state import Standing, read_state
+from src.sweeps.status_table import read_rows
+from src.testing.slurm_here import SlurmHere, install
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow
@@ -71,7 +71,7 @@ def test_killed_submitters_and_jobs_cost_nothing(
 ) -> None:
     # The submitter dies between sbatch and its record, as a kill at the worst moment would have it.
     dies = (
-        "import os, src.sweeps.slurm as slurm\nwrite = slurm.write_batch\n"
+        "import os, src.sweeps.launchers.slurm as slurm\nwrite = slurm.write_batch\n"
         "slurm.write_batch = lambda path, batch: os._exit(9) if batch['job'] else write(path, batch)\n"
         "from src.train import main\nmain()"
     )

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from src.shell.errors import UserError
-from src.sweeps import slurm_queue
-from src.sweeps.slurm_queue import Queue, ask
+from src.cli.errors import UserError
+from src.sweeps.launchers import slurm_queue
+from src.sweeps.launchers.slurm_queue import Queue, ask
 
 SILENT = "echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1"
 

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from src.cli.compose import CONF, Composed, compose_points, read_command_line, to_schema
+from src.cli.errors import UserError
 from src.config.train import TrainConfig
-from src.shell.errors import UserError
-from src.shell.overrides import CONF, Composed, compose_points, read_command_line, to_schema
-from src.sweeps.record import write_sweep
-from src.sweeps.rows import read_rows
-from src.sweeps.state import CellState, Standing, read_state, write_state
+from src.runs.state import CellState, Standing, read_state, write_state
+from src.sweeps.manifest import write_sweep
+from src.sweeps.status_table import read_rows
 from src.sweeps.sweep import launcher_config, plan_cells, run_sweep
 from tests.conftest import whole_record
 

@@ -17,13 +17,13 @@ from typing import Any
 import pytest
 import wandb
 
-from src.benchmarks.wandb_here import WandbHere
 from src.config.train import WandbConfig, WandbMode
-from src.tracking.about import About
+from src.runs.history import Curves, read_history
+from src.testing.wandb_here import WandbHere
 from src.tracking.flat import record_of
 from src.tracking.guard import public_name
-from src.tracking.history import Curves, read_history
-from src.tracking.logger import Recorder, recording
+from src.tracking.recorder import Recorder, recording
+from src.tracking.run_metadata import About
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*subprocess:pytest.PytestUnraisableExceptionWarning")
 
@@ -35,7 +35,7 @@ KILLED = """
 import sys, time
 from pathlib import Path
 from src.config.train import WandbConfig, WandbMode
-from src.tracking.logger import recording
+from src.tracking.recorder import recording
 with recording(WandbConfig(WandbMode.ONLINE, "drg", "kills"), Path(sys.argv[1]), {"model": "nano"}) as log:
     for step in range(1, 8):
         log.log_metrics({"train/loss": 1 / step}, step)

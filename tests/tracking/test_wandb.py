@@ -6,10 +6,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from src.cli.compose import compose, read_command_line
 from src.cohort.prepared import read_cohort
 from src.config.train import Kind, TrainConfig, WandbConfig, WandbMode
-from src.shell.overrides import compose, read_command_line
-from src.tracking.about import About, about, run_name
+from src.runs.history import read_history
 from src.tracking.guard import (
     LeakError,
     guarded,
@@ -19,9 +19,9 @@ from src.tracking.guard import (
     public_model,
     public_name,
 )
-from src.tracking.history import read_history
-from src.tracking.logger import recording
 from src.tracking.policy import asked_mode, environment, logged_in, settings
+from src.tracking.recorder import recording
+from src.tracking.run_metadata import About, about, run_name
 
 ROOT = Path(__file__).parents[2]
 
@@ -225,9 +225,9 @@ def test_login_is_seen_in_the_environment_and_the_stricter_mode_holds(
 def test_a_run_that_nobody_is_logged_in_for_is_recorded_offline(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("src.tracking.logger.logged_in", lambda: False)
+    monkeypatch.setattr("src.tracking.recorder.logged_in", lambda: False)
     asked = []
-    monkeypatch.setattr("src.tracking.logger.open_line", lambda cfg, mode, *rest: asked.append(mode))
+    monkeypatch.setattr("src.tracking.recorder.open_line", lambda cfg, mode, *rest: asked.append(mode))
     with recording(WandbConfig(WandbMode.ONLINE, "drg", None), tmp_path, About()):
         pass
     assert asked == [WandbMode.OFFLINE]

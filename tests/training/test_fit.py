@@ -7,10 +7,10 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
+from src.cli.compose import compose, read_command_line
 from src.config.train import TrainConfig
-from src.shell.overrides import compose, read_command_line
+from src.training.context import pick_device
 from src.training.fit import make_trainer
-from src.training.session import pick_device
 
 
 @pytest.mark.filterwarnings("ignore:The `srun` command is available")

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import torch
 
+from src.cli.compose import compose, read_command_line
+from src.cli.errors import UserError
 from src.config.train import Precision, TrainConfig
-from src.models.estimate import count_parameters, memory
-from src.shell.errors import UserError
-from src.shell.overrides import compose, read_command_line
+from src.estimates.training_step import count_parameters, memory
 from src.training.batches import Steps, TokenisedNotes
 from src.training.memory import Setting, check_fits, plan, ran_out, remedies
 

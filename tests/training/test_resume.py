@@ -19,9 +19,9 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from src.tracking.history import read_history
-from src.training.cell import Progress
+from src.runs.history import read_history
 from src.training.checkpoints import BEFORE, FOLDER, LAST, read_checkpoint, write_checkpoint
+from src.training.learner import Progress
 
 ROOT = Path(__file__).parents[2]
 TIMED = ("tokens_per_second", "seconds_left", "memory_gib")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from src.shell.errors import UserError
-from src.training.cell import Cell, Progress, Stage
+from src.cli.errors import UserError
+from src.training.learner import Cell, Progress, Stage
 
 ROOT = Path(__file__).parents[2]
 

@@ -1,1 +1,0 @@
-"""What cohorts and finished runs say together: reports and their pictures."""

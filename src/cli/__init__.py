@@ -1,0 +1,1 @@
+"""From the words on a command line to typed configurations, files and messages: what every command shares."""

@@ -1,0 +1,1 @@
+"""What training takes, from the architecture alone: parameters, memory and time."""

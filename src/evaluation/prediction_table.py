@@ -1,0 +1,81 @@
+"""Each test note with what is known of it and what the model made of it: the rows that error analysis counts."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from src.cohort.admissions import read_admissions
+from src.cohort.prepared import NOTES, Cohort
+from src.cohort.weights import Weights
+from src.metrics.definitions import log_softmax, truth_ranks
+from src.models.labelspace import LabelSpace
+from src.runs.predictions import Predictions
+
+SEVERITIES = ("without CC/MCC", "with CC", "with MCC", "without MCC", "none")
+"""In the order of `src.cohort.msdrg.Severity`."""
+
+
+def judge(
+    predictions: Predictions,
+    space: LabelSpace,
+    cohort: Cohort,
+    trained: Sequence[str],
+    weights: Weights,
+    cut: NDArray[np.bool_] | None = None,
+) -> pl.DataFrame:
+    """A row a note: ids, true and predicted DRG, how sure, how far off; its length, its admission's facts.
+
+    Args:
+        predictions: of the test.
+        space: their labels.
+        cohort: where the notes and their admissions are.
+        trained: the DRG of every training note.
+        weights: relative weights.
+        cut: [B], whether the model read only the beginning; None where that cannot be said.
+    """
+    scores, truth = predictions.heads["scores"], predictions.drg
+    best = scores.argmax(1)
+    seen = np.bincount([space.index[code] for code in trained], minlength=len(space.codes))
+    codes = np.array(space.codes)
+    columns: dict[str, Any] = {
+        "subject_id": predictions.subject_id,
+        "hadm_id": predictions.hadm_id,
+        "drg": codes[truth],
+        "predicted": codes[best],
+        "right": best == truth,
+        "rank": truth_ranks(scores, truth) + 1,
+        "confidence": np.exp(log_softmax(scores)).max(1),
+        "training_notes": seen[truth],
+    }
+    if cut is not None:
+        columns["cut"] = cut
+    rows = pl.DataFrame(columns)
+    for side in ("drg", "predicted"):
+        rows = rows.join(_labels(cohort, weights, side), side, how="left", maintain_order="left")
+    return rows.join(_facts(cohort), "hadm_id", how="left", maintain_order="left")
+
+
+def _labels(cohort: Cohort, weights: Weights, side: str) -> pl.DataFrame:
+    """What each DRG is, with column names that say whose: `drg_mdc`, `predicted_mdc`."""
+    kinds = {"title": pl.String, "mdc": pl.String, "type": pl.String, "base_drg": pl.String}
+    rows: list[dict[str, Any]] = []
+    for label in cohort.labels:
+        known = {name: None if (value := getattr(label, name, None)) is None else str(value) for name in kinds}
+        state = label.severity
+        severity = None if state is None else SEVERITIES[int(state)]
+        weight = weights.of.get(label.code) if known["title"] else None
+        rows.append({"code": label.code, **known, "severity": severity, "weight": weight})
+    schema: Any = {"code": pl.String, **kinds, "severity": pl.String, "weight": pl.Float64}
+    table = pl.DataFrame(rows, schema=schema)
+    return table.rename({name: side if name == "code" else f"{side}_{name}" for name in schema})
+
+
+def _facts(cohort: Cohort) -> pl.DataFrame:
+    words = pl.read_parquet(cohort.folder / NOTES, columns=["hadm_id", "words"]).unique("hadm_id", keep="first")
+    facts = read_admissions(cohort.folder)
+    if facts is None:
+        return words
+    return words.join(facts.drop("services", "diagnoses", "procedures"), "hadm_id", how="left")

@@ -1,0 +1,109 @@
+"""Metrics as sums over notes, so that they can be had for thousands of parts of a test set at once.
+
+Letters of shapes: R parts, B notes, C classes. A part is a weight for each note: how often it counts.
+"""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from src.metrics.definitions import Placements, f1_of, log_softmax, members
+
+Weights = NDArray[np.floating]
+"""[R, B]; float64 for an exact value, float32 for many."""
+
+
+class Tally(Protocol):
+    """Some metrics of one run."""
+
+    def over(self, weights: Weights) -> dict[str, NDArray[np.float64]]:
+        """Each metric of every part, [R]; with weights of one, the metrics of `src.metrics.definitions`."""
+
+
+class NoteMeans:
+    """Metrics that are the mean of a value of each note: accuracy, top-k, the area over all pairs."""
+
+    def __init__(self, values: Mapping[str, NDArray[np.floating]]) -> None:
+        self._names = list(values)
+        self._values = np.stack([values[name] for name in values], 1).astype(np.float32)
+
+    def over(self, weights: Weights) -> dict[str, NDArray[np.float64]]:
+        means = (weights @ self._values).astype(np.float64) / weights.sum(1, keepdims=True)
+        return dict(zip(self._names, means.T, strict=True))
+
+
+class ClassF1:
+    """The four averages of F1."""
+
+    def __init__(self, prefix: str, chosen: NDArray[np.int64], truth: NDArray[np.int64], classes: int) -> None:
+        used, place = np.unique(np.r_[truth, chosen], return_inverse=True)
+        self._prefix, self._share = prefix, len(used) / classes
+        true, found = np.split(place, 2)
+        hits = np.where(true == found, true, -1)
+        self._sums = tuple(_by_class(each, len(used)) for each in (hits, true, found))
+
+    def over(self, weights: Weights) -> dict[str, NDArray[np.float64]]:
+        averages = f1_of(*((sums @ weights.T).T for sums in self._sums))
+        averages["macro_f1_all"] = averages["macro_f1_all"] * self._share  # classes that nobody has or chose add none
+        return {f"{self._prefix}{name}": value.astype(np.float64) for name, value in averages.items()}
+
+
+class ClassAreas:
+    """The macro-average of the areas under ROC curves, with the scores of the other classes' notes held.
+
+    What those notes add to its spread goes in as their mean placement, to first order (the structural
+    components of DeLong et al. 1988).
+    """
+
+    def __init__(self, prefix: str, placements: Placements, others: NDArray[np.float64]) -> None:
+        classes, true = np.unique(placements.truth, return_inverse=True)
+        self._name, self._others = f"{prefix}macro_auc", others.astype(np.float32)
+        self._count = _by_class(true, len(classes))
+        self._above = _by_class(true, len(classes), placements.in_class)
+
+    def over(self, weights: Weights) -> dict[str, NDArray[np.float64]]:
+        count, above = ((sums @ weights.T).T.astype(np.float64) for sums in (self._count, self._above))
+        present = count > 0
+        each = np.divide(above, count, out=np.zeros_like(above), where=present)
+        others = weights @ self._others / weights.sum(1)
+        return {self._name: each.sum(1) / present.sum(1) + others}
+
+
+def _by_class(place: NDArray[np.int64], classes: int, values: NDArray[np.floating] | None = None) -> csr_array:
+    """[C, B]: the value of each note in its class's row; nothing for a note at place -1."""
+    notes = np.flatnonzero(place >= 0)
+    data = np.ones(len(notes)) if values is None else values[notes]
+    return csr_array((data.astype(np.float32), (place[notes], notes)), shape=(classes, len(place)))
+
+
+def other_placements(
+    scores: NDArray[np.floating], truth: NDArray[np.int64], placements: Placements
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """What each note, as one that does not belong, adds to `macro_auc` and to `micro_auc`, [B] each; means are 0.
+
+    The counterpart of `place`: how many of those that belong are above its scores, less how many are on average.
+    """
+    notes, classes = scores.shape
+    by_class = np.ascontiguousarray(log_softmax(scores).T)
+    own = by_class[truth, np.arange(notes)]
+    macro, pairs = np.zeros(notes), np.zeros(notes)
+    every = np.sort(own)
+    present = dict(members(truth))
+    for d in range(classes):
+        outside = np.flatnonzero(truth != d)
+        outside = outside[by_class[d, outside].argsort()]  # ascending values are looked up faster
+        pairs[outside] += _above(by_class[d, outside], every)
+        if d in present and len(outside):
+            share = _above(by_class[d, outside], np.sort(own[present[d]]))
+            macro[outside] += (share - share.mean()) * notes / len(outside)
+    micro = pairs / max(classes - 1, 1)
+    return macro / len(present), micro - micro.mean()
+
+
+def _above(values: NDArray[np.float64], ordered: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The share of `ordered` above each value, ties counting one half."""
+    below, up_to = (np.searchsorted(ordered, values, side=side) for side in ("left", "right"))
+    return 1 - (below + up_to) / (2 * len(ordered))

@@ -1,0 +1,313 @@
+"""What a record of W&B may be: the allow-list of kinds, fields and forms under our policy. All else is a finding."""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from src.privacy.decodings import json_leaves, readings
+from src.tracking.guard import CONFIG_NUMBERS, CONFIG_STRINGS, METRIC
+
+Rule = Callable[[str], str | None]
+"""From a field's text to what is wrong with it; None where it may stand."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """One string, or one whole number of many digits, that W&B holds.
+
+    Attributes:
+        place: where it stands; never what it is.
+        number: whether it is a number, which holds no words and is an identifier only where it looks like one.
+        key: whether it is a name of a value rather than a value.
+        log: whether it is a line of W&B's log of itself.
+    """
+
+    place: str
+    text: str
+    number: bool = False
+    key: bool = False
+    log: bool = False
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that must not leave the machine: where, and of what kind; never what it says."""
+
+    place: str
+    kind: str
+
+
+MANY = 100_000
+"""Whole numbers from here on may be identifiers; hospitals with ids below cannot be told from counts."""
+
+COUNTS = re.compile(r"^(_.*|params|tokens_seen|counts/.*|seconds/.*|.*(token|bytes|memory|params|_step).*)$")
+"""Names of whole numbers that are counts."""
+
+NAME = re.compile(r"[A-Za-z0-9_.+\-]{1,64}(/[A-Za-z0-9_.+\-]{1,40}){0,3}")
+"""A short name; beside the guard's lists the audit has this form of its own."""
+
+IDENTIFIER = re.compile(r"(?i)(subject|hadm|note|patient|admission|encounter|stay|visit)_?ids?\b|\bmrn\b|birth|\bdob\b")
+DATE = re.compile(r"(?<!\d)(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[/.]\d{1,2}[/.](\d{4}|\d{2}))(?!\d)")
+ADDRESS = re.compile(r"[\w.+-]+@[\w-]+\.[\w.]+")
+NOT_FINITE = ("NaN", "Infinity", "-Infinity")
+META = re.compile(r"_(step|timestamp|runtime|wandb)")
+STATS = re.compile(r"[A-Za-z0-9_.]{1,80}|disk\./\.usage(GB|Percent)")
+VERSION = re.compile(r"[0-9A-Za-z.+_-]{1,80}")
+SLOT = re.compile(r"[a-z0-9]{0,20}")
+
+
+def _name(text: str) -> str | None:
+    if not NAME.fullmatch(text):
+        return "a text, where only a short name may stand"
+    return _content(text)
+
+
+def _dated_name(text: str) -> str | None:
+    """Names that a user gives may hold the day on which the run was made."""
+    return _name(DATE.sub("", text) or "x")
+
+
+def _content(text: str) -> str | None:
+    """What is wrong with a short name."""
+    if DATE.search(text):
+        return "a date"
+    if IDENTIFIER.search(text):
+        return "the name of an identifier"
+    if any(re.search(r"[A-Za-z]{2} [A-Za-z]{2}", each) for each in list(readings(text))[1:]):
+        return "an encoded text"
+    return None
+
+
+def _pattern(pattern: re.Pattern[str], told: str) -> Rule:
+    return lambda text: None if pattern.fullmatch(text) else told
+
+
+def _version(text: str) -> str | None:
+    return None if VERSION.fullmatch(text) and not ADDRESS.search(text) else "a text, where a version stands"
+
+
+def _redacted(text: str) -> str | None:
+    return None if text == "redacted" else "the name of the machine"
+
+
+RUN = {
+    **dict.fromkeys(("run_id", "entity", "project", "display_name", "run_group", "tags"), _dated_name),
+    "job_type": _name,
+    "host": _redacted,
+    "storage_id": _pattern(re.compile(r"[A-Za-z0-9=+/:_-]{0,200}"), "a text, where W&B's id stands"),
+    **{f"telemetry.{name}": _version for name in ("python_version", "cli_version", "huggingface_version", "platform")},
+}
+TELEMETRY = {name.removeprefix("telemetry."): rule for name, rule in RUN.items() if name.startswith("telemetry.")}
+
+STRINGS: dict[str, dict[str, Rule]] = {
+    "header": {"version_info.producer": _version, "version_info.min_consumer": _version},
+    "run": RUN,
+    "config": {},
+    "summary": {},
+    "history": {},
+    "stats": {},
+    "telemetry": TELEMETRY,
+    "metric": dict.fromkeys(("name", "step_metric"), _name),
+    "exit": {},
+    "final": {},
+    "footer": {},
+    "preempting": {},
+}
+"""Kinds of records that may be, and of each the fields that may hold a string; numbers may stand in all of them."""
+
+ITEMS = {
+    "run": {"config.update": "config", "config.remove": "config"},
+    "config": {"update": "config", "remove": "config"},
+    "summary": {"update": "summary", "remove": "summary"},
+    "history": {"item": "history"},
+    "stats": {"item": "stats"},
+}
+"""Fields with names and JSON values."""
+
+MESSAGES = {
+    "header": ("version_info",),
+    "run": (
+        "config",
+        "start_time",
+        "telemetry",
+        "telemetry.imports_init",
+        "telemetry.imports_finish",
+        "telemetry.feature",
+    ),
+    "history": ("step",),
+    "stats": ("timestamp",),
+    "telemetry": ("imports_init", "imports_finish", "feature"),
+    "metric": ("options", "summary", "_control"),
+}
+"""Fields with messages of numbers and of the strings above."""
+
+AROUND: dict[str, Rule] = {
+    "control.mailbox_slot": _pattern(SLOT, "a text, where a number of W&B stands"),
+    "_info.stream_id": _dated_name,
+}
+"""Strings beside a record's kind."""
+
+
+def examine(record: Any, place: str) -> Iterator[Held | Finding]:
+    """Every string of a record, key or value, and everything of it that may not be.
+
+    Args:
+        record: a `wandb_internal_pb2.Record`.
+        place: of it.
+    """
+    kind = record.WhichOneof("record_type")
+    if kind is None:
+        yield Finding(place, "a record of no known kind")
+    elif kind not in STRINGS:
+        yield Finding(place, f"a record of kind {kind}")
+    for field, value in record.ListFields():
+        where = f"{place}, {field.name}"
+        if field.name == kind and kind not in STRINGS:
+            yield from _anything(value, where)
+        elif field.name == kind:
+            yield from _message(value, where, "", STRINGS.get(kind, {}), ITEMS.get(kind, {}), MESSAGES.get(kind, ()))
+        elif field.name in ("control", "_info"):
+            yield from _message(value, where, f"{field.name}.", AROUND, {}, ())
+        elif field.name != "num":
+            yield Finding(where, "a field that is not known")
+            yield from _anything(value, where)
+    yield from _unknown(record, place)
+
+
+def examine_file(name: str, text: str, place: str) -> Iterator[Held | Finding]:
+    """The same of a file that W&B writes of an online run: `config.yaml` or `wandb-summary.json`."""
+    from omegaconf import OmegaConf
+
+    try:
+        told: Any = json.loads(text) if name.endswith(".json") else OmegaConf.to_container(OmegaConf.create(text))
+        items = {str(key): told[key] if name.endswith(".json") else told[key]["value"] for key in told}
+    except Exception:  # of whichever kind the parsers raise
+        yield Held(place, text)
+        yield Finding(place, "a file that is not what W&B writes under this name")
+        return
+    kind = "summary" if name.endswith(".json") else "config"
+    for number, (key, value) in enumerate(items.items(), start=1):
+        where = f"{place}, item {number}"
+        yield Held(f"{where}, its name", key, key=True)
+        if wrong := _item_name(key, kind):
+            yield Finding(f"{where}, its name", wrong)
+        yield from _value(json.dumps(value), f"{where}, its value", kind, [key])
+
+
+def _message(
+    message: Any,
+    place: str,
+    before: str,
+    strings: dict[str, Rule],
+    items: dict[str, str],
+    messages: tuple[str, ...],
+) -> Iterator[Held | Finding]:
+    for field, value in message.ListFields():
+        name = f"{before}{field.name}"
+        several = _several(field, value)
+        for number, each in enumerate(several, start=1):
+            where = f"{place}.{field.name} {number}" if field.is_repeated else f"{place}.{field.name}"
+            if name in items:
+                yield from _item(each, where, items[name])
+            elif hasattr(each, "ListFields"):
+                if name not in messages:
+                    yield Finding(where, "a field that is not known")
+                yield from _message(each, where, f"{name}.", strings, items, messages)
+            elif isinstance(each, str | bytes):
+                text = each if isinstance(each, str) else each.decode("utf-8", "replace")
+                yield Held(where, text)
+                if wrong := strings.get(name, lambda text: "a field that is not known")(text):
+                    yield Finding(where, wrong)
+
+
+def _item(item: Any, place: str, kind: str) -> Iterator[Held | Finding]:
+    """A name and a value as JSON."""
+    parts = list(item.nested_key) if kind != "stats" else []
+    names = ([item.key] if item.key else []) + parts
+    for name in names:
+        yield Held(f"{place}, its name", name, key=True)
+        if wrong := _item_name(name, kind):
+            yield Finding(f"{place}, its name", wrong)
+    for field, value in item.ListFields():
+        if field.name not in ("key", "nested_key", "value_json"):
+            yield Finding(place, "a field that is not known")
+            yield from _anything(value, place)
+    if item.value_json:
+        yield from _value(item.value_json, f"{place}, its value", kind, names)
+
+
+def _item_name(name: str, kind: str) -> str | None:
+    if kind == "stats":
+        return None if STATS.fullmatch(name) else "a text, where the name of a measurement stands"
+    if META.fullmatch(name) or (kind == "summary" and name == "runtime"):
+        return None
+    if kind == "config":
+        known = name in CONFIG_STRINGS or name in CONFIG_NUMBERS
+        return _name(name) or (None if known else "a name that is none of our configuration")
+    return _name(name) or (None if re.fullmatch(METRIC, name) else "a name that is none of our metrics")
+
+
+def _config_text(text: str, names: list[str]) -> str | None:
+    """What is wrong with a string of the configuration."""
+    known = CONFIG_STRINGS.get(names[0] if names else "")
+    return _name(text) or (None if known and re.fullmatch(known, text) else "a text that its key does not take")
+
+
+def _value(told: str, place: str, kind: str, names: list[str]) -> Iterator[Held | Finding]:
+    """The JSON of one value: a number, null, or in a configuration a short name."""
+    count = any(COUNTS.match(name) for name in names)
+    own = names[:1] == ["_wandb"]
+    for what, leaf in json_leaves(told):
+        if isinstance(leaf, str):
+            yield Held(place, leaf, key=what == "key")
+            if own and VERSION.fullmatch(leaf):
+                continue
+            if what == "key" or own:
+                yield Finding(place, "a value of several parts, where a number stands")
+            elif leaf not in NOT_FINITE and (
+                wrong := _config_text(leaf, names) if kind == "config" else "a text, where a number stands"
+            ):
+                yield Finding(place, wrong)
+        elif isinstance(leaf, int | float) and not count and MANY <= abs(leaf) < 1e18 and leaf == int(leaf):
+            yield Held(place, str(abs(int(leaf))), number=True)
+    if told.lstrip()[:1] == "[" and not own:
+        yield Finding(place, "a list, where a number stands")
+
+
+def _anything(value: Any, place: str) -> Iterator[Held]:
+    """Every string of whatever a field holds."""
+    if isinstance(value, str):
+        yield Held(place, value)
+    elif isinstance(value, bytes):
+        yield Held(place, value.decode("utf-8", "replace"))
+    elif hasattr(value, "ListFields"):
+        for field, inner in value.ListFields():
+            for each in _several(field, inner):
+                yield from _anything(each, place)
+    elif hasattr(value, "__iter__"):
+        for inner in value:
+            yield from _anything(inner, place)
+
+
+def _unknown(message: Any, place: str) -> Iterator[Held | Finding]:
+    """Fields that this version of W&B does not know, here and in the messages within."""
+    from google.protobuf.unknown_fields import UnknownFieldSet
+
+    for field in UnknownFieldSet(message):
+        yield Finding(place, "a field that is not known")
+        if isinstance(field.data, bytes):
+            yield Held(place, field.data.decode("utf-8", "replace"))
+    for field, value in message.ListFields():
+        if field.type == field.TYPE_MESSAGE:
+            for inner in _several(field, value):
+                if hasattr(inner, "ListFields"):
+                    yield from _unknown(inner, place)
+
+
+def _several(field: Any, value: Any) -> list[Any]:
+    """The values of a field; of a map its keys and values."""
+    if hasattr(value, "items"):
+        return [part for pair in value.items() for part in pair]
+    return list(value) if field.is_repeated else [value]

@@ -1,0 +1,135 @@
+"""Everything that W&B wrote below a run's `wandb` folder: each file by its form, and every string that it holds."""
+
+import hashlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from src.cli.errors import UserError
+from src.privacy.allowed import Finding, Held, examine, examine_file
+from src.privacy.decodings import texts_of
+from src.privacy.offline_runs import journal_files, read_journal
+
+LOGS = re.compile(r"(.*/)?(logs/)?[a-z\-]*debug[a-z\-]*(\.\d{8}\.\d{6}|-\d{8}_\d{6}|\.[a-z]{1,10})?\.log")
+"""W&B's logs of itself: they stay on this machine, so paths may stand in them, but no note and no patient."""
+
+TARGETS = re.compile(r"(offline-)?run-\d{8}_\d{6}-[\w.+-]+|[a-z-]*debug[a-z-]*(-\d{8}_\d{6})?\.log")
+"""What W&B's links are to, whole paths; of a run that was moved they lead nowhere."""
+
+MARKS = re.compile(r".*\.wandb\.(synced|syncstate)")
+"""What `wandb sync` leaves beside a file that it sent."""
+
+ONLINE = re.compile(r"(.*/)?files/(config\.yaml|wandb-summary\.json)")
+"""What it writes beside the records of an online run."""
+
+STAMP = re.compile(r"(?<!\d)(\d{8}[_.]\d{6}|\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d([.,]\d+)?Z?)(?!\d)")
+MACHINE = re.compile(
+    r"wandb-\d+-\d+-\d+|port-\d+|\bpid to \d+|\"(?:p?pid|idle-timeout|log-level)\":\d+|Thread(?:-\d+)?:\d+"
+    r"|'[\w/]+': -?[\d.e+-]+(?=[,}])"
+)
+"""Numbers in W&B's logs that are of processes, sockets and times, or values that the records hold too."""
+
+LARGEST = 64 * 2**20
+"""Bytes of a file other than a record file or a log; W&B writes none so large under our policy."""
+
+
+def files_of(run_dir: Path) -> list[Path]:
+    """Every file below a run's `wandb`, and links, in a fixed order."""
+    return sorted(path for path in home_of(run_dir).rglob("*") if path.is_symlink() or not path.is_dir())
+
+
+def home_of(run_dir: Path) -> Path:
+    """The folder that W&B wrote: `wandb` of a run, or the given one where that is what it wrote.
+
+    Raises:
+        UserError: it wrote nothing here.
+    """
+    if (run_dir / "wandb").is_dir():
+        return run_dir / "wandb"
+    if journal_files(run_dir):
+        return run_dir
+    raise UserError(f"{run_dir}: W&B wrote nothing there; name a run's folder, or a folder of runs")
+
+
+def hashes_of(run_dir: Path) -> dict[str, str]:
+    """Each file's SHA-256 by its path below `run_dir`; where a link points, for a link."""
+    found = {}
+    for path in files_of(run_dir):
+        body = str(path.readlink()).encode() if path.is_symlink() else path.read_bytes()
+        found[str(path.relative_to(run_dir))] = hashlib.sha256(body).hexdigest()
+    return found
+
+
+def written(run_dir: Path) -> Iterator[Held | Finding]:
+    """Every string and every finding by form, file after file; names of files and folders are strings too."""
+    home, odd = home_of(run_dir), 0
+    for path in files_of(run_dir):
+        inside = path.relative_to(home).as_posix()
+        known = _known(path, inside)
+        odd += not known
+        place = _place(path, inside) if known else f"wandb, file {odd} of another form"
+        yield Held(place, STAMP.sub(" ", inside), key=True)
+        if path.is_symlink():
+            yield Held(place, STAMP.sub(" ", str(path.readlink())), key=True)
+            if not TARGETS.fullmatch(path.readlink().name):
+                yield Finding(place, "a link to something that is not W&B's")
+        elif path.suffix == ".wandb":
+            yield from _records(path, place)
+        elif ONLINE.fullmatch(inside):
+            yield from examine_file(path.name, path.read_text("utf-8", "replace"), place)
+        else:
+            yield from _file(path, place, known, bool(LOGS.fullmatch(inside)))
+
+
+def _known(path: Path, inside: str) -> bool:
+    if path.is_symlink():
+        return path.name == "latest-run" or bool(LOGS.fullmatch(inside))
+    return bool(
+        LOGS.fullmatch(inside) or MARKS.fullmatch(inside) or ONLINE.fullmatch(inside) or path.suffix == ".wandb"
+    )
+
+
+def _place(path: Path, inside: str) -> str:
+    """A file as a finding names it: its kind and its start, not its name, which may be of a patient."""
+    start = STAMP.search(inside)
+    what = "log" if path.suffix == ".log" else "link" if path.is_symlink() else f"*{path.suffix}"
+    return f"wandb, {what} of {start[0]}" if start else f"wandb, {what}"
+
+
+def _records(path: Path, place: str) -> Iterator[Held | Finding]:
+    try:
+        journal = read_journal(path)
+    except UserError as error:
+        at = re.search(r"byte \d+", str(error))
+        yield Finding(f"{place}, {at[0] if at else 'as a whole'}", "a file of records that cannot be read")
+        for text in texts_of(path.read_bytes()):
+            yield Held(place, text)
+        return
+    for number, (_, record) in enumerate(journal.records, start=1):
+        yield from examine(record, f"{place}, record {number}")
+    if journal.torn:  # what is left of a record that a kill cut
+        last = journal.records[-1][0] if journal.records else 0
+        yield Held(f"{place}, its torn end", path.read_bytes()[last:].decode("utf-8", "replace"))
+
+
+def _file(path: Path, place: str, known: bool, log: bool) -> Iterator[Held | Finding]:
+    if not known:
+        yield Finding(place, "a file that W&B does not write under our policy")
+    if path.stat().st_size > LARGEST:
+        yield Finding(place, "a file too large to be W&B's")
+        return
+    if not log:
+        for text in texts_of(path.read_bytes()):
+            yield Held(place, text)
+        return
+    for number, line in enumerate(path.read_text("utf-8", "replace").splitlines(), start=1):
+        yield Held(f"{place}, line {number}", _without_machine(line), log=True)
+
+
+def _without_machine(line: str) -> str:
+    """A line of a log without times, processes and sockets.
+
+    >>> _without_machine('{"time":"2026-11-25T02:18:11.146808085Z","msg":"main: starting","pid":23188}')
+    '{"time":" ","msg":"main: starting", }'
+    """
+    return MACHINE.sub(" ", STAMP.sub(" ", line))

@@ -1,0 +1,50 @@
+"""The cohort of some runs, as far as a report on them may show it: its flow, where its folder can be read."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from src.cli.errors import UserError
+from src.cli.json_files import Schema, read_json
+from src.cohort.disclosure import FEWEST, folded
+from src.cohort.prepared import RECORD
+from src.cohort.split import Split
+from src.display.figure_style import Drawing
+from src.reporting.cohort_figures import flow_picture
+from src.runs.finished import Run
+
+FLOW: Schema = {
+    "fingerprint": str,
+    "flow": [{"step": str, "excluded": int, "left": int}],
+    "splits": {str(split): {"notes": int, "patients": int} for split in Split},
+}
+"""What of a cohort's record is drawn."""
+
+
+def cohort_drawing(runs: Sequence[Run], fingerprint: str, data_dir: Path | None = None) -> Drawing | None:
+    """The flow from discharge summaries to splits; None where no run names a folder that still holds the cohort.
+
+    Args:
+        runs: whose configurations name the folder.
+        fingerprint: of the cohort.
+        data_dir: where it lies now; None takes the places that the records name.
+    """
+    named = [run.record.get("config", {}).get("data", {}).get("dir") for run in runs]
+    for place in [data_dir, *dict.fromkeys(named)]:
+        record = _read(Path(place)) if place else {}
+        if record.get("fingerprint") == fingerprint:
+            splits = record["splits"]
+            if min(split["patients"] for split in splits.values()) < FEWEST:
+                return None
+            told = f"Steps that left out fewer than {FEWEST} notes are joined with the next, or not drawn."
+            return Drawing(
+                "cohort_flow", "From discharge summaries to splits", told, flow_picture(folded(record["flow"]), splits)
+            )
+    return None
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    try:
+        return read_json(folder / RECORD, FLOW)
+    except (FileNotFoundError, UserError):
+        return {}

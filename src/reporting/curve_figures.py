@@ -1,0 +1,98 @@
+"""Pictures of training: loss and validation accuracy by step, of the best run of each of the best cells."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from src.cohort.disclosure import FEWEST
+from src.display.figure_style import Drawing, legend, panel, short, style
+from src.reporting.series import drawn_cells, name_of
+from src.runs.finished import Run
+from src.scaling_analysis.result import Scaling, is_loss
+
+MOST = 8
+"""Curves in one picture: more cannot be told apart."""
+
+WINDOW = 20
+"""A training loss is drawn as its mean over one part in so many of the steps."""
+
+CURVES = {
+    "train/loss": ("learning_training_loss", "Training loss", "training loss (nats a note)"),
+    "val/loss": ("learning_validation_loss", "Validation loss", "validation loss (nats a note)"),
+    "val/accuracy": ("learning_validation_accuracy", "Validation accuracy", "validation top-1 accuracy"),
+}
+
+
+def curve_drawings(scaling: Scaling, runs: Mapping[str, Run]) -> list[Drawing]:
+    """A picture for each curve that the runs kept.
+
+    Args:
+        scaling: the analysis.
+        runs: by name.
+    """
+    return [drawn for curve in CURVES for drawn in _curve(scaling, runs, curve)]
+
+
+def _curve(scaling: Scaling, runs: Mapping[str, Run], curve: str) -> list[Drawing]:
+    chosen = _chosen(scaling, runs, curve)
+    if not chosen:
+        return []
+    shown = sorted(chosen[:MOST])
+    figure, axes = panel()
+    for place, (at, run) in enumerate(shown):
+        points = run.curves[curve]
+        steps, values = np.array(list(points)), np.array(list(points.values()), float)
+        if curve == "train/loss":
+            steps, values = smoothed(steps, values, int(run.axes.get("batch_size") or 1))
+        look = style(place)
+        every = (place, max(1, len(steps) // 5))  # apart from each other's
+        axes.plot(steps, values, label=name_of(scaling, at), markevery=every if len(steps) > 10 else None, **look)
+    _dress(axes, CURVES[curve][2], curve)
+    legend(figure, axes)
+    name, title, _ = CURVES[curve]
+    smooth = " as its running mean" if curve == "train/loss" else ""
+    told = f"One run a cell, of its seeds the best on validation{smooth}."
+    if is_loss(curve) and len({scaling.cells[at].axes.get("labels") for at, _ in shown}) > 1:
+        told += " Losses of different label schemes are of different heads, and no measure of one against another."
+    if len(chosen) > len(shown):
+        told += f" The {len(shown)} cells of {len(chosen)} that do best on validation."
+    return [Drawing(name, title, told, figure)]
+
+
+def _chosen(scaling: Scaling, runs: Mapping[str, Run], curve: str) -> list[tuple[int, Run]]:
+    """The best run of each cell that kept the curve, the best on validation first."""
+    found = []
+    for at in drawn_cells(scaling, "test/accuracy"):
+        kept = [runs[name] for name in scaling.cells[at].runs if len(runs[name].curves.get(curve, {})) > 1]
+        if kept:
+            best = max(kept, key=_on_validation)
+            found.append((_on_validation(best), at, best))
+    return [(at, run) for _, at, run in sorted(found, key=lambda each: (-each[0], each[1]))]
+
+
+def _on_validation(run: Run) -> float:
+    value = run.metrics.get("val/accuracy")
+    return -1.0 if value is None else float(value)
+
+
+def smoothed(steps: Any, values: Any, notes: int) -> tuple[Any, Any]:
+    """Means over windows of neighbouring points, no more than `WINDOW` of them, none of fewer than 10 notes.
+
+    >>> smoothed(np.arange(1, 5), np.array([4.0, 2.0, 2.0, 0.0]), 5)[1].tolist()
+    [3.0, 1.0]
+    """
+    parts = np.array_split(np.arange(len(steps)), max(1, min(WINDOW, len(steps) * notes // FEWEST)))
+    return np.array([steps[part].mean() for part in parts]), np.array([values[part].mean() for part in parts])
+
+
+def _dress(axes: Any, label: str, curve: str) -> None:
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+    axes.set_xlabel("optimiser step")
+    axes.set_ylabel(label)
+    axes.set_xlim(left=0)
+    if curve == "val/accuracy":
+        axes.set_ylim(bottom=0)

@@ -1,0 +1,123 @@
+"""Tables of an analysis of scaling: steps between neighbours, fits, what they predict, and how wrong they were."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from src.display.figure_style import short
+from src.display.tables import Column, Entry, Estimate, Table
+from src.reporting.series import METRICS, name_of
+from src.scaling_analysis.result import Difference, Fit, HeldOut, Prediction, Scaling
+
+SHOWN = {
+    "test/macro_f1": "macro-F1",
+    "test/accuracy": "top-1",
+    "test/macro_auc": "macro-AUC",
+    "test/base_accuracy": "base DRG",
+    "test/severity_accuracy": "CC/MCC",
+    "test/rule_accuracy": "by rule",
+}
+"""Metrics of the table of results."""
+
+OVER = {"params": "size", "max_len": "context", "lora_r": "rank", "flop": "compute", "labels": "label scheme"}
+
+
+def differences_table(scaling: Scaling) -> Table:
+    """Paired differences of neighbouring cells."""
+    heads = {"axis": "along", "one": "this", "other": "less this", "metric": "metric", "difference": "difference"}
+    heads |= {"p": "p", "p_holm": "p (Holm)", "pairs": "seeds"}
+    rows = [_difference(scaling, each) for each in sorted(scaling.differences, key=_first)]
+    paired = {each.how for each in scaling.differences if each.metric.startswith("test/")} == {"predictions"}
+    how = "paired by seed and patient" if paired else "paired by seed, not by patient"
+    title = f"Differences between neighbouring cells, {how}, with intervals of 95 %"
+    return Table("differences", title, [Column(*pair) for pair in heads.items()], rows)
+
+
+def _difference(scaling: Scaling, each: Difference) -> list[Entry]:
+    value = Estimate(each.value, each.both.low, each.both.high)
+    names = (name_of(scaling, each.one), name_of(scaling, each.other))
+    return [OVER.get(each.axis, each.axis), *names, _metric(each.metric), value, each.p, each.p_holm, each.pairs]
+
+
+def _first(each: Difference | Fit | Prediction | HeldOut) -> int:
+    """The field's metrics first."""
+    return list(METRICS).index(each.metric) if each.metric in METRICS else len(METRICS)
+
+
+def _metric(name: str) -> str:
+    return SHOWN.get(name) or METRICS.get(name) or name.replace("/", " ").replace("_", " ").replace("val", "validation")
+
+
+def fits_table(scaling: Scaling) -> Table:
+    """The parameters of each fit."""
+    columns = [Column("metric", "metric"), Column("over", "over"), Column("fixed", "at"), Column("points", "cells")]
+    columns += [Column(name, name) for name in "abcdf"]
+    columns += [Column("misfit", "misfit", 4), Column("told", "parameters")]
+    rows: list[list[Entry]] = [
+        [
+            _metric(fit.metric), _over(fit.over), point(fit.fixed), len(fit.cells),
+            *(_parameter(fit.parameters, name) for name in "abcdf"), fit.misfit if fit.freedom else None,
+            "free" if fit.freedom == 0 else "told by the points" if fit.identified else "not all told by the points",
+        ]
+        for fit in sorted(scaling.fits, key=_first)
+    ]  # fmt: skip
+    title = (
+        "Saturating power laws: a metric is a - b x^-c, or a - b x^-c - d z^-f over size and context together; a loss "
+        "has plus for minus. x and z are in units of the cells' geometric mean; the misfit is the standard deviation "
+        "that the law leaves of the points beyond their own uncertainty"
+    )
+    return Table("fits", title, columns, rows).useful()
+
+
+def _parameter(parameters: Mapping[str, Any], name: str) -> Entry:
+    found = parameters.get(name)
+    return None if found is None else Estimate(found.value, found.low, found.high)
+
+
+def _over(over: Sequence[str]) -> str:
+    return " and ".join(OVER.get(name, name) for name in over)
+
+
+def point(at: Mapping[str, Any]) -> str:
+    """A place in the grid, in words.
+
+    >>> point({"params": 4.9e6, "max_len": 768.0, "labels": "two"})
+    'size 4.9M, context 768, label scheme two'
+    """
+    told = []
+    for name, value in at.items():
+        number = (
+            short(value) if name in ("params", "flop") else f"{value:g}" if isinstance(value, float) else str(value)
+        )
+        told.append(f"{OVER.get(name, name)} {number}")
+    return ", ".join(told)
+
+
+def predictions_table(scaling: Scaling) -> Table:
+    """What the fits say of cells that were not run."""
+    heads = {"metric": "metric", "why": "for", "at": "at", "predicted": "predicted", "over": "by the fit over"}
+    rows: list[list[Entry]] = [
+        [
+            _metric(each.metric), each.why, point(each.at), Estimate(each.value, each.low, each.high),
+            _over(scaling.fits[each.fit].over),
+        ]
+        for each in sorted(scaling.predictions, key=_first)
+    ]  # fmt: skip
+    title = "What the fits predict, with intervals of 95 % that hold the points' uncertainty and the fit's misfit"
+    return Table("predictions", title, [Column(*pair) for pair in heads.items()], rows)
+
+
+def held_out_table(scaling: Scaling) -> Table:
+    """How wrong the fits were about the largest cell."""
+    heads = {"metric": "metric", "over": "fit over", "cell": "cell held out", "points": "cells in the fit"}
+    heads |= {"predicted": "predicted", "measured": "measured", "error": "error", "no_growth": "best of the others"}
+    rows: list[list[Entry]] = [
+        [
+            _metric(each.metric), _over(each.over), name_of(scaling, each.cell), each.points,
+            Estimate(each.predicted, each.low, each.high), each.measured, each.error, each.no_growth,
+        ]
+        for each in sorted(scaling.held_out, key=_first)
+    ]  # fmt: skip
+    title = (
+        "The largest cell as predicted from the others; to say that it gets no better predicts the best of the others"
+    )
+    return Table("held_out", title, [Column(*pair) for pair in heads.items()], rows)

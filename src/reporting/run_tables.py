@@ -1,0 +1,167 @@
+"""The tables of a report on runs: cells beside the published, every metric, cost, and what is missing."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from src.display.figure_style import short
+from src.display.published import ACCURACY, PUBLISHED, TEST_NOTES, Published, published, sampling_interval
+from src.display.tables import Column, Entry, Estimate, Table
+from src.reporting.device_hours import Cost
+from src.reporting.law_tables import SHOWN, differences_table, fits_table, held_out_table, predictions_table
+from src.reporting.series import name_of
+from src.scaling_analysis.result import Cell, Interval, Measured, Scaling
+
+
+def estimate(measured: Measured) -> Estimate:
+    """The mean with the interval over seeds and patients."""
+    return Estimate(measured.mean, measured.low, measured.high)
+
+
+def results_table(scaling: Scaling) -> Table:
+    """Every cell, and below the line what was published."""
+    columns = [Column("system", "system"), Column("params", "size"), Column("max_len", "tokens")]
+    columns += [Column("lora_r", "rank"), Column("labels", "labels")]
+    more = [axis for axis in scaling.varied if axis not in ("params", "model", "max_len", "lora_r", "labels")]
+    columns += [Column(axis, axis.replace("_", " ")) for axis in more]
+    columns += [Column("ground", "cohort")] if len(scaling.grounds) > 1 else []
+    columns += [Column("seeds", "seeds"), *(Column(name.removeprefix("test/"), head) for name, head in SHOWN.items())]
+    columns.append(Column("source", "source"))
+    bases_first = sorted(scaling.cells, key=lambda cell: not cell.axes.get("params"))
+    rows = [_result(scaling, cell, more) for cell in bases_first]
+    rows += [_published(row, len(columns)) for row in PUBLISHED]
+    title = "Test results of each cell, means over seeds with intervals of 95 %; below, published on MIMIC-IV"
+    return Table("results", title, columns, rows, rule=len(scaling.cells))
+
+
+def _result(scaling: Scaling, cell: Cell, more: Sequence[str]) -> list[Entry]:
+    axes, base = cell.axes, bool(cell.axes.get("params"))
+    row: list[Entry] = [str(axes["model"]), short(axes["params"]) if base else None, axes["max_len"]]
+    row += [axes.get("lora_r") if base else None, str(axes.get("labels"))]
+    row += [_plain(axes.get(axis)) for axis in more]
+    row += [scaling.grounds[cell.ground].cohort[:8]] if len(scaling.grounds) > 1 else []
+    row.append(cell.seeds)
+    row += [estimate(cell.metrics[name]) if name in cell.metrics else None for name in SHOWN]
+    return [*row, "here"]
+
+
+def _published(row: Published, columns: int) -> list[Entry]:
+    told: list[Entry] = [row.system, short(row.params) if row.params else None, row.max_len, None, row.labels]
+    metrics = [_reported(row, name) for name in SHOWN]
+    return [*told, *[None] * (columns - len(told) - len(metrics) - 1), *metrics, row.source.split(",")[0]]
+
+
+def _reported(row: Published, name: str) -> Entry:
+    value = row.metrics.get(name)
+    if value is None or name != ACCURACY or not row.same_test:
+        return value
+    return Estimate(value, *sampling_interval(value))
+
+
+def _plain(value: Any) -> Entry:
+    return value if isinstance(value, int | float | str) and not isinstance(value, bool) else str(value)
+
+
+def published_table() -> Table:
+    """Where each published figure stands."""
+    heads = {"system": "system", "labels": "labels", "figures": "figures", "source": "source"}
+    rows: list[list[Entry]] = []
+    for row in PUBLISHED:
+        figures = ", ".join(f"{SHOWN.get(name, name)} {value:.3f}" for name, value in row.metrics.items())
+        rows.append([row.system, row.labels, figures, row.source + ("" if row.same_test else " (another test set)")])
+    title = (
+        "The published figures and their sources. None has an interval; that of an accuracy above is what its "
+        f"{TEST_NOTES:,} test notes allow (binomial)"
+    )
+    return Table("published", title, [Column(*pair) for pair in heads.items()], rows)
+
+
+def beside_table(scaling: Scaling) -> Table:
+    """Cells that the paper has too: the same base, length and label scheme."""
+    columns = [
+        Column("cell", "cell"),
+        Column("metric", "metric"),
+        Column("here", "here"),
+        Column("published", "published"),
+    ]
+    columns += [Column("difference", "difference"), Column("source", "source")]
+    rows: list[list[Entry]] = []
+    for at, cell in enumerate(scaling.cells):
+        for row in published(str(cell.axes["model"]), str(cell.axes.get("labels"))):
+            if row.max_len != cell.axes["max_len"] or not row.same_test:
+                continue
+            for name, value in row.metrics.items():
+                if name in cell.metrics:
+                    here = cell.metrics[name]
+                    gap = Estimate(here.mean - value, here.low - value, here.high - value)
+                    rows.append([name_of(scaling, at), SHOWN.get(name, name), estimate(here), value, gap, row.source])
+    title = "Cells that were published too, on other test notes; the differences take the published value for exact"
+    return Table("beside_the_paper", title, columns, rows)
+
+
+def metrics_table(scaling: Scaling) -> Table:
+    """Every metric of every cell with its three intervals."""
+    heads = ("cell", "metric", "seeds", "mean_over_seeds", "by_seeds", "by_patients", "by_both")
+    rows: list[list[Entry]] = [
+        [
+            name_of(scaling, at), name, cell.seeds, each.mean,
+            *(_interval(each.mean, part) for part in (each.seeds, each.patients, each.both)),
+        ]
+        for at, cell in enumerate(scaling.cells)
+        for name, each in cell.metrics.items()
+    ]  # fmt: skip
+    columns = [Column(head, head.replace("_", " "), 4) for head in heads]
+    return Table("metrics", "Every metric of every cell, with intervals of 95 %", columns, rows, files_only=True)
+
+
+def _interval(value: float, interval: Interval) -> Estimate:
+    return Estimate(value, interval.low, interval.high)
+
+
+def costs_table(scaling: Scaling, costs: Mapping[int, Cost]) -> Table:
+    """What each cell took."""
+    heads = [Column("cell", "cell"), Column("runs", "runs"), Column("device", "on"), Column("hours", "hours a run")]
+    heads += [Column("hours_in_all", "hours in all"), Column("tokens", "tokens read a run", 0)]
+    heads += [Column("trained", "trained parameters", 0), Column("flop", "FLOP a run")]
+    rows: list[list[Entry]] = []
+    for at, cost in costs.items():
+        numbers = scaling.cells[at].numbers
+        told = [float(numbers.get(name, math.nan)) or math.nan for name in ("tokens_seen", "trained")]
+        flop = numbers.get("flop", math.nan)
+        rows.append(
+            [
+                name_of(scaling, at),
+                cost.runs,
+                cost.device,
+                cost.hours_a_run,
+                cost.hours,
+                *told,
+                f"{flop:.2e}" if flop > 0 else None,
+            ]
+        )
+    title = "Cost: hours of training and test of one run, of all seeds, and tokens that training read"
+    return Table("cost", title, heads, rows).useful()
+
+
+def missing_table(scaling: Scaling) -> Table:
+    """Runs that were asked for, or that the grid has, and that are not finished."""
+    heads = {"words": "run", "standing": "standing", "name": "folder"}
+    rows: list[list[Entry]] = [[each.words or each.name, each.standing, each.name] for each in scaling.missing]
+    return Table("missing", "Runs that are not finished", [Column(*pair) for pair in heads.items()], rows).useful()
+
+
+def report_tables(scaling: Scaling, costs: Mapping[int, Cost]) -> list[Table]:
+    """Every table that has a row, in the report's order."""
+    every = [
+        results_table(scaling).useful(),
+        beside_table(scaling),
+        published_table(),
+        differences_table(scaling),
+        fits_table(scaling),
+        predictions_table(scaling),
+        held_out_table(scaling),
+        costs_table(scaling, costs),
+        missing_table(scaling),
+        metrics_table(scaling),
+    ]
+    return [table for table in every if table.rows]

@@ -1,0 +1,191 @@
+"""A report on finished runs: what it holds, and its folder, whole or not at all."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from src.cli.errors import UserError
+from src.cli.files import exchanging_folder
+from src.cli.json_files import read_json
+from src.display.figure_style import Drawing, pdf, settings, settle, svg
+from src.display.tables import Table, to_csv, to_latex, to_markdown
+from src.reporting.cell_figures import cell_drawings
+from src.reporting.cohort_section import cohort_drawing
+from src.reporting.curve_figures import curve_drawings
+from src.reporting.device_hours import costs_of, unit_of
+from src.reporting.findings import MAIN, best_cell, what_came_out
+from src.reporting.law_tables import OVER
+from src.reporting.reproduce import Command, codes_of, dates_of, training_commands
+from src.reporting.run_errors import RunErrors, read_errors
+from src.reporting.run_tables import report_tables
+from src.reporting.scaling_figures import scaling_drawings
+from src.reporting.series import main_ground
+from src.runs.finished import Run
+from src.scaling_analysis.result import Scaling
+
+PAGE, NUMBERS = "report.html", "report.json"
+FIGURES, TABLES = "figures", "tables"
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that a report shows."""
+
+    source: str
+    """As typed."""
+    facts: Mapping[str, str]
+    """What was run, in the page's order."""
+    said: Sequence[str]
+    """What came out."""
+    notes: Sequence[str]
+    """What a reader must know of the intervals and of what was left out."""
+    tables: Sequence[Table]
+    drawings: Sequence[Drawing]
+    errors: RunErrors | None
+    cohort: Drawing | None
+    commands: Sequence[Command]
+
+    def every_table(self) -> list[Table]:
+        """With those on errors."""
+        return [*self.tables, *(self.errors.tables if self.errors else [])]
+
+    def every_drawing(self) -> list[Drawing]:
+        """With those on errors and the cohort."""
+        return [*self.drawings, *(self.errors.drawings if self.errors else []), *([self.cohort] if self.cohort else [])]
+
+
+def compose(source: str, runs: Sequence[Run], scaling: Scaling, data_dir: Path | None = None) -> Report:
+    """The report on some runs.
+
+    Args:
+        source: where they are from, as typed.
+        runs: the finished ones.
+        scaling: what `src.scaling_analysis.analysis.analyse` makes of them.
+        data_dir: where the prepared cohort lies now; None takes the place that the records name.
+
+    Raises:
+        UserError: a file of a run's evaluation is damaged.
+    """
+    by_name = {run.name: run for run in runs}
+    costs = costs_of(scaling, by_name)
+    hours = {at: cost.hours_a_run for at, cost in costs.items()}
+    ground = scaling.grounds[main_ground(scaling)]
+    with settings():
+        drawings = scaling_drawings(scaling) + cell_drawings(scaling, hours, unit_of(list(costs.values())))
+        drawings += curve_drawings(scaling, by_name)
+        errors = read_errors(_best_first(scaling, by_name))
+    return Report(
+        source=source,
+        facts=_facts(source, runs, scaling),
+        said=what_came_out(scaling, costs),
+        notes=scaling.notes,
+        tables=report_tables(scaling, costs),
+        drawings=drawings,
+        errors=errors,
+        cohort=cohort_drawing(runs, ground.cohort, data_dir),
+        commands=training_commands([by_name[name] for cell in scaling.cells for name in cell.runs]),
+    )
+
+
+def _best_first(scaling: Scaling, runs: Mapping[str, Run]) -> list[Run]:
+    """The runs of the best cell, then the others by their accuracy on validation."""
+    best = best_cell(scaling, MAIN)
+    first = scaling.cells[best].runs if best is not None else ()
+    return sorted(
+        runs.values(), key=lambda run: (run.name not in first, -(run.metrics.get("val/accuracy") or 0), run.name)
+    )
+
+
+def _facts(source: str, runs: Sequence[Run], scaling: Scaling) -> dict[str, str]:
+    unfinished = f"; {len(scaling.missing)} not finished" if scaling.missing else ""
+    facts = {
+        "Source": source,
+        "Runs": f"{len(runs):,} finished in {len(scaling.cells):,} cells{unfinished} (a cell: all seeds of a setting)",
+    }
+    for place, ground in enumerate(scaling.grounds):
+        name = "Cohort" if len(scaling.grounds) == 1 else f"Cohort {place + 1}"
+        told = f"{ground.cohort}, protocol {ground.protocol or 'not recorded'}"
+        facts[name] = f"{told}; {ground.train:,} training notes, {ground.test:,} test notes{_drgs(runs, ground.cohort)}"
+    facts["Systems"] = ", ".join(dict.fromkeys(str(cell.axes["model"]) for cell in scaling.cells))
+    facts["Varied"] = ", ".join(OVER.get(axis, axis.replace("_", " ")) for axis in scaling.varied)
+    dates, codes = dates_of(runs), codes_of(runs)
+    if dates:
+        facts["Trained on"] = f"{dates} (UTC)"
+    if codes:
+        facts["Code"] = "; ".join(codes)
+    facts["Libraries"] = _libraries(runs)
+    return {name: told for name, told in facts.items() if told}
+
+
+def _drgs(runs: Sequence[Run], cohort: str) -> str:
+    counts = {run.record.get("counts", {}).get("test_drgs") for run in runs if run.record.get("cohort") == cohort}
+    known = sorted(count for count in counts if count)
+    return f" of {known[-1]} DRGs" if known else ""
+
+
+def _libraries(runs: Sequence[Run]) -> str:
+    found: dict[str, set[str]] = {}
+    for run in runs:
+        for name in ("python", "torch", "transformers", "peft"):
+            version = run.record.get("versions", {}).get(name)
+            if version:
+                found.setdefault(name, set()).add(str(version))
+    return ", ".join(f"{name} {' and '.join(sorted(versions))}" for name, versions in found.items())
+
+
+def write_report(report: Report, folder: Path) -> None:
+    """Writes `report.html`, `report.json`, `tables/` and `figures/`; a report that is there is replaced.
+
+    Raises:
+        UserError: the folder holds something that no report wrote.
+        OSError: it cannot be written.
+    """
+    files = rendered(report)
+    with exchanging_folder(folder, written_by_us, "name another folder with to=DIR") as beside:
+        for part in (FIGURES, TABLES):
+            (beside / part).mkdir()
+        for name, held in files.items():
+            (beside / name).write_bytes(held)
+
+
+def rendered(report: Report) -> dict[str, bytes]:
+    """Every file of a report by its place in the folder; the same report gives the same bytes."""
+    from src.reporting.runs_page import page
+
+    files: dict[str, bytes] = {}
+    for drawing in report.every_drawing():
+        settle(drawing)
+    pictures = {drawing.name: svg(drawing) for drawing in report.every_drawing()}
+    for drawing in report.every_drawing():
+        files[f"{FIGURES}/{drawing.name}.svg"] = pictures[drawing.name].encode()
+        files[f"{FIGURES}/{drawing.name}.pdf"] = pdf(drawing)
+    for table in report.every_table():
+        for end, write in (("csv", to_csv), ("md", to_markdown), ("tex", to_latex)):
+            files[f"{TABLES}/{table.name}.{end}"] = write(table).encode()
+    files[PAGE] = page(report, pictures).encode()
+    files[NUMBERS] = (json.dumps(_numbers(report, sorted(files)), indent=1) + "\n").encode()
+    return files
+
+
+def _numbers(report: Report, files: Sequence[str]) -> dict[str, Any]:
+    return {
+        "source": report.source,
+        "facts": dict(report.facts),
+        "what_came_out": list(report.said),
+        "notes": list(report.notes),
+        "figures": {each.name: {"title": each.title, "caption": each.caption} for each in report.every_drawing()},
+        "tables": {each.name: each.title for each in report.every_table()},
+        "commands": [each.words for each in report.commands],
+        "files": [*files, NUMBERS],
+    }
+
+
+def written_by_us(folder: Path) -> bool:
+    """Whether a folder is a report and holds nothing else."""
+    try:
+        known = set(read_json(folder / NUMBERS, {"files": list[str]})["files"])
+    except (FileNotFoundError, UserError):
+        return False
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir()} <= known

@@ -1,0 +1,197 @@
+"""Pictures of a grid: a metric against size, context and rank with fits, and a heat map of size by context."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from src.display.figure_style import GREY, INK, STYLES, Drawing, legend, panel, short, style, ticks
+from src.display.published import PUBLISHED
+from src.reporting.series import (
+    AXES,
+    METRICS,
+    Line,
+    Lines,
+    bars,
+    drawn_cells,
+    fit_of,
+    intervals_in_words,
+    lines_along,
+    tuned,
+    upper,
+)
+from src.scaling_analysis.result import Cell, Fit, Scaling
+
+NAMES = {"params": "size", "max_len": "context", "lora_r": "rank"}
+
+
+def scaling_drawings(scaling: Scaling) -> list[Drawing]:
+    """A picture for each metric and each axis along which cells differ."""
+    found = []
+    for axis in NAMES:
+        for metric in METRICS:
+            lines = lines_along(scaling, metric, axis)
+            if lines:
+                found.append(_along(scaling, metric, lines))
+    return found + [each for metric in METRICS for each in _heat(scaling, metric)]
+
+
+def _along(scaling: Scaling, metric: str, lines: Lines) -> Drawing:
+    figure, axes = panel()
+    fits: list[Fit] = []
+    wide = _width(scaling, lines)
+    for place, line in enumerate(lines.lines):
+        fit = fit_of(scaling, metric, lines.axis, line)
+        if fit:
+            fits.append(fit)
+            _band(axes, scaling, fit, lines.axis, line, place)
+        dodge = np.exp(wide * 0.012 * (place - (len(lines.lines) - 1) / 2))
+        _line(axes, scaling, metric, lines.axis, line, place, float(dodge), joined=fit is None)
+    _baseline(axes, scaling, metric)
+    _paper(axes, metric, lines, scaling)
+    _dress(axes, scaling, metric, lines)
+    names = {line.name: place for place, line in enumerate(lines.lines) if line.name}
+    legend(figure, axes, columns=2 if lines.axis == "lora_r" else 3, lines=names)
+    name = f"{metric.removeprefix('test/')}_by_{NAMES[lines.axis]}"
+    return Drawing(
+        name, f"{upper(METRICS[metric])} by {NAMES[lines.axis]}", _caption(scaling, metric, lines, fits), figure
+    )
+
+
+def _width(scaling: Scaling, lines: Lines) -> float:
+    values = [scaling.cells[at].axes[lines.axis] for line in lines.lines for at in line.cells]
+    return float(np.log(max(values) / min(values)))
+
+
+def _line(
+    axes: Any, scaling: Scaling, metric: str, axis: str, line: Line, place: int, dodge: float, joined: bool
+) -> None:
+    cells = [scaling.cells[at] for at in line.cells]
+    measured = [cell.metrics[metric] for cell in cells]
+    how = {**style(place), "linestyle": style(place)["linestyle"] if joined else "none"}
+    axes.errorbar(
+        [cell.axes[axis] * dodge for cell in cells], [each.mean for each in measured], yerr=bars(measured),
+        capsize=2, elinewidth=0.9, capthick=0.9, **how,
+    )  # fmt: skip
+
+
+def _band(axes: Any, scaling: Scaling, fit: Fit, axis: str, line: Line, place: int) -> None:
+    values = [scaling.cells[at].axes[axis] for at in line.cells]
+    xs = np.geomspace(min(values), max(values), 60)
+    fixed = scaling.cells[line.cells[0]].axes
+    points = np.column_stack([xs if name == axis else np.full(len(xs), fixed[name]) for name in fit.over])
+    value, low, high = fit.at(points)
+    look = style(place)
+    axes.plot(xs, value, color=look["color"], linestyle=look["linestyle"], linewidth=1.0)
+    axes.fill_between(xs, np.clip(low, 0, 1), np.clip(high, 0, 1), color=look["color"], alpha=0.13, linewidth=0)
+
+
+def _baseline(axes: Any, scaling: Scaling, metric: str) -> None:
+    """The best system without a base, as a line across."""
+    others = set(drawn_cells(scaling, metric)) - set(tuned(scaling, metric))
+    honest = [scaling.cells[at] for at in others if scaling.cells[at].axes["model"] != "codes_upper_bound"]
+    if honest:
+        best = max(honest, key=lambda cell: cell.metrics[metric].mean)
+        axes.axhline(
+            best.metrics[metric].mean, color=GREY, linewidth=0.9, linestyle=(0, (1, 2)), label=str(best.axes["model"])
+        )
+
+
+def _paper(axes: Any, metric: str, lines: Lines, scaling: Scaling) -> None:
+    """The paper's cells, where they are of sizes like those of the runs."""
+    if lines.axis != "params":
+        return
+    sizes = [scaling.cells[at].axes["params"] for line in lines.lines for at in line.cells]
+    near = [
+        (row.params, row.metrics[metric])
+        for row in PUBLISHED
+        if row.params and row.max_len and metric in row.metrics and min(sizes) / 3 < row.params < max(sizes) * 3
+    ]
+    if near:
+        axes.plot(*zip(*near, strict=True), linestyle="none", marker="*", markersize=7, color=INK, label="paper")
+
+
+def _dress(axes: Any, scaling: Scaling, metric: str, lines: Lines) -> None:
+    cells = {scaling.cells[at].axes[lines.axis]: scaling.cells[at] for line in lines.lines for at in line.cells}
+    values = sorted(cells)
+    if lines.axis == "params":
+        labels = [f"{short(value)}\n{cells[value].axes['model']}" for value in values]
+    else:
+        labels = [f"{value:,}" for value in values]
+    ticks(axes, values, labels)
+    axes.set_xlabel(AXES[lines.axis])
+    axes.set_ylabel(f"test {METRICS[metric]}")
+    axes.set_ylim(bottom=max(0.0, axes.get_ylim()[0]))
+
+
+def _caption(scaling: Scaling, metric: str, lines: Lines, fits: Sequence[Fit]) -> str:
+    cells = [scaling.cells[at] for line in lines.lines for at in line.cells]
+    told = [f"Points are means over a cell's seeds, bars their {intervals_in_words(cells, metric)}"]
+    if fits:
+        told.append(f"Curves are saturating power laws {_over(fits)}, bands their intervals of 95 % by resampling")
+        if any(fit.freedom == 0 for fit in fits):
+            told.append("A curve through as many points as it has parameters fits whatever they are")
+        if not all(fit.identified for fit in fits):
+            told.append("Not every parameter of the curves is told by the points: do not read them beyond these")
+    if lines.rest:
+        told.append(f"All with {', '.join(f'{name}={value}' for name, value in lines.rest.items())}")
+    if lines.others:
+        told.append(f"Cells of the table that are not drawn: {lines.others}")
+    return ". ".join(told) + "."
+
+
+def _over(fits: Sequence[Fit]) -> str:
+    if any(len(fit.over) > 1 for fit in fits):
+        return "over size and context together"
+    return f"over {NAMES.get(fits[0].over[0], fits[0].over[0])}"
+
+
+def _heat(scaling: Scaling, metric: str) -> list[Drawing]:
+    lines = lines_along(scaling, metric, "params")
+    if not lines:
+        return []
+    cells = [scaling.cells[at] for line in lines.lines for at in line.cells]
+    sizes = sorted({(cell.axes["params"], str(cell.axes["model"])) for cell in cells})
+    lengths = sorted({cell.axes["max_len"] for cell in cells})
+    if len(sizes) < 2 or len(lengths) < 2:
+        return []
+    by_place = {(cell.axes["params"], str(cell.axes["model"]), cell.axes["max_len"]): cell for cell in cells}
+    values = np.full((len(sizes), len(lengths)), np.nan)
+    for row, size in enumerate(sizes):
+        for column, length in enumerate(lengths):
+            cell = by_place.get((*size, length))
+            values[row, column] = cell.metrics[metric].mean if cell else np.nan
+    figure, axes = panel(0.9 + 0.42 * len(sizes), grid="x")
+    axes.grid(False)
+    _squares(axes, values, [[by_place.get((*size, length)) for length in lengths] for size in sizes], metric)
+    axes.set_xticks(range(len(lengths)), [f"{length:,}" for length in lengths])
+    axes.set_yticks(range(len(sizes)), [f"{model}\n{short(params)}" for params, model in sizes])
+    axes.set_xlabel(AXES["max_len"])
+    axes.set_ylabel("base")
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+    rest = f" All with {', '.join(f'{name}={value}' for name, value in lines.rest.items())}." if lines.rest else ""
+    caption = f"Test {METRICS[metric]}, the mean over seeds; below it the {intervals_in_words(cells, metric)}.{rest}"
+    title = f"{upper(METRICS[metric])} by size and context"
+    return [Drawing(f"{metric.removeprefix('test/')}_heat", title, caption, figure)]
+
+
+def _squares(axes: Any, values: Any, cells: Sequence[Sequence[Cell | None]], metric: str) -> None:
+    from matplotlib.colors import LinearSegmentedColormap
+
+    shades = LinearSegmentedColormap.from_list("shades", ["#f3f6fb", "#3b7dd8", STYLES[0][0]])
+    low, high = np.nanmin(values), np.nanmax(values)
+    axes.imshow(values, cmap=shades, vmin=low, vmax=high + (high == low), aspect="auto")
+    small = 6 if values.shape[1] <= 4 else 5
+    for (row, column), value in np.ndenumerate(values):
+        cell = cells[row][column]
+        if cell is None:
+            axes.text(column, row, "not run", ha="center", va="center", fontsize=small, color=GREY)
+            continue
+        dark = high > low and (value - low) / (high - low) > 0.45
+        told = cell.metrics[metric]
+        span = f"\n{told.low:.3f} to {told.high:.3f}" if told.low == told.low else ""
+        axes.text(
+            column, row, f"{value:.3f}{span}", ha="center", va="center", fontsize=small,
+            color="white" if dark else INK, linespacing=1.35,
+        )  # fmt: skip

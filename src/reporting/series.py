@@ -1,0 +1,179 @@
+"""What of an analysis is drawn: which cells make a line, and which fit belongs to it."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from src.display.figure_style import short
+from src.scaling_analysis.result import Cell, Fit, Measured, Scaling
+
+METRICS = {"test/macro_f1": "macro-F1", "test/accuracy": "top-1 accuracy"}
+"""The metrics that are drawn; the tables have more."""
+
+AXES = {
+    "params": "parameters of the base",
+    "max_len": "context (tokens read at most)",
+    "lora_r": "LoRA rank r",
+    "labels": "label scheme",
+}
+"""What the grid's axes are called."""
+
+MOST_LINES = 6
+"""Lines of one picture."""
+
+SERIES = {"params": ("max_len",), "max_len": ("params",), "lora_r": ("params", "max_len")}
+"""A line for each value of these, in a picture against the first."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """Cells that differ on one axis only, in its order."""
+
+    name: str
+    cells: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Lines:
+    """The lines of one picture."""
+
+    axis: str
+    lines: tuple[Line, ...]
+    rest: Mapping[str, Any]
+    """Axes that vary in the runs, and are the same in this picture."""
+    others: int
+    """Cells that it does not show, because they differ in `rest`."""
+
+
+def main_ground(scaling: Scaling) -> int:
+    """The ground with the most cells; the first of several."""
+    counts = [sum(cell.ground == at for cell in scaling.cells) for at in range(len(scaling.grounds))]
+    return counts.index(max(counts))
+
+
+def drawn_cells(scaling: Scaling, metric: str) -> list[int]:
+    """The places of the main ground's cells that have a metric."""
+    ground = main_ground(scaling)
+    return [at for at, cell in enumerate(scaling.cells) if cell.ground == ground and metric in cell.metrics]
+
+
+def tuned(scaling: Scaling, metric: str) -> list[int]:
+    """Those of `drawn_cells` that are a base with adapters; the others are baselines."""
+    return [at for at in drawn_cells(scaling, metric) if scaling.cells[at].axes.get("params")]
+
+
+def lines_along(scaling: Scaling, metric: str, axis: str) -> Lines | None:
+    """The lines of a metric along an axis; None where no two cells differ on it alone.
+
+    Axes that are neither drawn along nor a line each are held at the values that the most cells share.
+    """
+    places = tuned(scaling, metric)
+    series = SERIES[axis]
+    rest = [name for name in scaling.varied if name != axis and name not in series and name != "model"]
+    groups: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    for at in places:
+        groups[tuple(repr(scaling.cells[at].axes.get(name)) for name in rest)].append(at)
+    found = []
+    for group in groups.values():
+        lines = [line for line in _lines(scaling, group, axis) if len(line.cells) > 1]
+        if lines:
+            best = max(scaling.cells[at].metrics[metric].mean for line in lines for at in line.cells)
+            found.append((sum(len(line.cells) for line in lines), best, lines, group))
+    if not found:
+        return None
+    _, _, lines, group = max(found, key=lambda each: each[:2])
+    lines = sorted(lines, key=lambda line: -scaling.cells[line.cells[-1]].metrics[metric].mean)[:MOST_LINES]
+    lines = [line for line in _lines(scaling, group, axis) if line in lines]
+    held = {name: scaling.cells[group[0]].axes.get(name) for name in rest}
+    return Lines(axis, tuple(lines), held, len(places) - sum(len(line.cells) for line in lines))
+
+
+def _lines(scaling: Scaling, group: Sequence[int], axis: str) -> list[Line]:
+    by_series: dict[tuple[Any, ...], dict[Any, int]] = defaultdict(dict)
+    for at in group:
+        axes = scaling.cells[at].axes
+        key = tuple((axes[name], axes["model"]) if name == "params" else axes[name] for name in SERIES[axis])
+        by_series[key].setdefault(axes[axis], at)
+    ordered = sorted(by_series.items(), key=lambda item: repr_key(item[0]))
+    shown = [name for name in SERIES[axis] if len({repr(scaling.cells[at].axes[name]) for at in group}) > 1]
+    return [
+        Line(
+            ", ".join(value_of(scaling.cells[next(iter(cells.values()))], name) for name in shown),
+            tuple(at for _, at in sorted(cells.items())),
+        )
+        for _, cells in ordered
+    ]
+
+
+def repr_key(key: tuple[Any, ...]) -> tuple[Any, ...]:
+    """A key of numbers, texts and pairs that can be sorted."""
+    return tuple((0, each, "") if isinstance(each, int | float) else (1, 0, str(each)) for each in _flat(key))
+
+
+def _flat(key: tuple[Any, ...]) -> list[Any]:
+    return [part for each in key for part in (_flat(each) if isinstance(each, tuple) else [each])]
+
+
+def value_of(cell: Cell, axis: str) -> str:
+    """A cell's value on an axis, in words."""
+    value = cell.axes.get(axis)
+    if axis == "params":
+        return f"{cell.axes['model']} ({short(value)})" if value else str(cell.axes["model"])
+    return f"{value} tokens" if axis == "max_len" else f"r = {value}" if axis == "lora_r" else f"{axis} = {value}"
+
+
+def name_of(scaling: Scaling, at: int) -> str:
+    """A cell by its model and the axes in which the runs differ."""
+    cell = scaling.cells[at]
+    if not cell.axes.get("params"):
+        return str(cell.axes["model"])
+    told = [str(cell.axes["model"])]
+    for axis in scaling.varied:
+        if axis not in ("params", "model"):
+            value = cell.axes.get(axis)
+            told.append(
+                f"r{value}" if axis == "lora_r" else str(value) if axis in ("max_len", "labels") else f"{axis} {value}"
+            )
+    if "labels" not in scaling.varied and len(told) == 1:
+        told.append(str(cell.axes.get("labels")))
+    return " ".join(told)
+
+
+def fit_of(scaling: Scaling, metric: str, axis: str, line: Line) -> Fit | None:
+    """The fit that runs along a line: over size and context together where there is one, else over the axis alone."""
+    for fit in scaling.fits:
+        if fit.metric == metric and axis in fit.over and len(fit.over) > 1 and set(line.cells) <= set(fit.cells):
+            return fit
+    for fit in scaling.fits:
+        if fit.metric == metric and fit.over == (axis,) and set(fit.cells) == set(line.cells):
+            return fit
+    return None
+
+
+def bars(measured: Sequence[Measured]) -> list[list[float]]:
+    """What matplotlib takes as error bars: how far the intervals reach below and above, 0 where there is none."""
+    reach = [(each.mean - each.low, each.high - each.mean) for each in measured]
+    return [[low if low == low else 0.0 for low, _ in reach], [high if high == high else 0.0 for _, high in reach]]
+
+
+def intervals_in_words(cells: Sequence[Cell], metric: str) -> str:
+    """Which interval the cells' bars are."""
+    known = [cell.metrics[metric] for cell in cells]
+    by_seeds = sum(each.seeds.low == each.seeds.low for each in known)
+    by_patients = sum(each.patients.low == each.patients.low for each in known)
+    if by_seeds and by_patients:
+        alone = "" if by_seeds == len(known) else "; over patients alone where a cell has one seed"
+        return f"intervals of 95 % over seeds and test patients{alone}"
+    if by_patients:
+        return "intervals of 95 % over test patients, of one seed each"
+    return "intervals of 95 % over seeds" if by_seeds else "no interval is known"
+
+
+def upper(text: str) -> str:
+    """A text that begins a line.
+
+    >>> upper("macro-F1")
+    'Macro-F1'
+    """
+    return text[:1].upper() + text[1:]

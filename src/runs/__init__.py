@@ -1,0 +1,1 @@
+"""A run on disk: its folder, identity, record, history, predictions, status and lock."""

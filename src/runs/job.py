@@ -1,0 +1,73 @@
+"""A cell of a grid: one configuration, and the folder that follows from it."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from src.cli.compose import to_schema
+from src.cli.errors import UserError
+from src.cli.json_files import Schema, read_json, write_json
+from src.config.train import TrainConfig
+from src.runs.provenance import code_version
+
+CELL = "cell.json"
+SCHEMA: Schema = {"config": dict, "words": list[str]}
+
+LOG = "log.txt"
+"""What a cell printed, in its folder; it stays there."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a sweep.
+
+    Attributes:
+        folder: where it lives; its name is the cell's.
+        cfg: what it trains.
+        words: the overrides in which it differs from other cells.
+        launcher: the values of `hydra.launcher` for it.
+    """
+
+    folder: Path
+    cfg: TrainConfig
+    words: list[str]
+    launcher: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The folder's name, and the id of the W&B run."""
+        return self.folder.name
+
+
+def write_cell(cell: Cell, cohort_fingerprint: str) -> None:
+    """Writes what a process needs to work on the cell, `cell.json`, unless it is there already."""
+    told = {
+        "config": dataclasses.asdict(cell.cfg),
+        "words": cell.words,
+        "cohort": cohort_fingerprint,
+        "code": code_version(),
+    }
+    try:
+        same = read_cell(cell.folder) == told
+    except UserError:
+        same = False
+    if not same:
+        write_json(cell.folder / CELL, told, SCHEMA, indent=1)
+
+
+def read_cell(folder: Path) -> dict[str, Any]:
+    """What `cell.json` holds: `config`, `words`, `cohort`, `code`.
+
+    Raises:
+        UserError: there is none, or it is damaged.
+    """
+    try:
+        return read_json(folder / CELL, SCHEMA, "start the sweep again")
+    except FileNotFoundError:
+        raise UserError(f"{folder / CELL}: no such file; start the sweep again") from None
+
+
+def config_of(folder: Path) -> TrainConfig:
+    """The configuration of a cell's folder."""
+    return to_schema(TrainConfig, read_cell(folder)["config"])

@@ -1,0 +1,191 @@
+"""Predictions of a run: how they are kept, and every metric that they allow."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from src.cli.files import replacing
+from src.cli.json_files import REMADE, Damaged
+from src.cohort.msdrg import recombine
+from src.cohort.split import Split
+from src.metrics.definitions import TOP, log_softmax, measure_choices, measure_scores, place, truth_ranks
+from src.metrics.intervals import ROUNDS, Estimate, Parts, estimates, parts_of
+from src.metrics.weighted import ClassAreas, ClassF1, NoteMeans, Tally, other_placements
+from src.models.labelspace import LabelSpace
+
+PREDICTIONS = {Split.VALIDATION: "predictions_validation.parquet", Split.TEST: "predictions.parquet"}
+"""Files of predictions in a run's folder; they never leave the machine."""
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Scores of B notes beside the truth."""
+
+    subject_id: NDArray[np.int64]
+    hadm_id: NDArray[np.int64]
+    drg: NDArray[np.int64]
+    """[B]: position of the true DRG in the label space."""
+    heads: Mapping[str, NDArray[np.float32]]
+    """`scores` [B, D], and where a model has heads for them `base_scores` [B, K] and `severity_scores` [B, S]."""
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """One of the things that predictions decide: the DRG, the base DRG, the severity, or the DRG by the rule.
+
+    Letters of shapes: B notes, C classes.
+    """
+
+    prefix: str
+    """Before the names of its metrics."""
+    truth: NDArray[np.int64]
+    """[B]."""
+    chosen: NDArray[np.int64]
+    """[B]."""
+    classes: int
+    scores: NDArray[np.floating] | None = None
+    """[B, C] log-probabilities; None where classes are chosen without a score for each."""
+
+    def metrics(self) -> dict[str, float]:
+        """Every metric that it can have, under names such as `base_accuracy`.
+
+        Top-k is left out where it is 1 by the number of classes; the DRG's own always stand.
+        """
+        if self.scores is None:
+            found = measure_choices(self.chosen, self.truth, self.classes)
+        else:
+            found = measure_scores(self.scores, self.truth, self.chosen)
+        return {f"{self.prefix}{name}": value for name, value in found.items() if self._says(name)}
+
+    def tallies(self) -> list[Tally]:
+        """The same metrics as sums over notes."""
+        counts = ClassF1(self.prefix, self.chosen, self.truth, self.classes)
+        hit = self.chosen == self.truth
+        if self.scores is None:
+            return [NoteMeans({f"{self.prefix}accuracy": hit}), counts]
+        ranks, placements = truth_ranks(self.scores, self.truth), place(self.scores, self.truth)
+        macro, micro = other_placements(self.scores, self.truth, placements)
+        means = {"accuracy": hit, **{f"top{k}": ranks < k for k in TOP}, "micro_auc": placements.in_all + micro}
+        named = {f"{self.prefix}{name}": values for name, values in means.items() if self._says(name)}
+        return [NoteMeans(named), counts, ClassAreas(self.prefix, placements, macro)]
+
+    def _says(self, name: str) -> bool:
+        return not self.prefix or not name.startswith("top") or int(name.removeprefix("top")) < self.classes
+
+
+def tasks(predictions: Predictions, space: LabelSpace) -> list[Task]:
+    """What the predictions decide, each with the truth.
+
+    A model with heads for base DRG and severity is judged there by those heads. One that only scores DRGs has
+    the base and the severity of its best DRG, and sums of its DRGs' probabilities as their scores.
+    """
+    scores, truth = predictions.heads["scores"], predictions.drg
+    best = scores.argmax(1)
+    found = [Task("", truth, best, scores.shape[1], scores)]
+    if not space.has_severity:
+        return found
+    for name, of in (("base", space.base), ("severity", space.severity)):
+        own = predictions.heads.get(f"{name}_scores")
+        chosen = of[best] if own is None else own.argmax(1)
+        known = summed(scores, of) if own is None else own
+        found.append(Task(f"{name}_", of[truth], chosen, known.shape[1], known))
+    if "base_scores" in predictions.heads:
+        rule = by_rule(found[1].chosen, found[2].chosen, space)
+        found.append(Task("rule_", truth, rule, scores.shape[1]))
+    return found
+
+
+def measure(predictions: Predictions, space: LabelSpace) -> dict[str, float]:
+    """Every metric of the predictions.
+
+    Returns:
+        The keys of `measure_scores` for the DRG, scored jointly where base and severity are predicted; with base
+        DRGs and severities also those of `base_` and `severity_`, and where a model has heads for them those of
+        `rule_`, the paper's recombination, which chooses DRGs but does not score them.
+    """
+    return {name: value for task in tasks(predictions, space) for name, value in task.metrics().items()}
+
+
+def parts(predictions: Predictions, space: LabelSpace, rounds: int = ROUNDS) -> dict[str, Parts]:
+    """Every metric of `measure` over random parts of the patients."""
+    tallies = [tally for task in tasks(predictions, space) for tally in task.tallies()]
+    return parts_of(tallies, predictions.subject_id, rounds)
+
+
+def estimates_of(predictions: Predictions, space: LabelSpace) -> dict[str, Estimate]:
+    """Every metric of `measure` with its interval."""
+    return estimates(parts(predictions, space), len(np.unique(predictions.subject_id)))
+
+
+def summed(scores: NDArray[np.floating], of: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Log of the summed probabilities of the DRGs that share a base DRG or a severity.
+
+    Args:
+        scores: [B, D], log-probabilities or logits of the DRGs.
+        of: [D], where each DRG belongs, 0..K-1.
+
+    Returns:
+        [B, K].
+    """
+    whole = log_softmax(scores)
+    members = csr_array((np.ones(len(of)), (of, np.arange(len(of)))), shape=(int(of.max()) + 1, len(of)))
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.log((members @ np.exp(whole).T).T))
+
+
+def by_rule(base: NDArray[np.int64], severity: NDArray[np.int64], space: LabelSpace) -> NDArray[np.int64]:
+    """The paper's recombined DRG of each predicted base and severity, [B] each."""
+    rule = np.zeros((len(space.bases), len(space.severities)), np.int64)
+    for k in range(len(space.bases)):
+        allowed = {space.severities[s] for s in np.flatnonzero(space.states[k])}
+        for s, state in enumerate(space.severities):
+            rule[k, s] = space.drg[k, space.severities.index(recombine(allowed, state))]
+    return rule[base, severity]
+
+
+def write_predictions(path: Path, predictions: Predictions, space: LabelSpace) -> None:
+    """Writes one row a note: ids, the true DRG, and each head's log-probabilities as a list.
+
+    The file's metadata names what each place of a list stands for, under the head's name and as JSON. With polars:
+
+        table = pl.read_parquet("predictions.parquet")
+        codes = json.loads(pl.read_parquet_metadata("predictions.parquet")["scores"])
+        scores = pl.DataFrame(table["scores"].to_numpy(), schema=codes)
+
+    With pyarrow it is `json.loads(pyarrow.parquet.read_schema("predictions.parquet").metadata[b"scores"])`.
+    """
+    columns = {
+        "subject_id": predictions.subject_id,
+        "hadm_id": predictions.hadm_id,
+        "drg": np.array(space.codes)[predictions.drg],
+    }
+    lists = {
+        name: pl.Series(name, values.astype(np.float32), dtype=pl.Array(pl.Float32, values.shape[1]))
+        for name, values in predictions.heads.items()
+    }
+    names = {"scores": space.codes, "base_scores": space.bases, "severity_scores": space.severities}
+    metadata = {name: json.dumps(names[name]) for name in lists}
+    with replacing(path) as beside:
+        pl.DataFrame({**columns, **lists}).write_parquet(beside, metadata=metadata)
+
+
+def read_predictions(path: Path, space: LabelSpace) -> Predictions:
+    """The predictions that `write_predictions` wrote.
+
+    Raises:
+        Damaged: the file is missing, or not what was written for these labels.
+    """
+    try:
+        table = pl.read_parquet(path)
+        heads = {name: table[name].to_numpy() for name in table.columns if name.endswith("scores")}
+        truth = np.array([space.index[code] for code in table["drg"]], dtype=np.int64)
+        return Predictions(table["subject_id"].to_numpy(), table["hadm_id"].to_numpy(), truth, heads)
+    except (pl.exceptions.PolarsError, FileNotFoundError, IsADirectoryError, KeyError, ValueError, TypeError) as error:
+        reason = "no such file" if isinstance(error, FileNotFoundError) else type(error).__name__
+        raise Damaged(path, reason, REMADE) from None

@@ -1,0 +1,115 @@
+"""A run's own record, `result.json`: a run without it is not finished."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from src.cli.errors import UserError
+from src.cli.json_files import Damaged, Schema, read_json, set_aside, write_json
+from src.config.train import TrainConfig
+
+if TYPE_CHECKING:
+    from src.cohort.prepared import Cohort
+
+RECORD = "result.json"
+
+SCHEMA: Schema = {
+    "config": {"model?": dict, "data?": {"dir": str}, "lora?": dict, "wandb?": dict},
+    "axes": {"model": str, "params": float, "max_len": int, "seed": int},
+    "cohort": str,
+    "sample?": str,
+    "counts": {"train": int, "test": int},
+    "metrics": dict[str, float | None],
+    "intervals?": dict[str, list[float]],
+    "tokens_seen": int,
+    "seconds": {"training": float, "total": float},
+}
+
+
+def finished(run_dir: Path) -> bool:
+    """Whether the run has its record, and the record is whole."""
+    return (run_dir / RECORD).exists() and damage(run_dir) is None
+
+
+def damage(run_dir: Path) -> UserError | None:
+    """Why the record that is there cannot be read; None where it can, or where there is none."""
+    try:
+        read_json(run_dir / RECORD, SCHEMA)
+    except FileNotFoundError:
+        return None
+    except UserError as error:
+        return error
+    return None
+
+
+def set_damaged_aside(run_dir: Path) -> None:
+    """Sets a damaged record aside, so that the run goes on from what else there is of it.
+
+    Raises:
+        UserError: it is there and may not be read.
+    """
+    error = damage(run_dir)
+    if isinstance(error, Damaged):
+        set_aside(error.path, error.reason)
+    elif error:
+        raise error
+
+
+def read_record(run_dir: Path) -> dict[str, Any]:
+    """What `result.json` holds.
+
+    Raises:
+        UserError: there is none, or it is damaged.
+    """
+    try:
+        return read_json(run_dir / RECORD, SCHEMA, "the command that trained the run makes it again")
+    except FileNotFoundError:
+        raise UserError(f"{run_dir / RECORD}: no such file; run={run_dir} is not a finished run") from None
+
+
+def read_cohort_of(record: Mapping[str, Any], run_dir: Path, data_dir: Path | None = None) -> "Cohort":
+    """The cohort of a finished run: in `data_dir`, where the record says, or there as seen from the run.
+
+    A run that was trained in another folder names its cohort from there; the fingerprint tells it from others.
+
+    Raises:
+        UserError: it is in none of them, or is damaged.
+    """
+    from src.cohort.prepared import RECORD as COHORT
+    from src.cohort.prepared import read_cohort
+
+    named = Path(record["config"]["data"]["dir"])
+    folders = [data_dir] if data_dir else [named, *(folder / named for folder in run_dir.resolve().parents)]
+    there = [folder for folder in folders if (folder / COHORT).is_file()]
+    for folder in there:
+        if (cohort := read_cohort(folder)).fingerprint == record["cohort"]:
+            return cohort
+    if there:
+        raise UserError(f"{there[0]}: not the cohort that {run_dir} was trained on; write data_dir=COHORT")
+    if data_dir:
+        raise UserError(f"data_dir={data_dir}: holds no {COHORT}; it is the folder that src.prepare wrote")
+    raise UserError(f"{run_dir}: its cohort was at {named} and is not there; write data_dir=COHORT where it lies now")
+
+
+def record_of(cfg: TrainConfig, run_dir: Path) -> dict[str, Any] | None:
+    """The record in a configuration's folder; None where the run is not finished.
+
+    Raises:
+        UserError: the record is another configuration's or another cohort's.
+    """
+    from src.cohort.prepared import read_cohort
+    from src.runs.identity import another_run, differences
+
+    if not finished(run_dir):
+        return None
+    record, fingerprint = read_record(run_dir), read_cohort(Path(cfg.data.dir)).fingerprint
+    if differences(cfg, fingerprint, record):
+        raise another_run(cfg, fingerprint, run_dir, record)
+    return record
+
+
+def write_record(run_dir: Path, record: dict[str, Any]) -> None:
+    """Writes `result.json` whole or not at all; metrics that are not defined become null."""
+    metrics = {name: value if math.isfinite(value) else None for name, value in record["metrics"].items()}
+    write_json(run_dir / RECORD, {**record, "metrics": metrics}, SCHEMA, indent=2)

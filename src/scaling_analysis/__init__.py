@@ -1,0 +1,1 @@
+"""What a grid of finished runs says about size, context, rank and compute."""

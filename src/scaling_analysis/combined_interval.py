@@ -1,0 +1,94 @@
+"""Intervals of a mean over few seeds, of a test set's patients, and of both."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import stdtr, stdtrit
+
+from src.metrics.intervals import CONFIDENCE, Z
+from src.scaling_analysis.result import Interval
+
+NONE = Interval(math.nan, math.nan)
+
+
+def seed_error(values: Sequence[float]) -> float:
+    """The standard error of a mean over seeds; nan for one.
+
+    >>> round(seed_error([0.50, 0.52, 0.54]), 5)
+    0.01155
+    """
+    return float(np.std(values, ddof=1) / math.sqrt(len(values))) if len(values) > 1 else math.nan
+
+
+def patient_error(value: float, low: float, high: float) -> float:
+    """The standard error that a recorded interval stands for: it is symmetric in log-odds.
+
+    >>> from src.metrics.intervals import estimate
+    >>> told = estimate(0.4, 0.02, 1000)
+    >>> round(patient_error(0.4, told.low, told.high), 6)
+    0.02
+    """
+    if 0 < low < high < 1 and 0 < value < 1:
+        reach = math.log(high / (1 - high)) - math.log(low / (1 - low))
+        return reach / (2 * Z) * value * (1 - value)
+    return (high - low) / Z  # a metric of exactly 0 or 1, whose interval has one side
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A mean's intervals of 95 %, and the chance of its being so far from 0."""
+
+    seeds: Interval
+    patients: Interval
+    both: Interval
+    p: float
+
+
+def spread(value: float, seeds: float, freedom: int, patients: float, *, share: bool) -> Spread:
+    """The intervals of a mean by seeds, by patients and by both.
+
+    Variances add; the degrees of freedom of the sum are Satterthwaite's (1946), so that few seeds count as few
+    only as far as seeds are what is uncertain. Where one error is not known the other stands alone.
+
+    Args:
+        value: the mean.
+        seeds: its standard error by seeds; nan for one seed.
+        freedom: seeds less one.
+        patients: its standard error by patients; nan where it is not known.
+        share: it lies between 0 and 1, and so do its intervals, which are symmetric in log-odds.
+    """
+    known = [each for each in (seeds, patients) if math.isfinite(each)]
+    whole = math.sqrt(sum(each * each for each in known)) if known else math.nan
+    of_seeds = seeds * seeds / (whole * whole) if math.isfinite(seeds) and whole else 0.0
+    wide = freedom / (of_seeds * of_seeds) if of_seeds else math.inf
+    return Spread(
+        seeds=_interval(value, seeds, freedom, share),
+        patients=_interval(value, patients, math.inf, share),
+        both=_interval(value, whole, wide, share),
+        p=_chance(value, whole, wide),
+    )
+
+
+def _interval(value: float, error: float, freedom: float, share: bool) -> Interval:
+    if not math.isfinite(error):
+        return NONE
+    reach = _quantile(freedom) * error
+    if not (share and 0 < value < 1):
+        return Interval(value - reach, value + reach)
+    middle, far = math.log(value / (1 - value)), reach / (value * (1 - value))
+    low, high = (1 / (1 + math.exp(-max(min(middle + sign * far, 700), -700))) for sign in (-1, 1))
+    return Interval(low, high)
+
+
+def _quantile(freedom: float) -> float:
+    return Z if math.isinf(freedom) else float(stdtrit(freedom, 0.5 + CONFIDENCE / 2))
+
+
+def _chance(value: float, error: float, freedom: float) -> float:
+    if not math.isfinite(error):
+        return math.nan
+    if error == 0:
+        return 1.0 if value == 0 else 0.0
+    return float(2 * stdtr(min(freedom, 1e9), -abs(value) / error))

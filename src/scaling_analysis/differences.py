@@ -1,0 +1,79 @@
+"""Neighbouring cells of a grid, one step apart on one axis, and their paired differences."""
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from itertools import combinations, pairwise
+from typing import Any
+
+import numpy as np
+
+from src.metrics.intervals import holm
+from src.scaling_analysis.combined_interval import seed_error, spread
+from src.scaling_analysis.grid import Grid
+from src.scaling_analysis.resampling import Noise
+from src.scaling_analysis.result import Difference, is_loss
+
+
+def neighbours(grid: Grid) -> Iterator[tuple[str, int, int]]:
+    """The axis, the larger and the smaller of every two neighbours, by their places.
+
+    Along a number they are next to each other among the cells that are there; of names, such as label schemes, every
+    two are neighbours, the later one in the alphabet first.
+    """
+    for axis in grid.free:
+        for line in grid.slices([axis]):
+            ordered = sorted(line, key=lambda at: _sortable(grid.coordinates(at)[axis]))
+            steps = pairwise(ordered) if _is_number(grid, axis, line) else combinations(ordered, 2)
+            yield from ((axis, larger, smaller) for smaller, larger in steps)
+
+
+def differences(grid: Grid, noise: Noise, metrics: tuple[str, ...]) -> tuple[Difference, ...]:
+    """Every metric of every neighbour less that of the one below it, corrected over each axis's comparisons.
+
+    Losses are not compared between label schemes, each of which adds up other heads.
+    """
+    found = []
+    among = list(neighbours(grid))
+    for metric in metrics:
+        for axis in [name for name in grid.free if not (name == "labels" and is_loss(metric))]:
+            rows = [
+                _difference(grid, noise, metric, *each)
+                for each in among
+                if each[0] == axis and all(metric in grid.cells[at].metrics for at in each[1:])
+            ]
+            known = [row for row in rows if math.isfinite(row.p)]
+            corrected = dict(zip(map(id, known), holm([row.p for row in known]), strict=True))
+            found += [dataclasses.replace(row, p_holm=corrected.get(id(row), math.nan)) for row in rows]
+    return tuple(found)
+
+
+def _difference(grid: Grid, noise: Noise, metric: str, axis: str, one: int, other: int) -> Difference:
+    above, below = (grid.cells[at].metrics[metric].values for at in (one, other))
+    shared = sorted(above.keys() & below.keys())
+    if shared:
+        apart = [above[seed] - below[seed] for seed in shared]
+        value, error, freedom = float(np.mean(apart)), seed_error(apart), len(apart) - 1
+    else:
+        value = float(np.mean(list(above.values())) - np.mean(list(below.values())))
+        error, freedom = _unpaired(list(above.values()), list(below.values()))
+    used = shared or [*above, *below]
+    patients, how = noise.paired(one, other, metric, used)
+    told = spread(value, error, freedom, patients, share=False)
+    ground, intervals = grid.cells[one].ground, (told.seeds, told.patients, told.both)
+    return Difference(ground, metric, axis, one, other, len(used), value, *intervals, told.p, told.p, how)
+
+
+def _unpaired(above: list[float], below: list[float]) -> tuple[float, int]:
+    errors = [seed_error(values) for values in (above, below)]
+    return math.hypot(*errors), min(len(above), len(below)) - 1
+
+
+def _is_number(grid: Grid, axis: str, line: list[int]) -> bool:
+    return axis == "params" or all(isinstance(grid.coordinates(at)[axis], int | float) for at in line)
+
+
+def _sortable(value: Any) -> tuple[Any, ...]:
+    return (
+        (0, *value) if isinstance(value, tuple) else (0, value) if isinstance(value, int | float) else (1, str(value))
+    )

@@ -1,0 +1,233 @@
+"""Which fits a grid allows, what they say of cells that were not run, and how wrong they were about the largest."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from src.scaling_analysis.grid import Grid
+from src.scaling_analysis.power_law import EXPONENTS, curve, fit
+from src.scaling_analysis.resampling import Noise
+from src.scaling_analysis.result import Fit, HeldOut, Over, Parameter, Prediction, is_loss
+
+BOTH: Over = ("params", "max_len")
+OVER: Mapping[Over, Over] = {
+    ("params",): ("params",),
+    ("max_len",): ("max_len",),
+    ("lora_r",): ("lora_r",),
+    ("flop",): BOTH,
+    BOTH: BOTH,
+}
+"""What a fit is over, and the axes along which its cells may differ."""
+
+FEWEST = {1: 3, 2: 6}
+"""Cells of a fit over one or two things."""
+
+NAMES = ("a", "b", "c", "d", "f")
+
+PAPER = ("llama7b", "llama13b"), (512, 1024, 2048)
+"""Models and lengths of DRG-LLaMA, https://doi.org/10.1038/s41746-023-00989-3."""
+
+
+def fits(grid: Grid, noise: Noise, metrics: Sequence[str]) -> tuple[Fit, ...]:
+    """Every fit that has points enough: along each of `OVER`, for every setting of the other axes."""
+    lines = {over: grid.slices(along) for over, along in OVER.items()}
+    return tuple(
+        fitted(grid, noise, metric, over, cells)
+        for metric in metrics
+        for over in OVER
+        for line in lines[over]
+        if enough(grid, over, cells := [at for at in line if metric in grid.cells[at].metrics])
+    )
+
+
+def enough(grid: Grid, over: Over, cells: Sequence[int]) -> bool:
+    """At least three different points along one thing, or six cells of two sizes and two lengths."""
+    points = _points(grid, over, cells)
+    if len(cells) < FEWEST[len(over)] or not np.isfinite(points).all() or not (points > 0).all():
+        return False
+    return min(len(set(column)) for column in points.T) >= 4 - len(over)
+
+
+def fitted(grid: Grid, noise: Noise, metric: str, over: Over, cells: Sequence[int]) -> Fit:
+    """The fit through some cells, and through every draw of them.
+
+    Where the points lie farther from the law than their own uncertainty tells, every draw also moves each of them by as
+    much more: the law is wrong, and its band says so.
+    """
+    points, drawn = _points(grid, over, cells), noise.drawn(cells, metric)
+    reference = np.exp(np.log(points).mean(0))
+    falls, freedom = is_loss(metric), len(cells) - (1 + 2 * len(over))
+    z = np.maximum(drawn if falls else 1 - drawn, 0)
+    best = fit(points / reference, z[:1])
+    left = curve(best, points / reference)[0] - z[0]
+    misfit = _misfit(left, drawn, freedom)
+    moved = z[1:] + misfit * np.random.default_rng([noise.seed, *cells]).standard_normal(z[1:].shape)
+    numbers = np.vstack([best, fit(points / reference, np.maximum(moved, 0), first=False)])
+    return Fit(
+        ground=grid.cells[cells[0]].ground,
+        metric=metric,
+        over=over,
+        fixed={
+            _word(axis): _plain(axis, value)
+            for axis, value in grid.coordinates(cells[0]).items()
+            if axis not in OVER[over]
+        },
+        cells=tuple(cells),
+        reference=tuple(float(each) for each in reference),
+        parameters=_parameters(numbers, falls),
+        freedom=freedom,
+        residual=float(np.sqrt((left**2).mean())),
+        misfit=misfit,
+        falls=falls,
+        how=noise.how(cells, metric),
+        seeds_known=noise.seeds_known(cells, metric),
+        draws=numbers[1:],
+        best=numbers[0],
+    )
+
+
+def _misfit(left: NDArray[np.float64], drawn: NDArray[np.float64], freedom: int) -> float:
+    """The standard deviation of points around their law beyond what they have of their own; 0 where none can be seen.
+
+    What moves all points alike is no distance from a law, which moves with them.
+    """
+    if freedom < 1:
+        return 0.0
+    apart = drawn[1:] - drawn[1:].mean(1, keepdims=True)
+    own = apart.var(0).mean() * len(left) / (len(left) - 1)
+    return float(np.sqrt(max(0.0, (left**2).sum() / freedom - own)))
+
+
+def _points(grid: Grid, over: Over, cells: Sequence[int]) -> NDArray[np.float64]:
+    def value(at: int, name: str) -> float:
+        return float(grid.cells[at].numbers["flop"] if name == "flop" else grid.cells[at].axes[name])
+
+    return np.array([[value(at, name) for name in over] for at in cells], float).reshape(-1, len(over))
+
+
+def _parameters(numbers: NDArray[np.float64], falls: bool) -> dict[str, Parameter]:
+    """A number whose interval reaches a bound is not told by the points; nor is a law's end without its exponents."""
+    found = {}
+    for name, column in zip(NAMES, numbers.T, strict=False):
+        low, high = (float(each) for each in np.quantile(column[1:], (0.025, 0.975)))
+        value = float(column[0])
+        low, high = min(low, value), max(high, value)
+        inside = low > 1e-9
+        if name in ("c", "f"):
+            inside = low > EXPONENTS[0] * 1.01 and high < EXPONENTS[1] * 0.99
+        if name == "a" and not falls:
+            value, low, high = 1 - value, 1 - high, 1 - low
+        found[name] = Parameter(value, low, high, inside)
+    told = all(found[name].identified for name in found if name in ("c", "f"))
+    return found | {"a": dataclasses.replace(found["a"], identified=found["a"].identified and told)}
+
+
+def predictions(grid: Grid, found: Sequence[Fit], seed: int) -> tuple[Prediction, ...]:
+    """What each fit says of the next size, length or rank, of the grid's holes, and of the paper's cells."""
+    return tuple(
+        Prediction(place, each.metric, told, why, *_predicted(each, point, np.random.default_rng([seed, place])))
+        for place, each in enumerate(found)
+        if each.over != ("flop",)
+        for point, why, told in _asked(grid, each)
+    )
+
+
+def _predicted(of: Fit, point: Sequence[float], dice: np.random.Generator) -> tuple[float, float, float]:
+    """The value of a cell, which may be as far from the law as those that are known."""
+    drawn = of.drawn_at([point])[:, 0]
+    low, high = np.quantile(drawn[1:] + of.misfit * dice.standard_normal(len(drawn) - 1), (0.025, 0.975))
+    return float(drawn[0]), float(min(low, drawn[0])), float(max(high, drawn[0]))
+
+
+def _asked(grid: Grid, of: Fit) -> Iterator[tuple[tuple[float, ...], str, dict[str, Any]]]:
+    have = {tuple(map(float, point)) for point in _points(grid, of.over, of.cells)}
+    values = [sorted({point[at] for point in have}) for at in range(len(of.over))]
+    ahead = [_next(each) for each in values]
+    last = [each[-1] for each in values]
+    words = {"params": "size", "max_len": "length", "lora_r": "rank"}
+    asked: dict[tuple[float, ...], str] = {}
+    if len(of.over) == 1:
+        asked[(ahead[0],)] = f"next {words[of.over[0]]}"
+    else:
+        asked[ahead[0], last[1]], asked[last[0], ahead[1]] = "next size", "next length"
+        asked[ahead[0], ahead[1]] = "next size and length"
+        asked |= {point: "a hole of the grid" for point in product(*values) if point not in have}
+        models = {float(grid.cells[at].axes["params"]): grid.cells[at].axes["model"] for at in of.cells}
+        sizes = [size for size, model in models.items() if model in PAPER[0]]
+        for size, length in product(sizes, PAPER[1]):
+            if (size, length) not in have:
+                asked.setdefault((size, float(length)), "the paper's")
+    for point, why in asked.items():
+        yield point, why, {**of.fixed, **dict(zip(of.over, point, strict=True))}
+
+
+def _next(values: Sequence[float]) -> float:
+    """The next step of a ladder, as far from the last as that from the one before, in proportion.
+
+    >>> _next([96.0, 192.0, 384.0])
+    768.0
+    """
+    return float(round(values[-1] * values[-1] / values[-2]))
+
+
+def held_out(grid: Grid, noise: Noise, metrics: Sequence[str]) -> tuple[HeldOut, ...]:
+    """The largest cell of every line of cells, predicted by a fit through the others.
+
+    Over size and context the cell of the largest size and the longest length; where no line allows that, over one of
+    them the last, where at least three are left.
+    """
+    for overs in ((BOTH,), (("params",), ("max_len",))):
+        found = [
+            _held(grid, noise, metric, over, *last)
+            for metric, over in product(metrics, overs)
+            for line in grid.slices(OVER[over])
+            if (last := _last(grid, over, [at for at in line if metric in grid.cells[at].metrics]))
+        ]
+        if found:
+            return tuple(found)
+    return ()
+
+
+def _last(grid: Grid, over: Over, cells: Sequence[int]) -> tuple[int, list[int]] | None:
+    """The largest of some cells and the rest; None where there is none or the rest allows no fit."""
+    if not cells:
+        return None
+    points = _points(grid, over, cells)
+    last = [at for at, point in zip(cells, points, strict=True) if (point == points.max(0)).all()]
+    rest = [at for at in cells if at not in last]
+    return (last[0], rest) if len(last) == 1 and enough(grid, over, rest) else None
+
+
+def _held(grid: Grid, noise: Noise, metric: str, over: Over, out: int, rest: Sequence[int]) -> HeldOut:
+    told = fitted(grid, noise, metric, over, rest)
+    point = _points(grid, over, [out])
+    curves = told.drawn_at(point)[:, 0]
+    drawn = noise.drawn([*rest, out], metric)[:, -1]
+    beside = told.misfit * np.random.default_rng([noise.seed, out]).standard_normal(len(curves) - 1)
+    low, high = np.quantile(curves[1:] + beside - (drawn[1:] - drawn[0]), (0.025, 0.975))
+    known = [grid.cells[at].metrics[metric].mean for at in rest]
+    return HeldOut(
+        ground=told.ground,
+        metric=metric,
+        over=over,
+        fixed=told.fixed,
+        cell=out,
+        points=len(rest),
+        predicted=float(curves[0]),
+        low=float(low),
+        high=float(high),
+        measured=grid.cells[out].metrics[metric].mean,
+        no_growth=min(known) if told.falls else max(known),
+    )
+
+
+def _word(axis: str) -> str:
+    return "model" if axis == "params" else axis
+
+
+def _plain(axis: str, value: Any) -> Any:
+    return value[1] if axis == "params" else value

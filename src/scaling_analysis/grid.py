@@ -1,0 +1,193 @@
+"""Runs gathered into cells: those that share all axes but the seed, on one cohort."""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from src.runs.finished import Run
+from src.scaling_analysis.combined_interval import patient_error, seed_error, spread
+from src.scaling_analysis.result import Cell, Ground, Measured, is_loss
+
+MAIN = ("params", "max_len", "lora_r", "labels")
+"""The axes that the field asks about; others may only follow one of them."""
+
+VALIDATION_LOSS, TRAINING_LOSS = "val/loss", "train/loss"
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """The cells of some runs with the runs themselves."""
+
+    grounds: tuple[Ground, ...]
+    cells: tuple[Cell, ...]
+    members: tuple[tuple[Run, ...], ...]
+    """The runs of each cell, in the order of their seeds."""
+    free: tuple[str, ...]
+    """The axes that vary within a ground and do not follow from one of `MAIN`; `params` stands for the model too."""
+    tied: Mapping[str, tuple[str, ...]]
+    """Axes that change with a main one, as a learning rate with the size."""
+    notes: tuple[str, ...]
+
+    def coordinates(self, at: int) -> dict[str, Any]:
+        """A cell's place in the grid: its value on each free axis; the size as (parameters, model)."""
+        axes = self.cells[at].axes
+        return {axis: (axes["params"], axes["model"]) if axis == "params" else axes.get(axis) for axis in self.free}
+
+    def slices(self, along: Sequence[str]) -> list[list[int]]:
+        """Cells of LLaMAs that differ along some axes only, as lists of their places, each in the axes' order."""
+        found: dict[tuple[Any, ...], list[int]] = defaultdict(list)
+        for at, cell in enumerate(self.cells):
+            if cell.axes["params"]:
+                rest = [repr(value) for axis, value in self.coordinates(at).items() if axis not in along]
+                found[(cell.ground, *rest)].append(at)
+        return list(found.values())
+
+
+def gather(runs: Sequence[Run]) -> Grid:
+    """Sorts runs into grounds and cells.
+
+    A run whose axes and seed another run has too is left out, and named: they differ in something that is no axis.
+    """
+    notes: list[str] = []
+    by_cell: dict[tuple[Any, ...], dict[int, Run]] = defaultdict(dict)
+    for run in sorted(runs, key=lambda run: run.name):
+        others = by_cell[_ground(run), tuple(sorted(_axes(run).items(), key=lambda pair: pair[0]))]
+        if run.axes["seed"] in others:
+            other = others[run.axes["seed"]].name
+            notes.append(f"{run.name} is left out: {other} has the same axes and seed, and differs in another setting")
+        else:
+            others[run.axes["seed"]] = run
+    ordered = sorted(by_cell.items(), key=lambda item: (_stable(item[0][0]), _order(dict(item[0][1]))))
+    grounds = tuple(dict.fromkeys(ground for (ground, _), _ in ordered))
+    members = tuple(tuple(run for _, run in sorted(seeds.items())) for _, seeds in ordered)
+    cells = tuple(
+        _cell(grounds.index(ground), dict(axes), runs)
+        for ((ground, axes), _), runs in zip(ordered, members, strict=True)
+    )
+    free, tied = _free(cells)
+    notes += _told(grounds, members, tied)
+    return Grid(grounds, cells, members, free, tied, tuple(notes))
+
+
+def _ground(run: Run) -> Ground:
+    counts = run.record.get("counts", {})
+    sizes = (int(counts.get(split, 0)) for split in ("train", "test"))
+    return Ground(str(run.record.get("cohort", "")), str(run.axes.get("protocol", "")), *sizes)
+
+
+def _axes(run: Run) -> dict[str, Any]:
+    return {key: value for key, value in run.axes.items() if key != "seed"}
+
+
+def _stable(ground: Ground) -> tuple[Any, ...]:
+    return ground.protocol, -ground.train, ground.test, ground.cohort
+
+
+def _order(axes: Mapping[str, Any]) -> tuple[Any, ...]:
+    first = (axes.get("params", 0), str(axes.get("model")), axes.get("max_len", 0), axes.get("lora_r", 0))
+    return *first, str(axes.get("labels")), repr(sorted(axes.items()))
+
+
+def _cell(ground: int, axes: dict[str, Any], runs: Sequence[Run]) -> Cell:
+    values: dict[str, dict[int, float]] = defaultdict(dict)
+    errors: dict[str, list[float]] = defaultdict(list)
+    for run in runs:
+        for name, value in _metrics(run).items():
+            values[name][run.axes["seed"]] = value
+            if name in run.record.get("intervals", {}):
+                errors[name].append(patient_error(value, *run.record["intervals"][name]))
+    metrics = {name: _measured(name, each, errors[name]) for name, each in sorted(values.items())}
+    return Cell(ground, axes, tuple(run.name for run in runs), metrics, _numbers(axes, runs))
+
+
+def _metrics(run: Run) -> dict[str, float]:
+    """The record's metrics that are defined, and the losses of the curves."""
+    found = {name: float(value) for name, value in run.metrics.items() if value is not None and math.isfinite(value)}
+    validation, training = run.curves.get(VALIDATION_LOSS), run.curves.get(TRAINING_LOSS)
+    if validation:
+        tested = run.record.get("counts", {}).get("best_step")
+        found[VALIDATION_LOSS] = validation.get(tested, list(validation.values())[-1])
+    if training:
+        last = list(training.values())[-max(1, len(training) // 10) :]
+        found[TRAINING_LOSS] = sum(last) / len(last)
+    return found
+
+
+def _measured(name: str, values: Mapping[int, float], errors: Sequence[float]) -> Measured:
+    mean = float(np.mean(list(values.values())))
+    # The seeds of a cell are tested on the same patients: that error does not shrink with their number.
+    patients = float(np.mean(errors)) if len(errors) == len(values) else math.nan
+    seeds, share = seed_error(list(values.values())), not is_loss(name)
+    told = spread(mean, seeds, len(values) - 1, patients, share=share)
+    return Measured(mean, dict(values), told.seeds, told.patients, told.both)
+
+
+def _numbers(axes: Mapping[str, Any], runs: Sequence[Run]) -> dict[str, float]:
+    def mean(values: Iterable[float | None]) -> float:
+        known = [float(value) for value in values if value is not None]
+        return float(np.mean(known)) if known else math.nan
+
+    counts = [run.record.get("counts", {}) for run in runs]
+    base, trained = float(axes.get("params") or 0), mean(each.get("trainable_parameters") for each in counts)
+    tokens = mean(run.record.get("tokens_seen") for run in runs)
+    seconds = {
+        f"{name}_s": mean(run.record.get("seconds", {}).get(name) for run in runs) for name in ("training", "total")
+    }
+    flop = tokens * (4 * base + 6 * trained)
+    return {"params": base, "trained": trained, "tokens_seen": tokens, "flop": flop, **seconds}
+
+
+def _free(cells: Sequence[Cell]) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
+    """The axes in which LLaMAs of one ground differ, main ones first, and those that follow a main one."""
+    llamas = [cell for cell in cells if cell.axes["params"]] or list(cells)
+    names = list(dict.fromkeys([*MAIN, *(key for cell in llamas for key in cell.axes)]))
+    varied = [name for name in names if name not in ("model", "protocol") and _varies(name, llamas)]
+    if "params" not in varied and _varies("model", llamas):
+        varied.insert(0, "params")
+    tied: dict[str, list[str]] = defaultdict(list)
+    for name in [each for each in varied if each not in MAIN]:
+        leads = [main for main in MAIN if main in varied and _follows(name, main, llamas)]
+        if leads:
+            tied[leads[0]].append(name)
+            varied.remove(name)
+    return tuple(varied), {main: tuple(names) for main, names in tied.items()}
+
+
+def _varies(name: str, cells: Sequence[Cell]) -> bool:
+    return any(len(each) > 1 for each in _values(name, cells).values())
+
+
+def _values(name: str, cells: Sequence[Cell]) -> dict[int, set[str]]:
+    found: dict[int, set[str]] = defaultdict(set)
+    for cell in cells:
+        found[cell.ground].add(repr(cell.axes.get(name)))
+    return found
+
+
+def _follows(name: str, main: str, cells: Sequence[Cell]) -> bool:
+    """Each value of the main axis goes with one value of the other."""
+    pairs = {(cell.ground, _size(cell, main), repr(cell.axes.get(name))) for cell in cells}
+    return len(pairs) == len({pair[:2] for pair in pairs})
+
+
+def _size(cell: Cell, main: str) -> str:
+    return repr((cell.axes["params"], cell.axes["model"]) if main == "params" else cell.axes.get(main))
+
+
+def _told(
+    grounds: Sequence[Ground], members: Sequence[Sequence[Run]], tied: Mapping[str, tuple[str, ...]]
+) -> list[str]:
+    notes = [f"{', '.join(names)} changes with {main}: their effects are one" for main, names in tied.items()]
+    if len(grounds) > 1:
+        notes.append(
+            f"the runs are of {len(grounds)} grounds (cohort, protocol, numbers of notes), which are kept apart: "
+            "cells of different ones are never compared"
+        )
+    sources = {run.record.get("code", {}).get("source") for runs in members for run in runs}
+    if len(sources) > 1:
+        notes.append(f"the runs were trained by {len(sources)} versions of the code")
+    return notes

@@ -1,0 +1,67 @@
+"""The runs that a grid's product has and that were not run."""
+
+from collections.abc import Sequence
+from itertools import product
+from math import prod
+from typing import Any
+
+from src.scaling_analysis.grid import Grid
+from src.scaling_analysis.result import Missing
+
+NO_RUN = "no run"
+
+MOST = 4
+"""Runs of the product for each that is there; beyond, the runs are no grid."""
+
+KEYS = {"params": "model", "lora_r": "lora.r", "lora_alpha": "lora.alpha"}
+"""Axes as they are typed."""
+
+
+def holes(grid: Grid, unfinished: Sequence[Missing]) -> tuple[list[Missing], list[str]]:
+    """The holes of each ground's product of sizes, lengths, ranks and so on with the seeds; baselines are no grid.
+
+    Args:
+        grid: what was run.
+        unfinished: runs that are known to be missing, which no hole repeats.
+
+    Returns:
+        The holes; and what a reader must know.
+    """
+    known = {each.words for each in unfinished}
+    found: list[Missing] = []
+    notes = []
+    for ground in range(len(grid.grounds)):
+        places = [at for at, cell in enumerate(grid.cells) if cell.ground == ground and cell.axes["params"]]
+        have = {(*_named(grid, at), run.axes["seed"]) for at in places for run in grid.members[at]}
+        if not have:
+            continue
+        values = [_in_order(column) for column in zip(*sorted(have, key=repr), strict=True)]
+        size = prod(map(len, values))
+        if size > MOST * len(have):
+            notes.append(f"the runs are no grid: {len(have):,} of the {size:,} that their axes span; no hole is named")
+            continue
+        for point in product(*values):
+            words = words_of(dict(zip((*grid.free, "seed"), point, strict=True)))
+            if point not in have and words not in known:
+                found.append(Missing("", words, NO_RUN))
+    return found, notes
+
+
+def words_of(axes: dict[str, Any]) -> str:
+    """A run as it is typed.
+
+    >>> words_of({"params": "nano", "lora_r": 8, "seed": 2})
+    'model=nano lora.r=8 seed=2'
+    """
+    return " ".join(f"{KEYS.get(axis, axis)}={value}" for axis, value in axes.items())
+
+
+def _named(grid: Grid, at: int) -> list[Any]:
+    return [value[1] if axis == "params" else value for axis, value in grid.coordinates(at).items()]
+
+
+def _in_order(values: Sequence[Any]) -> list[Any]:
+    return sorted(
+        set(values),
+        key=lambda value: (not isinstance(value, int | float), value if isinstance(value, int | float) else str(value)),
+    )

@@ -1,0 +1,214 @@
+"""What cells would have scored on other patients and with other seeds: draws that fits and differences share.
+
+Patients: with the runs' predictions, two random halves of the patients, the same for all runs, are two test sets; a
+metric's difference between them, brought to its standard error (`src.metrics.intervals`), is one draw of what other
+patients would change, in all cells at once. Without predictions each cell draws from its own recorded interval, as if
+`COMMON` of its variance were the test set's and the same in all cells. Seeds: each cell's deviations from its mean,
+drawn with repetition and widened by n / (n - 1); a cell of one seed takes those of the other cells of its model, or
+else of all, and where no cell has two seeds there is no such draw.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from src.metrics.intervals import Parts
+from src.runs.finished import Run
+from src.scaling_analysis.combined_interval import patient_error
+from src.scaling_analysis.grid import Grid
+from src.scaling_analysis.result import How
+
+DRAWS = 400
+"""The edges of an interval of 95 % are then exact to about a tenth of its width."""
+
+COMMON = 0.5
+"""Correlation of what other patients change in two runs on one test set. On a grid of 3 small models and
+3 lengths with predictions, the mean over pairs of cells was 0.58 for accuracy and 0.35 for macro-F1."""
+
+LIGHT = ("accuracy", "macro_f1", "macro_f1_all", "micro_f1", "micro_f1_all")
+"""Metrics that need the chosen DRGs only, and a tenth of the time."""
+
+TEST = "test/"
+
+
+@dataclass(frozen=True, eq=False)
+class Noise:
+    """How uncertain the cells of a grid are, together.
+
+    Attributes:
+        grid: the cells.
+        parts: each run's metrics over random parts of the patients, by run and metric, where predictions were read.
+        seed: of the draws.
+    """
+
+    grid: Grid
+    parts: Mapping[str, Mapping[str, Parts]]
+    seed: int
+    _known: dict[tuple[int, str, How], NDArray[np.float64]] = field(default_factory=dict)
+
+    def how(self, cells: Sequence[int], metric: str) -> How:
+        """Whether these cells' patients are drawn together, from predictions."""
+        runs = [run for at in cells for run in self._runs(at, metric)]
+        return "predictions" if all(metric in self.parts.get(run.name, {}) for run in runs) else "recorded"
+
+    def seeds_known(self, cells: Sequence[int], metric: str) -> bool:
+        """Some cell of their ground has two seeds."""
+        return any(len(self._pool(at, metric)) for at in cells)
+
+    def drawn(self, cells: Sequence[int], metric: str) -> NDArray[np.float64]:
+        """The cells' means, then what they would have been in each draw, [1 + draws, P]."""
+        how = self.how(cells, metric)
+        return np.column_stack([self._column(at, metric, how) for at in cells])
+
+    def paired(self, one: int, other: int, metric: str, seeds: Sequence[int]) -> tuple[float, How]:
+        """The standard error by patients of the difference of two cells over some seeds; nan where it is not known."""
+        how = self.how([one, other], metric)
+        if how == "predictions":
+            return (self._mean(one, metric, seeds) - self._mean(other, metric, seeds)).error, how
+        return math.hypot(self._recorded(one, metric), self._recorded(other, metric)), how
+
+    def _column(self, at: int, metric: str, how: How) -> NDArray[np.float64]:
+        key = at, metric, how
+        if key not in self._known:
+            moved = self._patients(at, metric, how) + self._seeds(at, metric)
+            self._known[key] = self.grid.cells[at].metrics[metric].mean + np.concatenate([[0.0], moved])
+        return self._known[key]
+
+    def _runs(self, at: int, metric: str, seeds: Sequence[int] | None = None) -> list[Run]:
+        among = self.grid.cells[at].metrics[metric].values if seeds is None else seeds
+        return [run for run in self.grid.members[at] if run.axes["seed"] in among]
+
+    def _mean(self, at: int, metric: str, seeds: Sequence[int] | None = None) -> Parts:
+        found = [self.parts[run.name][metric] for run in self._runs(at, metric, seeds)]
+        halves, quarters = (np.mean([each.halves for each in found], 0), np.mean([each.quarters for each in found], 0))
+        return Parts(float(np.mean([each.whole for each in found])), halves, quarters)
+
+    def _recorded(self, at: int, metric: str) -> float:
+        measured = self.grid.cells[at].metrics[metric]
+        intervals = [run.record.get("intervals", {}).get(metric) for run in self._runs(at, metric)]
+        values = list(measured.values.values())
+        if not all(intervals):
+            return float("nan")
+        return float(np.mean([patient_error(value, *each) for value, each in zip(values, intervals, strict=True)]))
+
+    def _patients(self, at: int, metric: str, how: How) -> NDArray[np.float64]:
+        if how == "predictions":
+            parts = self._mean(at, metric)
+            apart = parts.halves[:, 0] - parts.halves[:, 1]
+            size = np.sqrt((apart**2).mean())
+            return np.asarray(apart / size * parts.error if size else np.zeros(DRAWS))
+        error = self._recorded(at, metric)
+        common, own = (self._random(each, metric, 0).standard_normal(DRAWS) for each in (-1, at))
+        normal = math.sqrt(COMMON) * common + math.sqrt(1 - COMMON) * own
+        return np.asarray(np.zeros(DRAWS) if np.isnan(error) else normal * error)
+
+    def _seeds(self, at: int, metric: str) -> NDArray[np.float64]:
+        pool, count = self._pool(at, metric), len(self.grid.cells[at].metrics[metric].values)
+        if not len(pool):
+            return np.zeros(DRAWS)
+        return np.asarray(self._random(at, metric, 1).choice(pool, (DRAWS, count)).mean(1))
+
+    def _pool(self, at: int, metric: str) -> NDArray[np.float64]:
+        own = _deviations(self.grid, at, metric)
+        if len(own):
+            return own
+        for axes in (("model",), ()):
+            pool = np.concatenate([own, *(_deviations(self.grid, other, metric) for other in self._like(at, axes))])
+            if len(pool):
+                return pool
+        return own
+
+    def _like(self, at: int, axes: Sequence[str]) -> list[int]:
+        """The cells of its ground that share some axes with a cell."""
+        cells, cell = self.grid.cells, self.grid.cells[at]
+        same = [
+            other.ground == cell.ground and all(other.axes[axis] == cell.axes[axis] for axis in axes) for other in cells
+        ]
+        return [place for place, is_like in enumerate(same) if is_like]
+
+    def _random(self, at: int, metric: str, what: int) -> np.random.Generator:
+        return np.random.default_rng([self.seed, what, at + 1, *metric.encode()])
+
+
+def _deviations(grid: Grid, at: int, metric: str) -> NDArray[np.float64]:
+    """Each seed's distance from the cell's mean, widened to the spread between seeds; none of a single seed."""
+    measured = grid.cells[at].metrics.get(metric)
+    if measured is None or len(measured.values) < 2:
+        return np.zeros(0)
+    values = np.array(list(measured.values.values()))
+    return np.asarray((values - measured.mean) * np.sqrt(len(values) / (len(values) - 1)))
+
+
+def read_parts(
+    grid: Grid, metrics: Sequence[str], most: int, data_dir: Path | None
+) -> tuple[dict[str, dict[str, Parts]], list[str]]:
+    """Metrics over the same random parts of the patients, of every run whose predictions can be read.
+
+    Args:
+        grid: whose runs.
+        metrics: by the records' names.
+        most: runs; with more of them none is read.
+        data_dir: where the prepared cohort lies now; None takes the place that the records name.
+
+    Returns:
+        Parts by run and metric; and what a reader must know.
+    """
+    wanted = [name.removeprefix(TEST) for name in metrics if name.startswith(TEST)]
+    runs = [run for members in grid.members for run in members]
+    if not wanted or not most:
+        return {}, []
+    if len(runs) > most:
+        return {}, [f"{len(runs):,} runs, more than predictions_of={most}: their recorded intervals stand for patients"]
+    found: dict[str, dict[str, Parts]] = {}
+    notes: list[str] = []
+    for ground in range(len(grid.grounds)):
+        of_ground = [run for at, each in enumerate(grid.members) if grid.cells[at].ground == ground for run in each]
+        try:
+            found |= _parts_of_ground(of_ground, wanted, data_dir)
+        except (OSError, ValueError, KeyError) as error:  # UserError is a ValueError
+            notes.append(f"recorded intervals stand for patients: the predictions cannot be read ({error})")
+    return found, notes
+
+
+def _parts_of_ground(runs: Sequence[Run], wanted: Sequence[str], data_dir: Path | None) -> dict[str, dict[str, Parts]]:
+    from src.cli.errors import UserError
+    from src.cli.progress import track
+    from src.cohort.split import Split
+    from src.models.labelspace import LabelSpace
+    from src.runs.predictions import PREDICTIONS, read_predictions
+    from src.runs.record import read_cohort_of
+
+    if not all(run.folder for run in runs):
+        return {}  # of W&B, which has none
+    cohort = read_cohort_of(runs[0].record, Path(runs[0].folder or ""), data_dir)
+    space = LabelSpace.from_labels(cohort.labels)
+    found, notes = {}, None
+    for run in track(runs, total=len(runs), what="reading predictions", unit="run") if len(runs) > 30 else runs:
+        predictions = read_predictions(Path(run.folder or "") / PREDICTIONS[Split.TEST], space)
+        notes = predictions.hadm_id if notes is None else notes
+        if not np.array_equal(notes, predictions.hadm_id):
+            raise UserError(f"{run.folder}: tested on other notes than {runs[0].folder}")
+        found[run.name] = {TEST + name: each for name, each in _parts(predictions, space, wanted).items()}
+    return found
+
+
+def _parts(predictions: Any, space: Any, wanted: Sequence[str]) -> dict[str, Parts]:
+    from src.metrics.intervals import parts_of
+    from src.metrics.weighted import ClassF1, NoteMeans, Tally
+    from src.runs.predictions import parts
+
+    if not set(wanted) <= set(LIGHT):
+        return {name: each for name, each in parts(predictions, space, DRAWS).items() if name in wanted}
+    scores = predictions.heads["scores"]
+    chosen = scores.argmax(1)
+    tallies: list[Tally] = [
+        NoteMeans({"accuracy": chosen == predictions.drg}),
+        ClassF1("", chosen, predictions.drg, scores.shape[1]),
+    ]
+    found = parts_of(tallies, predictions.subject_id, DRAWS)
+    return {name: found[name] for name in wanted}

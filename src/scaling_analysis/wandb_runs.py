@@ -1,0 +1,120 @@
+"""Finished runs as W&B tells them: a project's by its API, or offline ones by their files."""
+
+import math
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from src.cli.errors import UserError
+from src.cli.progress import track
+from src.privacy.offline_runs import STEP, Journal, read_journals, tell
+from src.runs.finished import Run
+from src.runs.history import Curves
+from src.scaling_analysis.missing_runs import words_of
+from src.scaling_analysis.result import Missing
+from src.tracking.flat import is_finished, record_of
+from src.tracking.policy import ENVIRONMENT
+
+AT_ONCE = 8
+"""Histories that are asked for at a time; each is a request of a thousand rows or more."""
+
+WORDS = ("model", "max_len", "lora_r", "labels", "seed")
+"""Axes by which an unfinished run is named."""
+
+Told = tuple[str, Mapping[str, Any], Mapping[str, Any], str]
+"""A run's id, configuration, summary, and state as W&B calls it."""
+
+
+def curves_of(rows: Iterable[Mapping[str, Any]]) -> Curves:
+    """Every curve by the trainer's step; of a step that a resumed run has repeated the last row counts.
+
+    >>> curves_of([{"trainer/global_step": 5, "a": 1.0}, {"trainer/global_step": 5, "a": 2.0, "_step": 7}, {"b": 3.0}])
+    {'a': {5: 2.0}}
+    """
+    curves: Curves = {}
+    for row in rows:
+        step = row.get(STEP)
+        if not isinstance(step, int | float):
+            continue
+        for key, value in row.items():
+            if key != STEP and not key.startswith("_") and _is_number(value):
+                curves.setdefault(key, {})[int(step)] = value
+    return {key: dict(sorted(values.items())) for key, values in curves.items()}
+
+
+def split(told: Iterable[Told]) -> tuple[list[Told], list[Missing]]:
+    """Our finished runs, and our unfinished ones; what is not of this project is left out."""
+    finished, missing = [], []
+    for name, config, summary, state in sorted(told, key=lambda each: each[0]):
+        if "cohort" not in config or "params" not in config:
+            continue
+        if is_finished(summary):
+            finished.append((name, config, summary, state))
+        else:
+            words = words_of({axis: config[axis] for axis in WORDS if axis in config})
+            missing.append(Missing(name, words, state))
+    return finished, missing
+
+
+def read_project(project: str, group: str | None) -> tuple[list[Run], list[Missing]]:
+    """The runs of a W&B project, `ENTITY/PROJECT`, or of one group of it.
+
+    Raises:
+        UserError: W&B does not answer, has no such project, or nobody is logged in.
+    """
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    import wandb
+
+    filters = {"group": group} if group else {}
+    try:
+        found = {run.id: run for run in wandb.Api().runs(project, filters=filters, lazy=False)}
+        told = [(run.id, dict(run.config), dict(run.summary_metrics), run.state) for run in found.values()]
+        finished, missing = split(told)
+        return list(_with_histories(finished, found)), missing
+    except (wandb.errors.Error, ValueError, OSError) as error:
+        raise UserError(
+            f"wandb:{project}: cannot be read ({type(error).__name__}); is the name right, the machine online, and "
+            "somebody logged in (wandb login, or WANDB_API_KEY)?"
+        ) from None
+
+
+def read_offline_folders(folders: Sequence[Path]) -> tuple[list[Run], list[Missing]]:
+    """The offline runs of some folders: each the run's own with its `wandb` inside, or one that W&B wrote.
+
+    Folders of one run's several starts tell one run.
+
+    Raises:
+        UserError: a file is damaged.
+    """
+    starts: dict[str, list[Journal]] = defaultdict(list)
+    for folder in folders:
+        for journal in read_journals(folder):
+            starts[journal.run.run_id].append(journal)
+    told = {name: tell(sorted(each, key=_began)) for name, each in starts.items()}
+    finished, missing = split((name, each.config, each.summary, _state(each)) for name, each in told.items())
+    return [Run(name, record_of(config, summary), told[name].curves) for name, config, summary, _ in finished], missing
+
+
+def _began(journal: Journal) -> int:
+    return int(journal.run.start_time.ToNanoseconds())
+
+
+def _state(told: Any) -> str:
+    return "running or killed" if told.exit_code is None else "failed" if told.exit_code else "stopped"
+
+
+def _with_histories(finished: list[Told], found: Mapping[str, Any]) -> Iterator[Run]:
+    def read(told: Told) -> Run:
+        name, config, summary, _ = told
+        return Run(name, record_of(config, summary), curves_of(found[name].scan_history()))
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        yield from track(pool.map(read, finished), total=len(finished), what="reading runs", unit="run")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,0 +1,186 @@
+"""Cells as job arrays of a Slurm cluster, through hydra-submitit-launcher's parameters and submitit's scripts.
+
+What differs from the launcher as it comes: a job holds no pickle, only the number of its cell in a batch, so that it
+runs the code and the configuration that lie on the disk; records decide what became of a cell, never Slurm's
+accounting or state; and a batch is written down, under the mark that its job's name bears, before it is submitted,
+so that whoever comes after a killed submitter finds its jobs in the queue by that mark.
+"""
+
+import json
+import re
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+from src.cli.compose import to_schema
+from src.cli.errors import UserError
+from src.cli.files import private_folder, replacing
+from src.config.launch import SlurmConfig
+from src.runs.job import Cell
+from src.runs.lock import Busy, holding
+from src.runs.state import Standing
+from src.runs.status import BATCHES, look_at
+from src.sweeps.launchers.slurm_queue import Job, Queue, ask, write_batch
+from src.sweeps.retries import Tally
+
+OURS = ("kind", "gpu", "retries", "wait", "poll_s")
+"""Keys that are no parameter of hydra-submitit-launcher."""
+
+ALWAYS = ("export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK", "unset SLURM_CPU_BIND")
+"""Lines before those of `setup`: srun of 22.05 to 23.02 does not read the CPUs of a task, and binds to others."""
+
+SETTLE_S = 3.0
+"""Seconds between a job's end and the moment when its record is sure to be seen."""
+
+
+def run_on_slurm(what: str, todo: Sequence[Cell], out: Path) -> None:
+    """Submits the cells that no job of an earlier start still has, and stays until all have ended.
+
+    Cells are grouped into arrays by what they ask of the queue.
+
+    Raises:
+        UserError: Slurm or submitit is not there, or refuses the jobs.
+    """
+    private_folder(out / BATCHES)
+    cfgs = {cell.folder.absolute(): to_schema(SlurmConfig, cell.launcher) for cell in todo}
+    with submitting(out):  # of two submitters, the second joins what the first submitted
+        jobs = Queue(out)
+        jobs.close_what_is_over()
+        known = jobs.cells()
+        fresh = [
+            cell
+            for cell in todo
+            if cell.folder.absolute() not in known and look_at(cell.folder).standing is not Standing.RUNNING
+        ]
+        told = f"{what}: {len(fresh)} cells submitted, {len(todo) - len(fresh)} in the queue already"
+        submit_all([cell.folder.absolute() for cell in fresh], cfgs, out)
+    print(told, file=sys.stderr, flush=True)
+    first = next(iter(cfgs.values()), None)
+    if first and first.wait:
+        _watch(Tally(what, [*todo], first.retries), jobs, cfgs, out)
+
+
+def _watch(tally: Tally, jobs: Queue, cfgs: dict[Path, SlurmConfig], out: Path) -> None:
+    """Waits until every cell has ended; submits again those whose job died without a word."""
+    cfg = next(iter(cfgs.values()))
+    folders = {path.absolute(): path for path in tally.left}
+    gone: dict[Path, float] = {}
+    while tally.left:
+        jobs.refresh()
+        dead, before = [], len(tally.left)
+        for path, folder in folders.items():
+            if folder not in tally.left or not _settled(folder, jobs.job_of(path), gone):
+                continue
+            job = jobs.job_of(path)
+            if tally.again(folder, job.how if job else "its job left the queue", stopped=bool(job and job.cancelled)):
+                dead.append(path)
+        if dead or len(tally.left) < before:
+            with submitting(out):
+                submit_all(dead, cfgs, out)
+                jobs.refresh()
+                jobs.close_what_is_over()
+        tally.line(jobs.running())
+        time.sleep(cfg.poll_s if tally.left else 0)
+
+
+def _settled(folder: Path, job: Job | None, gone: dict[Path, float]) -> bool:
+    """Whether a cell has ended: it has its record, or its job is over and time enough has passed to see it."""
+    look = look_at(folder)
+    if look.standing is Standing.FINISHED:
+        return True
+    seems_held = job and look.holder and look.holder.job == job.job  # on another node, its lock ages for a minute
+    if (job and job.alive) or seems_held:
+        gone.pop(folder, None)
+        return False
+    if time.monotonic() - gone.setdefault(folder, time.monotonic()) < SETTLE_S:
+        return False
+    del gone[folder]
+    return True
+
+
+@contextmanager
+def submitting(out: Path) -> Iterator[None]:
+    """Holds the right to submit from this folder, and waits for it."""
+    while True:
+        try:
+            with holding(out / BATCHES):
+                yield
+                return
+        except Busy:
+            time.sleep(0.5)
+
+
+def submit_all(folders: Sequence[Path], cfgs: dict[Path, SlurmConfig], out: Path) -> None:
+    """Submits cells as arrays: one for each set of resources, and no longer than the cluster allows."""
+    longest = _longest_array() if folders else 1
+    groups: dict[str, list[Path]] = {}
+    for folder in folders:
+        groups.setdefault(json.dumps(asdict(cfgs[folder]), sort_keys=True), []).append(folder)
+    for group in groups.values():
+        for start in range(0, len(group), longest):
+            _submit(group[start : start + longest], cfgs[group[0]], out)
+
+
+def _submit(folders: Sequence[Path], cfg: SlurmConfig, out: Path) -> None:
+    mark = uuid.uuid4().hex[:10]
+    path = (out / BATCHES / f"{mark}.json").absolute()
+    batch = {"cells": [str(folder) for folder in folders], "job": None, "over": [], "written": time.time()}
+    text = script_of(cfg, path, len(folders))
+    write_batch(path, batch)
+    script = path.with_suffix(".sh")
+    with replacing(script) as beside:
+        beside.write_text(text, "utf-8")
+    try:
+        done = subprocess.run(["sbatch", "--parsable", str(script)], capture_output=True, text=True, check=False)
+        reason = " ".join(done.stderr.split())[:300] if done.returncode else None
+    except (FileNotFoundError, PermissionError):
+        reason = "there is no sbatch here; start it where Slurm is"
+    if reason is not None:
+        path.unlink()
+        script.unlink()
+        raise UserError(f"sbatch refused {len(folders)} cells: {reason}")
+    write_batch(path, {**batch, "job": done.stdout.strip().split(";")[0]})
+
+
+def script_of(cfg: SlurmConfig, batch: Path, count: int) -> str:
+    """The sbatch script of an array of `count` cells, as submitit writes it from the launcher's parameters.
+
+    Raises:
+        UserError: hydra-submitit-launcher is not installed.
+    """
+    try:
+        from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf
+        from submitit.slurm.slurm import SlurmExecutor
+    except ImportError:
+        raise UserError("hydra/launcher=slurm: install it with pip install -e '.[cluster]'") from None
+    if not SlurmExecutor.affinity() > 0:
+        raise UserError("hydra/launcher=slurm: there is no srun here; start the sweep on a node of the cluster")
+    given = {key: value for key, value in asdict(cfg).items() if key not in OURS and value is not None}
+    given |= {"name": f"{cfg.name}-{batch.stem}", "setup": [*ALWAYS, *cfg.setup]}
+    given["additional_parameters"] = {"requeue": True, **cfg.additional_parameters}
+    base = set(BaseQueueConf.__dataclass_fields__)
+    names = {"timeout_min": "time", "name": "job_name", "mem_gb": "mem", "tasks_per_node": "ntasks_per_node"}
+    given["mem_gb"] = None if cfg.mem_gb is None else f"{int(cfg.mem_gb * 1024)}MB"
+    parameters = {names.get(key, key) if key in base else key: value for key, value in given.items() if value}
+    logs = batch.parent / "logs"
+    private_folder(logs)
+    executor = SlurmExecutor(folder=logs)
+    executor.update_parameters(**parameters)
+    executor.parameters["map_count"] = count
+    return executor._make_submission_file_text(_command(batch), batch.stem)
+
+
+def _command(batch: Path) -> str:
+    import shlex
+
+    return shlex.join([sys.executable, "-u", "-m", "src.cell", str(batch)])
+
+
+def _longest_array() -> int:
+    found = re.search(r"MaxArraySize\s*=\s*(\d+)", ask(["scontrol", "show", "config"]))
+    return max(1, int(found[1]) - 1) if found else 1000

@@ -1,0 +1,205 @@
+"""What `python -m src.status` shows: a row a cell, and the finished cells as a leaderboard."""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from src.cli.errors import UserError
+from src.cli.progress import minutes
+from src.cli.terminal import visible
+from src.runs.provenance import code_version
+from src.runs.record import damage, read_record
+from src.runs.state import Standing
+from src.runs.status import Look, look_at, queued_cells
+from src.sweeps.manifest import read_sweep
+
+ORDER = list(Standing)
+METRIC = "test/accuracy"
+"""What the leaderboard is sorted by."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One cell as it stands."""
+
+    name: str
+    words: str
+    look: Look
+    job: str | None
+    record: dict[str, Any] | None
+    folder: Path
+
+    @property
+    def progress(self) -> str:
+        """The stage, and how much of it is done."""
+        state = self.look.state
+        if self.look.standing is Standing.FINISHED or state is None or not state.total:
+            return ""
+        stage = state.stage if state.stage.startswith("scores") else "training"
+        return f"{stage} {state.done / state.total:.0%}"
+
+    @property
+    def left(self) -> str:
+        """Time that the stage still takes."""
+        state = self.look.state
+        running = self.look.standing is Standing.RUNNING and state and state.left_s is not None
+        return minutes(state.left_s) if running and state and state.left_s is not None else ""
+
+    @property
+    def metric(self) -> str:
+        """Accuracy with its 95 % interval: of test patients, or of validation patients so far."""
+        if self.record:
+            value, notes = self.record["metrics"].get(METRIC), self.record["counts"]["test"]
+            return "" if value is None else f"test {with_interval(value, notes)}"
+        state = self.look.state
+        return f"val {with_interval(state.metric, state.notes)}" if state and state.metric is not None else ""
+
+    @property
+    def where(self) -> str:
+        """Host and process that work on it or did last, or the job that waits."""
+        look, state = self.look, self.look.state
+        if look.standing is Standing.QUEUED:
+            return f"job {self.job}"
+        if look.holder:
+            return str(look.holder)
+        return "" if state is None or not state.host else f"{state.host} job {state.job}" if state.job else state.host
+
+    @property
+    def remark(self) -> str:
+        """The last error, or that other code trained it."""
+        state = self.look.state
+        if self.look.standing is Standing.DAMAGED:
+            return str(damage(self.folder))
+        if state is None:
+            return ""
+        if state.error and self.look.standing in (Standing.FAILED, Standing.PREEMPTED):
+            return state.error
+        if len(state.code) > 1:
+            return f"trained by {len(state.code)} versions of the code"
+        return "by other code" if state.code and state.code[-1] != code_version()["source"] else ""
+
+
+def read_rows(sweep: str, out: Path) -> list[Row]:
+    """The cells that a sweep last asked for, or those of a folder of runs.
+
+    Raises:
+        UserError: it is neither.
+    """
+    if Path(sweep).is_dir():
+        out = Path(sweep)
+        paths = sorted(
+            {path.parent for name in ("result.json", "state.json", "cell.json") for path in out.glob(f"*/{name}")}
+        )
+        cells = [(path.name, "") for path in paths]
+        if not cells:
+            raise UserError(f"{sweep}: holds no run")
+    else:
+        cells = [(each["name"], " ".join(each["words"])) for each in read_sweep(out, sweep)["cells"]]
+    queued = queued_cells(out)
+    return [_row(out / name, words, queued.get(name)) for name, words in cells]
+
+
+def _row(folder: Path, words: str, job: str | None) -> Row:
+    look = look_at(folder, queued=job is not None)
+    record = read_record(folder) if look.standing is Standing.FINISHED else None
+    return Row(folder.name, words, look, job, record, folder)
+
+
+def with_interval(value: float, notes: int) -> str:
+    """A share of `notes` with Wilson's 95 % interval.
+
+    >>> with_interval(0.44, 1497)
+    '0.440 [0.415, 0.465]'
+    """
+    if not notes:
+        return f"{value:.3f}"
+    z = 1.96
+    middle = (value + z * z / (2 * notes)) / (1 + z * z / notes)
+    half = z / (1 + z * z / notes) * math.sqrt(value * (1 - value) / notes + z * z / (4 * notes * notes))
+    return f"{value:.3f} [{max(0.0, middle - half):.3f}, {min(1.0, middle + half):.3f}]"
+
+
+def summary(rows: Sequence[Row]) -> str:
+    """How many cells stand where."""
+    counts = Counter(row.look.standing for row in rows)
+    return f"{len(rows)} cells: " + ", ".join(f"{counts[each]} {each}" for each in ORDER if counts[each])
+
+
+def status_table(rows: Sequence[Row]) -> str:
+    """A row a cell."""
+    head = ["cell", "state", "progress", "left", "metric", "where", "remark"]
+    body = [
+        [row.name, str(row.look.standing), row.progress, row.left, row.metric, row.where, row.remark[:100]]
+        for row in rows
+    ]
+    return columns(head, body)
+
+
+def leaderboard(rows: Sequence[Row]) -> str:
+    """Finished cells, the best test accuracy first; those of each cohort by themselves, as notes and DRGs differ."""
+    ended = sorted((row for row in rows if row.record), key=lambda row: -(_metric(row, METRIC) or 0.0))
+    cohorts: dict[str, list[Row]] = {}
+    for row in ended:
+        cohorts.setdefault((row.record or {})["cohort"], []).append(row)
+    boards = []
+    for cohort, ranked in cohorts.items():
+        configs = [(row.record or {}).get("config", {}) for row in ranked]
+        folders = sorted({config["data"]["dir"] for config in configs if "data" in config})
+        title = visible(f"cohort {cohort[:12]}: {', '.join(folders)}") + "\n" if len(cohorts) > 1 else ""
+        boards.append(title + _board(ranked))
+    return "\n\n".join(boards)
+
+
+def _board(ranked: Sequence[Row]) -> str:
+    shown = {"test/accuracy": "top-1 [95 %]", "test/top5": "top-5", "test/macro_f1": "macro-F1",
+             "test/macro_auc": "macro-AUC", "test/base_accuracy": "base",
+             "test/severity_accuracy": "CC/MCC"}  # fmt: skip
+    body = [
+        [str(rank), row.name, row.metric.removeprefix("test "), *(_number(row, key) for key in list(shown)[1:])]
+        for rank, row in enumerate(ranked, 1)
+    ]
+    return columns(["", "cell", *shown.values()], body)
+
+
+def csv_rows(rows: Sequence[Row]) -> tuple[list[str], list[list[Any]]]:
+    """Every cell with its axes, its standing and all its metrics: the head of the table, and its rows."""
+    axes = list(dict.fromkeys(key for row in rows if row.record for key in row.record["axes"]))
+    metrics = list(dict.fromkeys(key for row in rows if row.record for key in row.record["metrics"]))
+    first = ["cell", "words", "state", "progress", "left_s", "metric", "notes", "where", "remark", "seconds", "cohort"]
+    head, body = [*first, *axes, *metrics], []
+    for row in rows:
+        state, record = row.look.state, row.record or {}
+        told = {"cell": row.name, "words": row.words, "state": row.look.standing, "progress": row.progress,
+                "left_s": state.left_s if state and row.left else None, "metric": state.metric if state else None,
+                "notes": state.notes if state else None, "where": row.where, "remark": row.remark,
+                "seconds": record.get("seconds", {}).get("total"), "cohort": record.get("cohort")}  # fmt: skip
+        whole = {**told, **record.get("axes", {}), **record.get("metrics", {})}
+        body.append([whole.get(name) for name in head])
+    return head, body
+
+
+def columns(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    """Text in columns, as wide as they need to be; those without a value are left out.
+
+    >>> print(columns(["a", "b", "c"], [["1", "", "3"]]))
+    a  c
+    1  3
+    """
+    table = [[visible(cell) for cell in row] for row in (head, *body)]
+    kept = [index for index in range(len(head)) if not body or any(row[index] for row in body)]
+    wide = [max(len(row[index]) for row in table) for index in kept]
+    lines = ["  ".join(row[index].ljust(width) for index, width in zip(kept, wide, strict=True)) for row in table]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _metric(row: Row, key: str) -> float | None:
+    value = row.record["metrics"].get(key) if row.record else None
+    return None if value is None else float(value)
+
+
+def _number(row: Row, key: str) -> str:
+    value = _metric(row, key)
+    return "-" if value is None else f"{value:.3f}"

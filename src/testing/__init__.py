@@ -1,0 +1,1 @@
+"""Servers, clusters and runs made up on this machine, which tests and benchmarks share."""

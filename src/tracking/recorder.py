@@ -1,0 +1,128 @@
+"""A run's recorder: every number into its own history, and over the line to W&B where there is one."""
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning.loggers.logger import DummyLogger, Logger
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
+from src.cli.files import private_folder
+from src.cohort.disclosure import FEWEST
+from src.config.train import WandbConfig, WandbMode
+from src.runs.history import History, read_history
+from src.tracking.guard import METRIC, guarded
+from src.tracking.policy import asked_mode, environment, logged_in, nothing_else
+from src.tracking.run_metadata import About
+from src.tracking.wandb_run import Line, open_line, told
+
+
+class Recorder(Logger):
+    """Lightning's logger over a run's history and its W&B run; every value passes the guard."""
+
+    def __init__(self, line: Line | None, history: History, patients: Mapping[str, int]) -> None:
+        super().__init__()
+        self._line, self._history = line, history
+        self._few = [split for split, count in patients.items() if count < FEWEST]
+        if line and self._few:
+            told(f"metrics of {', '.join(self._few)} are not sent: of fewer than {FEWEST} patients")
+
+    @property
+    def name(self) -> str:
+        """The project."""
+        return "drg-llama"
+
+    @property
+    def version(self) -> str:
+        """The run's folder."""
+        return self._history.run_dir.name
+
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing: the axes were given when the run began."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Logs scalars against the optimiser's step; those that are not finite are left out.
+
+        Raises:
+            LeakError: one is not a number under a name of ours.
+            ValueError: the step is left out; a start that goes on does not know it otherwise.
+        """
+        row = {name: value for name, value in guarded(metrics).items() if math.isfinite(value)}
+        if step is None:
+            raise ValueError("log_metrics: the step is left out")
+        self._history.add(step, row)
+        if self._line and (many := self._of_many(row)):
+            self._line.log(step, many)
+
+    @rank_zero_only
+    def log_summary(self, metrics: Mapping[str, float]) -> None:
+        """Sets the final metrics as the run's summary."""
+        summary = guarded(metrics)
+        if self._line:
+            self._line.summarise(self._of_many(summary))
+
+    def send_again(self, rows: Mapping[int, Mapping[str, float]]) -> None:
+        """Sends the rows of an earlier start: which arrived, nobody knows, and of repeated steps the last counts."""
+        for step, row in rows.items():
+            if self._line and (many := self._of_many(row)):
+                self._line.log(step, many)
+
+    def _of_many(self, values: Mapping[str, float]) -> dict[str, float]:
+        return {name: value for name, value in values.items() if name.partition("/")[0] not in self._few}
+
+
+@contextmanager
+def recording(cfg: WandbConfig, run_dir: Path, about: About | Mapping[str, Any], leads: bool = True) -> Iterator[Any]:
+    """Yields the recorder of this run, and ends its W&B run whatever happens; of several processes one `leads`.
+
+    What is logged goes into the run's own history first, with W&B and without. A run that goes on sends what W&B may
+    not have from there, so that the last of its offline files, and the server, hold the whole of it.
+
+    Args:
+        cfg: where to. Offline unless asked to be online; an unreachable server makes the run an offline one.
+        run_dir: the run's folder.
+        about: what the run is found by; a configuration alone stands for a run that its folder names.
+        leads: whether this process tells of the run.
+
+    Raises:
+        LeakError: something other than numbers and known names would be sent.
+    """
+    if not leads:
+        yield DummyLogger()
+        return
+    about = about if isinstance(about, About) else About(about)
+    private_folder(run_dir, whole=True)
+    history, mode = History(run_dir), asked_mode(cfg.mode)
+    if mode is WandbMode.DISABLED:
+        yield Recorder(None, history, about.patients)
+        return
+    if mode is WandbMode.ONLINE and not logged_in():
+        told("nobody is logged in (wandb login); recording offline")
+        mode = WandbMode.OFFLINE
+    with ExitStack() as stack:
+        stack.enter_context(environment(run_dir))
+        line = open_line(cfg, mode, run_dir, about)
+        recorder, failed = Recorder(line, history, about.patients), True
+        try:
+            if line:
+                stack.enter_context(nothing_else())
+                recorder.send_again(_rows(run_dir))
+            yield recorder
+            failed = False
+        finally:
+            if line:
+                line.close(failed)
+                private_folder(run_dir, whole=True)  # another process's W&B, which we may share, writes as it likes
+
+
+def _rows(run_dir: Path) -> dict[int, dict[str, float]]:
+    """What the run logged before, by step, as far as it may be sent."""
+    rows: dict[int, dict[str, float]] = {}
+    for name, values in read_history(run_dir).items():
+        for step, value in values.items() if re.fullmatch(METRIC, name) else ():
+            rows.setdefault(step, {})[name] = value
+    return dict(sorted(rows.items()))

@@ -1,0 +1,119 @@
+"""The line to W&B: opened, spoken over and closed; whatever breaks it, training goes on and nothing is lost."""
+
+import sys
+import warnings
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+from src.config.train import WandbConfig, WandbMode
+from src.tracking.guard import guarded, guarded_config, guarded_label, guarded_tags, public_name
+from src.tracking.policy import lock, no_defaults, settings
+from src.tracking.run_metadata import About
+
+STEP = "trainer/global_step"
+"""What rows are drawn against: after a resume steps repeat, and the last counts."""
+
+T = TypeVar("T")
+
+
+class Line:
+    """One W&B run, which takes guarded numbers and gives nothing of itself away."""
+
+    def __init__(self, run: Any, folder: Path) -> None:
+        self._folder = folder
+        lock(run)
+        self._send: Callable[[dict[str, float]], None] | None = lambda row: run.log(row)
+        self._sum: Callable[[dict[str, float]], None] = lambda row: run.summary.update(row)
+        self._end: Callable[[bool], None] = lambda failed: run.finish(exit_code=int(failed))
+        self._drop: Callable[[], None] = lambda: _forget(run)
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Sends one row."""
+        if self._send:
+            self._try(self._send, guarded({**values, STEP: step}))
+
+    def summarise(self, values: Mapping[str, float]) -> None:
+        """Sets the final metrics."""
+        if self._send:
+            self._try(self._sum, guarded(values))
+
+    def close(self, failed: bool) -> None:
+        """Ends the run, in bounded time; what a lost server did not take stays in the run's folder."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if self._send:
+                self._try(self._end, failed)
+            if not self._send:
+                self._drop()
+
+    def _try(self, act: Callable[[T], None], value: T) -> None:
+        try:
+            act(value)
+        except Exception as error:  # whatever W&B raises: the run's own record is elsewhere
+            self._send = None
+            told(f"{type(error).__name__}; {self._folder} keeps the run's history, and training goes on without W&B")
+
+
+def open_line(cfg: WandbConfig, mode: WandbMode, run_dir: Path, about: About) -> Line | None:
+    """Begins the W&B run, offline when nobody answers; None where W&B fails altogether.
+
+    Raises:
+        LeakError: what it is to be found by is not allowed; nothing is sent then.
+    """
+    name = guarded_label("name", about.name or public_name(run_dir.name))
+    named: dict[str, Any] = {
+        "project": guarded_label("project", cfg.project),
+        "group": guarded_label("group", cfg.group) if cfg.group else None,
+        "job_type": guarded_label("job type", about.job_type),
+        "tags": guarded_tags(about.tags),
+        "id": name,
+        "name": name,
+        "config": guarded_config(about.config),
+        "dir": str(run_dir),
+    }
+    for how in dict.fromkeys([mode, WandbMode.OFFLINE]):
+        try:
+            return Line(_begin(how, named), run_dir)
+        except Exception as error:  # the network's, the server's, the disk's, or W&B's own
+            _forget()
+            if how is WandbMode.ONLINE:
+                told(f"{type(error).__name__}; recording offline, send it later with python -m src.sync {run_dir}")
+            else:
+                told(f"{type(error).__name__}; {run_dir} keeps the run's history, and it goes on without W&B")
+    return None
+
+
+def told(what: str) -> None:
+    """Says on the terminal what became of W&B: kinds of errors, never their words."""
+    print(f"W&B: {what}", file=sys.stderr, flush=True)
+
+
+def _begin(how: WandbMode, named: dict[str, Any]) -> Any:
+    import wandb
+    from wandb.sdk.wandb_init import init
+
+    with no_defaults():
+        return init(
+            **named,
+            mode=str(how),  # type: ignore[arg-type]
+            resume="allow" if how is WandbMode.ONLINE else None,
+            reinit="create_new",
+            settings=wandb.Settings(**settings()),
+        )
+
+
+def _forget(run: Any = None) -> None:
+    """Ends W&B where no other run of ours needs it: what failed holds its run's id, and may be dead."""
+    from wandb.sdk import wandb_setup
+
+    with suppress(Exception):
+        if run:
+            wandb_setup.singleton().remove_active_run(run)
+        if not wandb_setup.singleton().most_recent_active_run:
+            service: Any = wandb_setup.singleton()._connection
+            try:
+                wandb_setup.teardown()
+            finally:
+                service._proc._process.poll()  # W&B itself does not wait for a process that died

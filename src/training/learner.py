@@ -1,0 +1,260 @@
+"""One run in training: its classifier and optimiser, its place in the notes, and its best epoch so far."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from src.cli.errors import UserError
+from src.cohort.split import Split
+from src.models.classifier import Asked, Classifier
+from src.runs.identity import SAMPLE, another_run, identity
+from src.training.batches import Batch, Steps, TokenisedNotes
+from src.training.checkpoints import read_checkpoint, write_checkpoint
+from src.training.context import Session
+from src.training.optimiser import adamw
+from src.training.ranks import Ranks
+from src.training.throughput import STEPS_BETWEEN_LOGS, Window
+
+MOMENTS = ("exp_avg", "exp_avg_sq")
+
+Judge = Callable[[NDArray[np.int64], NDArray[np.int64], int], dict[str, float]]
+"""Metrics, `accuracy` among them, of chosen and true classes, [B] each, of so many."""
+
+
+class Stage(StrEnum):
+    """What a run does next; a run with a record is done."""
+
+    TRAIN = "train"
+    VALIDATE = "validate"
+    """The epoch, or the run, that ended with the last step."""
+    SCORE = "score"
+    RECORD = "record"
+    """Its predictions are written."""
+
+
+@dataclasses.dataclass
+class Progress:
+    """Where a run stands; all of it goes into a checkpoint."""
+
+    stage: Stage = Stage.TRAIN
+    step: int = 0
+    """Optimiser steps done."""
+    validated: int = 0
+    """Steps after which validation was last done."""
+    best: float = -1.0
+    """Best accuracy on validation notes."""
+    best_step: int = 0
+    tokens_seen: int = 0
+    notes_seen: int = 0
+    seconds: float = 0.0
+    """Time in training, earlier starts included."""
+    window: dict[str, float] = dataclasses.field(default_factory=dict)
+    """Of the next row of the curves."""
+
+
+class Cell:
+    """A run that is being trained.
+
+    AdamW with weight decay and linear decay of the learning rate without warm-up, as the paper's code. Every step is a
+    function of the state that `save` writes, and of nothing else: a run that goes on equals one that was never stopped.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        classifier: Classifier,
+        notes: Mapping[Split, TokenisedNotes],
+        run_dir: Path,
+        recorder: Any,
+        judge: Judge,
+        ranks: Ranks,
+    ) -> None:
+        cfg = session.cfg
+        self.session, self.classifier, self.run_dir, self.recorder = session, classifier, run_dir, recorder
+        self.judge = judge
+        self.notes, self.ranks, self.scheme = notes, ranks, session.scheme
+        self.steps = Steps(notes[Split.TRAIN], cfg.batch_size, cfg.epochs, cfg.max_steps, cfg.seed)
+        self.weights = classifier.trained()
+        self.leaves = classifier.leaves()
+        self.optimiser = adamw(self.leaves, cfg.lr, cfg.weight_decay)
+        self.progress = Progress()
+        self.best_weights: dict[str, Tensor] = {}
+        self.accuracy = self.last_loss = float("nan")
+        self.window = Window(session.device)
+        self._loss = torch.zeros((), device=session.device)
+        self._since = time.monotonic()
+        self._at_once = 1
+
+    @property
+    def stage(self) -> Stage:
+        """What the run does next."""
+        return self.progress.stage
+
+    @property
+    def trained(self) -> bool:
+        """Whether every step is done and validated."""
+        return self.stage in (Stage.SCORE, Stage.RECORD)
+
+    def micro_batches(self, at_once: int) -> list[tuple[Asked, Batch, float]]:
+        """This process's notes of the next step, `at_once` at a time, each with its share of the step's loss.
+
+        The shares of all processes add up to the number of processes: gradients are averaged over them.
+        """
+        step, rows, self._at_once = self.progress.step, self.steps.rows(self.progress.step), at_once
+        of = len(rows) / self.ranks.count
+        turns = self.ranks.turns(len(rows), at_once)
+        return [self.micro_batch(step, rows, some or [0], of if some else float("inf")) for some in turns]
+
+    def micro_batch(self, step: int, rows: list[int], places: list[int], of: float) -> tuple[Asked, Batch, float]:
+        """The notes at some places of a step, and their share of its loss: their number over `of`."""
+        batch = self.steps.notes.batch([rows[place] for place in places])
+        noise = self.steps.noise(step, places, self.session.cfg.lora.dropout)
+        return Asked(self.classifier, batch.notes, noise), batch, len(places) / of
+
+    def loss(self, logits: Tensor, batch: Batch, share: float) -> Tensor:
+        """A micro-batch's part of the step's loss."""
+        loss = self.scheme.loss(logits, batch.drg) * share
+        self._loss += loss.detach() / self.ranks.count
+        return loss
+
+    def update(self) -> None:
+        """The optimiser step, once all gradients of it are there.
+
+        Raises:
+            RuntimeError: no step is due.
+        """
+        if self.stage is not Stage.TRAIN:
+            raise RuntimeError(f"{self.run_dir}: a step was taken where the run was to {self.stage}")
+        cfg, step = self.session.cfg, self.progress.step
+        rows = self.steps.rows(step)
+        rate = cfg.lr * (1 - step / len(self.steps))
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        norm = torch.nn.utils.clip_grad_norm_(self.leaves, cfg.clip)
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        self.progress.step += 1
+        ended = self.steps.ends_epoch(self.progress.step)
+        self.progress.stage = Stage.VALIDATE if ended else Stage.TRAIN
+        self.progress.notes_seen += len(rows)
+        tokens = int(self.steps.notes.lengths[rows].sum())
+        self.progress.tokens_seen += tokens
+        idle = self.ranks.idle_turns(len(rows), self._at_once)
+        self.window.add(self._loss, norm, len(rows), tokens, idle * int(self.steps.notes.lengths[rows[0]]))
+        if self.progress.step % STEPS_BETWEEN_LOGS == 0 or ended:
+            self._log(rate)
+        self._loss = torch.zeros_like(self._loss)
+
+    def _log(self, rate: float) -> None:
+        step = self.progress.step
+        row = self.window.tell(len(self.steps) - step, self.ranks)
+        self.last_loss = row.get("train/loss", self.last_loss)
+        self.recorder.log_metrics({"train/lr": rate, "train/epoch": step / self.steps.per_epoch, **row}, step)
+
+    def validated(self, chosen: NDArray[np.int64], truth: NDArray[np.int64], loss: float) -> None:
+        """Takes the DRGs of a validation, [B] each, and its mean loss; the best epoch's weights are kept."""
+        measured = self.judge(chosen, truth, len(self.session.space.codes))
+        accuracy = measured["accuracy"]
+        self.progress.validated, self.accuracy = self.progress.step, accuracy
+        self.progress.stage = Stage.SCORE if self.progress.step == len(self.steps) else Stage.TRAIN
+        told = {f"val/{name}": value for name, value in measured.items()}
+        self.recorder.log_metrics({**told, "val/loss": loss}, self.progress.step)
+        if accuracy > self.progress.best:
+            self.progress.best, self.progress.best_step = accuracy, self.progress.step
+            self.best_weights = {name: weight.detach().clone() for name, weight in self.weights.items()}
+
+    def take_best(self) -> None:
+        """Sets the weights of the epoch with the best validation accuracy."""
+        with torch.no_grad():
+            for name, weight in self.weights.items():
+                weight.copy_(self.best_weights[name])
+
+    def scored(self) -> None:
+        """Notes that the predictions are written: a run that goes on reads them."""
+        if self.stage is Stage.SCORE:
+            self.progress.stage = Stage.RECORD
+            self.save()
+
+    def save(self) -> None:
+        """Writes a checkpoint; the first process of several does."""
+        now = time.monotonic()
+        self.progress.seconds, self._since = self.progress.seconds + now - self._since, now
+        self.progress.window = self.window.state(self.ranks)
+        if not self.ranks.first:
+            return
+        tensors: dict[str, Tensor] = {f"weights/{name}": weight for name, weight in self.weights.items()}
+        tensors |= {f"best/{name}": weight for name, weight in self.best_weights.items()}
+        for moment, by_name in self._moments().items():
+            tensors |= {f"{moment}/{name}": value for name, value in by_name.items()}
+        session = self.session
+        config = dataclasses.asdict(session.cfg)
+        decided = {"config": config, "cohort": session.cohort.fingerprint, "sample": SAMPLE}
+        standing = {"identity": self._identity(), **decided, "progress": dataclasses.asdict(self.progress)}
+        write_checkpoint(self.run_dir, tensors, standing)
+
+    def restore(self) -> bool:
+        """Goes on from the newest whole checkpoint; False where there is none.
+
+        Raises:
+            UserError: the checkpoint is of another configuration, cohort or model.
+        """
+        if (checkpoint := read_checkpoint(self.run_dir, self.ranks.first)) is None:
+            return False
+        tensors, standing = checkpoint
+        if standing["identity"] != self._identity():
+            raise another_run(self.session.cfg, self.session.cohort.fingerprint, self.run_dir, standing)
+        self.progress = self._progress(standing["progress"])
+        with torch.no_grad():
+            for name, weight in self.weights.items():
+                weight.copy_(self._fitting(tensors, f"weights/{name}", weight))
+                if f"best/{name}" in tensors:
+                    self.best_weights[name] = tensors[f"best/{name}"].to(weight.device)
+            if any(name.startswith(MOMENTS[0]) for name in tensors):
+                for leaf in self.leaves:
+                    # A fused optimiser counts steps where the weights are.
+                    step = torch.tensor(float(self.progress.step), device=leaf.device if leaf.is_cuda else None)
+                    self.optimiser.state[leaf] = {"step": step, **{kind: torch.zeros_like(leaf) for kind in MOMENTS}}
+                for moment, by_name in self._moments().items():
+                    for name, value in by_name.items():
+                        value.copy_(self._fitting(tensors, f"{moment}/{name}", value))
+        self.window.load(self.progress.window, self.ranks)
+        return True
+
+    def _progress(self, written: Mapping[str, Any]) -> Progress:
+        """A checkpoint's progress; those of earlier versions name no stage.
+
+        Raises:
+            UserError: an earlier version took a step where a validation was due.
+        """
+        if "stage" in written:
+            return Progress(**{**written, "stage": Stage(written["stage"])})
+        step, steps = written["step"], self.steps
+        ended = step if steps.ends_epoch(step) else step - step % steps.per_epoch
+        if step > len(steps) or written["validated"] < ended < step:
+            raise UserError(
+                f"{self.run_dir}: its checkpoint was written by an earlier version that left out the validation after "
+                f"step {min(ended, len(steps))}; remove the folder and train the run again"
+            )
+        stage = Stage.SCORE if step == len(steps) else Stage.TRAIN
+        return Progress(**written, stage=Stage.VALIDATE if written["validated"] < ended else stage)
+
+    def _moments(self) -> dict[str, dict[str, Tensor]]:
+        """The optimiser's moments of each weight, views of its state; none before the first step."""
+        states = [self.optimiser.state[leaf] for leaf in self.leaves if leaf in self.optimiser.state]
+        return {kind: self.classifier.spread([state[kind] for state in states]) for kind in MOMENTS if states}
+
+    def _fitting(self, tensors: Mapping[str, Tensor], name: str, like: Tensor) -> Tensor:
+        if name not in tensors or tensors[name].shape != like.shape:
+            raise UserError(f"{self.run_dir}: its checkpoint does not fit this model ({name}); is model.path the same?")
+        return tensors[name]
+
+    def _identity(self) -> str:
+        return identity(self.session.cfg, self.session.cohort.fingerprint)

@@ -1,0 +1,171 @@
+"""What a finished run leaves: adapters, predictions, and its record."""
+
+import dataclasses
+import math
+import platform
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from src.cli.signals import Stop
+from src.cohort.split import Split
+from src.models.classifier import Classifier
+from src.models.labelspace import LabelSpace
+from src.runs.identity import SAMPLE
+from src.runs.predictions import (
+    PREDICTIONS,
+    Predictions,
+    estimates_of,
+    measure,
+    read_predictions,
+    write_predictions,
+)
+from src.runs.provenance import code_version, package_versions
+from src.runs.record import write_record
+from src.training.batches import TokenisedNotes
+from src.training.context import Session
+from src.training.learner import Cell, Stage
+from src.training.ranks import ALONE, Ranks
+from src.training.scoring import score_notes
+
+ADAPTERS = "adapter"
+"""Folder of the best epoch's adapters and head, in a run's folder."""
+
+
+class Stopwatch:
+    """Seconds of each part of a run."""
+
+    def __init__(self) -> None:
+        self.start = self.last = time.monotonic()
+        self.laps: dict[str, float] = {}
+
+    def lap(self, name: str) -> None:
+        """Ends the part that goes by `name`."""
+        now = time.monotonic()
+        self.laps[name], self.last = round(now - self.last, 3), now
+
+    @property
+    def total(self) -> float:
+        """Seconds since the start."""
+        return round(self.last - self.start, 3)
+
+
+def score_split(
+    session: Session,
+    classifier: Classifier,
+    notes: TokenisedNotes,
+    split: Split,
+    ranks: Ranks = ALONE,
+    stop: Stop | None = None,
+) -> tuple[Predictions, dict[str, float]]:
+    """Scores one split's notes, shared by processes, and measures them under names such as `test/accuracy`."""
+    cfg = session.cfg
+    heads = score_notes(
+        classifier,
+        session.scheme,
+        notes,
+        batch_size=cfg.batch_size,
+        ranks=ranks,
+        stop=stop or Stop(),
+        device=session.device,
+        what=f"scores {split}",
+    )
+    predictions = predictions_of(session, notes, split, heads)
+    return predictions, measured(predictions, split, session.space)
+
+
+def measured(predictions: Predictions, split: Split, space: LabelSpace) -> dict[str, float]:
+    """Every metric of one split's predictions, under names such as `test/accuracy`."""
+    return {f"{split.prefix}/{name}": value for name, value in measure(predictions, space).items()}
+
+
+def of_test(metrics: Mapping[str, float]) -> dict[str, float]:
+    """The test's metrics: the last row of a run's curves, which validation's would bend to the best epoch."""
+    return {name: value for name, value in metrics.items() if name.startswith(f"{Split.TEST.prefix}/")}
+
+
+def predictions_of(
+    session: Session, notes: TokenisedNotes, split: Split, heads: Mapping[str, NDArray[np.float32]]
+) -> Predictions:
+    """The scores of one split's notes beside their ids and labels."""
+    rows = session.cohort.notes(split, session.cfg.data.limit)
+    truth = np.asarray(notes.drg, dtype=np.int64)
+    return Predictions(rows["subject_id"].to_numpy(), rows["hadm_id"].to_numpy(), truth, heads)
+
+
+def evaluate_splits(cell: Cell, stop: Stop) -> dict[str, float]:
+    """Measures validation and test, and keeps the predictions of both in the run's folder.
+
+    Predictions that an earlier start wrote are read instead.
+    """
+    metrics: dict[str, float] = {}
+    for split, name in PREDICTIONS.items():
+        path, notes = cell.run_dir / name, cell.notes[split]
+        if cell.stage is Stage.RECORD and path.is_file():
+            metrics |= measured(read_predictions(path, cell.session.space), split, cell.session.space)
+            continue
+        predictions, values = score_split(cell.session, cell.classifier, notes, split, cell.ranks, stop)
+        if cell.ranks.first:
+            write_predictions(path, predictions, cell.session.space)
+        metrics |= values
+    cell.scored()
+    return metrics
+
+
+def record(cell: Cell, metrics: dict[str, float], clock: Stopwatch) -> dict[str, Any]:
+    """Writes `result.json`; the run is finished then."""
+    session, notes = cell.session, cell.notes
+    told = {
+        "config": dataclasses.asdict(session.cfg),
+        "axes": session.axes,
+        "cohort": session.cohort.fingerprint,
+        "sample": SAMPLE,
+        "counts": {
+            **{str(split): len(each) for split, each in notes.items()},
+            "test_drgs": len(set(notes[Split.TEST].drg)),
+            "drgs": len(session.space.codes),
+            "trainable_parameters": session.parameters.trained,
+            "base_parameters": session.parameters.base,
+            "steps": cell.progress.step,
+            "best_step": cell.progress.best_step,
+        },
+        "metrics": metrics,
+        "intervals": test_intervals(session.space, cell.run_dir) if cell.ranks.first else {},
+        "code": code_version(),
+        "versions": versions(),
+        "device": session.device,
+        "tokens_seen": cell.progress.tokens_seen,
+        "seconds": {**clock.laps, "training": round(cell.progress.seconds, 3), "total": clock.total},
+    }
+    if cell.ranks.first:
+        write_record(cell.run_dir, told)
+    return told
+
+
+def test_intervals(space: LabelSpace, run_dir: Path) -> dict[str, list[float]]:
+    """The interval of 95 % of each test metric, low and high, from the predictions in `run_dir`."""
+    predictions = read_predictions(run_dir / PREDICTIONS[Split.TEST], space)
+    found = estimates_of(predictions, space)
+    return {f"test/{name}": [each.low, each.high] for name, each in found.items() if math.isfinite(each.low)}
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides a run's numbers, of packages that are installed."""
+    packages = (
+        "torch",
+        "transformers",
+        "peft",
+        "pytorch-lightning",
+        "torchmetrics",
+        "hydra-core",
+        "polars",
+        "drgpy",
+        "numpy",
+        "wandb",
+    )
+    installed = {name: version for name, version in package_versions(packages).items() if version}
+    return {"python": platform.python_version(), **installed}

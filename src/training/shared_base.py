@@ -1,0 +1,129 @@
+"""Runs over one copy of the frozen base: which can share it, and whether in one pass or in turn."""
+
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+from src.cohort.split import Split
+from src.config.train import Together, TrainConfig
+from src.models.classifier import Classifier, read_together, with_adapters
+from src.models.devices import wait
+from src.training.batches import Steps, TokenisedNotes
+from src.training.context import Session
+from src.training.learner import Cell, Judge
+from src.training.memory import Setting, check_fits, plan
+from src.training.ranks import ALONE, Ranks
+
+PAYS = 1.03
+"""How much faster one pass must be than turns to be taken."""
+
+
+def groups(cfgs: Sequence[TrainConfig]) -> list[list[TrainConfig]]:
+    """Runs that can share a base: the same model, precision, cohort, length, prompt and device."""
+    found: dict[str, list[TrainConfig]] = {}
+    for cfg in cfgs:
+        model = {name: value for name, value in dataclasses.asdict(cfg.model).items() if name != "access"}
+        process = [cfg.device, cfg.threads, cfg.deterministic]
+        shared = [model, cfg.precision, cfg.data.dir, cfg.max_len, cfg.prompt, process]
+        found.setdefault(json.dumps(shared), []).append(cfg)
+    return list(found.values())
+
+
+def steps_of(session: Session, notes: TokenisedNotes) -> Steps:
+    """The optimiser steps of a run over its training notes."""
+    cfg = session.cfg
+    return Steps(notes, cfg.batch_size, cfg.epochs, cfg.max_steps, cfg.seed)
+
+
+def open_cells(
+    sessions: Sequence[Session], run_dirs: Sequence[Path], recorders: Sequence[Any], judge: Judge
+) -> Iterator[tuple[list[Cell], Setting]]:
+    """Loads the base and yields the runs to train at once, with how their steps are taken.
+
+    Each run tells its `recorder` how it goes; `judge` measures its validations.
+
+    Raises:
+        UserError: the smallest step does not fit into memory.
+    """
+    notes = [{split: session.notes(split) for split in Split} for session in sessions]
+    steps = [steps_of(session, each[Split.TRAIN]) for session, each in zip(sessions, notes, strict=True)]
+    alone = [plan([session], [each]) for session, each in zip(sessions, steps, strict=True)]
+    for session, asked, found in zip(sessions, steps, alone, strict=True):
+        check_fits(found, session, asked)
+    shared = plan(sessions, steps)
+    cells = []
+    base: Any = sessions[0].base()
+    for place, (session, each, run_dir, recorder) in enumerate(zip(sessions, notes, run_dirs, recorders, strict=True)):
+        classifier = _classifier(session, base, place)
+        base = classifier.backbone
+        cells.append(Cell(session, classifier, each, run_dir, recorder, judge, _ranks(session.cfg)))
+    if len(cells) == 1:
+        yield cells, alone[0].setting
+    elif _in_one_pass(cells, shared.setting, shared.fits):
+        yield cells, shared.setting
+    else:
+        yield from (([cell], found.setting) for cell, found in zip(cells, alone, strict=True))
+
+
+def _classifier(session: Session, base: torch.nn.Module, place: int) -> Classifier:
+    """Fresh adapters and head, which depend on the run's seed alone."""
+    torch.manual_seed(session.cfg.seed)
+    return with_adapters(base, session.cfg.lora, session.scheme.width, session.device, f"cell{place}")
+
+
+def _ranks(cfg: TrainConfig) -> Ranks:
+    """This process among those that Lightning starts; they find each other when training begins."""
+    if cfg.devices * cfg.nodes == 1:
+        return ALONE
+    from pytorch_lightning.utilities import rank_zero_only
+
+    return Ranks(int(getattr(rank_zero_only, "rank", 0) or 0), 1)
+
+
+def _in_one_pass(cells: Sequence[Cell], setting: Setting, fits: bool) -> bool:
+    asked = {cell.session.cfg.together for cell in cells}
+    if Together.YES in asked:
+        return True
+    if not fits:
+        print("one base: in turn, as one pass does not fit into memory", file=sys.stderr)
+        return False
+    turns, once = measure_sharing(cells, setting)
+    pays = turns > PAYS * once
+    print(
+        f"one base: {'in one pass' if pays else 'in turn'}; a pass takes {once / turns:.2f} of the turns",
+        file=sys.stderr,
+    )
+    return pays
+
+
+def measure_sharing(cells: Sequence[Cell], setting: Setting, rounds: int = 3) -> tuple[float, float]:
+    """Seconds of a first step of every cell, in turn and in one pass; medians, and nothing changes."""
+    turns, once = [], []
+    for cell in cells:
+        cell.classifier.train()
+    for _ in range(rounds + 1):
+        turns.append(_seconds([[cell] for cell in cells], setting))
+        once.append(_seconds([list(cells)], setting))
+    return median(turns[1:]), median(once[1:])
+
+
+def _seconds(passes: Sequence[Sequence[Cell]], setting: Setting) -> float:
+    start = time.perf_counter()
+    for cells in passes:
+        pieces = [cell.micro_batches(setting.notes)[0] for cell in cells]
+        logits = read_together([asked for asked, _, _ in pieces], recompute=setting.recompute)
+        losses = [
+            cell.scheme.loss(each, batch.drg) for cell, each, (_, batch, _) in zip(cells, logits, pieces, strict=True)
+        ]
+        torch.stack(losses).sum().backward()
+        for cell in cells:
+            cell.optimiser.zero_grad(set_to_none=True)
+    wait(passes[0][0].session.device)
+    return time.perf_counter() - start

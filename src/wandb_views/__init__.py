@@ -1,0 +1,1 @@
+"""Workspaces and reports of a sweep on W&B."""

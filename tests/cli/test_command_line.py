@@ -1,0 +1,172 @@
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from src.cli.compose import CONF, compose, read_command_line
+from src.cli.errors import UserError
+from src.config.audit import AuditConfig
+from src.config.compare import CompareConfig
+from src.config.dashboard import DashboardConfig
+from src.config.demo import DemoConfig
+from src.config.evaluate import EvaluateConfig
+from src.config.export import ExportConfig
+from src.config.gauge import GaugeConfig
+from src.config.hospital import HospitalConfig
+from src.config.prepare import PrepareConfig
+from src.config.pretrain import PretrainConfig
+from src.config.report import ReportConfig, RunsReportConfig
+from src.config.scaling import ScalingConfig
+from src.config.status import StatusConfig
+from src.config.sync import SyncConfig
+from src.config.train import TrainConfig
+
+SWEEPS = CONF.parent / "sweeps"
+SCHEMAS = {
+    "audit": AuditConfig,
+    "compare": CompareConfig,
+    "dashboard": DashboardConfig,
+    "demo": DemoConfig,
+    "evaluate": EvaluateConfig,
+    "export": ExportConfig,
+    "gauge": GaugeConfig,
+    "hospital": HospitalConfig,
+    "prepare": PrepareConfig,
+    "pretrain": PretrainConfig,
+    "report": ReportConfig,
+    "report_runs": RunsReportConfig,
+    "scaling": ScalingConfig,
+    "status": StatusConfig,
+    "sync": SyncConfig,
+    "train": TrainConfig,
+}
+
+
+def problems(name: str, *words: str) -> str:
+    with pytest.raises(UserError) as told:
+        compose(SCHEMAS[name], read_command_line(list(words), name))
+    return str(told.value)
+
+
+def test_every_configuration_file_composes(cohort: Path, hospital: Path, runs: dict[str, Path], tmp_path: Path) -> None:
+    given = {
+        "audit": [f"runs=[{runs['single']}]"],
+        "compare": [f"runs=[{runs['single']},{runs['two']}]"],
+        "dashboard": [],
+        "demo": [],
+        "evaluate": [f"run={runs['two']}"],
+        "export": [f"run={runs['two']}", f"out={tmp_path / 'e'}"],
+        "gauge": [f"data.dir={cohort}"],
+        "hospital": [f"out={tmp_path / 'h'}"],
+        "prepare": [f"data.dir={hospital}", f"data.out={tmp_path / 'c'}"],
+        "pretrain": [f"data.dir={cohort}", f"out={tmp_path / 'b'}"],
+        "report": [f"data.dir={cohort}"],
+        "report_runs": [],
+        "scaling": [],
+        "status": [],
+        "sync": [f"runs=[{runs['single']}]"],
+        "train": [f"data.dir={cohort}"],
+    }
+    files = sorted(path.stem for path in CONF.glob("*.yaml"))
+    assert files == sorted(given)
+    assert len(files) == 16
+    for name, words in given.items():
+        assert len(compose(SCHEMAS[name], read_command_line(words, name))) == 1
+
+
+def test_every_model_composes_with_the_papers_defaults_or_its_own(cohort: Path) -> None:
+    models = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
+    baselines = ["caml", "clinicalbert", "codes_upper_bound", "fusion", "majority", "structured", "tfidf"]
+    small, paper = ["femto", "nano", "pico"], ["llama13b", "llama2_13b", "llama2_7b", "llama3_8b", "llama7b"]
+    llamas = [*small, *paper, "local", "smollm2"]
+    assert models == sorted([*baselines, *llamas])
+    assert "model.path: not given" in problems("train", "model=local", f"data.dir={cohort}")
+    for model in set(models) - {"local"}:
+        (cfg,) = compose(TrainConfig, read_command_line([f"model={model}", f"data.dir={cohort}"], "train"))
+        assert cfg.model.name == model
+        assert cfg.lora.targets == ["q_proj", "k_proj", "v_proj", "o_proj"]
+        assert str(cfg.prompt) == ("diagnosis" if model in small else cfg.prompt)
+
+
+def test_every_sweep_composes_all_its_cells(cohort: Path) -> None:
+    cells = {}
+    for path in sorted(SWEEPS.glob("*.yaml")):
+        line = read_command_line(
+            ["--config-dir", str(SWEEPS), "--config-name", path.stem, f"data.dir={cohort}"], "train"
+        )
+        cells[path.stem] = len(compose(TrainConfig, line))
+    assert cells == {
+        "baselines": 6, "context": 4, "full": 24, "labels": 2, "nano": 24, "nano_scaling": 27, "rank": 3, "scaling": 4,
+        "seeds": 5, "smoke": 4,
+    }  # fmt: skip
+
+
+def test_the_command_of_the_mission_means_what_it_says(cohort: Path) -> None:
+    words = ["model=llama13b", "max_len=1024", "lora.r=16", "labels=two", "seed=1", f"data.dir={cohort}"]
+    (cfg,) = compose(TrainConfig, read_command_line(words, "train"))
+    assert (cfg.model.layers, cfg.max_len, cfg.lora.r, str(cfg.labels), cfg.seed) == (40, 1024, 16, "two", 1)
+    assert (cfg.lora.alpha, cfg.lora.dropout, str(cfg.prompt)) == (16, 0.05, "none")
+
+
+def test_all_problems_are_told_at_once() -> None:
+    told = problems(
+        "train", "max_lenn=3", "+max_length=4", "lora.r=0", "model=llama13b", "max_len=5000", "data.dir=nowhere"
+    )
+    for expected in (
+        "5 problems",
+        "max_lenn=3: there is no key max_lenn; did you mean max_len?",
+        "+max_length=4: there is no key max_length",
+        "lora.r=0: must be at least 1",
+        "max_len=5000: above the context of model=llama13b, which is model.context=2048",
+        "data.dir=nowhere: no such folder",
+    ):
+        assert expected in told
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("model=llama99", "model=llama99: unknown; choose caml"),
+        ("labels=three", "labels=three: must be one of single, two"),
+        ("lr=fast", "lr=fast: must be a number"),
+        ("epochs=0", "epochs=0: must be at least 1"),
+        ("lora.targets=[wrong]", "lora.targets=['wrong']: must be some of q_proj"),
+        ("device=gpu", "device=gpu: must be auto, cpu, cuda or cuda:N"),
+        ("seed=1,2", "seed=1,2: several values; add -m"),
+        ("'name=a'", "'name=a': not of the form key=value"),
+        ("name=a/b", "name=a/b: must be one folder's name"),
+        ("name=" + "a" * 300, "aaa: must be one folder's name, without / or a leading dot, of at most 150 bytes"),
+        ("model.name=../../x", "model.name=../../x: must be one folder's name"),
+        ("model.name=" + "a" * 300, "aaa: must be one folder's name, without / or a leading dot, of at most 100"),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_is_allowed(word: str, expected: str, cohort: Path) -> None:
+    assert expected in problems("train", word, f"data.dir={cohort}")
+
+
+def test_mimic_files_in_place_of_a_cohort_give_the_command_that_prepares_them(hospital: Path) -> None:
+    assert f"python -m src.prepare data.dir={hospital} data.out=COHORT" in problems("train", f"data.dir={hospital}")
+
+
+def test_a_wrong_command_ends_with_status_2_and_no_traceback(
+    command: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    done = command("src.train", "max_lenn=3", ok=False)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+def test_the_composed_configuration_can_be_printed(command: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    assert "max_len: 1024" in command("src.train", "--cfg", "job", "model=llama13b", "max_len=1024").stdout
+
+
+def test_a_wrong_command_is_refused_before_torch_is_imported() -> None:
+    import sys
+
+    code = (
+        "import sys; sys.argv = ['x', 'max_lenn=3']\nfrom src.train import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=CONF.parent, check=True)
+    assert done.stdout.strip() == "False"

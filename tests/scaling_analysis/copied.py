@@ -1,0 +1,27 @@
+"""Tells W&B of finished runs as their training would have: `python copied.py RUNS OUT offline|online`."""
+
+import shutil
+import sys
+from pathlib import Path
+
+from src.config.train import WandbConfig, WandbMode
+from src.runs.history import HISTORY
+from src.runs.record import read_record
+from src.tracking.flat import flat, flat_config
+from src.tracking.recorder import recording
+from src.tracking.run_metadata import About
+
+
+def copy(run: Path, place: Path, mode: WandbMode) -> None:
+    """One run: its configuration, the history that its folder holds, and its summary."""
+    place.mkdir(parents=True)
+    shutil.copy(run / HISTORY, place / HISTORY)
+    record = read_record(run)
+    config = flat_config(record["axes"], record["cohort"], record["code"])
+    with recording(WandbConfig(mode, "drg", "grid"), place, About(config, run.name)) as recorder:
+        recorder.log_summary(flat(record))
+
+
+if __name__ == "__main__":
+    for folder in sorted(Path(sys.argv[1]).iterdir()):
+        copy(folder, Path(sys.argv[2]) / folder.name, WandbMode(sys.argv[3]))
