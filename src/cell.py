@@ -5,7 +5,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from src.cli.command import told_to_the_user
+from src.cli.command import report_user_errors
 from src.cli.errors import UserError
 
 
@@ -35,7 +35,7 @@ def _of_array(batch: Path) -> Path:
 
 def main() -> None:
     """The command."""
-    with told_to_the_user():
+    with report_user_errors():
         if len(sys.argv) != 2:
             raise UserError("python -m src.cell FOLDER; sweeps are started with python -m src.train")
         place = Path(sys.argv[1])

@@ -14,7 +14,7 @@ def compare(cfg: CompareConfig) -> None:
     Raises:
         UserError: runs were tested on different notes, or are not finished.
     """
-    from src.cli.files import replacing
+    from src.cli.files import atomic_write
     from src.cli.progress import minutes
     from src.display.spreadsheet import write_frame
     from src.evaluation.comparison import as_text, read_runs
@@ -32,10 +32,10 @@ def compare(cfg: CompareConfig) -> None:
     if cfg.out:
         tables = {"metrics": found.metrics, "differences": found.differences}
         for name, table in tables.items():
-            with replacing(Path(cfg.out) / f"{name}.csv") as beside:
-                write_frame(beside, table)
-        with replacing(Path(cfg.out) / "comparison.md") as beside:
-            beside.write_text("\n\n".join(markdown(table) for table in tables.values()) + "\n", "utf-8")
+            with atomic_write(Path(cfg.out) / f"{name}.csv") as tmp:
+                write_frame(tmp, table)
+        with atomic_write(Path(cfg.out) / "comparison.md") as tmp:
+            tmp.write_text("\n\n".join(markdown(table) for table in tables.values()) + "\n", "utf-8")
         print(f"\ncomparison: {Path(cfg.out) / 'comparison.md'}")
 
 

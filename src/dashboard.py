@@ -14,12 +14,12 @@ def dashboard(cfg: DashboardConfig) -> None:
         UserError: there is no such sweep, the folder cannot be written, or the server does not take them.
     """
     from src.cli.files import check_folder
-    from src.wandb_views.dashboard_source import subject_of
+    from src.wandb_views.dashboard_source import dashboard_source
 
     beside = Path(cfg.source) if Path(cfg.source).is_dir() else Path(cfg.out)
     if not cfg.save:
         check_folder(Path(cfg.to) if cfg.to else beside, "name a folder with to=DIR")
-    subject = subject_of(cfg.source, Path(cfg.out), cfg.wandb.project, cfg.wandb.entity)
+    subject = dashboard_source(cfg.source, Path(cfg.out), cfg.wandb.project, cfg.wandb.entity)
     if cfg.save:
         from src.wandb_views.saved_views import save_views
 

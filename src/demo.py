@@ -8,7 +8,7 @@ from pathlib import Path
 
 from src.cli.command import command
 from src.cli.errors import UserError
-from src.cli.files import private_folder, replacing
+from src.cli.files import atomic_write, private_folder
 from src.cli.progress import minutes
 from src.config.demo import DemoConfig
 
@@ -81,8 +81,8 @@ def _close(cfg: DemoConfig, cohort_dir: Path, runs: list[Path], out: Path) -> No
     draw_comparison(out / "comparison.png", rows, title)
     draw_by_frequency(out / "by_frequency.png", right, seen[drg], title)
     text = f"{title}; a synthetic hospital, seed {cfg.seed}\n\n{table(rows)}\n"
-    with replacing(out / "table.txt") as beside:
-        beside.write_text(text, "utf-8")
+    with atomic_write(out / "table.txt") as tmp:
+        tmp.write_text(text, "utf-8")
     print(f"\n{text}\ntable: {out / 'table.txt'}\npictures: {out / 'comparison.png'}, {out / 'by_frequency.png'}")
 
 

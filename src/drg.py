@@ -4,7 +4,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from src.cli.command import told_to_the_user
+from src.cli.command import report_user_errors
 from src.cli.errors import UserError, raise_all
 from src.cli.terminal import visible
 from src.config.dialect import Dialect
@@ -68,7 +68,7 @@ def _decide(code: str, description: str, kind: str | None, version: str) -> tupl
 
 def main() -> None:
     """The command."""
-    with told_to_the_user():
+    with report_user_errors():
         if "--help" in sys.argv[1:]:
             print(__doc__)
             return

@@ -21,7 +21,7 @@ def hospital(cfg: HospitalConfig) -> None:
     """
     import polars as pl
 
-    from src.cli.files import replacing_folder
+    from src.cli.files import atomic_folder
     from src.cli.progress import track
     from src.cohort.prepared import SPLIT
     from src.cohort.split import write_split
@@ -36,7 +36,7 @@ def hospital(cfg: HospitalConfig) -> None:
     words: list[int] = []
     splits: dict[int, str] = {}
     stays = admissions(known, cfg.admissions, random, (cfg.split_seed, cfg.test_share))
-    with replacing_folder(Path(cfg.out)) as folder:
+    with atomic_folder(Path(cfg.out)) as folder:
         with open_tables(folder, random) as tables:
             for stay in track(stays, total=cfg.admissions, what="admissions", unit="admission"):
                 note = write_note(stay, known, random)

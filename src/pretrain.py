@@ -12,17 +12,17 @@ def pretrain(cfg: PretrainConfig) -> None:
     Raises:
         UserError: the cohort cannot be read, or `out` is not empty.
     """
-    from src.cli.files import replacing_folder
+    from src.cli.files import atomic_folder
     from src.cohort.prepared import read_cohort
     from src.cohort.split import Split
-    from src.models.pretraining import teach, write_base
+    from src.models.pretraining import train_base, write_base
     from src.models.tokenizer import train_tokenizer
 
     notes = read_cohort(Path(cfg.data.dir)).notes(Split.TRAIN)
     courses, diagnoses = notes["text"].to_list(), notes["diagnosis"].to_list()
-    with replacing_folder(Path(cfg.out)) as folder:
+    with atomic_folder(Path(cfg.out)) as folder:
         tokenizer = train_tokenizer([*courses, *diagnoses], cfg.vocab_size, cfg.context)
-        model, told = teach(tokenizer, courses, diagnoses, cfg)
+        model, told = train_base(tokenizer, courses, diagnoses, cfg)
         write_base(folder, tokenizer, model, cfg, told)
     print(f"{cfg.out}: perplexity {told['perplexity']:.2f} on held-out training notes, {told['seconds']:.0f} s")
 

@@ -19,7 +19,7 @@ def report(cfg: ReportConfig) -> None:
     Raises:
         UserError: the cohort or the tokenizer cannot be read, or the folder cannot be written.
     """
-    from src.cli.files import check_folder, replacing
+    from src.cli.files import atomic_write, check_folder
     from src.cohort.prepared import read_cohort
     from src.reporting.cohort_page import page
     from src.reporting.cohort_report import measure, read_lengths, summary
@@ -34,8 +34,8 @@ def report(cfg: ReportConfig) -> None:
         NUMBERS: json.dumps({**numbers, "tokenizer": lengths.tokenizer}, indent=2) + "\n",
     }
     for name, text in written.items():
-        with replacing(out / name) as beside:
-            beside.write_text(text, "utf-8")
+        with atomic_write(out / name) as tmp:
+            tmp.write_text(text, "utf-8")
     print(f"{visible(summary(numbers))}\ntokens: {lengths.tokenizer}\nreport: {out / PAGE}, {out / NUMBERS}")
 
 

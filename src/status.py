@@ -14,9 +14,9 @@ def status(cfg: StatusConfig) -> None:
     Raises:
         UserError: there is no such sweep.
     """
-    from src.cli.files import replacing
+    from src.cli.files import atomic_write
     from src.display.spreadsheet import write_csv
-    from src.runs.state import Standing
+    from src.runs.state import RunStatus
     from src.sweeps.status_table import csv_rows, leaderboard, read_rows, status_table, summary
 
     while True:
@@ -28,9 +28,9 @@ def status(cfg: StatusConfig) -> None:
         print(f"\n{board}\n" if board else "")
         print(summary(rows), flush=True)
         if cfg.csv:
-            with replacing(Path(cfg.csv)) as beside:
-                write_csv(beside, *csv_rows(rows))
-        waits = any(row.look.standing in (Standing.RUNNING, Standing.QUEUED, Standing.WAITING) for row in rows)
+            with atomic_write(Path(cfg.csv)) as tmp:
+                write_csv(tmp, *csv_rows(rows))
+        waits = any(row.look.standing in (RunStatus.RUNNING, RunStatus.QUEUED, RunStatus.WAITING) for row in rows)
         if not (cfg.live and waits):
             return
         time.sleep(cfg.every_s)

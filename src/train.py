@@ -7,7 +7,7 @@ from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
-from src.cli.command import told_to_the_user
+from src.cli.command import report_user_errors
 from src.cli.compose import CONF, CommandLine, Composed, compose_points, read_command_line, spelt, to_schema
 from src.cli.errors import UserError
 from src.cli.files import check_folder
@@ -51,17 +51,19 @@ def train_together(runs: Sequence[tuple[TrainConfig, Path]]) -> list[dict[str, A
     from src.training.context import open_session
     from src.training.fit import fit
     from src.training.outcome import ADAPTERS, Stopwatch, evaluate_splits, of_test, record
-    from src.training.shared_base import open_cells
+    from src.training.shared_base import open_learners
 
     clock, told = Stopwatch(), []
     sessions = [open_session(cfg) for cfg, _ in runs]
     with Stop() as stop, ExitStack() as stack:
         recorders = [
-            stack.enter_context(recording(cfg.wandb, run_dir, about(cfg, session.cohort, session.axes), leads(cfg)))
+            stack.enter_context(
+                recording(cfg.wandb, run_dir, about(cfg, session.cohort, session.axes), is_rank_zero(cfg))
+            )
             for session, (cfg, run_dir) in zip(sessions, runs, strict=True)
         ]
         run_dirs = [run_dir for _, run_dir in runs]
-        for cells, setting in open_cells(sessions, run_dirs, recorders, measure_choices):
+        for cells, setting in open_learners(sessions, run_dirs, recorders, measure_choices):
             clock.lap("starting")
             fit(cells, setting, stop)
             for cell in cells:
@@ -82,25 +84,25 @@ def run(cfg: TrainConfig) -> None:
     from src.cohort.prepared import read_cohort
     from src.cohort.split import Split
     from src.runs.identity import run_dir
-    from src.runs.lock import alone
+    from src.runs.lock import exclusive
     from src.training.run_plan import print_plan
 
     if cfg.dry_run:
         (print_plan if cfg.model.kind is Kind.LLAMA else print_baseline_plan)(cfg)
         return
     folder = run_dir(cfg)
-    if first := leads(cfg):
+    if first := is_rank_zero(cfg):
         print(f"run: {folder}", flush=True)
     if first and cfg.data.limit:
         drgs = read_cohort(Path(cfg.data.dir)).rows(Split.TRAIN, cfg.data.limit)["drg"]
         print(f"data.limit={cfg.data.limit}: a sample of {len(drgs):,} training notes, {drgs.n_unique()} classes")
-    with alone(folder) if first else nullcontext():
+    with exclusive(folder) if first else nullcontext():
         train(cfg, folder)
     if first:
         print_results([folder])
 
 
-def leads(cfg: TrainConfig) -> bool:
+def is_rank_zero(cfg: TrainConfig) -> bool:
     """Whether this process tells of the run: Lightning, torchrun and Slurm number those that share one."""
     numbers = ("LOCAL_RANK", "RANK", "NODE_RANK", "SLURM_PROCID")
     return cfg.devices * cfg.nodes == 1 or all(os.environ.get(name, "0") == "0" for name in numbers)
@@ -109,9 +111,9 @@ def leads(cfg: TrainConfig) -> bool:
 def run_together(cells: Sequence[TrainConfig], name: str) -> None:
     """Trains the unfinished runs of a multirun, those that can share a base over one; baselines have none."""
     from src.runs.identity import check_names, run_dir
-    from src.runs.lock import alone
+    from src.runs.lock import exclusive
     from src.runs.record import record_of, set_damaged_aside
-    from src.training.shared_base import groups
+    from src.training.shared_base import groups_sharing_a_base
 
     check_names(cells)
     for cfg in cells:
@@ -120,12 +122,12 @@ def run_together(cells: Sequence[TrainConfig], name: str) -> None:
     for cfg in left:
         if cfg.model.kind is not Kind.LLAMA:
             run(cfg)
-    for group in groups([cfg for cfg in left if cfg.model.kind is Kind.LLAMA]):
+    for group in groups_sharing_a_base([cfg for cfg in left if cfg.model.kind is Kind.LLAMA]):
         runs = [(cfg, run_dir(cfg)) for cfg in group]
         print("runs over one base:\n  " + "\n  ".join(str(folder) for _, folder in runs), flush=True)
         with ExitStack() as stack:
             for _, folder in runs:
-                stack.enter_context(alone(folder))
+                stack.enter_context(exclusive(folder))
                 set_damaged_aside(folder)
             train_together(runs)
     print_results([run_dir(cfg) for cfg in cells])
@@ -141,7 +143,7 @@ def print_results(folders: list[Path]) -> None:
 
 def main() -> None:
     """Checks the whole command line before anything heavy is imported, then runs one job or a multirun."""
-    with told_to_the_user():
+    with report_user_errors():
         line = read_command_line(sys.argv[1:], "train")
         asked = None if line.shows else compose_points(TrainConfig, line)
         for out in {point.config.out for point in asked.points if not point.config.dry_run} if asked else ():
@@ -173,11 +175,11 @@ def sweep_name(line: CommandLine) -> str:
 def sweep(name: str, asked: Composed[TrainConfig]) -> None:
     """Runs a grid on the launcher that `hydra/launcher=` names; or only says what it would take."""
     from src.cell import work_on
-    from src.sweeps.sweep import plan_cells, run_sweep
+    from src.sweeps.sweep import plan_jobs, run_sweep
 
     for line in asked.dropped:
         print(line, file=sys.stderr)
-    cells = plan_cells(name, asked.points)
+    cells = plan_jobs(name, asked.points)
     if asked.points[0].config.dry_run:
         from src.sweeps.dry_run import print_costs
 
@@ -196,7 +198,7 @@ def hydra_main(line: CommandLine, several: bool) -> None:
             cfg.wandb.group = cfg.wandb.group or sweep_name(line)
             run(cfg)  # Hydra keeps a job's exception, runs the others, and raises it at the end
             return
-        with told_to_the_user():
+        with report_user_errors():
             run(cfg)
 
     hydra.main(version_base="1.3", config_path=str(CONF), config_name=line.config_name)(task)()

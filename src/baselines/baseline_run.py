@@ -140,5 +140,5 @@ def scored(model: Baseline, material: Material) -> Iterator[tuple[Split, Predict
 
 def _save(model: Baseline, folder: Path) -> None:
     # One that is there is of an interrupted run.
-    with exchanging_folder(folder, ours=Path.is_dir, instead="remove it") as beside:
-        model.save(beside)
+    with exchanging_folder(folder, ours=Path.is_dir, instead="remove it") as tmp:
+        model.save(tmp)

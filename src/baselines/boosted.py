@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from src.baselines.data import Material, Notes
 from src.baselines.features import Facts
-from src.baselines.linear import Scores, spread
+from src.baselines.linear import Scores, expand_to_all_drgs
 from src.cli.progress import Clock
 from src.cohort.split import Split
 
@@ -64,7 +64,7 @@ class Boosted:
     def scores(self, notes: Notes) -> Scores:
         shares = self.booster.predict(self.facts.of(notes.rows), num_iteration=self.booster.best_iteration)
         values = np.log(np.maximum(shares, 1e-12))
-        return {"scores": spread(values, self.classes, len(self.material.space.codes))}
+        return {"scores": expand_to_all_drgs(values, self.classes, len(self.material.space.codes))}
 
     def save(self, folder: Path) -> None:
         self.booster.save_model(folder / "trees.txt", num_iteration=self.booster.best_iteration)

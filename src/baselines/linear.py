@@ -64,7 +64,7 @@ class Linear:
         more = self._facts(notes)
         words = vectorizer(self.vocabulary, self.weights["idf"])
         values = linear_scores(words.transform(notes.texts), more, self.weights)
-        return {"scores": spread(values, self.weights["classes"], len(self.material.space.codes))}
+        return {"scores": expand_to_all_drgs(values, self.weights["classes"], len(self.material.space.codes))}
 
     def _facts(self, notes: Notes) -> Any:
         from sklearn.preprocessing import normalize
@@ -84,7 +84,7 @@ class Linear:
         self.facts = Facts.from_learnt(told["facts"]) if told["facts"] else None
 
 
-def spread(values: NDArray[np.floating], classes: NDArray[np.int64], drgs: int) -> NDArray[np.float32]:
+def expand_to_all_drgs(values: NDArray[np.floating], classes: NDArray[np.int64], drgs: int) -> NDArray[np.float32]:
     """[B, D] log-probabilities from the values of the classes met in training; the others are below every one."""
     from src.metrics.definitions import log_softmax
 

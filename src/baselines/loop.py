@@ -20,7 +20,7 @@ from src.models.schemes import Scheme
 from src.training.optimiser import adamw
 from src.training.ranks import ALONE
 from src.training.scoring import on_the_host
-from src.training.throughput import STEPS_BETWEEN_LOGS, Window
+from src.training.throughput import STEPS_BETWEEN_LOGS, ThroughputMeter
 
 ALIKE = 50
 """Batches whose notes are sorted by length together, so that little is padded."""
@@ -77,7 +77,7 @@ def tune(
     weights = [weight for weight in network.parameters() if weight.requires_grad]
     optimiser = adamw(weights, cfg.lr, cfg.weight_decay)
     per_epoch = math.ceil(len(train.drg) / cfg.batch_size)
-    steps, window = cfg.max_steps or cfg.epochs * per_epoch, Window(device)
+    steps, window = cfg.max_steps or cfg.epochs * per_epoch, ThroughputMeter(device)
     clock = Clock(total=steps, what=f"{cfg.model.name} {cfg.labels}", unit="step")
     best, kept, since, step = -1.0, copy.deepcopy(network.state_dict()), 0, 0
     for epoch in range(cfg.epochs):

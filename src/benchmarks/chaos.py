@@ -18,13 +18,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from src.cli.command import told_to_the_user
+from src.cli.command import report_user_errors
 from src.cli.errors import UserError
 from src.cli.progress import minutes
 from src.runs.job import LOG
 from src.runs.lock import held_by
 from src.runs.record import read_record
-from src.runs.state import Standing
+from src.runs.state import RunStatus
 from src.sweeps.status_table import read_rows
 from src.sweeps.worker import ENDED
 from src.testing.slurm_here import SlurmHere, install
@@ -238,7 +238,7 @@ def verdict(calm: Path, out: Path) -> list[str]:
     rows, wrong = read_rows("nano", out), []
     if len(ended(out)) != CELLS:
         wrong.append(f"{len(ended(out))} records instead of {CELLS}")
-    wrong += [f"{row.name}: {row.look.standing}" for row in rows if row.look.standing is not Standing.FINISHED]
+    wrong += [f"{row.name}: {row.look.standing}" for row in rows if row.look.standing is not RunStatus.FINISHED]
     for folder in ended(out):
         ends = (folder / LOG).read_text("utf-8").count(ENDED)
         if ends != 1:
@@ -265,7 +265,7 @@ def overheads(out: Path) -> str:
 
 def main() -> None:
     """The command."""
-    with told_to_the_user():
+    with report_user_errors():
         if len(sys.argv) < 3:
             raise UserError("python -m src.benchmarks.chaos COHORT OUT [kills=20] [seed=0] [on=slurm] [KEY=VALUE ...]")
         own = {"kills": "20", "seed": "0", "on": "slurm"}

@@ -16,12 +16,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from src.cli.command import told_to_the_user
+from src.cli.command import report_user_errors
 from src.cli.errors import UserError
 from src.cli.progress import minutes, track
 from src.metrics.definitions import measure_choices
-from src.metrics.intervals import Z, difference, estimates, parts_of
-from src.metrics.weighted import ClassF1, NoteMeans, Tally
+from src.metrics.intervals import Z, difference, estimates, subsample
+from src.metrics.weighted import ClassF1, NoteMeans, WeightedMetric
 
 METRICS = ("accuracy", "macro_f1", "macro_f1_all")
 FOR_THE_MEAN = 4_000
@@ -70,7 +70,7 @@ class TestSet:
     truth: NDArray[np.int64]
     chosen: tuple[NDArray[np.int64], NDArray[np.int64]]
 
-    def tallies(self, model: int, classes: int) -> list[Tally]:
+    def tallies(self, model: int, classes: int) -> list[WeightedMetric]:
         """Accuracy and the averages of F1 of one of the models."""
         hit = self.chosen[model] == self.truth
         return [NoteMeans({"accuracy": hit}), ClassF1("", self.chosen[model], self.truth, classes)]
@@ -109,7 +109,7 @@ def trial(
     """For each metric whether percentiles, bootstrap errors and our interval hold its mean, and the test's p."""
     draw = np.random.default_rng([7, seed])
     test = draw_test_set(population, draw)
-    one, other = (parts_of(test.tallies(model, population.classes), test.patients, rounds, seed) for model in (0, 1))
+    one, other = (subsample(test.tallies(model, population.classes), test.patients, rounds, seed) for model in (0, 1))
     ours = estimates(one, population.patients)
     told = {}
     for name, values in resampled(test, population.classes, draw).items():
@@ -154,7 +154,7 @@ def benchmark(repetitions: int, rounds: int) -> None:
 
 def main() -> None:
     """The command."""
-    with told_to_the_user():
+    with report_user_errors():
         given = dict(word.split("=", 1) for word in sys.argv[1:] if "=" in word)
         wrong = set(given) - {"repetitions", "rounds"} or {value for value in given.values() if not value.isdigit()}
         if wrong or len(given) < len(sys.argv) - 1:

@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from src.cli.command import told_to_the_user
+from src.cli.command import report_user_errors
 from src.cli.errors import UserError
 from src.cohort.msdrg import load_drgs
-from src.metrics.intervals import estimates, parts_of
+from src.metrics.intervals import estimates, subsample
 from src.models.labelspace import LabelSpace
 from src.runs.predictions import Predictions, measure, tasks
 
@@ -47,7 +47,7 @@ def every_metric(made: Predictions, space: LabelSpace) -> dict[str, float]:
 def every_interval(made: Predictions, space: LabelSpace) -> dict[str, float]:
     """The standard errors of all of them."""
     tallies = [tally for task in tasks(made, space) for tally in task.tallies()]
-    found = estimates(parts_of(tallies, made.subject_id), len(set(made.subject_id)))
+    found = estimates(subsample(tallies, made.subject_id), len(set(made.subject_id)))
     return {name: each.error for name, each in found.items()}
 
 
@@ -104,7 +104,7 @@ def _one(way: str, notes: int, drgs: int) -> None:
 
 def main() -> None:
     """The command."""
-    with told_to_the_user():
+    with report_user_errors():
         given = dict(word.partition("=")[::2] for word in sys.argv[1:])
         if wrong := set(given) - {"notes", "drgs", "rounds", "reference", "way"}:
             raise UserError(f"{', '.join(sorted(wrong))}: unknown; give notes= drgs= rounds= reference=")

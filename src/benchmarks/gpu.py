@@ -23,7 +23,7 @@ from src.benchmarks.gpu_checks import attention_units, equality_units, kernel_un
 from src.benchmarks.gpu_lines import Lines, Unit
 from src.benchmarks.gpu_run import train_units
 from src.benchmarks.gpu_speed import Speeds, speed_units
-from src.cli.command import told_to_the_user
+from src.cli.command import report_user_errors
 from src.cli.compose import CONF
 from src.cli.errors import UserError, raise_all
 from src.cli.progress import track
@@ -173,7 +173,7 @@ def run(order: Order) -> int:
 
 def main() -> None:
     """The command."""
-    with told_to_the_user():
+    with report_user_errors():
         order = read_order(sys.argv[1:])
         quiet_libraries()
         status = run(order)

@@ -15,7 +15,7 @@ from src.benchmarks.training import equality
 from src.config.train import ModelConfig, Precision, TrainConfig
 from src.estimates.training_step import matrix_rate
 from src.models import devices
-from src.models.classifier import Asked, read_together
+from src.models.classifier import AdapterBatch, read_together
 from src.models.engine import attention, kernels
 from src.models.engine.attention import Backend, pick_backend
 from src.models.engine.packing import pack, send
@@ -84,7 +84,7 @@ def _whole_model(device: str, backend: Backend) -> Row:
     notes, (leaves, _) = pack(random_notes(4, 128, model.vocab_size, 0)), classifier.leaves()
     losses, gradients = [], []
     for chosen in (Backend.NOTES, backend):
-        logits = read_together([Asked(classifier, notes)], backend=chosen)[0]
+        logits = read_together([AdapterBatch(classifier, notes)], backend=chosen)[0]
         loss = cross_entropy(logits, send([random_drgs(4, 0)], logits.device)[0])
         leaves.grad = None
         loss.backward()

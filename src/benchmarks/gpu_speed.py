@@ -21,8 +21,8 @@ from src.benchmarks.training import NOTES_A_STEP, Batch, batches_of, tokens, was
 from src.config.train import LoraConfig, ModelConfig, Precision, TrainConfig
 from src.estimates.training_step import count_parameters, memory, step_flop
 from src.models import devices
-from src.models.classifier import Asked, Classifier, read_together, with_adapters
-from src.models.engine.dropout import Noise
+from src.models.classifier import AdapterBatch, Classifier, read_together, with_adapters
+from src.models.engine.dropout import KeyedDropout
 from src.models.engine.packing import pack, send
 from src.training.optimiser import adamw
 
@@ -52,8 +52,8 @@ class Steps:
         self.taken += 1
         asked = []
         for cell, (notes, _) in zip(self.cells, batches, strict=True):
-            noise = Noise(DROPOUT, tuple((0, self.taken, index) for index in range(len(notes))))
-            asked.append(Asked(cell, pack(notes), noise))
+            noise = KeyedDropout(DROPOUT, tuple((0, self.taken, index) for index in range(len(notes))))
+            asked.append(AdapterBatch(cell, pack(notes), noise))
         losses: list[Tensor] = []
         for logits, (_, drgs) in zip(read_together(asked, recompute=self.recompute), batches, strict=True):
             losses.append(cross_entropy(logits, send([drgs], logits.device)[0]))

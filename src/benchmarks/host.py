@@ -25,12 +25,12 @@ from src.benchmarks.fixtures import DROPOUT, Note, asked, engine, padded, random
 from src.benchmarks.gpu import model_of
 from src.benchmarks.launches import Launches, launcher
 from src.benchmarks.recipe import RATE, recompute_activations
-from src.cli.command import told_to_the_user
+from src.cli.command import report_user_errors
 from src.cli.progress import track
 from src.config.train import ModelConfig, Precision
-from src.models.classifier import Asked, read_together
+from src.models.classifier import AdapterBatch, read_together
 from src.models.engine.attention import Backend
-from src.models.engine.dropout import Noise
+from src.models.engine.dropout import KeyedDropout
 from src.models.engine.packing import pack, send
 from src.training.step_progress import quiet_libraries
 
@@ -71,8 +71,8 @@ def ours(model: ModelConfig, precision: Precision, device: str, recompute: bool 
 
     def loss(notes: list[Note], drgs: Tensor) -> Tensor:
         step = next(steps)
-        noise = Noise(DROPOUT, tuple((0, step, index) for index in range(len(notes))))
-        logits = read_together([Asked(classifier, pack(notes), noise)], recompute=recompute)[0]
+        noise = KeyedDropout(DROPOUT, tuple((0, step, index) for index in range(len(notes))))
+        logits = read_together([AdapterBatch(classifier, pack(notes), noise)], recompute=recompute)[0]
         return cross_entropy(logits, send([drgs], logits.device)[0])
 
     return Step(loss, classifier.leaves())
@@ -187,7 +187,7 @@ def measure(name: str, max_len: int, rounds: int, precision: Precision, baseline
 
 def main() -> None:
     """The command."""
-    with told_to_the_user():
+    with report_user_errors():
         known = {"models": "llama7b,llama13b", "max_len": 512, "rounds": 8, "precision": "bf16", "baseline": "true"}
         words = asked(sys.argv[1:], known)
         torch.set_num_threads(1)

@@ -13,7 +13,7 @@ import torch
 
 from src.benchmarks.fixtures import asked, engine, padded, random_drgs, random_notes, small_model, stock
 from src.benchmarks.training import NOTES_A_STEP, batches_of, tokens, waste
-from src.cli.command import told_to_the_user
+from src.cli.command import report_user_errors
 from src.cli.errors import UserError
 from src.cli.progress import track
 from src.config.train import Precision
@@ -64,7 +64,7 @@ def compare(max_len: int, hidden: int, layers: int, rounds: int, precision: Prec
 
 def main() -> None:
     """The command."""
-    with told_to_the_user():
+    with report_user_errors():
         known = {"max_len": 512, "hidden": 256, "layers": 4, "rounds": 8, "precision": "fp32"}
         words = asked(sys.argv[1:], known)
         torch.set_num_threads(1)

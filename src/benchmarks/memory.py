@@ -28,13 +28,13 @@ from src.benchmarks.fixtures import (
     small_model,
 )
 from src.benchmarks.recipe import RATE
-from src.cli.command import told_to_the_user
+from src.cli.command import report_user_errors
 from src.cli.errors import UserError
 from src.cli.progress import track
 from src.config.train import LoraConfig, ModelConfig, Precision
 from src.estimates.training_step import count_parameters, memory
-from src.models.classifier import Asked, read_together
-from src.models.engine.dropout import Noise
+from src.models.classifier import AdapterBatch, read_together
+from src.models.engine.dropout import KeyedDropout
 from src.models.engine.packing import pack
 from src.training.step_progress import quiet_libraries
 
@@ -82,7 +82,7 @@ def steps(model: ModelConfig, max_len: int, precision: Precision, device: str, n
         for start in range(0, 4, notes):
             some = rows[start : start + notes]
             keys = tuple((0, step, start + place) for place in range(len(some)))
-            asking = [Asked(classifier, pack(some), Noise(DROPOUT, keys))]
+            asking = [AdapterBatch(classifier, pack(some), KeyedDropout(DROPOUT, keys))]
             logits = read_together(asking, recompute=recompute)[0]
             cross_entropy(logits, random_drgs(len(some), step).to(device)).backward()
         optimiser.step()
@@ -124,7 +124,7 @@ def planned(words: dict[str, str], notes: int, recompute: bool) -> float:
 
 def main() -> None:
     """The command."""
-    with told_to_the_user():
+    with report_user_errors():
         known = {"hidden": "1024", "layers": "8", "max_len": "512", "precision": "fp32", "device": "cpu"}
         words = asked(sys.argv[1:], {**known, "notes": "", "recompute": ""})
         quiet_libraries()

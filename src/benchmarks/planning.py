@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from statistics import median
 
-from src.cli.command import told_to_the_user
+from src.cli.command import report_user_errors
 from src.cli.errors import UserError
 from src.testing.slurm_here import SlurmHere, install
 
@@ -56,7 +56,7 @@ def _seconds(words: list[str], slurm: SlurmHere) -> tuple[float, str]:
 
 def main() -> None:
     """The command."""
-    with told_to_the_user():
+    with report_user_errors():
         if len(sys.argv) != 2:
             raise UserError("python -m src.benchmarks.planning COHORT")
         if not install():

@@ -20,7 +20,7 @@ from importlib import import_module
 from pathlib import Path
 from statistics import median
 
-from src.cli.command import told_to_the_user
+from src.cli.command import report_user_errors
 from src.cli.errors import UserError
 from src.cli.progress import track
 
@@ -67,10 +67,10 @@ def by_protocol(path: Path, protocol: str) -> Iterator[tuple[str, str]]:
     from src.cohort.read_notes import gather
     from src.cohort.sections import Sections
     from src.cohort.sources import MIMIC, Source
-    from src.cohort.text_spool import Heap
+    from src.cohort.text_spool import TextSpool
 
     extract = with_diagnosis(Sections(), None if protocol == "paper" else ["hospital_course"])
-    with tempfile.TemporaryDirectory() as folder, Heap(Path(folder) / "texts") as heap:
+    with tempfile.TemporaryDirectory() as folder, TextSpool(Path(folder) / "texts") as heap:
         rows, _ = gather(Source(path, MIMIC), extract, heap)
         rows = rows.filter(pl.col("words") >= FEWEST_WORDS).filter(pl.col("digest").is_first_distinct())
         for piece in rows.iter_slices(2_000):
@@ -148,7 +148,7 @@ def write_notes(hospital: Path, path: Path, notes: int, size: int) -> None:
 
 def main() -> None:
     """The command."""
-    with told_to_the_user():
+    with report_user_errors():
         hospital, *words = sys.argv[1:] or [""]
         given = dict(word.split("=", 1) for word in words if "=" in word)
         if way := given.get("way"):

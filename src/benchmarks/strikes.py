@@ -25,7 +25,7 @@ from pathlib import Path
 from runpy import run_module
 from typing import Any
 
-from src.cli.command import told_to_the_user
+from src.cli.command import report_user_errors
 from src.cli.errors import UserError
 from src.runs.history import read_history
 from src.runs.lock import LOST
@@ -292,7 +292,7 @@ def attack(runs: Runs, plan: Iterator[list[Strike]], most: int, seconds: float) 
 
 def main() -> None:
     """The command."""
-    with told_to_the_user():
+    with report_user_errors():
         if len(sys.argv) < 3:
             raise UserError("python -m src.benchmarks.strikes COHORT OUT [plan=random] [strikes=300] [KEY=VALUE ...]")
         own = {"plan": "random", "strikes": "300", "seed": "0", "minutes": "600"}

@@ -30,15 +30,15 @@ from src.benchmarks.fixtures import (
     take_over,
 )
 from src.benchmarks.recipe import RATE, TrainerSteps
-from src.cli.command import told_to_the_user
+from src.cli.command import report_user_errors
 from src.cli.errors import UserError
 from src.cli.progress import track
 from src.config.train import ModelConfig, Precision
 from src.estimates.training_step import shapes
 from src.models.bases import computing
-from src.models.classifier import Asked, Classifier, read_together
+from src.models.classifier import AdapterBatch, Classifier, read_together
 from src.models.engine.attention import Backend, attend
-from src.models.engine.dropout import Noise
+from src.models.engine.dropout import KeyedDropout
 from src.models.engine.packing import pack
 from src.training.step_progress import quiet_libraries
 
@@ -60,7 +60,9 @@ class EngineSteps:
         self.step += 1
         keys = tuple((0, self.step, place) for place in range(len(notes)))
         packed = pack(notes)
-        logits = read_together([Asked(self.classifier, packed, Noise(self.dropout, keys))], prune=self.prune)[0]
+        logits = read_together(
+            [AdapterBatch(self.classifier, packed, KeyedDropout(self.dropout, keys))], prune=self.prune
+        )[0]
         loss = cross_entropy(logits, drgs)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.weights, 1.0)
@@ -225,7 +227,7 @@ def products(model: ModelConfig, rows: int, precision: Precision) -> tuple[float
 
 def main() -> None:
     """The command."""
-    with told_to_the_user():
+    with report_user_errors():
         known = {"max_len": "512,1024", "hidden": 256, "layers": 4, "rounds": 8, "precision": "fp32", "wide": "false"}
         words = asked(sys.argv[1:], known)
         torch.set_num_threads(1)

@@ -37,7 +37,7 @@ def command(schema: type[S], config_name: str, run: Callable[[S], object], typed
     `--help` prints the keys with their values; `--cfg job` prints the composed configuration. `typed` is what stands
     after `python -m src.` where that is not the configuration's name.
     """
-    with told_to_the_user():
+    with report_user_errors():
         line = read_command_line(sys.argv[1:], config_name)
         if line.shows:
             print(
@@ -107,7 +107,7 @@ def with_first_named(words: Sequence[str], key: str) -> list[str]:
 
 
 @contextmanager
-def told_to_the_user() -> Iterator[None]:
+def report_user_errors() -> Iterator[None]:
     """Prints a UserError, or an error of the system, as one message and exits with status 2.
 
     A signal exits with 128 plus its number. What libraries write meanwhile is as private as what we write.

@@ -110,36 +110,36 @@ def may_write(path: Path) -> None:
 
 
 @contextmanager
-def replacing(path: Path, former: Path | None = None) -> Iterator[Path]:
+def atomic_write(path: Path, former: Path | None = None) -> Iterator[Path]:
     """Yields a path beside `path` that takes its place on success and is removed on failure.
 
     Args:
         path: the file.
         former: where the file that is there goes.
     """
-    beside = _beside(path)
-    _begun.add(beside)
+    tmp = _beside(path)
+    _begun.add(tmp)
     try:
-        with _named(path, beside):
-            os.close(os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666 & ~access_mask()))
-            _remove_of_dead_writers(path, beside.stat().st_mtime)
-            yield beside
-            _settle(beside)
+        with _named(path, tmp):
+            os.close(os.open(tmp, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666 & ~access_mask()))
+            _remove_of_dead_writers(path, tmp.stat().st_mtime)
+            yield tmp
+            _settle(tmp)
         if former and path.exists():
             _rename(path, former)
-        _rename(beside, path)
+        _rename(tmp, path)
     finally:
-        _abandon(beside)
+        _abandon(tmp)
 
 
 def abandon() -> None:
     """Removes what this process has begun to write and not put in place, before it ends without unwinding."""
-    for beside in list(_begun):
-        _abandon(beside)
+    for tmp in list(_begun):
+        _abandon(tmp)
 
 
 @contextmanager
-def replacing_folder(path: Path) -> Iterator[Path]:
+def atomic_folder(path: Path) -> Iterator[Path]:
     """Yields an empty folder beside `path` that takes its place on success and is removed on failure.
 
     Raises:
@@ -149,11 +149,11 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         raise UserError(f"{path}: the folder is not empty; name another, or remove it first")
     if path.exists() and not path.is_dir():
         raise UserError(f"{path}: is a file; name a folder, or remove it first")
-    with _folder_beside(path) as beside:
-        with _named(path, beside):
-            yield beside
-            _settle(beside)
-        _rename(beside, path)  # over an empty folder too
+    with _folder_beside(path) as tmp:
+        with _named(path, tmp):
+            yield tmp
+            _settle(tmp)
+        _rename(tmp, path)  # over an empty folder too
 
 
 @contextmanager
@@ -170,8 +170,8 @@ def exchanging_folder(path: Path, ours: Callable[[Path], bool], instead: str) ->
     """
     if path.exists() and not (path.is_dir() and (not any(path.iterdir()) or ours(path))):
         raise UserError(f"{path}: is there and holds something else; {instead}")
-    with _folder_beside(path) as beside:
-        new, former = beside / NEW, beside / FORMER
+    with _folder_beside(path) as tmp:
+        new, former = tmp / NEW, tmp / FORMER
         new.mkdir(mode=0o777 & ~access_mask())
         with _named(path, new):
             yield new
@@ -181,7 +181,7 @@ def exchanging_folder(path: Path, ours: Callable[[Path], bool], instead: str) ->
         try:
             _rename(new, path)
         except BaseException:
-            _restore(beside, path)
+            _restore(tmp, path)
             raise
 
 
@@ -199,14 +199,14 @@ def appending(path: Path) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def _named(path: Path, beside: Path) -> Iterator[None]:
+def _named(path: Path, tmp: Path) -> Iterator[None]:
     """Names `path` in an error of the system that names what is beside it, or of a full disk that names nothing."""
     try:
         yield
     except Exception as error:
         name, number = getattr(error, "filename", None), system_error_number(error)
-        if isinstance(name, str) and Path(name).is_relative_to(beside):
-            raise OSError(number, os.strerror(number or 0), str(path / Path(name).relative_to(beside))) from error
+        if isinstance(name, str) and Path(name).is_relative_to(tmp):
+            raise OSError(number, os.strerror(number or 0), str(path / Path(name).relative_to(tmp))) from error
         if name is None and number in FULL:
             raise OSError(number, os.strerror(number), str(path)) from error
         raise
@@ -214,22 +214,22 @@ def _named(path: Path, beside: Path) -> Iterator[None]:
 
 @contextmanager
 def _folder_beside(path: Path) -> Iterator[Path]:
-    beside = _beside(path)
-    _begun.add(beside)
+    tmp = _beside(path)
+    _begun.add(tmp)
     try:
-        with _named(path, beside):
-            beside.mkdir(mode=0o777 & ~access_mask())
-        _remove_of_dead_writers(path, beside.stat().st_mtime)
-        yield beside
+        with _named(path, tmp):
+            tmp.mkdir(mode=0o777 & ~access_mask())
+        _remove_of_dead_writers(path, tmp.stat().st_mtime)
+        yield tmp
     finally:
-        _abandon(beside)
+        _abandon(tmp)
 
 
-def _abandon(beside: Path) -> None:
-    _begun.discard(beside)
-    shutil.rmtree(beside, ignore_errors=True)
+def _abandon(tmp: Path) -> None:
+    _begun.discard(tmp)
+    shutil.rmtree(tmp, ignore_errors=True)
     with suppress(OSError):
-        beside.unlink()
+        tmp.unlink()
 
 
 def _beside(path: Path) -> Path:
@@ -324,10 +324,10 @@ def _remove(entry: Path, name: str) -> None:
     _abandon(entry)
 
 
-def _restore(beside: Path, path: Path) -> None:
+def _restore(tmp: Path, path: Path) -> None:
     """Puts back a folder whose writer ended between taking it away and putting the new one in its place."""
-    if (beside / FORMER).is_dir() and not path.exists():
-        os.replace(beside / FORMER, path)
+    if (tmp / FORMER).is_dir() and not path.exists():
+        os.replace(tmp / FORMER, path)
 
 
 def _changed(path: Path) -> float:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from src.cli.errors import UserError
-from src.cli.files import may_write, replacing
+from src.cli.files import atomic_write, may_write
 
 Schema = Mapping[str, Any]
 """What a reader needs, by key, `key?` where it may be absent: a type, a union, `list[T]`, `dict[str, T]`, a schema,
@@ -97,8 +97,8 @@ def write_json(path: Path, content: Mapping[str, Any], schema: Schema | None = N
         set_aside(path, error.reason)
     except (FileNotFoundError, UserError):
         pass
-    with replacing(path) as beside:
-        beside.write_text(json.dumps(content, indent=indent) + "\n", "utf-8")
+    with atomic_write(path) as tmp:
+        tmp.write_text(json.dumps(content, indent=indent) + "\n", "utf-8")
 
 
 def is_finite(value: Any) -> bool:

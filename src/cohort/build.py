@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from src.cli.errors import UserError, raise_all
-from src.cli.files import replacing_folder
+from src.cli.files import atomic_folder
 from src.cohort import split
 from src.cohort.admissions import write_admissions
 from src.cohort.doubts import shown
@@ -21,7 +21,7 @@ from src.cohort.read_notes import Extract, Texts, gather
 from src.cohort.sections import HEADINGS, SECTIONS, Sections
 from src.cohort.sources import Columns, Source, mimic_source
 from src.cohort.split_ids import new_key, read_key
-from src.cohort.text_spool import Heap
+from src.cohort.text_spool import TextSpool
 from src.config.dialect import Dialect
 from src.config.prepare import PrepareConfig, Protocol, SplitBy
 from src.display.spreadsheet import write_frame
@@ -40,8 +40,8 @@ def build(cfg: PrepareConfig) -> tuple[Flow, dict[str, Any]]:
     load_drgs(cfg.version)
     extract = extractor(cfg)
     flow = Flow()
-    with replacing_folder(Path(cfg.data.out)) as folder:
-        with Heap(folder / ".texts") as heap:
+    with atomic_folder(Path(cfg.data.out)) as folder:
+        with TextSpool(folder / ".texts") as heap:
             rows, labels, record = _chosen(cfg, extract, heap, flow)
             if rows.is_empty():
                 raise UserError(
@@ -98,7 +98,7 @@ def with_diagnosis(sections: Sections, named: Sequence[str] | None) -> Extract:
 
 
 def _chosen(
-    cfg: PrepareConfig, extract: Extract, heap: Heap, flow: Flow
+    cfg: PrepareConfig, extract: Extract, heap: TextSpool, flow: Flow
 ) -> tuple[pl.DataFrame, Labels, dict[str, Any]]:
     """The cohort's rows with their `drg`, the labels, and which classes there are."""
     sections = " and ".join(name.replace("_", " ") for name in cfg.data.sections)
@@ -120,7 +120,7 @@ def _chosen(
 
 
 def _chosen_own(
-    cfg: PrepareConfig, extract: Extract, heap: Heap, flow: Flow, sections: str
+    cfg: PrepareConfig, extract: Extract, heap: TextSpool, flow: Flow, sections: str
 ) -> tuple[pl.DataFrame, Labels, dict[str, Any]]:
     data = cfg.data
     columns = Columns(str(data.text), patient=data.patient, label=data.label, split=data.split)
@@ -241,7 +241,7 @@ def _refuse_empty(cfg: PrepareConfig, rows: pl.DataFrame) -> None:
         )
 
 
-def _pieces(rows: pl.DataFrame, heap: Heap) -> Iterator[pl.DataFrame]:
+def _pieces(rows: pl.DataFrame, heap: TextSpool) -> Iterator[pl.DataFrame]:
     for piece in rows.iter_slices(PIECE):
         texts = {
             name: heap.read(piece[f"{place}_at"], piece[f"{place}_bytes"])

@@ -5,7 +5,7 @@ from typing import Any
 
 import polars as pl
 
-FEWEST = 10
+MIN_GROUP_PATIENTS = 10
 """Patients below which a group is not shown: neither its interval nor the privacy of who is in it would be kept."""
 
 LOCAL = (
@@ -28,8 +28,8 @@ def shown(patients: Sequence[int], together: Callable[[list[bool]], int]) -> lis
     >>> shown(counts, lambda hidden: sum(count for count, gone in zip(counts, hidden) if gone))
     [True, True, False, False]
     """
-    kept = [count >= FEWEST for count in patients]
-    while any(kept) and 0 < together([not fits for fits in kept]) < FEWEST:
+    kept = [count >= MIN_GROUP_PATIENTS for count in patients]
+    while any(kept) and 0 < together([not fits for fits in kept]) < MIN_GROUP_PATIENTS:
         smallest = min((group for group, fits in enumerate(kept) if fits), key=lambda group: patients[group])
         kept[smallest] = False
     return kept
@@ -77,7 +77,7 @@ def folded(flow: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     for step in flow[1:]:
         names += [str(step["step"])] if step["excluded"] else []
         excluded = kept[-1]["left"] - step["left"]
-        if excluded >= FEWEST:
+        if excluded >= MIN_GROUP_PATIENTS:
             kept.append({"step": "; ".join(names), "excluded": excluded, "left": step["left"]})
             names = []
     if names:  # too few for a step of their own

@@ -11,7 +11,7 @@ import polars as pl
 from polars.io.plugins import register_io_source
 
 from src.cli.errors import UserError
-from src.cli.files import replacing_folder
+from src.cli.files import atomic_folder
 from src.cli.json_files import Damaged, Schema, read_json
 from src.cohort.disclosure import public_names
 from src.cohort.msdrg import Drg, load_drgs
@@ -123,8 +123,8 @@ def write_cohort(folder: Path, notes: pl.DataFrame, record: dict[str, Any]) -> C
         UserError: `folder` holds something.
     """
     notes = notes.select(pl.col(name).cast(kind) for name, kind in SCHEMA.items()).sort("hadm_id")
-    with replacing_folder(folder) as beside:
-        whole = write_record(beside, record, write_notes(beside, [notes]))
+    with atomic_folder(folder) as tmp:
+        whole = write_record(tmp, record, write_notes(tmp, [notes]))
     return Cohort(folder, whole)
 
 

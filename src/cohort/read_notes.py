@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from src.cohort.sources import Source
-from src.cohort.text_spool import Heap
+from src.cohort.text_spool import TextSpool
 
 Texts = Sequence[bytes | None]
 Extract = Callable[[Sequence[bytes]], tuple[Texts, Texts]]
@@ -17,7 +17,7 @@ LONGEST = 1_000_000
 """Bytes of the longest note that is read; MIMIC-IV's longest summary has fewer than 100,000."""
 
 
-def gather(source: Source, extract: Extract, heap: Heap) -> tuple[pl.DataFrame, list[tuple[int, str]]]:
+def gather(source: Source, extract: Extract, heap: TextSpool) -> tuple[pl.DataFrame, list[tuple[int, str]]]:
     """Reads every note of `source` once.
 
     Returns:
@@ -43,7 +43,7 @@ def gather(source: Source, extract: Extract, heap: Heap) -> tuple[pl.DataFrame, 
     return pl.concat(parts), rejected
 
 
-def _narrow(rows: pl.DataFrame, texts: Texts, diagnoses: Texts, heap: Heap) -> pl.DataFrame:
+def _narrow(rows: pl.DataFrame, texts: Texts, diagnoses: Texts, heap: TextSpool) -> pl.DataFrame:
     text_at, text_bytes = heap.add(texts)
     diagnosis_at, diagnosis_bytes = heap.add(diagnoses)
     return rows.with_columns(

@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 
 from src.cli.errors import UserError
-from src.cli.files import replacing
+from src.cli.files import atomic_write
 from src.cohort.split_ids import KEY, ids_of, key_of, write_key
 
 
@@ -183,8 +183,8 @@ def write_split(path: Path, rows: pl.DataFrame, key: bytes) -> None:
     whole = rows.group_by("subject_id").agg(pl.col("split").n_unique())["split"].max() == 1
     ids = ids_of(rows, "subject_id" if whole else "note_id", key)
     write_key(path.with_name(KEY), key)
-    with replacing(path) as beside:
-        pl.DataFrame({"id": ids, "split": rows["split"]}).unique("id", keep="first").sort("id").write_csv(beside)
+    with atomic_write(path) as tmp:
+        pl.DataFrame({"id": ids, "split": rows["split"]}).unique("id", keep="first").sort("id").write_csv(tmp)
 
 
 def _places(who: pl.Series, seed: int) -> pl.Series:

@@ -7,14 +7,14 @@ from types import TracebackType
 import polars as pl
 
 
-class Heap:
+class TextSpool:
     """A file of texts, each known by its place; a million notes take no memory."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("w+b")
         self._end = 0
 
-    def __enter__(self) -> "Heap":
+    def __enter__(self) -> "TextSpool":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

@@ -47,7 +47,7 @@ SETTINGS: dict[Any, Any] = {
 
 
 @dataclass(frozen=True)
-class Drawing:
+class ReportFigure:
     """A figure of a report.
 
     Attributes:
@@ -111,14 +111,14 @@ def legend(figure: Any, axes: Any, columns: int = 3, lines: Mapping[str, int] | 
     )  # fmt: skip
 
 
-def settle(drawing: Drawing) -> None:
+def settle(drawing: ReportFigure) -> None:
     """Lays the figure out once, which takes as long as to draw it, for all formats."""
     with settings():
         drawing.figure.draw_without_rendering()
         drawing.figure.set_layout_engine(None)
 
 
-def svg(drawing: Drawing) -> str:
+def svg(drawing: ReportFigure) -> str:
     """The figure as a file of its own."""
     with settings(), io.StringIO() as file:
         drawing.figure.savefig(
@@ -127,7 +127,7 @@ def svg(drawing: Drawing) -> str:
         return re.sub(r"\s*<metadata>.*?</metadata>", "", file.getvalue(), flags=re.DOTALL)
 
 
-def pdf(drawing: Drawing) -> bytes:
+def pdf(drawing: ReportFigure) -> bytes:
     """The figure with its fonts embedded as TrueType."""
     with settings(), io.BytesIO() as file:
         drawing.figure.savefig(file, format="pdf", metadata={"CreationDate": None, "Title": drawing.title})

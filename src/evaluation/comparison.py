@@ -13,7 +13,7 @@ from src.cli.errors import UserError
 from src.cli.json_files import tell_once
 from src.cli.progress import track
 from src.cohort.split import Split
-from src.metrics.intervals import Parts, difference, estimate, holm
+from src.metrics.intervals import SubsampledMetric, difference, estimate, holm
 from src.models.labelspace import LabelSpace
 from src.runs.predictions import PREDICTIONS, Predictions, parts, read_predictions
 from src.runs.record import damage, read_cohort_of, read_record
@@ -114,7 +114,7 @@ def compare(runs: Sequence[Run], space: LabelSpace, baseline: str | None = None)
 
 
 def _corrected(
-    metric: str, pairs: Sequence[tuple[str, str]], measured: dict[str, dict[str, Parts]]
+    metric: str, pairs: Sequence[tuple[str, str]], measured: dict[str, dict[str, SubsampledMetric]]
 ) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for one, other in pairs:

@@ -16,7 +16,7 @@ def cost_table(notes: pl.DataFrame, weights: Weights) -> pl.DataFrame:
     (npj Digit Med 4:103), who give its size as a share of the true CMI.
 
     Args:
-        notes: what `src.evaluation.prediction_table.judge` gives.
+        notes: what `src.evaluation.prediction_table.prediction_table` gives.
         weights: the Table 5 that the weights are from.
     """
     paid = notes.drop_nulls(["drg_weight", "predicted_weight"])

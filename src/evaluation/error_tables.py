@@ -18,7 +18,7 @@ def error_tables(notes: pl.DataFrame) -> dict[str, pl.DataFrame]:
     """All tables, by the name of their file; those that need MS-DRGs are left out for labels of another kind.
 
     Args:
-        notes: what `src.evaluation.prediction_table.judge` gives.
+        notes: what `src.evaluation.prediction_table.prediction_table` gives.
     """
     found = {"by_training_notes": by_training_notes(notes), "by_words": by_band(notes, "words", WORDS)}
     if "cut" in notes.columns:

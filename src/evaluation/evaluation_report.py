@@ -10,7 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from src.cli.errors import UserError
-from src.cli.files import replacing
+from src.cli.files import atomic_write
 from src.cohort.admissions import read_admissions
 from src.cohort.prepared import Cohort
 from src.cohort.split import Split
@@ -29,7 +29,7 @@ from src.evaluation.calibration import (
 from src.evaluation.cost import cost_table
 from src.evaluation.error_tables import error_tables
 from src.evaluation.figures import draw_by_frequency, draw_coverage, draw_groups, draw_reliability
-from src.evaluation.prediction_table import judge
+from src.evaluation.prediction_table import prediction_table
 from src.evaluation.slices import slice_table
 from src.models.labelspace import LabelSpace
 from src.runs.predictions import PREDICTIONS, Predictions, estimates_of, read_predictions
@@ -67,7 +67,7 @@ def report_tables(
     """Every table by name; those are left out that the labels or the hospital's files do not allow.
 
     Args:
-        notes: what `src.evaluation.prediction_table.judge` gives for the test.
+        notes: what `src.evaluation.prediction_table.prediction_table` gives for the test.
         validation: chooses temperature and threshold.
         test: what is measured.
         space: the labels of both.
@@ -88,7 +88,7 @@ def report_tables(
 
 
 @dataclass(frozen=True)
-class Material:
+class EvaluationData:
     """What a report on a finished run is made of; all of it is read before hours of scoring."""
 
     cohort: Cohort
@@ -100,7 +100,7 @@ class Material:
     weights: Weights
 
 
-def read_material(run_dir: Path, cohort: Cohort, cfg: TrainConfig, table5: str | None) -> Material:
+def read_material(run_dir: Path, cohort: Cohort, cfg: TrainConfig, table5: str | None) -> EvaluationData:
     """What the report of a run needs.
 
     Args:
@@ -121,10 +121,10 @@ def read_material(run_dir: Path, cohort: Cohort, cfg: TrainConfig, table5: str |
     read_admissions(cohort.folder)
     predictions = {split: read_predictions(run_dir / name, space) for split, name in PREDICTIONS.items()}
     trained = split_rows(cohort, Split.TRAIN, cfg.data.limit)["drg"].to_list()
-    return Material(cohort, space, predictions, trained, weights)
+    return EvaluationData(cohort, space, predictions, trained, weights)
 
 
-def write_report(run_dir: Path, material: Material, cut: NDArray[np.bool_] | None = None) -> Path:
+def write_report(run_dir: Path, material: EvaluationData, cut: NDArray[np.bool_] | None = None) -> Path:
     """Writes `evaluation/` in the run's folder: a CSV a table, `report.md` with all of them, pictures, `notes.csv`.
 
     Args:
@@ -136,15 +136,15 @@ def write_report(run_dir: Path, material: Material, cut: NDArray[np.bool_] | Non
         Where the report is.
     """
     test, folder, space = material.predictions[Split.TEST], run_dir / FOLDER, material.space
-    notes = judge(test, space, material.cohort, material.trained, material.weights, cut)
+    notes = prediction_table(test, space, material.cohort, material.trained, material.weights, cut)
     tables = report_tables(notes, material.predictions[Split.VALIDATION], test, space, material.weights)
     title = f"{run_dir.name}: {notes.height:,} test notes"
     pictures = _draw(folder, tables, notes, test, title)
     for name, table in {**tables, "notes": notes}.items():
-        with replacing(folder / f"{name}.csv") as beside:
-            write_frame(beside, table)
-    with replacing(folder / "report.md") as beside:
-        beside.write_text(_page(title, tables, pictures), "utf-8")
+        with atomic_write(folder / f"{name}.csv") as tmp:
+            write_frame(tmp, table)
+    with atomic_write(folder / "report.md") as tmp:
+        tmp.write_text(_page(title, tables, pictures), "utf-8")
     return folder / "report.md"
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from src.cli.files import replacing
+from src.cli.files import atomic_write
 
 COLOURS = ("#9aa0a6", "#e8a33d", "#3b7dd8", "#1b4f9c")
 SHOWN = {
@@ -184,5 +184,5 @@ def _plain(axes: Any) -> None:
 
 
 def _save(figure: Any, path: Path) -> None:
-    with replacing(path) as beside:
-        figure.savefig(beside, format="png")
+    with atomic_write(path) as tmp:
+        figure.savefig(tmp, format="png")

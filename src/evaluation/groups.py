@@ -42,7 +42,7 @@ def by_group(notes: pl.DataFrame, of: str) -> pl.DataFrame:
     Groups that may not be shown are named only.
 
     Args:
-        notes: what `src.evaluation.prediction_table.judge` gives.
+        notes: what `src.evaluation.prediction_table.prediction_table` gives.
         of: the column that names each note's group; notes without one are in no group.
     """
     rows, kept = [], shown_groups(notes, of)

@@ -18,7 +18,7 @@ SEVERITIES = ("without CC/MCC", "with CC", "with MCC", "without MCC", "none")
 """In the order of `src.cohort.msdrg.Severity`."""
 
 
-def judge(
+def prediction_table(
     predictions: Predictions,
     space: LabelSpace,
     cohort: Cohort,

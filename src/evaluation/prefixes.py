@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from src.cli.files import replacing
+from src.cli.files import atomic_write
 from src.cli.progress import track
 from src.cohort.split import Split
 from src.display.spreadsheet import write_frame
@@ -18,7 +18,7 @@ from src.evaluation.figures import draw_prefixes
 from src.evaluation.metrics_table import table
 from src.models.classifier import Classifier
 from src.models.engine.packing import Packed
-from src.models.prompts import frame
+from src.models.prompts import prompt_template
 from src.runs.predictions import Predictions
 from src.training.batches import TokenisedNotes
 from src.training.context import Session
@@ -49,7 +49,7 @@ def score_prefixes(
 
 def one_forward(session: Session) -> bool:
     """Whether a shorter reading of a note is the beginning of its longest one."""
-    return not frame(session.tokenizer, session.cfg.prompt, session.cfg.max_len).last
+    return not prompt_template(session.tokenizer, session.cfg.prompt, session.cfg.max_len).last
 
 
 def _apart(session: Session, classifier: Classifier, split: Split, length: int) -> Predictions:
@@ -100,8 +100,8 @@ def measure_prefixes(
 def report_prefixes(session: Session, curves: Mapping[Split, Mapping[int, Mapping[str, float]]], run: Path) -> str:
     """Writes `prefixes.csv` and `prefixes.png` into the run's folder; the test curve as a table."""
     rows = [row for split, curve in curves.items() for row in _rows(session, split, curve)]
-    with replacing(run / CURVE) as beside:
-        write_frame(beside, pl.DataFrame(rows))
+    with atomic_write(run / CURVE) as tmp:
+        write_frame(tmp, pl.DataFrame(rows))
     test = curves[Split.TEST]
     draw_prefixes(run / PICTURE, test, f"{run.name}: test notes cut to fewer tokens than in training")
     how = "one forward for all lengths"
@@ -114,7 +114,7 @@ def report_prefixes(session: Session, curves: Mapping[Split, Mapping[int, Mappin
 def _rows(
     session: Session, split: Split, curve: Mapping[int, Mapping[str, float]]
 ) -> list[dict[str, str | int | float]]:
-    around = frame(session.tokenizer, session.cfg.prompt, session.cfg.max_len).tokens
+    around = prompt_template(session.tokenizer, session.cfg.prompt, session.cfg.max_len).tokens
     whole = session.tokens.lengths(split_rows(session.cohort, split, session.cfg.data.limit)["row"].to_numpy()) + around
     rows: list[dict[str, str | int | float]] = []
     for length, metrics in curve.items():

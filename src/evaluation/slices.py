@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from src.cohort.disclosure import FEWEST
+from src.cohort.disclosure import MIN_GROUP_PATIENTS
 from src.evaluation.groups import banded, by_group, gap
 from src.metrics.intervals import holm
 
@@ -27,7 +27,7 @@ def slice_table(notes: pl.DataFrame) -> pl.DataFrame:
     attribute's two groups the first has the gap of both.
 
     Args:
-        notes: what `src.evaluation.prediction_table.judge` gives; an attribute that it lacks is left out.
+        notes: what `src.evaluation.prediction_table.prediction_table` gives; an attribute that it lacks is left out.
     """
     parts = [_gaps(notes, attribute, group) for attribute, group in _attributes(notes).items()]
     table = pl.concat(parts) if parts else pl.DataFrame()
@@ -61,7 +61,9 @@ def _gaps(notes: pl.DataFrame, attribute: str, group: pl.Expr) -> pl.DataFrame:
     for place, (name, count) in enumerate(table.select("group", "patients").iter_rows()):
         inside = (named["group"] == name).to_numpy()
         mirrored = table.height == 2 and place == 1
-        enough = count is not None and not mirrored and named.filter(~inside)["subject_id"].n_unique() >= FEWEST
+        enough = (
+            count is not None and not mirrored and named.filter(~inside)["subject_id"].n_unique() >= MIN_GROUP_PATIENTS
+        )
         told = gap(right, inside, patients) if enough else None
         gaps.append((told.value, told.low, told.high, told.p) if told else (None,) * 4)
     columns = dict.fromkeys(("gap", "gap_low", "gap_high", "p"), pl.Float64)

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from src.cli.files import replacing
-from src.cohort.disclosure import FEWEST, folded
+from src.cli.files import atomic_write
+from src.cohort.disclosure import MIN_GROUP_PATIENTS, folded
 from src.cohort.split import Split
 from src.config.train import Labels
 from src.display.markdown import escaped, table
@@ -73,8 +73,8 @@ def write_drgs(path: Path, session: Session) -> None:
 def write_classes(path: Path, session: Session) -> None:
     """Writes the names of a hospital's own classes; nothing for MS-DRGs, whose codes are known to all."""
     if session.cohort.record["drg_version"] is None:
-        with replacing(path) as beside:
-            write_csv(beside, ["class", "name"], [[name, code] for code, name in session.cohort.public_names.items()])
+        with atomic_write(path) as tmp:
+            write_csv(tmp, ["class", "name"], [[name, code] for code, name in session.cohort.public_names.items()])
 
 
 def card(session: Session, record: Mapping[str, Any], written: Mapping[str, Any]) -> str:
@@ -126,9 +126,11 @@ def _data(session: Session) -> str:
 
 def _metrics(session: Session, record: Mapping[str, Any]) -> str:
     limit = session.cfg.data.limit
-    many = [split for split in (Split.TEST, Split.VALIDATION) if session.cohort.patients(split, limit) >= FEWEST]
+    many = [
+        split for split in (Split.TEST, Split.VALIDATION) if session.cohort.patients(split, limit) >= MIN_GROUP_PATIENTS
+    ]
     if not many:
-        return f"None: they are of fewer than {FEWEST} patients."
+        return f"None: they are of fewer than {MIN_GROUP_PATIENTS} patients."
     metrics = record["metrics"]
     shown = {split.prefix for split in many}
     names = dict.fromkeys(name.split("/", 1)[1] for name in metrics if name.split("/")[0] in shown)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from src.cli.errors import UserError
-from src.cli.files import replacing_folder
+from src.cli.files import atomic_folder
 from src.cohort.split import Split
 from src.config.train import Precision, Weights
 from src.exchange.adapter import write_peft_adapter
@@ -50,24 +50,24 @@ def write_export(session: Session, record: Mapping[str, Any], adapter: Path, out
     if cfg.model.weights is Weights.RANDOM:
         raise UserError("model.weights=random: the run's base was not kept, so there is nothing to merge into")
     readings = session.notes(Split.TEST).ids[:notes]
-    with replacing_folder(out) as beside:
+    with atomic_folder(out) as tmp:
         classifier = load_adapters(session.base(), adapter, session.scheme.width, session.device).eval()
         expected = packed_logits(classifier, readings, cfg.batch_size, session.device)
         token = padding_token(session.tokenizer, readings, cfg.model.vocab_size)
         pad = session.tokenizer.convert_tokens_to_ids(token)
         model = merge(classifier, logit_names(session), pad)
-        model.save_pretrained(beside, max_shard_size=SHARD)
+        model.save_pretrained(tmp, max_shard_size=SHARD)
         written = {"family": type(model).__name__, "precision": str(session.precision), "pad": pad}
         del classifier, model
         gc.collect()
-        write_tokenizer(session, token, beside)
-        check_tokenizer(session, readings, beside)
-        found = plain_logits(beside, readings, cfg.batch_size, session.device)
+        write_tokenizer(session, token, tmp)
+        check_tokenizer(session, readings, tmp)
+        found = plain_logits(tmp, readings, cfg.batch_size, session.device)
         difference = largest_difference(found, expected, DTYPES[session.precision])
-        write_peft_adapter(adapter, beside / ADAPTER, _whole(locate(cfg.model)))
-        write_drgs(beside / DRGS, session)
+        write_peft_adapter(adapter, tmp / ADAPTER, _whole(locate(cfg.model)))
+        write_drgs(tmp / DRGS, session)
         told = {**written, "notes": len(readings), "difference": difference}
-        (beside / CARD).write_text(card(session, record, told), "utf-8")
+        (tmp / CARD).write_text(card(session, record, told), "utf-8")
     write_classes(out.with_name(f"{out.name}-{CLASSES}"), session)
     return difference
 

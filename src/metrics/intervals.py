@@ -19,7 +19,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from src.metrics.weighted import Tally, Weights
+from src.metrics.weighted import WeightedMetric, Weights
 
 ROUNDS = 1_000
 """Random divisions into quarters; the standard error is then exact to about 5 %."""
@@ -53,7 +53,7 @@ class Difference(Estimate):
 
 
 @dataclass(frozen=True, eq=False)
-class Parts:
+class SubsampledMetric:
     """One metric over a test set and its random parts; the difference of two over the same parts is one too."""
 
     whole: float
@@ -62,8 +62,8 @@ class Parts:
     quarters: NDArray[np.float64]
     """[rounds, 4]."""
 
-    def __sub__(self, other: "Parts") -> "Parts":
-        return Parts(self.whole - other.whole, self.halves - other.halves, self.quarters - other.quarters)
+    def __sub__(self, other: "SubsampledMetric") -> "SubsampledMetric":
+        return SubsampledMetric(self.whole - other.whole, self.halves - other.halves, self.quarters - other.quarters)
 
     @property
     def error(self) -> float:
@@ -75,9 +75,9 @@ class Parts:
         return float(np.sqrt(half * (np.clip(half / quarter, 0.5, 1.0) if quarter > 0 else 0.5)))
 
 
-def parts_of(
-    tallies: Sequence[Tally], patients: NDArray[np.int64], rounds: int = ROUNDS, seed: int = 0
-) -> dict[str, Parts]:
+def subsample(
+    tallies: Sequence[WeightedMetric], patients: NDArray[np.int64], rounds: int = ROUNDS, seed: int = 0
+) -> dict[str, SubsampledMetric]:
     """Every metric of a run over the whole test set and its random halves and quarters.
 
     The parts depend on patients, rounds and seed alone: those of two runs on one test set are the same.
@@ -98,12 +98,12 @@ def parts_of(
         for name, values in _over(tallies, two).items():
             halves[name].append(values.reshape(-1, 2))
     return {
-        name: Parts(float(value[0]), _stacked(halves[name], 2), _stacked(quarters[name], 4))
+        name: SubsampledMetric(float(value[0]), _stacked(halves[name], 2), _stacked(quarters[name], 4))
         for name, value in whole.items()
     }
 
 
-def estimates(parts: Mapping[str, Parts], patients: int) -> dict[str, Estimate]:
+def estimates(parts: Mapping[str, SubsampledMetric], patients: int) -> dict[str, Estimate]:
     """The interval of each metric, all of which are from 0 to 1."""
     return {name: estimate(each.whole, each.error, patients) for name, each in parts.items()}
 
@@ -129,7 +129,7 @@ def estimate(value: float, error: float, patients: int) -> Estimate:
     return Estimate(value, error, low, high)
 
 
-def difference(one: Parts, other: Parts) -> Difference:
+def difference(one: SubsampledMetric, other: SubsampledMetric) -> Difference:
     """One run's metric less another's on the same notes; p is two-sided, from the normal distribution."""
     parts = one - other
     error, value = parts.error, parts.whole
@@ -174,7 +174,7 @@ def _quarters(patients: NDArray[np.int64], rounds: int, seed: int) -> Iterable[W
         yield (quarter[:, None, :] == np.arange(4)[:, None]).reshape(4 * count, -1).astype(np.float32)
 
 
-def _over(tallies: Sequence[Tally], weights: Weights) -> dict[str, NDArray[np.float64]]:
+def _over(tallies: Sequence[WeightedMetric], weights: Weights) -> dict[str, NDArray[np.float64]]:
     return {name: values for tally in tallies for name, values in tally.over(weights).items()}
 
 

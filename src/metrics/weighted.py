@@ -16,7 +16,7 @@ Weights = NDArray[np.floating]
 """[R, B]; float64 for an exact value, float32 for many."""
 
 
-class Tally(Protocol):
+class WeightedMetric(Protocol):
     """Some metrics of one run."""
 
     def over(self, weights: Weights) -> dict[str, NDArray[np.float64]]:

@@ -17,8 +17,8 @@ from src.config.train import LoraConfig
 from src.models.adapters import AdapterTable
 from src.models.engine import elementwise, kernels
 from src.models.engine.attention import Backend, pick_backend
-from src.models.engine.blocks import Dropping, Part, Reading
-from src.models.engine.dropout import Noise
+from src.models.engine.blocks import AdapterSegment, Dropping, PackedForward
+from src.models.engine.dropout import KeyedDropout
 from src.models.engine.packing import Packed, join, send
 
 HEAD_FILE = "head.safetensors"
@@ -41,11 +41,11 @@ class Classifier(nn.Module):
 
     def forward(self, notes: Packed) -> Tensor:
         """Logits [B, width] of B packed notes, fp32."""
-        return read_together([Asked(self, notes)])[0]
+        return read_together([AdapterBatch(self, notes)])[0]
 
     def at(self, notes: Packed, places: Tensor) -> Tensor:
         """Logits [P, width] at P places of the packed row: what each note would get if it ended there."""
-        hidden = _hidden([Asked(self, notes)], notes, prune=False)
+        hidden = _hidden([AdapterBatch(self, notes)], notes, prune=False)
         return self.head(hidden[send([places], hidden.device)[0]].to(self.head.weight.dtype))
 
     @property
@@ -76,16 +76,16 @@ class Classifier(nn.Module):
 
 
 @dataclass(frozen=True)
-class Asked:
+class AdapterBatch:
     """Notes that a classifier is to score, and the dropout of its adapters' inputs."""
 
     classifier: Classifier
     notes: Packed
-    noise: Noise | None = None
+    noise: KeyedDropout | None = None
 
 
 def read_together(
-    asked: Sequence[Asked], *, prune: bool = True, recompute: bool = False, backend: Backend | None = None
+    asked: Sequence[AdapterBatch], *, prune: bool = True, recompute: bool = False, backend: Backend | None = None
 ) -> list[Tensor]:
     """Logits [B, width] of each classifier's notes, in one pass over the base that they share.
 
@@ -105,7 +105,12 @@ def read_together(
 
 
 def _hidden(
-    asked: Sequence[Asked], notes: Packed, *, prune: bool, recompute: bool = False, backend: Backend | None = None
+    asked: Sequence[AdapterBatch],
+    notes: Packed,
+    *,
+    prune: bool,
+    recompute: bool = False,
+    backend: Backend | None = None,
 ) -> Tensor:
     """Hidden states [T, h] of the joined notes; with `prune` [B, h], of their last tokens."""
     backbone: Any = asked[0].classifier.backbone
@@ -114,7 +119,7 @@ def _hidden(
     ids, positions, last, starts, dropping = _sent(asked, notes, device)
     dtype = getattr(words, "activations", words.weight.dtype)
     block = layers_of(backbone)[0].block
-    reading = Reading(
+    reading = PackedForward(
         parts=_parts(asked, dtype),
         lengths=notes.lengths,
         last=last,
@@ -131,7 +136,7 @@ def _hidden(
 
 
 def _sent(
-    asked: Sequence[Asked], notes: Packed, device: torch.device
+    asked: Sequence[AdapterBatch], notes: Packed, device: torch.device
 ) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, Tensor], Dropping | None]:
     """Ids, positions, last rows, starts of notes and of ends, and dropout, on `device` by one copy."""
     count, lengths = len(notes.lengths), torch.tensor(notes.lengths)
@@ -147,7 +152,7 @@ def _sent(
     return ids, positions, last, (starts.int(), counted.int()), dropping if drawn else None
 
 
-def _parts(asked: Sequence[Asked], dtype: torch.dtype) -> tuple[Part, ...]:
+def _parts(asked: Sequence[AdapterBatch], dtype: torch.dtype) -> tuple[AdapterSegment, ...]:
     """Whose rows are whose, with each cell's adapters in the format of activations."""
     parts, row, note = [], 0, 0
     for one in asked:
@@ -158,7 +163,7 @@ def _parts(asked: Sequence[Asked], dtype: torch.dtype) -> tuple[Part, ...]:
         gradient, handle = table.gradient() if torch.is_grad_enabled() and table.weights else (None, None)
         own_rows, own_notes = slice(row, row + rows), slice(note, note + notes)
         ends, whose = (None, None) if alone else (own_notes, own_rows)
-        parts.append(Part(whose, ends, adapters, gain, gradient, handle))
+        parts.append(AdapterSegment(whose, ends, adapters, gain, gradient, handle))
         row, note = row + rows, note + notes
     return tuple(parts)
 
@@ -204,10 +209,10 @@ def save_adapters(classifier: Classifier, folder: Path) -> None:
     trained = classifier.trained().items()
     adapters = {name.removeprefix("backbone."): _plain(value) for name, value in trained if "lora_" in name}
     # One that is there is of a process that was killed before the run's record was written.
-    with exchanging_folder(folder, ours=Path.is_dir, instead="remove it") as beside:
-        backbone.peft_config[classifier.adapter].save_pretrained(str(beside))
-        save_file(adapters, beside / "adapter_model.safetensors")
-        save_file({"weight": _plain(classifier.head.weight)}, beside / HEAD_FILE)
+    with exchanging_folder(folder, ours=Path.is_dir, instead="remove it") as tmp:
+        backbone.peft_config[classifier.adapter].save_pretrained(str(tmp))
+        save_file(adapters, tmp / "adapter_model.safetensors")
+        save_file({"weight": _plain(classifier.head.weight)}, tmp / HEAD_FILE)
 
 
 def _plain(value: Tensor) -> Tensor:

@@ -41,7 +41,7 @@ class Text:
     answer: list[int]
 
 
-def teach(
+def train_base(
     tokenizer: Any, courses: Sequence[str], diagnoses: Sequence[str], cfg: PretrainConfig
 ) -> tuple[Any, dict[str, float]]:
     """Trains a LLaMA from random weights; returns it with its held-out perplexity and the seconds it took."""

@@ -32,7 +32,7 @@ def encode_notes(tokenizer: Any, texts: Sequence[str], prompt: Prompt, max_len: 
 
 
 @dataclass(frozen=True)
-class Frame:
+class PromptTemplate:
     """What stands around a note's own tokens, for notes that are tokenised once and cut to many lengths."""
 
     first: tuple[int, ...]
@@ -56,7 +56,7 @@ class Frame:
         return [*self.first, *ids[: self.room], *self.last]
 
 
-def frame(tokenizer: Any, prompt: Prompt, max_len: int) -> Frame:
+def prompt_template(tokenizer: Any, prompt: Prompt, max_len: int) -> PromptTemplate:
     """The frame in which notes fill `max_len` tokens at most.
 
     Raises:
@@ -66,7 +66,7 @@ def frame(tokenizer: Any, prompt: Prompt, max_len: int) -> Frame:
     whole, bare = (tokenizer("a", add_special_tokens=own)["input_ids"] for own in (True, False))
     start = next(at for at in range(len(whole)) if whole[at : at + len(bare)] == bare)
     first, last = whole[:start], whole[start + len(bare) :]
-    return Frame(tuple(first), (*last, *after), max(_room(max_len, after) - len(first) - len(last), 0))
+    return PromptTemplate(tuple(first), (*last, *after), max(_room(max_len, after) - len(first) - len(last), 0))
 
 
 def _words_after(tokenizer: Any, prompt: Prompt) -> list[int]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from src.privacy.decodings import json_leaves, readings
+from src.privacy.decodings import decodings, json_leaves
 from src.tracking.guard import CONFIG_NUMBERS, CONFIG_STRINGS, METRIC
 
 Rule = Callable[[str], str | None]
@@ -14,7 +14,7 @@ Rule = Callable[[str], str | None]
 
 
 @dataclass(frozen=True)
-class Held:
+class LoggedString:
     """One string, or one whole number of many digits, that W&B holds.
 
     Attributes:
@@ -75,7 +75,7 @@ def _content(text: str) -> str | None:
         return "a date"
     if IDENTIFIER.search(text):
         return "the name of an identifier"
-    if any(re.search(r"[A-Za-z]{2} [A-Za-z]{2}", each) for each in list(readings(text))[1:]):
+    if any(re.search(r"[A-Za-z]{2} [A-Za-z]{2}", each) for each in list(decodings(text))[1:]):
         return "an encoded text"
     return None
 
@@ -150,7 +150,7 @@ AROUND: dict[str, Rule] = {
 """Strings beside a record's kind."""
 
 
-def examine(record: Any, place: str) -> Iterator[Held | Finding]:
+def examine(record: Any, place: str) -> Iterator[LoggedString | Finding]:
     """Every string of a record, key or value, and everything of it that may not be.
 
     Args:
@@ -176,7 +176,7 @@ def examine(record: Any, place: str) -> Iterator[Held | Finding]:
     yield from _unknown(record, place)
 
 
-def examine_file(name: str, text: str, place: str) -> Iterator[Held | Finding]:
+def examine_file(name: str, text: str, place: str) -> Iterator[LoggedString | Finding]:
     """The same of a file that W&B writes of an online run: `config.yaml` or `wandb-summary.json`."""
     from omegaconf import OmegaConf
 
@@ -184,13 +184,13 @@ def examine_file(name: str, text: str, place: str) -> Iterator[Held | Finding]:
         told: Any = json.loads(text) if name.endswith(".json") else OmegaConf.to_container(OmegaConf.create(text))
         items = {str(key): told[key] if name.endswith(".json") else told[key]["value"] for key in told}
     except Exception:  # of whichever kind the parsers raise
-        yield Held(place, text)
+        yield LoggedString(place, text)
         yield Finding(place, "a file that is not what W&B writes under this name")
         return
     kind = "summary" if name.endswith(".json") else "config"
     for number, (key, value) in enumerate(items.items(), start=1):
         where = f"{place}, item {number}"
-        yield Held(f"{where}, its name", key, key=True)
+        yield LoggedString(f"{where}, its name", key, key=True)
         if wrong := _item_name(key, kind):
             yield Finding(f"{where}, its name", wrong)
         yield from _value(json.dumps(value), f"{where}, its value", kind, [key])
@@ -203,7 +203,7 @@ def _message(
     strings: dict[str, Rule],
     items: dict[str, str],
     messages: tuple[str, ...],
-) -> Iterator[Held | Finding]:
+) -> Iterator[LoggedString | Finding]:
     for field, value in message.ListFields():
         name = f"{before}{field.name}"
         several = _several(field, value)
@@ -217,17 +217,17 @@ def _message(
                 yield from _message(each, where, f"{name}.", strings, items, messages)
             elif isinstance(each, str | bytes):
                 text = each if isinstance(each, str) else each.decode("utf-8", "replace")
-                yield Held(where, text)
+                yield LoggedString(where, text)
                 if wrong := strings.get(name, lambda text: "a field that is not known")(text):
                     yield Finding(where, wrong)
 
 
-def _item(item: Any, place: str, kind: str) -> Iterator[Held | Finding]:
+def _item(item: Any, place: str, kind: str) -> Iterator[LoggedString | Finding]:
     """A name and a value as JSON."""
     parts = list(item.nested_key) if kind != "stats" else []
     names = ([item.key] if item.key else []) + parts
     for name in names:
-        yield Held(f"{place}, its name", name, key=True)
+        yield LoggedString(f"{place}, its name", name, key=True)
         if wrong := _item_name(name, kind):
             yield Finding(f"{place}, its name", wrong)
     for field, value in item.ListFields():
@@ -255,13 +255,13 @@ def _config_text(text: str, names: list[str]) -> str | None:
     return _name(text) or (None if known and re.fullmatch(known, text) else "a text that its key does not take")
 
 
-def _value(told: str, place: str, kind: str, names: list[str]) -> Iterator[Held | Finding]:
+def _value(told: str, place: str, kind: str, names: list[str]) -> Iterator[LoggedString | Finding]:
     """The JSON of one value: a number, null, or in a configuration a short name."""
     count = any(COUNTS.match(name) for name in names)
     own = names[:1] == ["_wandb"]
     for what, leaf in json_leaves(told):
         if isinstance(leaf, str):
-            yield Held(place, leaf, key=what == "key")
+            yield LoggedString(place, leaf, key=what == "key")
             if own and VERSION.fullmatch(leaf):
                 continue
             if what == "key" or own:
@@ -271,17 +271,17 @@ def _value(told: str, place: str, kind: str, names: list[str]) -> Iterator[Held 
             ):
                 yield Finding(place, wrong)
         elif isinstance(leaf, int | float) and not count and MANY <= abs(leaf) < 1e18 and leaf == int(leaf):
-            yield Held(place, str(abs(int(leaf))), number=True)
+            yield LoggedString(place, str(abs(int(leaf))), number=True)
     if told.lstrip()[:1] == "[" and not own:
         yield Finding(place, "a list, where a number stands")
 
 
-def _anything(value: Any, place: str) -> Iterator[Held]:
+def _anything(value: Any, place: str) -> Iterator[LoggedString]:
     """Every string of whatever a field holds."""
     if isinstance(value, str):
-        yield Held(place, value)
+        yield LoggedString(place, value)
     elif isinstance(value, bytes):
-        yield Held(place, value.decode("utf-8", "replace"))
+        yield LoggedString(place, value.decode("utf-8", "replace"))
     elif hasattr(value, "ListFields"):
         for field, inner in value.ListFields():
             for each in _several(field, inner):
@@ -291,14 +291,14 @@ def _anything(value: Any, place: str) -> Iterator[Held]:
             yield from _anything(inner, place)
 
 
-def _unknown(message: Any, place: str) -> Iterator[Held | Finding]:
+def _unknown(message: Any, place: str) -> Iterator[LoggedString | Finding]:
     """Fields that this version of W&B does not know, here and in the messages within."""
     from google.protobuf.unknown_fields import UnknownFieldSet
 
     for field in UnknownFieldSet(message):
         yield Finding(place, "a field that is not known")
         if isinstance(field.data, bytes):
-            yield Held(place, field.data.decode("utf-8", "replace"))
+            yield LoggedString(place, field.data.decode("utf-8", "replace"))
     for field, value in message.ListFields():
         if field.type == field.TYPE_MESSAGE:
             for inner in _several(field, value):

@@ -10,10 +10,10 @@ from src.cli.files import check_folder
 from src.cli.json_files import Schema, read_json, write_json
 from src.cli.progress import track
 from src.cohort.prepared import SOURCE_IDS, Cohort, read_cohort
-from src.privacy.allowed import Finding, Held
+from src.privacy.allowed import Finding, LoggedString
 from src.privacy.decodings import WORD
 from src.privacy.identifiers import short_ids
-from src.privacy.note_matcher import Traces
+from src.privacy.note_matcher import NoteMatcher
 from src.privacy.offline_runs import journal_files
 from src.privacy.wandb_files import hashes_of, written
 from src.runs.record import RECORD, read_cohort_of, read_record
@@ -130,12 +130,12 @@ def unreadable(runs: Sequence[Path], data_dir: Path | None, notes: bool) -> dict
 
 
 def _audit(runs: Sequence[Path], cohort: Cohort | None) -> Iterator[Verdict]:
-    traces, verdicts = Traces(), list[Verdict]()
+    traces, verdicts = NoteMatcher(), list[Verdict]()
     for number, run in enumerate(track(runs, total=len(runs), what="runs read", unit="run")):
         verdict = Verdict(run, hashes_of(run))
-        held: list[Held] = []
+        held: list[LoggedString] = []
         for each in written(run):
-            (held if isinstance(each, Held) else verdict.findings).append(each)  # type: ignore[arg-type]
+            (held if isinstance(each, LoggedString) else verdict.findings).append(each)  # type: ignore[arg-type]
         verdict.strings = sum(not each.number for each in held)
         if cohort:
             traces.add(number, held, _own_words(run))

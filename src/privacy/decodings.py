@@ -27,7 +27,7 @@ ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|.)", re.DOTALL)
 WORD = re.compile(r"[^\W_]+")
 
 
-def readings(text: str, depth: int = DEPTH) -> Iterator[str]:
+def decodings(text: str, depth: int = DEPTH) -> Iterator[str]:
     """The text, and every other text that is encoded in it.
 
     >>> list(readings('the "note" said'))
@@ -40,7 +40,7 @@ def readings(text: str, depth: int = DEPTH) -> Iterator[str]:
         return
     plain = unescaped(text)
     if plain != text:
-        yield from readings(plain, depth - 1)
+        yield from decodings(plain, depth - 1)
         return
     for found in BASE64.finditer(text):
         joined = re.sub(r"[\\\s]", "", found[0])
@@ -59,8 +59,8 @@ def texts_of(data: bytes, depth: int = DEPTH) -> Iterator[str]:
             yield from texts_of(part, depth - 1)
         return
     if data.count(0) > len(data) // 4:  # as text of two bytes a character
-        yield from readings(data.decode("utf-16-le", errors="replace"), depth)
-    yield from readings(data.decode("utf-8", errors="replace"), depth)
+        yield from decodings(data.decode("utf-16-le", errors="replace"), depth)
+    yield from decodings(data.decode("utf-8", errors="replace"), depth)
 
 
 def unescaped(text: str) -> str:
@@ -99,12 +99,12 @@ def _within(data: bytes, depth: int) -> Iterator[str]:
         for part in opened:
             yield from texts_of(part, depth)
     elif looks_like_text(data):
-        yield from readings(data.decode("utf-8"), depth)
+        yield from decodings(data.decode("utf-8"), depth)
     elif looks_like_text(wide := data.replace(b"\0", b"")) and len(wide) * 2 <= len(data) + 1:
-        yield from readings(wide.decode("utf-8"), depth)
+        yield from decodings(wide.decode("utf-8"), depth)
     else:
         for run in PRINTABLE.findall(data):
-            yield from readings(run.decode("ascii"), depth)
+            yield from decodings(run.decode("ascii"), depth)
 
 
 def looks_like_text(data: bytes) -> bool:

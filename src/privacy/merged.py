@@ -8,14 +8,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from src.privacy.offline_runs import Journal, Told, record_type
+from src.privacy.offline_runs import Journal, OfflineRun, record_type
 from src.privacy.wandb_frames import framed
 
 KILLED = 1
 """Exit code of a run whose last start never said how it ended."""
 
 
-def write_merged(journals: Sequence[Journal], told: Told, folder: Path, first_step: int = 0) -> Path:
+def write_merged(journals: Sequence[Journal], told: OfflineRun, folder: Path, first_step: int = 0) -> Path:
     """Writes a run's starts, first to last, as one file below `folder`.
 
     Args:
@@ -39,7 +39,7 @@ def _numbered(records: Iterable[Any]) -> Iterator[bytes]:
         yield record.SerializeToString()
 
 
-def _records(journals: Sequence[Journal], told: Told, first_step: int) -> Iterator[Any]:
+def _records(journals: Sequence[Journal], told: OfflineRun, first_step: int) -> Iterator[Any]:
     make = record_type()
     yield make(header=next(journals[-1].of("header")))
     yield _run(journals, told)
@@ -64,7 +64,7 @@ def _records(journals: Sequence[Journal], told: Told, first_step: int) -> Iterat
     yield make(exit={"exit_code": KILLED if told.exit_code is None else told.exit_code, "runtime": _runtime(journals)})
 
 
-def _run(journals: Sequence[Journal], told: Told) -> Any:
+def _run(journals: Sequence[Journal], told: OfflineRun) -> Any:
     """The last start's run, beginning with the first start, its configuration as all starts left it."""
     record = record_type()()
     record.run.CopyFrom(journals[-1].run)

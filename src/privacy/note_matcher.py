@@ -12,8 +12,8 @@ import polars as pl
 
 from src.cli.progress import track
 from src.cohort.prepared import NOTES, Cohort
-from src.privacy.allowed import DATE, Finding, Held
-from src.privacy.decodings import WORD, readings
+from src.privacy.allowed import DATE, Finding, LoggedString
+from src.privacy.decodings import WORD, decodings
 from src.privacy.identifiers import COLUMNS, candidates, canonical, identifiers
 
 WORDS = 5
@@ -40,7 +40,7 @@ Place = tuple[int, str]
 
 
 @dataclass
-class Traces:
+class NoteMatcher:
     """What was found in several runs, as what is looked for in notes.
 
     Attributes:
@@ -57,7 +57,7 @@ class Traces:
     names: dict[str, list[Place]] = field(default_factory=dict)
     dates: dict[str, list[Place]] = field(default_factory=dict)
 
-    def add(self, run: int, held: Iterable[Held], own_words: set[str]) -> None:
+    def add(self, run: int, held: Iterable[LoggedString], own_words: set[str]) -> None:
         """Adds what a run holds; `own_words` are those of which its metrics and axes are named, which are no names."""
         told, values = list[str](), list[str]()
         for each in held:
@@ -65,7 +65,7 @@ class Traces:
             if each.number:
                 _put(self.tokens, canonical(each.text), place)
                 continue
-            found = list(dict.fromkeys(readings(each.text)))
+            found = list(dict.fromkeys(decodings(each.text)))
             for text in found:
                 self._phrases(words_of(text), place)
                 self._singles(text, place, own_words, each.log)

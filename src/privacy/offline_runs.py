@@ -48,7 +48,7 @@ class Journal:
 
 
 @dataclass(frozen=True)
-class Told:
+class OfflineRun:
     """One run as its files tell it together.
 
     Attributes:
@@ -127,7 +127,7 @@ def read_journals(run_dir: Path) -> list[Journal]:
     return sorted(begun, key=lambda each: (each.run.start_time.ToNanoseconds(), str(each.path)))
 
 
-def read_told(run_dir: Path) -> Told:
+def read_told(run_dir: Path) -> OfflineRun:
     """A run as all its files tell it.
 
     Raises:
@@ -149,7 +149,7 @@ def read_offline(run_dir: Path) -> tuple[dict[str, Any], dict[str, Any], Curves]
     return told.config, told.summary, told.curves
 
 
-def tell(journals: Sequence[Journal]) -> Told:
+def tell(journals: Sequence[Journal]) -> OfflineRun:
     """One run from its starts, first to last."""
     config: dict[str, Any] = {}
     summary: dict[str, Any] = {}
@@ -162,7 +162,7 @@ def tell(journals: Sequence[Journal]) -> Told:
             elif record.HasField("summary"):
                 _update(summary, record.summary)
     run, ends = journals[-1].run, list(journals[-1].of("exit"))
-    return Told(
+    return OfflineRun(
         id=run.run_id,
         project=run.project,
         entity=run.entity,

@@ -25,7 +25,7 @@ from src.cli.progress import track
 from src.privacy.allowed import Finding, examine
 from src.privacy.audit_runs import read_clean
 from src.privacy.merged import write_merged
-from src.privacy.offline_runs import STEP, Journal, Row, Told, read_journal, read_journals, tell
+from src.privacy.offline_runs import STEP, Journal, OfflineRun, Row, read_journal, read_journals, tell
 from src.privacy.wandb_files import hashes_of
 from src.tracking.policy import ENVIRONMENT, FOLDERS, logged_in
 
@@ -57,7 +57,7 @@ class Package:
 
     run: Path
     journals: list[Journal]
-    told: Told
+    told: OfflineRun
     first_step: int
 
 
@@ -105,7 +105,7 @@ class Server:
                 else f"{self.url}: does not answer ({type(error).__name__}); nothing was sent, the same command goes on"
             ) from None
 
-    def has(self, told: Told) -> "Remote | None":
+    def has(self, told: OfflineRun) -> "Remote | None":
         """What it has of the run of this id; None where it has none.
 
         Raises:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from src.cli.errors import UserError
-from src.privacy.allowed import Finding, Held, examine, examine_file
+from src.privacy.allowed import Finding, LoggedString, examine, examine_file
 from src.privacy.decodings import texts_of
 from src.privacy.offline_runs import journal_files, read_journal
 
@@ -60,7 +60,7 @@ def hashes_of(run_dir: Path) -> dict[str, str]:
     return found
 
 
-def written(run_dir: Path) -> Iterator[Held | Finding]:
+def written(run_dir: Path) -> Iterator[LoggedString | Finding]:
     """Every string and every finding by form, file after file; names of files and folders are strings too."""
     home, odd = home_of(run_dir), 0
     for path in files_of(run_dir):
@@ -68,9 +68,9 @@ def written(run_dir: Path) -> Iterator[Held | Finding]:
         known = _known(path, inside)
         odd += not known
         place = _place(path, inside) if known else f"wandb, file {odd} of another form"
-        yield Held(place, STAMP.sub(" ", inside), key=True)
+        yield LoggedString(place, STAMP.sub(" ", inside), key=True)
         if path.is_symlink():
-            yield Held(place, STAMP.sub(" ", str(path.readlink())), key=True)
+            yield LoggedString(place, STAMP.sub(" ", str(path.readlink())), key=True)
             if not TARGETS.fullmatch(path.readlink().name):
                 yield Finding(place, "a link to something that is not W&B's")
         elif path.suffix == ".wandb":
@@ -96,23 +96,23 @@ def _place(path: Path, inside: str) -> str:
     return f"wandb, {what} of {start[0]}" if start else f"wandb, {what}"
 
 
-def _records(path: Path, place: str) -> Iterator[Held | Finding]:
+def _records(path: Path, place: str) -> Iterator[LoggedString | Finding]:
     try:
         journal = read_journal(path)
     except UserError as error:
         at = re.search(r"byte \d+", str(error))
         yield Finding(f"{place}, {at[0] if at else 'as a whole'}", "a file of records that cannot be read")
         for text in texts_of(path.read_bytes()):
-            yield Held(place, text)
+            yield LoggedString(place, text)
         return
     for number, (_, record) in enumerate(journal.records, start=1):
         yield from examine(record, f"{place}, record {number}")
     if journal.torn:  # what is left of a record that a kill cut
         last = journal.records[-1][0] if journal.records else 0
-        yield Held(f"{place}, its torn end", path.read_bytes()[last:].decode("utf-8", "replace"))
+        yield LoggedString(f"{place}, its torn end", path.read_bytes()[last:].decode("utf-8", "replace"))
 
 
-def _file(path: Path, place: str, known: bool, log: bool) -> Iterator[Held | Finding]:
+def _file(path: Path, place: str, known: bool, log: bool) -> Iterator[LoggedString | Finding]:
     if not known:
         yield Finding(place, "a file that W&B does not write under our policy")
     if path.stat().st_size > LARGEST:
@@ -120,10 +120,10 @@ def _file(path: Path, place: str, known: bool, log: bool) -> Iterator[Held | Fin
         return
     if not log:
         for text in texts_of(path.read_bytes()):
-            yield Held(place, text)
+            yield LoggedString(place, text)
         return
     for number, line in enumerate(path.read_text("utf-8", "replace").splitlines(), start=1):
-        yield Held(f"{place}, line {number}", _without_machine(line), log=True)
+        yield LoggedString(f"{place}, line {number}", _without_machine(line), log=True)
 
 
 def _without_machine(line: str) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from src.display.figure_style import GREY, INK, STYLES, Drawing, legend, panel, style
+from src.display.figure_style import GREY, INK, STYLES, ReportFigure, legend, panel, style
 from src.reporting.series import METRICS, bars, drawn_cells, intervals_in_words, name_of, upper
 from src.scaling_analysis.result import Difference, Scaling
 
@@ -13,7 +13,7 @@ MOST = 24
 STEPS = {"params": "size", "max_len": "context", "lora_r": "rank", "labels": "labels"}
 
 
-def cell_drawings(scaling: Scaling, hours: Mapping[int, float], unit: str) -> list[Drawing]:
+def cell_drawings(scaling: Scaling, hours: Mapping[int, float], unit: str) -> list[ReportFigure]:
     """Cells, differences and costs, a picture a metric.
 
     Args:
@@ -21,7 +21,7 @@ def cell_drawings(scaling: Scaling, hours: Mapping[int, float], unit: str) -> li
         hours: of each cell's run, by its place; cells without are not drawn against cost.
         unit: what kind of hours they are.
     """
-    found: list[Drawing] = []
+    found: list[ReportFigure] = []
     for metric in METRICS:
         found += _cells(scaling, metric)
     for metric in METRICS:
@@ -31,7 +31,7 @@ def cell_drawings(scaling: Scaling, hours: Mapping[int, float], unit: str) -> li
     return found
 
 
-def _cells(scaling: Scaling, metric: str) -> list[Drawing]:
+def _cells(scaling: Scaling, metric: str) -> list[ReportFigure]:
     places = sorted(drawn_cells(scaling, metric), key=lambda at: -scaling.cells[at].metrics[metric].mean)
     if len(places) < 2:
         return []
@@ -55,7 +55,7 @@ def _cells(scaling: Scaling, metric: str) -> list[Drawing]:
     if len(places) > MOST:
         told.append(f"The best {MOST} of {len(places)} cells; the table has all")
     name = f"{metric.removeprefix('test/')}_cells"
-    return [Drawing(name, f"{upper(METRICS[metric])} of each cell", ". ".join(told) + ".", figure)]
+    return [ReportFigure(name, f"{upper(METRICS[metric])} of each cell", ". ".join(told) + ".", figure)]
 
 
 def _rows(axes: Any, names: Sequence[str]) -> None:
@@ -72,7 +72,7 @@ def drawn_differences(scaling: Scaling, metric: str) -> list[Difference]:
     return sorted(found, key=lambda each: order.get(each.axis, len(order)))
 
 
-def _differences(scaling: Scaling, metric: str) -> list[Drawing]:
+def _differences(scaling: Scaling, metric: str) -> list[ReportFigure]:
     every = drawn_differences(scaling, metric)
     if not every:
         return []
@@ -109,7 +109,7 @@ def _differences(scaling: Scaling, metric: str) -> list[Drawing]:
         words.append(f"The first {len(shown)} of {len(every)} differences, as many of each kind; the table has all")
     name = f"{metric.removeprefix('test/')}_differences"
     title = f"What a step brings in {METRICS[metric]}"
-    return [Drawing(name, title, ". ".join(words) + ".", figure)]
+    return [ReportFigure(name, title, ". ".join(words) + ".", figure)]
 
 
 def _pair(scaling: Scaling, each: Difference) -> str:
@@ -140,7 +140,7 @@ def front(points: Mapping[int, tuple[float, float]]) -> list[int]:
     return kept
 
 
-def _costs(scaling: Scaling, metric: str, hours: Mapping[int, float], unit: str) -> list[Drawing]:
+def _costs(scaling: Scaling, metric: str, hours: Mapping[int, float], unit: str) -> list[ReportFigure]:
     points = {
         at: (hours[at], scaling.cells[at].metrics[metric].mean)
         for at in drawn_cells(scaling, metric)
@@ -166,7 +166,7 @@ def _costs(scaling: Scaling, metric: str, hours: Mapping[int, float], unit: str)
         f"is both cheaper and better; from cheap to dear: {named}."
     )
     name = f"{metric.removeprefix('test/')}_by_cost"
-    return [Drawing(name, f"{upper(METRICS[metric])} by cost", caption, figure)]
+    return [ReportFigure(name, f"{upper(METRICS[metric])} by cost", caption, figure)]
 
 
 def _models(axes: Any, scaling: Scaling, metric: str, points: Mapping[int, tuple[float, float]]) -> None:

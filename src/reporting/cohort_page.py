@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from src.cohort.disclosure import FEWEST
+from src.cohort.disclosure import MIN_GROUP_PATIENTS
 from src.cohort.prepared import RECORD
 from src.display.html import escaped
 from src.reporting.cohort_figures import flow_picture, label_picture, length_picture, svg
@@ -43,7 +43,8 @@ def page(numbers: Mapping[str, Any], words: NDArray[Any], tokens: NDArray[Any], 
     parts = [
         "<h1>Cohort report</h1>",
         f'<p class="less">cohort {_safe(numbers["cohort"])}, {_safe(version)}. '
-        f"No text of any note, no class of fewer than {FEWEST} patients; classes of a hospital's own are numbered.</p>",
+        f"No text of any note, no class of fewer than {MIN_GROUP_PATIENTS} patients; "
+        "classes of a hospital's own are numbered.</p>",
         *_flow(numbers),
         *_splits(numbers),
         *_labels(numbers),
@@ -114,7 +115,7 @@ def _undecided(undecided: Mapping[str, Any] | None) -> list[str]:
     return [
         "<h2>Descriptions that name no DRG for certain</h2>",
         f"<p>{undecided['descriptions']:,} on {undecided['rows']:,} rows, all in {RECORD}; listed are those of "
-        f"MIMIC-IV that {FEWEST} patients or more have.</p>",
+        f"MIMIC-IV that {MIN_GROUP_PATIENTS} patients or more have.</p>",
         table(("code", "description", "reason", "rows"), listed) if most else "",
     ]
 

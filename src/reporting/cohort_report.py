@@ -8,12 +8,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from src.cohort.disclosure import FEWEST, folded, shown_groups, shown_of_counts
+from src.cohort.disclosure import MIN_GROUP_PATIENTS, folded, shown_groups, shown_of_counts
 from src.cohort.prepared import NOTES, Cohort
 from src.cohort.split import Split
 from src.config.train import TrainConfig, Weights
 from src.models.bases import load_tokenizer
-from src.models.prompts import frame
+from src.models.prompts import prompt_template
 from src.training.notes import token_lengths
 from src.training.step_progress import quiet_libraries
 from src.training.tokens import open_tokens, tokenizer_hash
@@ -54,7 +54,7 @@ def read_lengths(cohort: Cohort, cfg: TrainConfig) -> Lengths:
     """
     quiet_libraries()
     tokenizer = load_tokenizer(cfg.model)
-    around = frame(tokenizer, cfg.prompt, cfg.max_len).tokens
+    around = prompt_template(tokenizer, cfg.prompt, cfg.max_len).tokens
     tokens = open_tokens(cohort, tokenizer)
     words = pl.read_parquet(cohort.folder / NOTES, columns=["words"])["words"].cast(pl.Int64).to_numpy()
     instead = " (the small base's tokenizer in its place)" if cfg.model.weights is Weights.RANDOM else ""
@@ -125,7 +125,7 @@ def _labels(notes: pl.DataFrame, cohort: Cohort) -> dict[str, Any]:
         "share_of_the_ten_commonest": float(each[:10].sum() / each.sum()),
         "test_notes_of_drgs_without_a_training_note": int(unseen),
         "notes_by_drg": {names[code]: count for code, count in counts.iter_rows() if code in kept},
-        "notes_by_rank": [count for count in each.tolist() if count >= FEWEST],
+        "notes_by_rank": [count for count in each.tolist() if count >= MIN_GROUP_PATIENTS],
     }
 
 

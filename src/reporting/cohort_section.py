@@ -6,10 +6,10 @@ from typing import Any
 
 from src.cli.errors import UserError
 from src.cli.json_files import Schema, read_json
-from src.cohort.disclosure import FEWEST, folded
+from src.cohort.disclosure import MIN_GROUP_PATIENTS, folded
 from src.cohort.prepared import RECORD
 from src.cohort.split import Split
-from src.display.figure_style import Drawing
+from src.display.figure_style import ReportFigure
 from src.reporting.cohort_figures import flow_picture
 from src.runs.finished import Run
 
@@ -21,7 +21,7 @@ FLOW: Schema = {
 """What of a cohort's record is drawn."""
 
 
-def cohort_drawing(runs: Sequence[Run], fingerprint: str, data_dir: Path | None = None) -> Drawing | None:
+def cohort_drawing(runs: Sequence[Run], fingerprint: str, data_dir: Path | None = None) -> ReportFigure | None:
     """The flow from discharge summaries to splits; None where no run names a folder that still holds the cohort.
 
     Args:
@@ -34,10 +34,10 @@ def cohort_drawing(runs: Sequence[Run], fingerprint: str, data_dir: Path | None 
         record = _read(Path(place)) if place else {}
         if record.get("fingerprint") == fingerprint:
             splits = record["splits"]
-            if min(split["patients"] for split in splits.values()) < FEWEST:
+            if min(split["patients"] for split in splits.values()) < MIN_GROUP_PATIENTS:
                 return None
-            told = f"Steps that left out fewer than {FEWEST} notes are joined with the next, or not drawn."
-            return Drawing(
+            told = f"Steps that left out fewer than {MIN_GROUP_PATIENTS} notes are joined with the next, or not drawn."
+            return ReportFigure(
                 "cohort_flow", "From discharge summaries to splits", told, flow_picture(folded(record["flow"]), splits)
             )
     return None

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from src.cohort.disclosure import FEWEST
-from src.display.figure_style import Drawing, legend, panel, short, style
+from src.cohort.disclosure import MIN_GROUP_PATIENTS
+from src.display.figure_style import ReportFigure, legend, panel, short, style
 from src.reporting.series import drawn_cells, name_of
 from src.runs.finished import Run
 from src.scaling_analysis.result import Scaling, is_loss
@@ -24,7 +24,7 @@ CURVES = {
 }
 
 
-def curve_drawings(scaling: Scaling, runs: Mapping[str, Run]) -> list[Drawing]:
+def curve_drawings(scaling: Scaling, runs: Mapping[str, Run]) -> list[ReportFigure]:
     """A picture for each curve that the runs kept.
 
     Args:
@@ -34,7 +34,7 @@ def curve_drawings(scaling: Scaling, runs: Mapping[str, Run]) -> list[Drawing]:
     return [drawn for curve in CURVES for drawn in _curve(scaling, runs, curve)]
 
 
-def _curve(scaling: Scaling, runs: Mapping[str, Run], curve: str) -> list[Drawing]:
+def _curve(scaling: Scaling, runs: Mapping[str, Run], curve: str) -> list[ReportFigure]:
     chosen = _chosen(scaling, runs, curve)
     if not chosen:
         return []
@@ -57,7 +57,7 @@ def _curve(scaling: Scaling, runs: Mapping[str, Run], curve: str) -> list[Drawin
         told += " Losses of different label schemes are of different heads, and no measure of one against another."
     if len(chosen) > len(shown):
         told += f" The {len(shown)} cells of {len(chosen)} that do best on validation."
-    return [Drawing(name, title, told, figure)]
+    return [ReportFigure(name, title, told, figure)]
 
 
 def _chosen(scaling: Scaling, runs: Mapping[str, Run], curve: str) -> list[tuple[int, Run]]:
@@ -82,7 +82,7 @@ def smoothed(steps: Any, values: Any, notes: int) -> tuple[Any, Any]:
     >>> smoothed(np.arange(1, 5), np.array([4.0, 2.0, 2.0, 0.0]), 5)[1].tolist()
     [3.0, 1.0]
     """
-    parts = np.array_split(np.arange(len(steps)), max(1, min(WINDOW, len(steps) * notes // FEWEST)))
+    parts = np.array_split(np.arange(len(steps)), max(1, min(WINDOW, len(steps) * notes // MIN_GROUP_PATIENTS)))
     return np.array([steps[part].mean() for part in parts]), np.array([values[part].mean() for part in parts])
 
 

@@ -18,7 +18,7 @@ ASKED = {
 }
 
 
-def what_came_out(scaling: Scaling, costs: Mapping[int, Cost]) -> list[str]:
+def summarise_findings(scaling: Scaling, costs: Mapping[int, Cost]) -> list[str]:
     """Sentences on the best cell, each axis, the fits and the cost; only what the runs can tell."""
     said = [*_best(scaling), *_against_baselines(scaling)]
     for axis in ASKED:

@@ -9,8 +9,8 @@ from typing import Any
 import polars as pl
 
 from src.cli.errors import UserError
-from src.cohort.disclosure import FEWEST, shown_of_counts
-from src.display.figure_style import STYLES, Drawing, panel
+from src.cohort.disclosure import MIN_GROUP_PATIENTS, shown_of_counts
+from src.display.figure_style import STYLES, ReportFigure, panel
 from src.display.spreadsheet import original
 from src.display.tables import Column, Entry, Estimate, Table
 from src.evaluation.evaluation_report import ABOUT, FOLDER
@@ -20,7 +20,7 @@ GROUPS = ("by_training_notes", "by_mdc", "by_type", "by_severity", "by_words", "
 ROWS = 15
 """Confusions that are shown."""
 
-SMALL = f"Groups of fewer than {FEWEST} patients are left out."
+SMALL = f"Groups of fewer than {MIN_GROUP_PATIENTS} patients are left out."
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class RunErrors:
     others: int
     """Further runs that have one."""
     tables: Sequence[Table]
-    drawings: Sequence[Drawing]
+    drawings: Sequence[ReportFigure]
 
 
 def read_errors(runs: Sequence[Run]) -> RunErrors | None:
@@ -78,7 +78,7 @@ def _known(table: pl.DataFrame | None, notes: int | None = None) -> pl.DataFrame
     if table is None or "patients" not in table.columns:
         return None
     counts = pl.col("patients", "notes").cast(pl.Int64, strict=False)  # text where no row has any
-    counted = table.with_columns(counts).filter(pl.col("patients") >= FEWEST)
+    counted = table.with_columns(counts).filter(pl.col("patients") >= MIN_GROUP_PATIENTS)
     if notes is not None:
         rest = notes - int(counted["notes"].sum())
         counted = counted.filter(pl.Series(shown_of_counts(counted["notes"].to_list(), rest), dtype=pl.Boolean))
@@ -158,14 +158,14 @@ def _confusions(table: pl.DataFrame | None) -> list[Table]:
         ]
         for row in table.head(ROWS).to_dicts()
     ]  # fmt: skip
-    title = f"{ABOUT['confusions']}, of {FEWEST} patients or more; the first {ROWS}."
+    title = f"{ABOUT['confusions']}, of {MIN_GROUP_PATIENTS} patients or more; the first {ROWS}."
     return [Table("errors_confusions", title, columns, rows).useful()]
 
 
 def _of_many(row: dict[str, Any]) -> bool:
     """Whether the DRG's other notes are none, or enough to be told of."""
     others = round(row["notes"] / row["share_of_drg"]) - row["notes"]
-    return bool(others == 0 or others >= FEWEST)
+    return bool(others == 0 or others >= MIN_GROUP_PATIENTS)
 
 
 def _title(value: object) -> str:
@@ -193,7 +193,9 @@ def _trust(folder: Path, notes: int) -> list[Table]:
         rows = [
             [_number(row["aim"]), _number(row["threshold"]), _top1(row, "coverage"), _top1(row, "accuracy")]
             for row in selective.to_dicts()
-            if min(decided := round(row["coverage"] * notes), notes - decided or FEWEST) >= FEWEST or not decided
+            if min(decided := round(row["coverage"] * notes), notes - decided or MIN_GROUP_PATIENTS)
+            >= MIN_GROUP_PATIENTS
+            or not decided
         ]
         found.append(Table("errors_selective", f"{ABOUT['selective']}.", columns, rows))
     return found
@@ -207,7 +209,7 @@ def _short(band: str) -> str:
     return band.replace(" to ", "-").replace(" or more", "+")
 
 
-def _frequency(table: pl.DataFrame | None) -> list[Drawing]:
+def _frequency(table: pl.DataFrame | None) -> list[ReportFigure]:
     if table is None or table.height < 2:
         return []
     figure, axes = panel()
@@ -226,10 +228,10 @@ def _frequency(table: pl.DataFrame | None) -> list[Drawing]:
     axes.set_xlabel("training notes of the DRG; below: test notes")
     axes.set_ylabel("test top-1 accuracy")
     told = f"Test notes by how often their DRG was seen in training, with intervals of 95 % over test patients. {SMALL}"
-    return [Drawing("errors_by_frequency", "Accuracy by frequency of the DRG", told, figure)]
+    return [ReportFigure("errors_by_frequency", "Accuracy by frequency of the DRG", told, figure)]
 
 
-def _forest(table: pl.DataFrame | None) -> list[Drawing]:
+def _forest(table: pl.DataFrame | None) -> list[ReportFigure]:
     if table is None or table.height < 2:
         return []
     rows = table.to_dicts()
@@ -248,4 +250,4 @@ def _forest(table: pl.DataFrame | None) -> list[Drawing]:
     axes.tick_params(axis="y", length=0)
     axes.set_xlabel("test top-1 accuracy")
     told = f"Groups of test patients, their notes in brackets, with intervals of 95 % by patient. {SMALL}"
-    return [Drawing("errors_by_group", "For whom: accuracy by group", told, figure)]
+    return [ReportFigure("errors_by_group", "For whom: accuracy by group", told, figure)]

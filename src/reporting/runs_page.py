@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from src.display.figure_style import Drawing, inline
+from src.display.figure_style import ReportFigure, inline
 from src.display.html import escaped
 from src.display.tables import Table, to_html
 from src.reporting.runs_report import FIGURES, TABLES, Report
@@ -100,7 +100,7 @@ def _section(report: Report, pictures: Mapping[str, str], figures: Sequence[str]
     return _figures(drawn, pictures) + _tables(report.tables, tables)
 
 
-def _figures(drawings: Sequence[Drawing], pictures: Mapping[str, str], broad: bool = False) -> str:
+def _figures(drawings: Sequence[ReportFigure], pictures: Mapping[str, str], broad: bool = False) -> str:
     kind = ' class="broad"' if broad else ""
     shown = [
         f'<figure{kind} id="figure-{each.name}">{inline(pictures[each.name], each.name, each.title)}'

@@ -9,13 +9,13 @@ from typing import Any
 from src.cli.errors import UserError
 from src.cli.files import exchanging_folder
 from src.cli.json_files import read_json
-from src.display.figure_style import Drawing, pdf, settings, settle, svg
+from src.display.figure_style import ReportFigure, pdf, settings, settle, svg
 from src.display.tables import Table, to_csv, to_latex, to_markdown
 from src.reporting.cell_figures import cell_drawings
 from src.reporting.cohort_section import cohort_drawing
 from src.reporting.curve_figures import curve_drawings
 from src.reporting.device_hours import costs_of, unit_of
-from src.reporting.findings import MAIN, best_cell, what_came_out
+from src.reporting.findings import MAIN, best_cell, summarise_findings
 from src.reporting.law_tables import OVER
 from src.reporting.reproduce import Command, codes_of, dates_of, training_commands
 from src.reporting.run_errors import RunErrors, read_errors
@@ -42,16 +42,16 @@ class Report:
     notes: Sequence[str]
     """What a reader must know of the intervals and of what was left out."""
     tables: Sequence[Table]
-    drawings: Sequence[Drawing]
+    drawings: Sequence[ReportFigure]
     errors: RunErrors | None
-    cohort: Drawing | None
+    cohort: ReportFigure | None
     commands: Sequence[Command]
 
     def every_table(self) -> list[Table]:
         """With those on errors."""
         return [*self.tables, *(self.errors.tables if self.errors else [])]
 
-    def every_drawing(self) -> list[Drawing]:
+    def every_drawing(self) -> list[ReportFigure]:
         """With those on errors and the cohort."""
         return [*self.drawings, *(self.errors.drawings if self.errors else []), *([self.cohort] if self.cohort else [])]
 
@@ -79,7 +79,7 @@ def compose(source: str, runs: Sequence[Run], scaling: Scaling, data_dir: Path |
     return Report(
         source=source,
         facts=_facts(source, runs, scaling),
-        said=what_came_out(scaling, costs),
+        said=summarise_findings(scaling, costs),
         notes=scaling.notes,
         tables=report_tables(scaling, costs),
         drawings=drawings,
@@ -143,11 +143,11 @@ def write_report(report: Report, folder: Path) -> None:
         OSError: it cannot be written.
     """
     files = rendered(report)
-    with exchanging_folder(folder, written_by_us, "name another folder with to=DIR") as beside:
+    with exchanging_folder(folder, written_by_us, "name another folder with to=DIR") as tmp:
         for part in (FIGURES, TABLES):
-            (beside / part).mkdir()
+            (tmp / part).mkdir()
         for name, held in files.items():
-            (beside / name).write_bytes(held)
+            (tmp / name).write_bytes(held)
 
 
 def rendered(report: Report) -> dict[str, bytes]:

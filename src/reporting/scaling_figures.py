@@ -5,13 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from src.display.figure_style import GREY, INK, STYLES, Drawing, legend, panel, short, style, ticks
+from src.display.figure_style import GREY, INK, STYLES, ReportFigure, legend, panel, short, style, ticks
 from src.display.published import PUBLISHED
 from src.reporting.series import (
     AXES,
     METRICS,
-    Line,
     Lines,
+    Series,
     bars,
     drawn_cells,
     fit_of,
@@ -25,7 +25,7 @@ from src.scaling_analysis.result import Cell, Fit, Scaling
 NAMES = {"params": "size", "max_len": "context", "lora_r": "rank"}
 
 
-def scaling_drawings(scaling: Scaling) -> list[Drawing]:
+def scaling_drawings(scaling: Scaling) -> list[ReportFigure]:
     """A picture for each metric and each axis along which cells differ."""
     found = []
     for axis in NAMES:
@@ -36,7 +36,7 @@ def scaling_drawings(scaling: Scaling) -> list[Drawing]:
     return found + [each for metric in METRICS for each in _heat(scaling, metric)]
 
 
-def _along(scaling: Scaling, metric: str, lines: Lines) -> Drawing:
+def _along(scaling: Scaling, metric: str, lines: Lines) -> ReportFigure:
     figure, axes = panel()
     fits: list[Fit] = []
     wide = _width(scaling, lines)
@@ -53,7 +53,7 @@ def _along(scaling: Scaling, metric: str, lines: Lines) -> Drawing:
     names = {line.name: place for place, line in enumerate(lines.lines) if line.name}
     legend(figure, axes, columns=2 if lines.axis == "lora_r" else 3, lines=names)
     name = f"{metric.removeprefix('test/')}_by_{NAMES[lines.axis]}"
-    return Drawing(
+    return ReportFigure(
         name, f"{upper(METRICS[metric])} by {NAMES[lines.axis]}", _caption(scaling, metric, lines, fits), figure
     )
 
@@ -64,7 +64,7 @@ def _width(scaling: Scaling, lines: Lines) -> float:
 
 
 def _line(
-    axes: Any, scaling: Scaling, metric: str, axis: str, line: Line, place: int, dodge: float, joined: bool
+    axes: Any, scaling: Scaling, metric: str, axis: str, line: Series, place: int, dodge: float, joined: bool
 ) -> None:
     cells = [scaling.cells[at] for at in line.cells]
     measured = [cell.metrics[metric] for cell in cells]
@@ -75,7 +75,7 @@ def _line(
     )  # fmt: skip
 
 
-def _band(axes: Any, scaling: Scaling, fit: Fit, axis: str, line: Line, place: int) -> None:
+def _band(axes: Any, scaling: Scaling, fit: Fit, axis: str, line: Series, place: int) -> None:
     values = [scaling.cells[at].axes[axis] for at in line.cells]
     xs = np.geomspace(min(values), max(values), 60)
     fixed = scaling.cells[line.cells[0]].axes
@@ -146,7 +146,7 @@ def _over(fits: Sequence[Fit]) -> str:
     return f"over {NAMES.get(fits[0].over[0], fits[0].over[0])}"
 
 
-def _heat(scaling: Scaling, metric: str) -> list[Drawing]:
+def _heat(scaling: Scaling, metric: str) -> list[ReportFigure]:
     lines = lines_along(scaling, metric, "params")
     if not lines:
         return []
@@ -173,7 +173,7 @@ def _heat(scaling: Scaling, metric: str) -> list[Drawing]:
     rest = f" All with {', '.join(f'{name}={value}' for name, value in lines.rest.items())}." if lines.rest else ""
     caption = f"Test {METRICS[metric]}, the mean over seeds; below it the {intervals_in_words(cells, metric)}.{rest}"
     title = f"{upper(METRICS[metric])} by size and context"
-    return [Drawing(f"{metric.removeprefix('test/')}_heat", title, caption, figure)]
+    return [ReportFigure(f"{metric.removeprefix('test/')}_heat", title, caption, figure)]
 
 
 def _squares(axes: Any, values: Any, cells: Sequence[Sequence[Cell | None]], metric: str) -> None:

@@ -27,7 +27,7 @@ SERIES = {"params": ("max_len",), "max_len": ("params",), "lora_r": ("params", "
 
 
 @dataclass(frozen=True)
-class Line:
+class Series:
     """Cells that differ on one axis only, in its order."""
 
     name: str
@@ -39,7 +39,7 @@ class Lines:
     """The lines of one picture."""
 
     axis: str
-    lines: tuple[Line, ...]
+    lines: tuple[Series, ...]
     rest: Mapping[str, Any]
     """Axes that vary in the runs, and are the same in this picture."""
     others: int
@@ -89,7 +89,7 @@ def lines_along(scaling: Scaling, metric: str, axis: str) -> Lines | None:
     return Lines(axis, tuple(lines), held, len(places) - sum(len(line.cells) for line in lines))
 
 
-def _lines(scaling: Scaling, group: Sequence[int], axis: str) -> list[Line]:
+def _lines(scaling: Scaling, group: Sequence[int], axis: str) -> list[Series]:
     by_series: dict[tuple[Any, ...], dict[Any, int]] = defaultdict(dict)
     for at in group:
         axes = scaling.cells[at].axes
@@ -98,7 +98,7 @@ def _lines(scaling: Scaling, group: Sequence[int], axis: str) -> list[Line]:
     ordered = sorted(by_series.items(), key=lambda item: repr_key(item[0]))
     shown = [name for name in SERIES[axis] if len({repr(scaling.cells[at].axes[name]) for at in group}) > 1]
     return [
-        Line(
+        Series(
             ", ".join(value_of(scaling.cells[next(iter(cells.values()))], name) for name in shown),
             tuple(at for _, at in sorted(cells.items())),
         )
@@ -140,7 +140,7 @@ def name_of(scaling: Scaling, at: int) -> str:
     return " ".join(told)
 
 
-def fit_of(scaling: Scaling, metric: str, axis: str, line: Line) -> Fit | None:
+def fit_of(scaling: Scaling, metric: str, axis: str, line: Series) -> Fit | None:
     """The fit that runs along a line: over size and context together where there is one, else over the axis alone."""
     for fit in scaling.fits:
         if fit.metric == metric and axis in fit.over and len(fit.over) > 1 and set(line.cells) <= set(fit.cells):

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from src.cohort.disclosure import FEWEST
+from src.cohort.disclosure import MIN_GROUP_PATIENTS
 from src.cohort.split import Split
 from src.runs.history import Curves
 from src.runs.predictions import PREDICTIONS
@@ -46,7 +46,7 @@ class Run:
 
 def of_many(run: Run) -> Run:
     """The run without what was measured on fewer than 10 patients: metrics, intervals, curves, and the test's rows."""
-    few = [split.prefix for split in PREDICTIONS if _patients(run, split) < FEWEST]
+    few = [split.prefix for split in PREDICTIONS if _patients(run, split) < MIN_GROUP_PATIENTS]
     if not few:
         return run
 
@@ -63,4 +63,4 @@ def _patients(run: Run, split: Split) -> int:
         with suppress(pl.exceptions.PolarsError, OSError):
             rows = pl.scan_parquet(run.folder / PREDICTIONS[split])
             return int(rows.select(pl.col("subject_id").n_unique()).collect().item())
-    return int(run.record.get("counts", {}).get(str(split), FEWEST))
+    return int(run.record.get("counts", {}).get(str(split), MIN_GROUP_PATIENTS))

@@ -19,7 +19,7 @@ LOG = "log.txt"
 
 
 @dataclass(frozen=True)
-class Cell:
+class Job:
     """One run of a sweep.
 
     Attributes:
@@ -40,23 +40,23 @@ class Cell:
         return self.folder.name
 
 
-def write_cell(cell: Cell, cohort_fingerprint: str) -> None:
+def write_job(job: Job, cohort_fingerprint: str) -> None:
     """Writes what a process needs to work on the cell, `cell.json`, unless it is there already."""
     told = {
-        "config": dataclasses.asdict(cell.cfg),
-        "words": cell.words,
+        "config": dataclasses.asdict(job.cfg),
+        "words": job.words,
         "cohort": cohort_fingerprint,
         "code": code_version(),
     }
     try:
-        same = read_cell(cell.folder) == told
+        same = read_job(job.folder) == told
     except UserError:
         same = False
     if not same:
-        write_json(cell.folder / CELL, told, SCHEMA, indent=1)
+        write_json(job.folder / CELL, told, SCHEMA, indent=1)
 
 
-def read_cell(folder: Path) -> dict[str, Any]:
+def read_job(folder: Path) -> dict[str, Any]:
     """What `cell.json` holds: `config`, `words`, `cohort`, `code`.
 
     Raises:
@@ -70,4 +70,4 @@ def read_cell(folder: Path) -> dict[str, Any]:
 
 def config_of(folder: Path) -> TrainConfig:
     """The configuration of a cell's folder."""
-    return to_schema(TrainConfig, read_cell(folder)["config"])
+    return to_schema(TrainConfig, read_job(folder)["config"])

@@ -100,7 +100,7 @@ def holding(run_dir: Path, beat_s: float = BEAT_S, stale_s: float = STALE_S) -> 
 
 
 @contextmanager
-def alone(run_dir: Path) -> Iterator[None]:
+def exclusive(run_dir: Path) -> Iterator[None]:
     """Holds the lock of a run that was started by itself.
 
     Raises:
@@ -143,7 +143,7 @@ def this_process() -> Holder:
 
 
 @dataclass(frozen=True)
-class Held:
+class HeldLock:
     """A lock that this process took."""
 
     folder: Path
@@ -170,14 +170,14 @@ class Held:
                 (self.folder / f"{self.number}.released").touch()
 
 
-def _take(folder: Path, stale_s: float) -> Held:
+def _take(folder: Path, stale_s: float) -> HeldLock:
     holder = replace(this_process(), nonce=uuid.uuid4().hex)
     while True:
         folder.mkdir(parents=True, exist_ok=True)
         number = _newest(folder)
         if number and not (folder / f"{number}.released").exists():
             _await_death(folder, number, stale_s)
-        held = Held(folder, number + 1, holder)
+        held = HeldLock(folder, number + 1, holder)
         try:
             descriptor = os.open(folder / str(held.number), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o640)
             with os.fdopen(descriptor, "w") as file:
@@ -224,7 +224,7 @@ def _beats(folder: Path, number: int, seconds: float) -> bool:
     return False
 
 
-def _beat(held: Held, beat_s: float, done: threading.Event) -> None:
+def _beat(held: HeldLock, beat_s: float, done: threading.Event) -> None:
     count = 0
     while True:
         count += 1

@@ -10,13 +10,13 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from src.cli.files import replacing
+from src.cli.files import atomic_write
 from src.cli.json_files import REMADE, Damaged
 from src.cohort.msdrg import recombine
 from src.cohort.split import Split
 from src.metrics.definitions import TOP, log_softmax, measure_choices, measure_scores, place, truth_ranks
-from src.metrics.intervals import ROUNDS, Estimate, Parts, estimates, parts_of
-from src.metrics.weighted import ClassAreas, ClassF1, NoteMeans, Tally, other_placements
+from src.metrics.intervals import ROUNDS, Estimate, SubsampledMetric, estimates, subsample
+from src.metrics.weighted import ClassAreas, ClassF1, NoteMeans, WeightedMetric, other_placements
 from src.models.labelspace import LabelSpace
 
 PREDICTIONS = {Split.VALIDATION: "predictions_validation.parquet", Split.TEST: "predictions.parquet"}
@@ -63,7 +63,7 @@ class Task:
             found = measure_scores(self.scores, self.truth, self.chosen)
         return {f"{self.prefix}{name}": value for name, value in found.items() if self._says(name)}
 
-    def tallies(self) -> list[Tally]:
+    def tallies(self) -> list[WeightedMetric]:
         """The same metrics as sums over notes."""
         counts = ClassF1(self.prefix, self.chosen, self.truth, self.classes)
         hit = self.chosen == self.truth
@@ -112,10 +112,10 @@ def measure(predictions: Predictions, space: LabelSpace) -> dict[str, float]:
     return {name: value for task in tasks(predictions, space) for name, value in task.metrics().items()}
 
 
-def parts(predictions: Predictions, space: LabelSpace, rounds: int = ROUNDS) -> dict[str, Parts]:
+def parts(predictions: Predictions, space: LabelSpace, rounds: int = ROUNDS) -> dict[str, SubsampledMetric]:
     """Every metric of `measure` over random parts of the patients."""
     tallies = [tally for task in tasks(predictions, space) for tally in task.tallies()]
-    return parts_of(tallies, predictions.subject_id, rounds)
+    return subsample(tallies, predictions.subject_id, rounds)
 
 
 def estimates_of(predictions: Predictions, space: LabelSpace) -> dict[str, Estimate]:
@@ -171,8 +171,8 @@ def write_predictions(path: Path, predictions: Predictions, space: LabelSpace) -
     }
     names = {"scores": space.codes, "base_scores": space.bases, "severity_scores": space.severities}
     metadata = {name: json.dumps(names[name]) for name in lists}
-    with replacing(path) as beside:
-        pl.DataFrame({**columns, **lists}).write_parquet(beside, metadata=metadata)
+    with atomic_write(path) as tmp:
+        pl.DataFrame({**columns, **lists}).write_parquet(tmp, metadata=metadata)
 
 
 def read_predictions(path: Path, space: LabelSpace) -> Predictions:

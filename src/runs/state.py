@@ -18,7 +18,7 @@ STATE = "state.json"
 ROOT = Path(__file__).parents[1]
 
 
-class Standing(StrEnum):
+class RunStatus(StrEnum):
     """Where a cell stands."""
 
     FINISHED = "finished"
@@ -32,7 +32,7 @@ class Standing(StrEnum):
 
 
 @dataclass
-class CellState:
+class JobState:
     """One cell's last word.
 
     Attributes:
@@ -52,7 +52,7 @@ class CellState:
             `training` up to the last, `evaluation` up to the record.
     """
 
-    state: Standing
+    state: RunStatus
     host: str = ""
     pid: int = 0
     job: str | None = None
@@ -71,9 +71,9 @@ class CellState:
     seconds: dict[str, float] = field(default_factory=dict)
 
 
-def read_state(run_dir: Path) -> CellState | None:
+def read_state(run_dir: Path) -> JobState | None:
     """The cell's last word, or None when it has said none that can be read."""
-    hints = typing.get_type_hints(CellState)
+    hints = typing.get_type_hints(JobState)
     try:
         said = read_json(run_dir / STATE, {name if name == "state" else f"{name}?": hints[name] for name in hints})
     except FileNotFoundError:
@@ -81,10 +81,10 @@ def read_state(run_dir: Path) -> CellState | None:
     except UserError as error:
         tell_once(str(error))
         return None
-    return CellState(**{**{key: said[key] for key in hints if key in said}, "state": Standing(said["state"])})
+    return JobState(**{**{key: said[key] for key in hints if key in said}, "state": RunStatus(said["state"])})
 
 
-def write_state(run_dir: Path, state: CellState) -> None:
+def write_state(run_dir: Path, state: JobState) -> None:
     """Writes the cell's word, whole or not at all."""
     state.told = time.time()
     write_json(run_dir / STATE, asdict(state))

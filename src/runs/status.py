@@ -8,7 +8,7 @@ from src.cli.errors import UserError
 from src.cli.json_files import Schema, read_json, tell_once
 from src.runs.lock import Holder, held_by
 from src.runs.record import damage, finished
-from src.runs.state import CellState, Standing, read_state
+from src.runs.state import JobState, RunStatus, read_state
 
 BATCHES = ".slurm"
 """Folder beside the cells: what was submitted to Slurm, a file a job array."""
@@ -20,30 +20,30 @@ SWEEPS = ".sweeps"
 
 
 @dataclass(frozen=True)
-class Look:
+class StatusSnapshot:
     """One cell, looked at once."""
 
-    standing: Standing
-    state: CellState | None
+    standing: RunStatus
+    state: JobState | None
     holder: Holder | None
 
 
-def look_at(folder: Path, queued: bool = False) -> Look:
+def read_status(folder: Path, queued: bool = False) -> StatusSnapshot:
     """Where a cell stands; `queued` says that a scheduler was asked to run it and has not answered yet."""
     state = read_state(folder)
     if finished(folder):
-        return Look(Standing.FINISHED, state, None)
+        return StatusSnapshot(RunStatus.FINISHED, state, None)
     holder = held_by(folder)
     if holder:
-        return Look(Standing.RUNNING, state, holder)
-    if queued and not (state and state.state is Standing.FAILED):
-        return Look(Standing.QUEUED, state, None)
+        return StatusSnapshot(RunStatus.RUNNING, state, holder)
+    if queued and not (state and state.state is RunStatus.FAILED):
+        return StatusSnapshot(RunStatus.QUEUED, state, None)
     if damage(folder):
-        return Look(Standing.DAMAGED, state, None)
+        return StatusSnapshot(RunStatus.DAMAGED, state, None)
     if state is None:
-        return Look(Standing.WAITING, None, None)
-    died = state.state in (Standing.RUNNING, Standing.FINISHED)  # the latter: its record was removed
-    return Look(Standing.LOST if died else state.state, state, None)
+        return StatusSnapshot(RunStatus.WAITING, None, None)
+    died = state.state in (RunStatus.RUNNING, RunStatus.FINISHED)  # the latter: its record was removed
+    return StatusSnapshot(RunStatus.LOST if died else state.state, state, None)
 
 
 def read_batches(out: Path) -> list[dict[str, Any]]:
@@ -59,11 +59,11 @@ def read_batches(out: Path) -> list[dict[str, Any]]:
     return found
 
 
-def queued_cells(out: Path) -> dict[str, str]:
+def queued_jobs(out: Path) -> dict[str, str]:
     """The cells that Slurm was asked to run and that no process is known to have ended, with their jobs."""
     return {
-        Path(cell).name: f"{batch['job'] or '?'}_{index}"
+        Path(job).name: f"{batch['job'] or '?'}_{index}"
         for batch in read_batches(out)
-        for index, cell in enumerate(batch["cells"])
+        for index, job in enumerate(batch["cells"])
         if index not in batch["over"]
     }

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from src.cohort.disclosure import FEWEST
+from src.cohort.disclosure import MIN_GROUP_PATIENTS
 from src.scaling_analysis.differences import differences
 from src.scaling_analysis.fits import fits, held_out, predictions
 from src.scaling_analysis.grid import Grid, gather
-from src.scaling_analysis.missing_runs import holes
-from src.scaling_analysis.resampling import Noise, read_parts
+from src.scaling_analysis.missing_runs import missing_runs
+from src.scaling_analysis.resampling import Resampler, read_parts
 from src.scaling_analysis.result import FLOP, Scaling
 from src.scaling_analysis.run_sources import Source
 
@@ -44,8 +44,8 @@ def analyse(
     grid = gather(source.runs)
     wanted = tuple(name for name in metrics if any(name in cell.metrics for cell in grid.cells))
     parts, told = read_parts(grid, wanted, predictions_of, data_dir)
-    noise = Noise(grid, parts, seed)
-    missing, more = ([], []) if source.closed else holes(grid, source.unfinished)
+    noise = Resampler(grid, parts, seed)
+    missing, more = ([], []) if source.closed else missing_runs(grid, source.unfinished)
     found = fits(grid, noise, wanted)
     return Scaling(
         grounds=grid.grounds,
@@ -63,7 +63,11 @@ def analyse(
 
 def _hidden(source: Source) -> list[str]:
     hidden = sum(bool(run.few) for run in source.runs)
-    return [f"metrics of {hidden} runs are left out: they are of fewer than {FEWEST} patients"] if hidden else []
+    return (
+        [f"metrics of {hidden} runs are left out: they are of fewer than {MIN_GROUP_PATIENTS} patients"]
+        if hidden
+        else []
+    )
 
 
 def _few(grid: Grid) -> list[str]:

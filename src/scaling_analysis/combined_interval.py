@@ -37,7 +37,7 @@ def patient_error(value: float, low: float, high: float) -> float:
 
 
 @dataclass(frozen=True)
-class Spread:
+class CombinedInterval:
     """A mean's intervals of 95 %, and the chance of its being so far from 0."""
 
     seeds: Interval
@@ -46,7 +46,7 @@ class Spread:
     p: float
 
 
-def spread(value: float, seeds: float, freedom: int, patients: float, *, share: bool) -> Spread:
+def combined_interval(value: float, seeds: float, freedom: int, patients: float, *, share: bool) -> CombinedInterval:
     """The intervals of a mean by seeds, by patients and by both.
 
     Variances add; the degrees of freedom of the sum are Satterthwaite's (1946), so that few seeds count as few
@@ -63,7 +63,7 @@ def spread(value: float, seeds: float, freedom: int, patients: float, *, share: 
     whole = math.sqrt(sum(each * each for each in known)) if known else math.nan
     of_seeds = seeds * seeds / (whole * whole) if math.isfinite(seeds) and whole else 0.0
     wide = freedom / (of_seeds * of_seeds) if of_seeds else math.inf
-    return Spread(
+    return CombinedInterval(
         seeds=_interval(value, seeds, freedom, share),
         patients=_interval(value, patients, math.inf, share),
         both=_interval(value, whole, wide, share),

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from src.metrics.intervals import holm
-from src.scaling_analysis.combined_interval import seed_error, spread
+from src.scaling_analysis.combined_interval import combined_interval, seed_error
 from src.scaling_analysis.grid import Grid
-from src.scaling_analysis.resampling import Noise
+from src.scaling_analysis.resampling import Resampler
 from src.scaling_analysis.result import Difference, is_loss
 
 
@@ -28,7 +28,7 @@ def neighbours(grid: Grid) -> Iterator[tuple[str, int, int]]:
             yield from ((axis, larger, smaller) for smaller, larger in steps)
 
 
-def differences(grid: Grid, noise: Noise, metrics: tuple[str, ...]) -> tuple[Difference, ...]:
+def differences(grid: Grid, noise: Resampler, metrics: tuple[str, ...]) -> tuple[Difference, ...]:
     """Every metric of every neighbour less that of the one below it, corrected over each axis's comparisons.
 
     Losses are not compared between label schemes, each of which adds up other heads.
@@ -48,7 +48,7 @@ def differences(grid: Grid, noise: Noise, metrics: tuple[str, ...]) -> tuple[Dif
     return tuple(found)
 
 
-def _difference(grid: Grid, noise: Noise, metric: str, axis: str, one: int, other: int) -> Difference:
+def _difference(grid: Grid, noise: Resampler, metric: str, axis: str, one: int, other: int) -> Difference:
     above, below = (grid.cells[at].metrics[metric].values for at in (one, other))
     shared = sorted(above.keys() & below.keys())
     if shared:
@@ -59,7 +59,7 @@ def _difference(grid: Grid, noise: Noise, metric: str, axis: str, one: int, othe
         error, freedom = _unpaired(list(above.values()), list(below.values()))
     used = shared or [*above, *below]
     patients, how = noise.paired(one, other, metric, used)
-    told = spread(value, error, freedom, patients, share=False)
+    told = combined_interval(value, error, freedom, patients, share=False)
     ground, intervals = grid.cells[one].ground, (told.seeds, told.patients, told.both)
     return Difference(ground, metric, axis, one, other, len(used), value, *intervals, told.p, told.p, how)
 

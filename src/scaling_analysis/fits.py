@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from src.scaling_analysis.grid import Grid
 from src.scaling_analysis.power_law import EXPONENTS, curve, fit
-from src.scaling_analysis.resampling import Noise
+from src.scaling_analysis.resampling import Resampler
 from src.scaling_analysis.result import Fit, HeldOut, Over, Parameter, Prediction, is_loss
 
 BOTH: Over = ("params", "max_len")
@@ -32,7 +32,7 @@ PAPER = ("llama7b", "llama13b"), (512, 1024, 2048)
 """Models and lengths of DRG-LLaMA, https://doi.org/10.1038/s41746-023-00989-3."""
 
 
-def fits(grid: Grid, noise: Noise, metrics: Sequence[str]) -> tuple[Fit, ...]:
+def fits(grid: Grid, noise: Resampler, metrics: Sequence[str]) -> tuple[Fit, ...]:
     """Every fit that has points enough: along each of `OVER`, for every setting of the other axes."""
     lines = {over: grid.slices(along) for over, along in OVER.items()}
     return tuple(
@@ -52,7 +52,7 @@ def enough(grid: Grid, over: Over, cells: Sequence[int]) -> bool:
     return min(len(set(column)) for column in points.T) >= 4 - len(over)
 
 
-def fitted(grid: Grid, noise: Noise, metric: str, over: Over, cells: Sequence[int]) -> Fit:
+def fitted(grid: Grid, noise: Resampler, metric: str, over: Over, cells: Sequence[int]) -> Fit:
     """The fit through some cells, and through every draw of them.
 
     Where the points lie farther from the law than their own uncertainty tells, every draw also moves each of them by as
@@ -174,7 +174,7 @@ def _next(values: Sequence[float]) -> float:
     return float(round(values[-1] * values[-1] / values[-2]))
 
 
-def held_out(grid: Grid, noise: Noise, metrics: Sequence[str]) -> tuple[HeldOut, ...]:
+def held_out(grid: Grid, noise: Resampler, metrics: Sequence[str]) -> tuple[HeldOut, ...]:
     """The largest cell of every line of cells, predicted by a fit through the others.
 
     Over size and context the cell of the largest size and the longest length; where no line allows that, over one of
@@ -202,7 +202,7 @@ def _last(grid: Grid, over: Over, cells: Sequence[int]) -> tuple[int, list[int]]
     return (last[0], rest) if len(last) == 1 and enough(grid, over, rest) else None
 
 
-def _held(grid: Grid, noise: Noise, metric: str, over: Over, out: int, rest: Sequence[int]) -> HeldOut:
+def _held(grid: Grid, noise: Resampler, metric: str, over: Over, out: int, rest: Sequence[int]) -> HeldOut:
     told = fitted(grid, noise, metric, over, rest)
     point = _points(grid, over, [out])
     curves = told.drawn_at(point)[:, 0]

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from src.runs.finished import Run
-from src.scaling_analysis.combined_interval import patient_error, seed_error, spread
-from src.scaling_analysis.result import Cell, Ground, Measured, is_loss
+from src.scaling_analysis.combined_interval import combined_interval, patient_error, seed_error
+from src.scaling_analysis.result import Cell, DatasetKey, Measured, is_loss
 
 MAIN = ("params", "max_len", "lora_r", "labels")
 """The axes that the field asks about; others may only follow one of them."""
@@ -22,7 +22,7 @@ VALIDATION_LOSS, TRAINING_LOSS = "val/loss", "train/loss"
 class Grid:
     """The cells of some runs with the runs themselves."""
 
-    grounds: tuple[Ground, ...]
+    grounds: tuple[DatasetKey, ...]
     cells: tuple[Cell, ...]
     members: tuple[tuple[Run, ...], ...]
     """The runs of each cell, in the order of their seeds."""
@@ -73,17 +73,17 @@ def gather(runs: Sequence[Run]) -> Grid:
     return Grid(grounds, cells, members, free, tied, tuple(notes))
 
 
-def _ground(run: Run) -> Ground:
+def _ground(run: Run) -> DatasetKey:
     counts = run.record.get("counts", {})
     sizes = (int(counts.get(split, 0)) for split in ("train", "test"))
-    return Ground(str(run.record.get("cohort", "")), str(run.axes.get("protocol", "")), *sizes)
+    return DatasetKey(str(run.record.get("cohort", "")), str(run.axes.get("protocol", "")), *sizes)
 
 
 def _axes(run: Run) -> dict[str, Any]:
     return {key: value for key, value in run.axes.items() if key != "seed"}
 
 
-def _stable(ground: Ground) -> tuple[Any, ...]:
+def _stable(ground: DatasetKey) -> tuple[Any, ...]:
     return ground.protocol, -ground.train, ground.test, ground.cohort
 
 
@@ -122,7 +122,7 @@ def _measured(name: str, values: Mapping[int, float], errors: Sequence[float]) -
     # The seeds of a cell are tested on the same patients: that error does not shrink with their number.
     patients = float(np.mean(errors)) if len(errors) == len(values) else math.nan
     seeds, share = seed_error(list(values.values())), not is_loss(name)
-    told = spread(mean, seeds, len(values) - 1, patients, share=share)
+    told = combined_interval(mean, seeds, len(values) - 1, patients, share=share)
     return Measured(mean, dict(values), told.seeds, told.patients, told.both)
 
 
@@ -179,7 +179,7 @@ def _size(cell: Cell, main: str) -> str:
 
 
 def _told(
-    grounds: Sequence[Ground], members: Sequence[Sequence[Run]], tied: Mapping[str, tuple[str, ...]]
+    grounds: Sequence[DatasetKey], members: Sequence[Sequence[Run]], tied: Mapping[str, tuple[str, ...]]
 ) -> list[str]:
     notes = [f"{', '.join(names)} changes with {main}: their effects are one" for main, names in tied.items()]
     if len(grounds) > 1:

@@ -17,7 +17,7 @@ KEYS = {"params": "model", "lora_r": "lora.r", "lora_alpha": "lora.alpha"}
 """Axes as they are typed."""
 
 
-def holes(grid: Grid, unfinished: Sequence[Missing]) -> tuple[list[Missing], list[str]]:
+def missing_runs(grid: Grid, unfinished: Sequence[Missing]) -> tuple[list[Missing], list[str]]:
     """The holes of each ground's product of sizes, lengths, ranks and so on with the seeds; baselines are no grid.
 
     Args:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from src.metrics.intervals import Parts
+from src.metrics.intervals import SubsampledMetric
 from src.runs.finished import Run
 from src.scaling_analysis.combined_interval import patient_error
 from src.scaling_analysis.grid import Grid
@@ -37,7 +37,7 @@ TEST = "test/"
 
 
 @dataclass(frozen=True, eq=False)
-class Noise:
+class Resampler:
     """How uncertain the cells of a grid are, together.
 
     Attributes:
@@ -47,7 +47,7 @@ class Noise:
     """
 
     grid: Grid
-    parts: Mapping[str, Mapping[str, Parts]]
+    parts: Mapping[str, Mapping[str, SubsampledMetric]]
     seed: int
     _known: dict[tuple[int, str, How], NDArray[np.float64]] = field(default_factory=dict)
 
@@ -83,10 +83,10 @@ class Noise:
         among = self.grid.cells[at].metrics[metric].values if seeds is None else seeds
         return [run for run in self.grid.members[at] if run.axes["seed"] in among]
 
-    def _mean(self, at: int, metric: str, seeds: Sequence[int] | None = None) -> Parts:
+    def _mean(self, at: int, metric: str, seeds: Sequence[int] | None = None) -> SubsampledMetric:
         found = [self.parts[run.name][metric] for run in self._runs(at, metric, seeds)]
         halves, quarters = (np.mean([each.halves for each in found], 0), np.mean([each.quarters for each in found], 0))
-        return Parts(float(np.mean([each.whole for each in found])), halves, quarters)
+        return SubsampledMetric(float(np.mean([each.whole for each in found])), halves, quarters)
 
     def _recorded(self, at: int, metric: str) -> float:
         measured = self.grid.cells[at].metrics[metric]
@@ -146,7 +146,7 @@ def _deviations(grid: Grid, at: int, metric: str) -> NDArray[np.float64]:
 
 def read_parts(
     grid: Grid, metrics: Sequence[str], most: int, data_dir: Path | None
-) -> tuple[dict[str, dict[str, Parts]], list[str]]:
+) -> tuple[dict[str, dict[str, SubsampledMetric]], list[str]]:
     """Metrics over the same random parts of the patients, of every run whose predictions can be read.
 
     Args:
@@ -164,7 +164,7 @@ def read_parts(
         return {}, []
     if len(runs) > most:
         return {}, [f"{len(runs):,} runs, more than predictions_of={most}: their recorded intervals stand for patients"]
-    found: dict[str, dict[str, Parts]] = {}
+    found: dict[str, dict[str, SubsampledMetric]] = {}
     notes: list[str] = []
     for ground in range(len(grid.grounds)):
         of_ground = [run for at, each in enumerate(grid.members) if grid.cells[at].ground == ground for run in each]
@@ -175,7 +175,9 @@ def read_parts(
     return found, notes
 
 
-def _parts_of_ground(runs: Sequence[Run], wanted: Sequence[str], data_dir: Path | None) -> dict[str, dict[str, Parts]]:
+def _parts_of_ground(
+    runs: Sequence[Run], wanted: Sequence[str], data_dir: Path | None
+) -> dict[str, dict[str, SubsampledMetric]]:
     from src.cli.errors import UserError
     from src.cli.progress import track
     from src.cohort.split import Split
@@ -197,18 +199,18 @@ def _parts_of_ground(runs: Sequence[Run], wanted: Sequence[str], data_dir: Path 
     return found
 
 
-def _parts(predictions: Any, space: Any, wanted: Sequence[str]) -> dict[str, Parts]:
-    from src.metrics.intervals import parts_of
-    from src.metrics.weighted import ClassF1, NoteMeans, Tally
+def _parts(predictions: Any, space: Any, wanted: Sequence[str]) -> dict[str, SubsampledMetric]:
+    from src.metrics.intervals import subsample
+    from src.metrics.weighted import ClassF1, NoteMeans, WeightedMetric
     from src.runs.predictions import parts
 
     if not set(wanted) <= set(LIGHT):
         return {name: each for name, each in parts(predictions, space, DRAWS).items() if name in wanted}
     scores = predictions.heads["scores"]
     chosen = scores.argmax(1)
-    tallies: list[Tally] = [
+    tallies: list[WeightedMetric] = [
         NoteMeans({"accuracy": chosen == predictions.drg}),
         ClassF1("", chosen, predictions.drg, scores.shape[1]),
     ]
-    found = parts_of(tallies, predictions.subject_id, DRAWS)
+    found = subsample(tallies, predictions.subject_id, DRAWS)
     return {name: found[name] for name in wanted}

@@ -39,7 +39,7 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class Ground:
+class DatasetKey:
     """What runs must share to be compared at all: cells of different grounds never are."""
 
     cohort: str
@@ -260,7 +260,7 @@ class Missing:
 class Scaling:
     """All that the analysis found."""
 
-    grounds: tuple[Ground, ...]
+    grounds: tuple[DatasetKey, ...]
     cells: tuple[Cell, ...]
     """By ground, then size, context, rank and the rest."""
     varied: tuple[str, ...]

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from src.cli.files import replacing
+from src.cli.files import atomic_write
 from src.display.spreadsheet import write_csv
 from src.scaling_analysis.result import Cell, Fit, Interval, Scaling
 
@@ -77,10 +77,10 @@ def write_scaling(found: Scaling, folder: Path) -> Path:
     """Writes `scaling.json` and a CSV for each table; the place of the former."""
     for name, rows in tables(found).items():
         heads = list(dict.fromkeys(key for row in rows for key in row))
-        with replacing(folder / f"{name}.csv") as beside:
-            write_csv(beside, heads or ["none"], [[row.get(head) for head in heads] for row in rows])
-    with replacing(folder / "scaling.json") as beside:
-        beside.write_text(json.dumps(as_json(found), indent=1, allow_nan=False) + "\n", "utf-8")
+        with atomic_write(folder / f"{name}.csv") as tmp:
+            write_csv(tmp, heads or ["none"], [[row.get(head) for head in heads] for row in rows])
+    with atomic_write(folder / "scaling.json") as tmp:
+        tmp.write_text(json.dumps(as_json(found), indent=1, allow_nan=False) + "\n", "utf-8")
     return folder / "scaling.json"
 
 

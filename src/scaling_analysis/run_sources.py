@@ -11,8 +11,8 @@ from src.runs.finished import Run, of_many
 from src.runs.history import read_history
 from src.runs.job import CELL
 from src.runs.record import damage, finished, read_record
-from src.runs.state import Standing
-from src.runs.status import look_at, queued_cells
+from src.runs.state import RunStatus
+from src.runs.status import queued_jobs, read_status
 from src.scaling_analysis.result import Missing
 from src.sweeps.manifest import read_sweep
 
@@ -70,7 +70,7 @@ def _folder(folder: Path) -> Source:
     runs = [_read(path) for path in paths if finished(path)]
     offline, begun = _offline([path for path in paths if not finished(path)])
     runs += offline
-    have, queued = {run.name for run in runs}, queued_cells(folder)
+    have, queued = {run.name for run in runs}, queued_jobs(folder)
     cells = [path for path in paths if path.name not in have and ((path / CELL).is_file() or damage(path))]
     unfinished = {
         **{each.name: each for each in begun},
@@ -93,7 +93,7 @@ def _offline(folders: Sequence[Path]) -> tuple[list[Run], list[Missing]]:
 
 def _sweep(name: str, out: Path) -> Source:
     asked = read_sweep(out, name)["cells"]
-    queued = queued_cells(out)
+    queued = queued_jobs(out)
     runs, unfinished = [], []
     for cell in asked:
         path = out / cell["name"]
@@ -112,8 +112,8 @@ def _standing(path: Path, queued: bool) -> str:
     """Where a run stands; what is wrong with a damaged one is told on standard error."""
     if error := damage(path):
         tell_once(f"{error}; left out")
-        return str(Standing.DAMAGED)
-    return str(look_at(path, queued).standing)
+        return str(RunStatus.DAMAGED)
+    return str(read_status(path, queued).standing)
 
 
 def _words(path: Path) -> str:

@@ -21,12 +21,12 @@ from src.models.bases import STAND_IN, locate
 from src.models.devices import all_bytes, is_cpu
 from src.models.labelspace import LabelSpace
 from src.models.pretrained import read_pretrained
-from src.models.prompts import frame
+from src.models.prompts import prompt_template
 from src.models.schemes import build_scheme
-from src.runs.job import Cell
+from src.runs.job import Job
 from src.runs.record import read_record
-from src.runs.state import Standing
-from src.runs.status import look_at
+from src.runs.state import RunStatus
+from src.runs.status import read_status
 from src.sweeps.out_of_memory import GIB, fitting, needs
 from src.sweeps.status_table import columns
 from src.training.context import pick_device, pick_precision
@@ -74,28 +74,28 @@ class Cost:
     hint: str
 
 
-def print_costs(name: str, cells: Sequence[Cell]) -> None:
+def print_costs(name: str, jobs: Sequence[Job]) -> None:
     """Prints a row a cell and the total of what is still to do; never a note.
 
     Raises:
         UserError: the cohort cannot be read, or `hydra.launcher.gpu` is unknown.
     """
-    gpu = cells[0].launcher.get("gpu")
+    gpu = jobs[0].launcher.get("gpu")
     if gpu is not None and gpu not in GPUS:
         raise UserError(f"hydra.launcher.gpu={gpu}: unknown; choose {', '.join(GPUS)}")
     body, seconds, tight = [], 0.0, 0
-    speeds = measured_speeds(cells)
-    for cell in cells:
-        cost, standing = cost_of(cell.cfg, gpu, speeds), look_at(cell.folder).standing
-        todo = standing is not Standing.FINISHED
+    speeds = measured_speeds(jobs)
+    for job in jobs:
+        cost, standing = cost_of(job.cfg, gpu, speeds), read_status(job.folder).standing
+        todo = standing is not RunStatus.FINISHED
         seconds += cost.seconds if todo else 0.0
         tight += bool(cost.hint)
         told = [f"{cost.memory / GIB:.1f}", minutes(cost.seconds), f"{cost.seconds / 3600:.2f}"]
-        body.append([cell.name, standing, *(told if cost.seconds else "---"), cost.source, cost.hint])
-    unit = "GPU-hours" if gpu or not is_cpu(pick_device(cells[0].cfg)) else "hours"
+        body.append([job.name, standing, *(told if cost.seconds else "---"), cost.source, cost.hint])
+    unit = "GPU-hours" if gpu or not is_cpu(pick_device(jobs[0].cfg)) else "hours"
     print(columns(["cell", "state", "GiB", "time", unit, "from", "remark"], body))
     where = f"one {gpu}, at {UTILISATION:.0%} of its data sheet's rate" if gpu else "this machine"
-    print(f"\n{name}: {len(cells)} cells, {seconds / 3600:.2f} {unit} left on {where}, one cell at a time")
+    print(f"\n{name}: {len(jobs)} cells, {seconds / 3600:.2f} {unit} left on {where}, one cell at a time")
     if tight:
         print(f"{tight} cells do not fit; see their remarks")
 
@@ -123,15 +123,15 @@ def cost_of(cfg: TrainConfig, gpu: str | None, speeds: dict[tuple[str, int], flo
     return Cost(held, flop / rate + beside, "estimated", hint)
 
 
-def measured_speeds(cells: Sequence[Cell]) -> dict[tuple[str, int], float]:
+def measured_speeds(jobs: Sequence[Job]) -> dict[tuple[str, int], float]:
     """Training tokens a second of finished cells, evaluation included, by model and length; length 0 is any."""
     found: dict[tuple[str, int], list[float]] = {}
-    for cell in cells:
-        if look_at(cell.folder).standing is Standing.FINISHED:
-            record = read_record(cell.folder)
+    for job in jobs:
+        if read_status(job.folder).standing is RunStatus.FINISHED:
+            record = read_record(job.folder)
             speed = record["tokens_seen"] / record["seconds"]["total"]
-            for length in (cell.cfg.max_len, 0):
-                found.setdefault((cell.cfg.model.name, length), []).append(speed)
+            for length in (job.cfg.max_len, 0):
+                found.setdefault((job.cfg.model.name, length), []).append(speed)
     return {key: sum(speeds) / len(speeds) for key, speeds in found.items()}
 
 
@@ -183,7 +183,7 @@ def _lengths(
     if tokenizer is None:
         words = pl.read_parquet(cohort.folder / NOTES, columns=["words"])["words"].to_numpy()
         return words[rows] * TOKENS_A_WORD, 0
-    return open_tokens(cohort, tokenizer).lengths(rows), frame(tokenizer, cfg.prompt, 512).tokens
+    return open_tokens(cohort, tokenizer).lengths(rows), prompt_template(tokenizer, cfg.prompt, 512).tokens
 
 
 def _tokenizer_here(cfg: TrainConfig) -> Any:

@@ -7,20 +7,20 @@ from typing import Any
 
 from src.cli.errors import UserError
 from src.cli.json_files import Schema, read_json, write_json
-from src.runs.job import Cell
+from src.runs.job import Job
 from src.runs.provenance import code_version
 from src.runs.status import SWEEPS
 
 SCHEMA: Schema = {"cells": [{"name": str, "words": list[str]}]}
 
 
-def write_sweep(out: Path, name: str, cells: Sequence[Cell]) -> None:
+def write_sweep(out: Path, name: str, jobs: Sequence[Job]) -> None:
     """Writes `.sweeps/NAME.json`: the cells in order with the words that tell them apart."""
     told = {
         "name": name,
         "started": time.time(),
         "code": code_version(),
-        "cells": [{"name": cell.name, "words": cell.words} for cell in cells],
+        "cells": [{"name": job.name, "words": job.words} for job in jobs],
     }
     write_json(out / SWEEPS / f"{name}.json", told, SCHEMA)
 

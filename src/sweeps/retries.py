@@ -7,17 +7,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from src.cli.progress import SECONDS_BETWEEN_LINES, minutes
-from src.runs.job import Cell
-from src.runs.state import CellState, Standing, write_state
-from src.runs.status import look_at
+from src.runs.job import Job
+from src.runs.state import JobState, RunStatus, write_state
+from src.runs.status import read_status
 
 
-class Tally:
+class RetryTracker:
     """Counts ends, and decides which deaths are worth another start."""
 
-    def __init__(self, what: str, cells: Sequence[Cell], retries: int) -> None:
-        self.what, self.cells, self.retries = what, cells, retries
-        self.left = {cell.folder for cell in cells}
+    def __init__(self, what: str, jobs: Sequence[Job], retries: int) -> None:
+        self.what, self.jobs, self.retries = what, jobs, retries
+        self.left = {job.folder for job in jobs}
         self._deaths: Counter[Path] = Counter()
         self._start = self._said = time.monotonic()
 
@@ -30,13 +30,13 @@ class Tally:
             stopped: someone meant it to end.
             died: its process is known to be dead, though its lock may still look alive from here.
         """
-        look = look_at(folder)
+        look = read_status(folder)
         unfinished = [
-            Standing.LOST,
-            Standing.WAITING,
-            Standing.PREEMPTED,
-            Standing.DAMAGED,
-            *([Standing.RUNNING] if died else []),
+            RunStatus.LOST,
+            RunStatus.WAITING,
+            RunStatus.PREEMPTED,
+            RunStatus.DAMAGED,
+            *([RunStatus.RUNNING] if died else []),
         ]
         dead = look.standing in unfinished and not stopped
         self._deaths[folder] += dead
@@ -45,17 +45,17 @@ class Tally:
             return True
         self.left.discard(folder)
         if dead:
-            state = look.state or CellState(Standing.FAILED)
-            state.state, state.error = Standing.FAILED, f"{how}, {self._deaths[folder]} times"
+            state = look.state or JobState(RunStatus.FAILED)
+            state.state, state.error = RunStatus.FAILED, f"{how}, {self._deaths[folder]} times"
             write_state(folder, state)
         self._tell(folder)
         return False
 
     def _tell(self, folder: Path) -> None:
-        look, ended = look_at(folder), len(self.cells) - len(self.left)
-        why = f": {look.state.error}" if look.state and look.state.error and look.standing is Standing.FAILED else ""
+        look, ended = read_status(folder), len(self.jobs) - len(self.left)
+        why = f": {look.state.error}" if look.state and look.state.error and look.standing is RunStatus.FAILED else ""
         by = f" by {look.holder}" if look.holder else ""
-        print(f"{ended} of {len(self.cells)}  {folder.name}  {look.standing}{by}{why}", file=sys.stderr, flush=True)
+        print(f"{ended} of {len(self.jobs)}  {folder.name}  {look.standing}{by}{why}", file=sys.stderr, flush=True)
 
     def line(self, running: int) -> None:
         """Tells now and then how far the sweep is."""
@@ -63,7 +63,7 @@ class Tally:
         if now - self._said < SECONDS_BETWEEN_LINES or not self.left:
             return
         self._said = now
-        ended, elapsed = len(self.cells) - len(self.left), now - self._start
+        ended, elapsed = len(self.jobs) - len(self.left), now - self._start
         left = f", about {minutes(elapsed / ended * len(self.left))} left" if ended else ""
-        told = f"{self.what}: {ended} of {len(self.cells)} ended, {running} running, {minutes(elapsed)} gone{left}"
+        told = f"{self.what}: {ended} of {len(self.jobs)} ended, {running} running, {minutes(elapsed)} gone{left}"
         print(told, file=sys.stderr, flush=True)

@@ -12,11 +12,11 @@ from src.cli.progress import minutes
 from src.cli.terminal import visible
 from src.runs.provenance import code_version
 from src.runs.record import damage, read_record
-from src.runs.state import Standing
-from src.runs.status import Look, look_at, queued_cells
+from src.runs.state import RunStatus
+from src.runs.status import StatusSnapshot, queued_jobs, read_status
 from src.sweeps.manifest import read_sweep
 
-ORDER = list(Standing)
+ORDER = list(RunStatus)
 METRIC = "test/accuracy"
 """What the leaderboard is sorted by."""
 
@@ -27,7 +27,7 @@ class Row:
 
     name: str
     words: str
-    look: Look
+    look: StatusSnapshot
     job: str | None
     record: dict[str, Any] | None
     folder: Path
@@ -36,7 +36,7 @@ class Row:
     def progress(self) -> str:
         """The stage, and how much of it is done."""
         state = self.look.state
-        if self.look.standing is Standing.FINISHED or state is None or not state.total:
+        if self.look.standing is RunStatus.FINISHED or state is None or not state.total:
             return ""
         stage = state.stage if state.stage.startswith("scores") else "training"
         return f"{stage} {state.done / state.total:.0%}"
@@ -45,7 +45,7 @@ class Row:
     def left(self) -> str:
         """Time that the stage still takes."""
         state = self.look.state
-        running = self.look.standing is Standing.RUNNING and state and state.left_s is not None
+        running = self.look.standing is RunStatus.RUNNING and state and state.left_s is not None
         return minutes(state.left_s) if running and state and state.left_s is not None else ""
 
     @property
@@ -61,7 +61,7 @@ class Row:
     def where(self) -> str:
         """Host and process that work on it or did last, or the job that waits."""
         look, state = self.look, self.look.state
-        if look.standing is Standing.QUEUED:
+        if look.standing is RunStatus.QUEUED:
             return f"job {self.job}"
         if look.holder:
             return str(look.holder)
@@ -71,11 +71,11 @@ class Row:
     def remark(self) -> str:
         """The last error, or that other code trained it."""
         state = self.look.state
-        if self.look.standing is Standing.DAMAGED:
+        if self.look.standing is RunStatus.DAMAGED:
             return str(damage(self.folder))
         if state is None:
             return ""
-        if state.error and self.look.standing in (Standing.FAILED, Standing.PREEMPTED):
+        if state.error and self.look.standing in (RunStatus.FAILED, RunStatus.PREEMPTED):
             return state.error
         if len(state.code) > 1:
             return f"trained by {len(state.code)} versions of the code"
@@ -93,18 +93,18 @@ def read_rows(sweep: str, out: Path) -> list[Row]:
         paths = sorted(
             {path.parent for name in ("result.json", "state.json", "cell.json") for path in out.glob(f"*/{name}")}
         )
-        cells = [(path.name, "") for path in paths]
-        if not cells:
+        jobs = [(path.name, "") for path in paths]
+        if not jobs:
             raise UserError(f"{sweep}: holds no run")
     else:
-        cells = [(each["name"], " ".join(each["words"])) for each in read_sweep(out, sweep)["cells"]]
-    queued = queued_cells(out)
-    return [_row(out / name, words, queued.get(name)) for name, words in cells]
+        jobs = [(each["name"], " ".join(each["words"])) for each in read_sweep(out, sweep)["cells"]]
+    queued = queued_jobs(out)
+    return [_row(out / name, words, queued.get(name)) for name, words in jobs]
 
 
 def _row(folder: Path, words: str, job: str | None) -> Row:
-    look = look_at(folder, queued=job is not None)
-    record = read_record(folder) if look.standing is Standing.FINISHED else None
+    look = read_status(folder, queued=job is not None)
+    record = read_record(folder) if look.standing is RunStatus.FINISHED else None
     return Row(folder.name, words, look, job, record, folder)
 
 

@@ -13,24 +13,24 @@ from src.cohort.prepared import read_cohort
 from src.config.launch import SCHEMAS, ProcessesConfig, RayConfig, SlurmConfig
 from src.config.train import TrainConfig
 from src.runs.identity import check_names, run_dir
-from src.runs.job import Cell, write_cell
+from src.runs.job import Job, write_job
 from src.runs.provenance import code_version
 from src.runs.record import finished, read_record, record_of
-from src.runs.state import Standing
-from src.runs.status import Look, look_at, queued_cells
+from src.runs.state import RunStatus
+from src.runs.status import StatusSnapshot, queued_jobs, read_status
 from src.sweeps.manifest import write_sweep
 
 Task = Callable[[Path], int]
 
 
-def plan_cells(name: str, points: Sequence[Point[TrainConfig]]) -> list[Cell]:
+def plan_jobs(name: str, points: Sequence[Point[TrainConfig]]) -> list[Job]:
     """The cells of a sweep, each once, under the folder that follows from its configuration.
 
     Raises:
         UserError: two different cells would share a folder, or they lie under several `out` folders.
     """
     common = set.intersection(*(set(point.words) for point in points))
-    cells: dict[Path, Cell] = {}
+    jobs: dict[Path, Job] = {}
     outs = {point.config.out for point in points}
     if len(outs) > 1:
         raise UserError(f"out={','.join(sorted(outs))}: a sweep has one folder; start it once for each")
@@ -42,8 +42,8 @@ def plan_cells(name: str, points: Sequence[Point[TrainConfig]]) -> list[Cell]:
         if cfg.name:
             record_of(cfg, folder)  # refuses another run's
         words = [word for word in point.words if word not in common]
-        cells.setdefault(folder, Cell(folder, cfg, words, point.launcher))
-    return list(cells.values())
+        jobs.setdefault(folder, Job(folder, cfg, words, point.launcher))
+    return list(jobs.values())
 
 
 def launcher_config(values: dict[str, Any]) -> ProcessesConfig | SlurmConfig | RayConfig:
@@ -55,7 +55,7 @@ def launcher_config(values: dict[str, Any]) -> ProcessesConfig | SlurmConfig | R
     return to_schema(SCHEMAS[values["kind"]], values)
 
 
-def run_sweep(name: str, cells: Sequence[Cell], task: Task) -> None:
+def run_sweep(name: str, jobs: Sequence[Job], task: Task) -> None:
     """Runs what is left to do of a sweep's cells, and ends with what became of all of them.
 
     Finished cells are skipped, unfinished ones go on, failed ones run again, and those that another process works
@@ -64,26 +64,26 @@ def run_sweep(name: str, cells: Sequence[Cell], task: Task) -> None:
     Raises:
         UserError: cells failed or are unfinished at the end; the others are done all the same.
     """
-    cfg = launcher_config(cells[0].launcher)
-    out = Path(cells[0].cfg.out)
-    fingerprint = read_cohort(Path(cells[0].cfg.data.dir)).fingerprint
-    looks = {cell.folder: look_at(cell.folder) for cell in cells}
-    todo = [cell for cell in cells if looks[cell.folder].standing is not Standing.FINISHED]
-    free = [cell for cell in todo if looks[cell.folder].standing is not Standing.RUNNING]
-    _announce(name, cells, looks, fingerprint)
-    for cell in free:
-        write_cell(cell, fingerprint)
-    write_sweep(out, name, cells)
+    cfg = launcher_config(jobs[0].launcher)
+    out = Path(jobs[0].cfg.out)
+    fingerprint = read_cohort(Path(jobs[0].cfg.data.dir)).fingerprint
+    looks = {job.folder: read_status(job.folder) for job in jobs}
+    todo = [job for job in jobs if looks[job.folder].standing is not RunStatus.FINISHED]
+    free = [job for job in todo if looks[job.folder].standing is not RunStatus.RUNNING]
+    _announce(name, jobs, looks, fingerprint)
+    for job in free:
+        write_job(job, fingerprint)
+    write_sweep(out, name, jobs)
     if isinstance(cfg, SlurmConfig) and todo:
         from src.sweeps.launchers.slurm import run_on_slurm
 
         run_on_slurm(name, todo, out)  # it joins the jobs of an earlier start
     elif free:
         _run_here(name, free, cfg, task)
-    _close(name, cells, waits=not (isinstance(cfg, SlurmConfig) and not cfg.wait))
+    _close(name, jobs, waits=not (isinstance(cfg, SlurmConfig) and not cfg.wait))
 
 
-def _run_here(name: str, free: Sequence[Cell], cfg: ProcessesConfig | SlurmConfig | RayConfig, task: Task) -> None:
+def _run_here(name: str, free: Sequence[Job], cfg: ProcessesConfig | SlurmConfig | RayConfig, task: Task) -> None:
     if isinstance(cfg, ProcessesConfig):
         from src.sweeps.launchers.processes import run_in_processes
 
@@ -94,52 +94,52 @@ def _run_here(name: str, free: Sequence[Cell], cfg: ProcessesConfig | SlurmConfi
         run_on_ray(name, free, cfg, task)
 
 
-def _announce(name: str, cells: Sequence[Cell], looks: dict[Path, Look], fingerprint: str) -> None:
+def _announce(name: str, jobs: Sequence[Job], looks: dict[Path, StatusSnapshot], fingerprint: str) -> None:
     counts = Counter(look.standing for look in looks.values())
     told = ", ".join(f"{count} {standing}" for standing, count in counts.most_common())
-    print(f"{name}: {len(cells)} cells: {told}", file=sys.stderr, flush=True)
+    print(f"{name}: {len(jobs)} cells: {told}", file=sys.stderr, flush=True)
     source = code_version()["source"]
     other = [look for look in looks.values() if look.state and look.state.code and look.state.code[-1] != source]
-    ended = sum(look.standing is Standing.FINISHED for look in other)
+    ended = sum(look.standing is RunStatus.FINISHED for look in other)
     begun = len(other) - ended
     if ended:
         print(f"{ended} finished cells were trained by other code and are kept; remove their folders to train them "
               f"again by this ({source})", file=sys.stderr)  # fmt: skip
     if begun:
         print(f"{begun} cells were begun by other code; they go on by this ({source}), and say so", file=sys.stderr)
-    strangers = _of_another_cohort(cells, fingerprint)
+    strangers = _of_another_cohort(jobs, fingerprint)
     if strangers:
         print(f"{strangers} runs of the same names in this folder belong to another cohort; this one's "
               f"fingerprint is {fingerprint[:12]}", file=sys.stderr)  # fmt: skip
 
 
-def _of_another_cohort(cells: Sequence[Cell], fingerprint: str) -> int:
+def _of_another_cohort(jobs: Sequence[Job], fingerprint: str) -> int:
     """Finished runs beside the cells that bear a cell's readable name and were trained on other notes."""
-    readable = {cell.name.rpartition("-")[0] for cell in cells}
-    own = {cell.name for cell in cells}
+    readable = {job.name.rpartition("-")[0] for job in jobs}
+    own = {job.name for job in jobs}
     found = 0
-    for path in Path(cells[0].cfg.out).glob("*/result.json"):
+    for path in Path(jobs[0].cfg.out).glob("*/result.json"):
         if path.parent.name.rpartition("-")[0] in readable and path.parent.name not in own:
             found += finished(path.parent) and read_record(path.parent)["cohort"] != fingerprint
     return found
 
 
-def _close(name: str, cells: Sequence[Cell], waits: bool) -> None:
+def _close(name: str, jobs: Sequence[Job], waits: bool) -> None:
     from src.evaluation.metrics_table import table
 
-    ended = {cell.name: read_record(cell.folder)["metrics"] for cell in cells if finished(cell.folder)}
+    ended = {job.name: read_record(job.folder)["metrics"] for job in jobs if finished(job.folder)}
     if ended:
         print(table(ended))
-    queued = queued_cells(Path(cells[0].cfg.out))
-    looks = {cell.name: look_at(cell.folder, cell.name in queued) for cell in cells}
-    alive = [n for n, look in looks.items() if look.standing in (Standing.RUNNING, Standing.QUEUED)]
-    failed = {n: look for n, look in looks.items() if look.standing is Standing.FAILED}
-    rest = len(cells) - len(ended) - len(alive) - len(failed)
+    queued = queued_jobs(Path(jobs[0].cfg.out))
+    looks = {job.name: read_status(job.folder, job.name in queued) for job in jobs}
+    alive = [n for n, look in looks.items() if look.standing in (RunStatus.RUNNING, RunStatus.QUEUED)]
+    failed = {n: look for n, look in looks.items() if look.standing is RunStatus.FAILED}
+    rest = len(jobs) - len(ended) - len(alive) - len(failed)
     if alive:
         print(f"{name}: {len(alive)} cells are worked on or queued elsewhere; python -m src.status {name}", flush=True)
     problems = [f"{n}: {look.state.error if look.state else ''}" for n, look in failed.items()]
     problems += [f"{rest} cells are not finished"] if rest else []
     if problems and waits:
         lines = "\n  ".join(problems)
-        raise UserError(f"{name}: {len(failed)} of {len(cells)} cells failed\n  {lines}\n"
+        raise UserError(f"{name}: {len(failed)} of {len(jobs)} cells failed\n  {lines}\n"
                         "the same command runs them again and keeps what is finished")  # fmt: skip

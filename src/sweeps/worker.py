@@ -18,7 +18,7 @@ from src.runs.job import LOG, config_of
 from src.runs.lock import Busy, holding, this_process
 from src.runs.provenance import code_version
 from src.runs.record import finished
-from src.runs.state import CellState, Standing, error_line, read_state, write_state
+from src.runs.state import JobState, RunStatus, error_line, read_state, write_state
 from src.sweeps.out_of_memory import out_of_memory_line
 
 FAILED, PREEMPTED, LEFT_ALONE = 1, 75, 76
@@ -40,10 +40,10 @@ class Stopped(BaseException):
     """SIGTERM came where nothing but this process could tell what to do."""
 
 
-class Speaker:
+class StatusWriter:
     """Keeps a cell's state on disk while it runs."""
 
-    def __init__(self, run_dir: Path, state: CellState) -> None:
+    def __init__(self, run_dir: Path, state: JobState) -> None:
         self.run_dir, self.state = run_dir, state
         self._said = 0.0
         self.first = self.last = 0.0
@@ -102,12 +102,12 @@ def work(run_dir: Path, train: Train) -> int:
 def _attempt(run_dir: Path, train: Train, signals: "Signals") -> int:
     before = read_state(run_dir)
     state = _begin(run_dir, before)
-    speaker = Speaker(run_dir, state)
+    speaker = StatusWriter(run_dir, state)
     write_state(run_dir, state)
     try:
         with listening(speaker):
             train(config_of(run_dir), run_dir)
-        state.state, status = Standing.FINISHED, 0
+        state.state, status = RunStatus.FINISHED, 0
         _account(speaker)
         print(f"{run_dir}: {ENDED}, in attempt {state.attempts}", flush=True)
     except BaseException as error:  # every end is told, that of the process included
@@ -116,9 +116,9 @@ def _attempt(run_dir: Path, train: Train, signals: "Signals") -> int:
     return status
 
 
-def _begin(run_dir: Path, before: CellState | None) -> CellState:
+def _begin(run_dir: Path, before: JobState | None) -> JobState:
     me, born = this_process(), process_start()
-    state = CellState(Standing.RUNNING, me.host, me.pid, me.job, os.environ.get("CUDA_VISIBLE_DEVICES"))
+    state = JobState(RunStatus.RUNNING, me.host, me.pid, me.job, os.environ.get("CUDA_VISIBLE_DEVICES"))
     state.started, state.attempts = time.time(), 1 + (before.attempts if before else 0)
     source = str(code_version()["source"])
     state.code = [*(known for known in (before.code if before else []) if known != source), source]
@@ -130,15 +130,15 @@ def _begin(run_dir: Path, before: CellState | None) -> CellState:
     return state
 
 
-def _told_end(error: BaseException, state: CellState, signals: "Signals", run_dir: Path) -> int:
+def _told_end(error: BaseException, state: JobState, signals: "Signals", run_dir: Path) -> int:
     stops = isinstance(error, KeyboardInterrupt | Stopped) or type(error).__name__ == "Interrupted"
     if stops or signals.received:
-        state.state, state.error = Standing.PREEMPTED, f"stopped by {signals.received or type(error).__name__}"
+        state.state, state.error = RunStatus.PREEMPTED, f"stopped by {signals.received or type(error).__name__}"
         print(f"{run_dir}: {state.error}; it goes on from its last checkpoint", file=sys.stderr, flush=True)
         return PREEMPTED
     if not (isinstance(error, UserError) or system_error_line(error)):  # their one line says all
         traceback.print_exception(error, file=sys.stderr)
-    state.state, state.error = Standing.FAILED, error_line(error)
+    state.state, state.error = RunStatus.FAILED, error_line(error)
     from src.training.memory import ran_out
 
     if isinstance(error, Exception) and ran_out(error):
@@ -156,7 +156,7 @@ def _out_of_memory(cfg: TrainConfig) -> str:
     return out_of_memory_line(cfg, session.scheme.width, session.device, session.precision)
 
 
-def _account(speaker: Speaker) -> None:
+def _account(speaker: StatusWriter) -> None:
     """Where the time of a finished cell went: to its first step, to its last, and to its record."""
     state, seconds = speaker.state, speaker.state.seconds
     first, last = speaker.first or state.started, speaker.last or state.started

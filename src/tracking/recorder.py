@@ -11,24 +11,24 @@ from pytorch_lightning.loggers.logger import DummyLogger, Logger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from src.cli.files import private_folder
-from src.cohort.disclosure import FEWEST
+from src.cohort.disclosure import MIN_GROUP_PATIENTS
 from src.config.train import WandbConfig, WandbMode
 from src.runs.history import History, read_history
 from src.tracking.guard import METRIC, guarded
 from src.tracking.policy import asked_mode, environment, logged_in, nothing_else
-from src.tracking.run_metadata import About
-from src.tracking.wandb_run import Line, open_line, told
+from src.tracking.run_metadata import RunMetadata
+from src.tracking.wandb_run import GuardedWandbRun, open_line, told
 
 
 class Recorder(Logger):
     """Lightning's logger over a run's history and its W&B run; every value passes the guard."""
 
-    def __init__(self, line: Line | None, history: History, patients: Mapping[str, int]) -> None:
+    def __init__(self, line: GuardedWandbRun | None, history: History, patients: Mapping[str, int]) -> None:
         super().__init__()
         self._line, self._history = line, history
-        self._few = [split for split, count in patients.items() if count < FEWEST]
+        self._few = [split for split, count in patients.items() if count < MIN_GROUP_PATIENTS]
         if line and self._few:
-            told(f"metrics of {', '.join(self._few)} are not sent: of fewer than {FEWEST} patients")
+            told(f"metrics of {', '.join(self._few)} are not sent: of fewer than {MIN_GROUP_PATIENTS} patients")
 
     @property
     def name(self) -> str:
@@ -76,7 +76,9 @@ class Recorder(Logger):
 
 
 @contextmanager
-def recording(cfg: WandbConfig, run_dir: Path, about: About | Mapping[str, Any], leads: bool = True) -> Iterator[Any]:
+def recording(
+    cfg: WandbConfig, run_dir: Path, about: RunMetadata | Mapping[str, Any], leads: bool = True
+) -> Iterator[Any]:
     """Yields the recorder of this run, and ends its W&B run whatever happens; of several processes one `leads`.
 
     What is logged goes into the run's own history first, with W&B and without. A run that goes on sends what W&B may
@@ -94,7 +96,7 @@ def recording(cfg: WandbConfig, run_dir: Path, about: About | Mapping[str, Any],
     if not leads:
         yield DummyLogger()
         return
-    about = about if isinstance(about, About) else About(about)
+    about = about if isinstance(about, RunMetadata) else RunMetadata(about)
     private_folder(run_dir, whole=True)
     history, mode = History(run_dir), asked_mode(cfg.mode)
     if mode is WandbMode.DISABLED:

@@ -14,7 +14,7 @@ from src.tracking.guard import public_model, short_hash
 
 
 @dataclass(frozen=True)
-class About:
+class RunMetadata:
     """What a run is found by.
 
     Attributes:
@@ -32,10 +32,10 @@ class About:
     patients: Mapping[str, int] = field(default_factory=dict)
 
 
-def about(cfg: TrainConfig, cohort: Cohort, axes: Mapping[str, Any]) -> About:
+def about(cfg: TrainConfig, cohort: Cohort, axes: Mapping[str, Any]) -> RunMetadata:
     """What W&B is told of a configuration on its cohort."""
     config = flat_config(axes, cohort.fingerprint, code_version())
-    return About(
+    return RunMetadata(
         {**config, "model": public_model(config["model"])},
         run_name(cfg, cohort.fingerprint),
         "train" if cfg.model.kind is Kind.LLAMA else "baseline",

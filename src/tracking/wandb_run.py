@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from src.config.train import WandbConfig, WandbMode
 from src.tracking.guard import guarded, guarded_config, guarded_label, guarded_tags, public_name
 from src.tracking.policy import lock, no_defaults, settings
-from src.tracking.run_metadata import About
+from src.tracking.run_metadata import RunMetadata
 
 STEP = "trainer/global_step"
 """What rows are drawn against: after a resume steps repeat, and the last counts."""
@@ -18,7 +18,7 @@ STEP = "trainer/global_step"
 T = TypeVar("T")
 
 
-class Line:
+class GuardedWandbRun:
     """One W&B run, which takes guarded numbers and gives nothing of itself away."""
 
     def __init__(self, run: Any, folder: Path) -> None:
@@ -56,7 +56,7 @@ class Line:
             told(f"{type(error).__name__}; {self._folder} keeps the run's history, and training goes on without W&B")
 
 
-def open_line(cfg: WandbConfig, mode: WandbMode, run_dir: Path, about: About) -> Line | None:
+def open_line(cfg: WandbConfig, mode: WandbMode, run_dir: Path, about: RunMetadata) -> GuardedWandbRun | None:
     """Begins the W&B run, offline when nobody answers; None where W&B fails altogether.
 
     Raises:
@@ -75,7 +75,7 @@ def open_line(cfg: WandbConfig, mode: WandbMode, run_dir: Path, about: About) ->
     }
     for how in dict.fromkeys([mode, WandbMode.OFFLINE]):
         try:
-            return Line(_begin(how, named), run_dir)
+            return GuardedWandbRun(_begin(how, named), run_dir)
         except Exception as error:  # the network's, the server's, the disk's, or W&B's own
             _forget()
             if how is WandbMode.ONLINE:

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from src.models.engine.dropout import Noise
+from src.models.engine.dropout import KeyedDropout
 from src.models.engine.packing import Packed, pack
 
 
@@ -93,9 +93,9 @@ class Steps:
         """Epochs that have begun when this many steps are done."""
         return math.ceil(step / self.per_epoch)
 
-    def noise(self, step: int, places: Sequence[int], share: float) -> Noise:
+    def noise(self, step: int, places: Sequence[int], share: float) -> KeyedDropout:
         """Dropout of the notes at these places of a step."""
-        return Noise(share, tuple((self.seed, step, place) for place in places))
+        return KeyedDropout(share, tuple((self.seed, step, place) for place in places))
 
     def longest(self, at_once: int) -> list[int]:
         """The notes of the micro-batch with the most tokens in the whole run."""

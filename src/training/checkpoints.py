@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from src.cli.errors import UserError
-from src.cli.files import private_folder, replacing
+from src.cli.files import atomic_write, private_folder
 from src.cli.json_files import Schema, parse_json, set_aside
 
 FOLDER = "checkpoints"
@@ -56,8 +56,8 @@ def write_checkpoint(run_dir: Path, tensors: Mapping[str, Tensor], standing: Map
     whole = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     text = json.dumps(standing)
     try:
-        with replacing(folder / LAST, former=folder / BEFORE) as beside:
-            save_file(whole, beside, metadata={"told": text, "crc32": str(_crc32(whole, text))})
+        with atomic_write(folder / LAST, former=folder / BEFORE) as tmp:
+            save_file(whole, tmp, metadata={"told": text, "crc32": str(_crc32(whole, text))})
     except SafetensorError as error:
         raise UserError(f"{folder / LAST}: cannot be written ({error}); the last one is kept") from None
 

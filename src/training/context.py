@@ -18,7 +18,7 @@ from src.estimates.training_step import Parameters, count_parameters
 from src.models.bases import load_base, load_tokenizer
 from src.models.devices import best_kind, is_cpu, make_current, own
 from src.models.labelspace import LabelSpace, check_classes
-from src.models.prompts import frame
+from src.models.prompts import prompt_template
 from src.models.schemes import Scheme, build_scheme
 from src.runs.identity import axes
 from src.training.batches import TokenisedNotes
@@ -61,7 +61,7 @@ class Session:
     def cut(self, split: Split) -> NDArray[np.bool_]:
         """Whether each note of one split is longer than what the model reads of it."""
         rows = split_rows(self.cohort, split, self.cfg.data.limit)["row"].to_numpy()
-        around = frame(self.tokenizer, self.cfg.prompt, self.cfg.max_len).tokens
+        around = prompt_template(self.tokenizer, self.cfg.prompt, self.cfg.max_len).tokens
         return self.tokens.lengths(rows) + around > self.cfg.max_len
 
     def base(self) -> torch.nn.Module:

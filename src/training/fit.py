@@ -15,13 +15,13 @@ from src.cli.signals import Stop
 from src.cohort.split import Split
 from src.config.train import TrainConfig
 from src.training.cluster import cluster
-from src.training.learner import Cell, Stage
-from src.training.memory import Setting, rehearse
+from src.training.learner import Learner, Stage
+from src.training.memory import Setting, probe_longest_step
 from src.training.module import DrgModule
 from src.training.step_progress import StepsDone
 
 
-def fit(cells: Sequence[Cell], setting: Setting, stop: Stop) -> None:
+def fit(learners: Sequence[Learner], setting: Setting, stop: Stop) -> None:
     """Trains cells over one base to their ends; each has the weights of its best validation accuracy then.
 
     An interrupted run goes on from its last checkpoint, with what that names: steps, a validation, or nothing more.
@@ -30,14 +30,14 @@ def fit(cells: Sequence[Cell], setting: Setting, stop: Stop) -> None:
         Interrupted: a signal came; the runs are saved.
         UserError: memory runs out; the message says what would fit.
     """
-    first = cells[0]
-    for cell in cells:
-        cell.restore()
-    if all(cell.trained for cell in cells):
-        for cell in cells:
-            cell.take_best()
+    first = learners[0]
+    for learner in learners:
+        learner.restore()
+    if all(learner.trained for learner in learners):
+        for learner in learners:
+            learner.take_best()
         return
-    module = DrgModule(cells, setting, stop)
+    module = DrgModule(learners, setting, stop)
     module.train()  # loaded weights come in eval mode, without dropout
     loop = Loop(module)
     trainer = make_trainer(first.session.cfg, first.run_dir, first.session.device, loop)
@@ -49,19 +49,19 @@ def fit(cells: Sequence[Cell], setting: Setting, stop: Stop) -> None:
         warnings.filterwarnings("ignore", message=".*`training_step` returned `None`.*")
         trainer.fit(module, loop)
     stop.check()
-    for cell in cells:
-        cell.take_best()
+    for learner in learners:
+        learner.take_best()
 
 
 class Loop(pl.Callback):
     """What Lightning goes through: the steps that are left, with validations and checkpoints between them."""
 
     def __init__(self, module: DrgModule) -> None:
-        self.module, self.cells, self.stop = module, module.cells, module.stop
-        cfg = self.cells[0].session.cfg
+        self.module, self.learners, self.stop = module, module.learners, module.stop
+        cfg = self.learners[0].session.cfg
         self.seconds_between = 60 * cfg.checkpoint_minutes
         self.saved = time.monotonic()
-        left = [len(cell.steps) - cell.progress.step for cell in self.cells]
+        left = [len(learner.steps) - learner.progress.step for learner in self.learners]
         self.left = max(left)
         name = f"{cfg.model.name} {cfg.labels}" if len(left) == 1 else f"{cfg.model.name}, {len(left)} runs"
         self.told = StepsDone(name, self.left, quiet=False)
@@ -74,11 +74,11 @@ class Loop(pl.Callback):
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Takes up what is owed before any step; where none is left, Lightning does not come to `on_train_start`."""
-        for cell in self.cells:
-            cell.ranks = type(cell.ranks).here()
-        self.told.quiet = not self.cells[0].ranks.first
+        for learner in self.learners:
+            learner.ranks = type(learner.ranks).here()
+        self.told.quiet = not self.learners[0].ranks.first
         if not self._asked():
-            rehearse(self.module)
+            probe_longest_step(self.module)
             self._validate_those_due()
         if self._asked():
             raise Interrupted(self.stop.asked or 0)
@@ -89,16 +89,16 @@ class Loop(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self.told.step(self.cells[0].last_loss)
+        self.told.step(self.learners[0].last_loss)
         self._validate_those_due()
         if self._asked() or self.seconds_between <= time.monotonic() - self.saved:
-            self._save(self.cells)
+            self._save(self.learners)
         if self._asked():
             trainer.should_stop = True
 
     def _asked(self) -> bool:
         """Whether any process was asked to stop: all of them save at the same step then."""
-        ranks = self.cells[0].ranks
+        ranks = self.learners[0].ranks
         if ranks.count == 1:
             return self.stop.asked is not None
         asked = [number for number in ranks.gathered(self.stop.asked) if number is not None]
@@ -106,18 +106,18 @@ class Loop(pl.Callback):
         return bool(asked)
 
     def _validate_those_due(self) -> None:
-        due = [cell for cell in self.cells if cell.stage is Stage.VALIDATE]
+        due = [learner for learner in self.learners if learner.stage is Stage.VALIDATE]
         if due and not self._asked():
             self._save(due)  # validation may take longer than a grace period
-            for cell in due:
-                self.module.validate(cell)
-                epoch, notes = cell.steps.epoch(cell.progress.step), len(cell.notes[Split.VALIDATION])
-                self.told.validated(cell.run_dir.name, epoch, cell.accuracy, notes)
+            for learner in due:
+                self.module.validate(learner)
+                epoch, notes = learner.steps.epoch(learner.progress.step), len(learner.notes[Split.VALIDATION])
+                self.told.validated(learner.run_dir.name, epoch, learner.accuracy, notes)
             self._save(due)
 
-    def _save(self, cells: Sequence[Cell]) -> None:
-        for cell in cells:
-            cell.save()
+    def _save(self, learners: Sequence[Learner]) -> None:
+        for learner in learners:
+            learner.save()
         self.saved = time.monotonic()
 
 

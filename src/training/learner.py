@@ -14,18 +14,18 @@ from torch import Tensor
 
 from src.cli.errors import UserError
 from src.cohort.split import Split
-from src.models.classifier import Asked, Classifier
+from src.models.classifier import AdapterBatch, Classifier
 from src.runs.identity import SAMPLE, another_run, identity
 from src.training.batches import Batch, Steps, TokenisedNotes
 from src.training.checkpoints import read_checkpoint, write_checkpoint
 from src.training.context import Session
 from src.training.optimiser import adamw
 from src.training.ranks import Ranks
-from src.training.throughput import STEPS_BETWEEN_LOGS, Window
+from src.training.throughput import STEPS_BETWEEN_LOGS, ThroughputMeter
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
-Judge = Callable[[NDArray[np.int64], NDArray[np.int64], int], dict[str, float]]
+MetricFunction = Callable[[NDArray[np.int64], NDArray[np.int64], int], dict[str, float]]
 """Metrics, `accuracy` among them, of chosen and true classes, [B] each, of so many."""
 
 
@@ -60,7 +60,7 @@ class Progress:
     """Of the next row of the curves."""
 
 
-class Cell:
+class Learner:
     """A run that is being trained.
 
     AdamW with weight decay and linear decay of the learning rate without warm-up, as the paper's code. Every step is a
@@ -74,7 +74,7 @@ class Cell:
         notes: Mapping[Split, TokenisedNotes],
         run_dir: Path,
         recorder: Any,
-        judge: Judge,
+        judge: MetricFunction,
         ranks: Ranks,
     ) -> None:
         cfg = session.cfg
@@ -88,7 +88,7 @@ class Cell:
         self.progress = Progress()
         self.best_weights: dict[str, Tensor] = {}
         self.accuracy = self.last_loss = float("nan")
-        self.window = Window(session.device)
+        self.window = ThroughputMeter(session.device)
         self._loss = torch.zeros((), device=session.device)
         self._since = time.monotonic()
         self._at_once = 1
@@ -103,7 +103,7 @@ class Cell:
         """Whether every step is done and validated."""
         return self.stage in (Stage.SCORE, Stage.RECORD)
 
-    def micro_batches(self, at_once: int) -> list[tuple[Asked, Batch, float]]:
+    def micro_batches(self, at_once: int) -> list[tuple[AdapterBatch, Batch, float]]:
         """This process's notes of the next step, `at_once` at a time, each with its share of the step's loss.
 
         The shares of all processes add up to the number of processes: gradients are averaged over them.
@@ -113,11 +113,13 @@ class Cell:
         turns = self.ranks.turns(len(rows), at_once)
         return [self.micro_batch(step, rows, some or [0], of if some else float("inf")) for some in turns]
 
-    def micro_batch(self, step: int, rows: list[int], places: list[int], of: float) -> tuple[Asked, Batch, float]:
+    def micro_batch(
+        self, step: int, rows: list[int], places: list[int], of: float
+    ) -> tuple[AdapterBatch, Batch, float]:
         """The notes at some places of a step, and their share of its loss: their number over `of`."""
         batch = self.steps.notes.batch([rows[place] for place in places])
         noise = self.steps.noise(step, places, self.session.cfg.lora.dropout)
-        return Asked(self.classifier, batch.notes, noise), batch, len(places) / of
+        return AdapterBatch(self.classifier, batch.notes, noise), batch, len(places) / of
 
     def loss(self, logits: Tensor, batch: Batch, share: float) -> Tensor:
         """A micro-batch's part of the step's loss."""

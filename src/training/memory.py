@@ -171,7 +171,7 @@ def _least(cfg: TrainConfig, precision: Precision, session: Session, steps: Step
     ).total
 
 
-def rehearse(module: "DrgModule") -> None:
+def probe_longest_step(module: "DrgModule") -> None:
     """Takes the longest micro-batch forward and backward, so that running out of memory shows now; changes nothing.
 
     Where a slower setting was not ruled out by the configuration, it is tried next.
@@ -179,9 +179,9 @@ def rehearse(module: "DrgModule") -> None:
     Raises:
         UserError: it does not fit; the message says what would.
     """
-    cells = module.cells
-    cfg = cells[0].session.cfg
-    batch = max(-(-len(cell.steps.rows(0)) // cell.ranks.count) for cell in cells)
+    learners = module.learners
+    cfg = learners[0].session.cfg
+    batch = max(-(-len(learner.steps.rows(0)) // learner.ranks.count) for learner in learners)
     slower = [module.setting, *_after(module.setting, batch, cfg.micro_batch, cfg.checkpointing)]
     for setting in slower:
         try:
@@ -198,11 +198,11 @@ def rehearse(module: "DrgModule") -> None:
             module.setting = setting
             return
         finally:
-            for cell in cells:
-                cell.optimiser.zero_grad(set_to_none=True)
-        free_unused(cells[0].session.device)
-    first, device = cells[0], cells[0].session.device
-    remedy = "write together=no" if len(cells) > 1 else remedies(first.session, first.steps, free_bytes(device))
+            for learner in learners:
+                learner.optimiser.zero_grad(set_to_none=True)
+        free_unused(learners[0].session.device)
+    first, device = learners[0], learners[0].session.device
+    remedy = "write together=no" if len(learners) > 1 else remedies(first.session, first.steps, free_bytes(device))
     raise UserError(f"memory: the longest step does not fit; {remedy}")
 
 
@@ -213,13 +213,13 @@ def _after(setting: Setting, batch: int, micro_batch: int | None, recompute: boo
 
 def _longest_step(module: "DrgModule", setting: Setting) -> None:
     asked, rest = [], []
-    for cell in module.cells:
-        rows = cell.steps.longest(setting.notes)
-        ask, batch, _ = cell.micro_batch(0, rows, list(range(len(rows))), len(rows))
+    for learner in module.learners:
+        rows = learner.steps.longest(setting.notes)
+        ask, batch, _ = learner.micro_batch(0, rows, list(range(len(rows))), len(rows))
         asked.append(ask)
-        rest.append((cell, batch))
+        rest.append((learner, batch))
     logits = read_together(asked, recompute=setting.recompute)
-    losses = [cell.scheme.loss(each, batch.drg) for each, (cell, batch) in zip(logits, rest, strict=True)]
+    losses = [learner.scheme.loss(each, batch.drg) for each, (learner, batch) in zip(logits, rest, strict=True)]
     torch.stack(losses).sum().backward()
 
 

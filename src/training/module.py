@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from src.cli.signals import Stop
 from src.cohort.split import Split
 from src.models.classifier import read_together
-from src.training.learner import Cell, Stage
+from src.training.learner import Learner, Stage
 from src.training.memory import Setting
 from src.training.scoring import score_share
 
@@ -23,15 +23,15 @@ class DrgModule(pl.LightningModule):
     and with gradients averaged over processes in one message.
     """
 
-    def __init__(self, cells: Sequence[Cell], setting: Setting, stop: Stop) -> None:
+    def __init__(self, learners: Sequence[Learner], setting: Setting, stop: Stop) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.allow_zero_length_dataloader_with_multiple_devices = True  # a validation alone may be left
-        self.cells, self.setting, self.stop = list(cells), setting, stop
-        self.classifiers = nn.ModuleList(cell.classifier for cell in cells)
+        self.learners, self.setting, self.stop = list(learners), setting, stop
+        self.classifiers = nn.ModuleList(learner.classifier for learner in learners)
 
     def configure_optimizers(self) -> Any:
-        return [cell.optimiser for cell in self.cells]
+        return [learner.optimiser for learner in self.learners]
 
     def configure_model(self) -> None:
         """Spreads the frozen base over the processes, where the strategy is to shard it."""
@@ -44,44 +44,44 @@ class DrgModule(pl.LightningModule):
 
     def training_step(self, places: Any, index: int) -> None:
         """One step of every cell that has steps left."""
-        busy = [cell for cell in self.cells if cell.stage is Stage.TRAIN]
-        for pieces in together([cell.micro_batches(self.setting.notes) for cell in busy]):
+        busy = [learner for learner in self.learners if learner.stage is Stage.TRAIN]
+        for pieces in together([learner.micro_batches(self.setting.notes) for learner in busy]):
             logits = read_together([asked for _, (asked, _, _) in pieces], recompute=self.setting.recompute)
             losses = (busy[at].loss(each, *rest) for each, (at, (_, *rest)) in zip(logits, pieces, strict=True))
             torch.stack(list(losses)).sum().backward()
-        for cell in busy:
-            cell.ranks.average_gradients(cell.leaves)
-            cell.update()
+        for learner in busy:
+            learner.ranks.average_gradients(learner.leaves)
+            learner.update()
 
-    def validate(self, cell: Cell) -> None:
+    def validate(self, learner: Learner) -> None:
         """Measures a cell on its validation notes."""
-        notes, session = cell.notes[Split.VALIDATION], cell.session
+        notes, session = learner.notes[Split.VALIDATION], learner.session
         chosen: list[Tensor] = []
         truth: list[Tensor] = []
         loss = torch.zeros((), dtype=torch.float64, device=session.device)
         self.eval()
         for logits, batch in score_share(
-            cell.classifier, notes, cell.ranks, session.cfg.batch_size, self.stop, device=session.device
+            learner.classifier, notes, learner.ranks, session.cfg.batch_size, self.stop, device=session.device
         ):
-            chosen.append(cell.scheme.predict(logits))
+            chosen.append(learner.scheme.predict(logits))
             truth.append(batch.drg)
-            loss += cell.scheme.loss(logits, batch.drg).double() * len(batch)
+            loss += learner.scheme.loss(logits, batch.drg).double() * len(batch)
         self.train()
         # One wait for the device, when all is computed.
         mine = [torch.cat(drgs).tolist() if drgs else [] for drgs in (chosen, truth)]
-        every = cell.ranks.gathered((*mine, float(loss)))
+        every = learner.ranks.gathered((*mine, float(loss)))
         chosen_by_all, truth_of_all = (np.array([drg for part in every for drg in part[which]]) for which in (0, 1))
-        cell.validated(chosen_by_all, truth_of_all, sum(part[2] for part in every) / len(notes))
+        learner.validated(chosen_by_all, truth_of_all, sum(part[2] for part in every) / len(notes))
 
 
-def together(cells: Sequence[Sequence[Any]]) -> Iterator[list[tuple[int, Any]]]:
+def together(learners: Sequence[Sequence[Any]]) -> Iterator[list[tuple[int, Any]]]:
     """The first micro-batch of each cell, then the second, each with its cell's place.
 
     >>> list(together([["a", "b"], ["c"]]))
     [[(0, 'a'), (1, 'c')], [(0, 'b')]]
     """
-    for turn in range(max(map(len, cells), default=0)):
-        yield [(at, pieces[turn]) for at, pieces in enumerate(cells) if turn < len(pieces)]
+    for turn in range(max(map(len, learners), default=0)):
+        yield [(at, pieces[turn]) for at, pieces in enumerate(learners) if turn < len(pieces)]
 
 
 def shard_base(backbone: Any, mesh: Any) -> None:

@@ -13,7 +13,7 @@ from src.cohort.prepared import Cohort
 from src.cohort.split import Split
 from src.config.train import TrainConfig
 from src.models.labelspace import LabelSpace
-from src.models.prompts import Frame, frame
+from src.models.prompts import PromptTemplate, prompt_template
 from src.training.batches import TokenisedNotes
 from src.training.tokens import NoteTokens
 
@@ -30,7 +30,7 @@ class CutNotes(Sequence[list[int]]):
 
     tokens: NoteTokens
     rows: NDArray[np.int64]
-    frame: Frame
+    prompt_template: PromptTemplate
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -61,7 +61,7 @@ def tokenise(
     notes = split_rows(cohort, split, cfg.data.limit)
     if notes.is_empty():
         raise UserError(f"data.dir={cfg.data.dir}: no note in the {split} split; prepare more, or other shares")
-    ids = CutNotes(tokens, notes["row"].to_numpy(), frame(tokenizer, cfg.prompt, cfg.max_len))
+    ids = CutNotes(tokens, notes["row"].to_numpy(), prompt_template(tokenizer, cfg.prompt, cfg.max_len))
     return TokenisedNotes(ids, [space.index[code] for code in notes["drg"].to_list()])
 
 

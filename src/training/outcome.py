@@ -28,7 +28,7 @@ from src.runs.provenance import code_version, package_versions
 from src.runs.record import write_record
 from src.training.batches import TokenisedNotes
 from src.training.context import Session
-from src.training.learner import Cell, Stage
+from src.training.learner import Learner, Stage
 from src.training.ranks import ALONE, Ranks
 from src.training.scoring import score_notes
 
@@ -97,28 +97,28 @@ def predictions_of(
     return Predictions(rows["subject_id"].to_numpy(), rows["hadm_id"].to_numpy(), truth, heads)
 
 
-def evaluate_splits(cell: Cell, stop: Stop) -> dict[str, float]:
+def evaluate_splits(learner: Learner, stop: Stop) -> dict[str, float]:
     """Measures validation and test, and keeps the predictions of both in the run's folder.
 
     Predictions that an earlier start wrote are read instead.
     """
     metrics: dict[str, float] = {}
     for split, name in PREDICTIONS.items():
-        path, notes = cell.run_dir / name, cell.notes[split]
-        if cell.stage is Stage.RECORD and path.is_file():
-            metrics |= measured(read_predictions(path, cell.session.space), split, cell.session.space)
+        path, notes = learner.run_dir / name, learner.notes[split]
+        if learner.stage is Stage.RECORD and path.is_file():
+            metrics |= measured(read_predictions(path, learner.session.space), split, learner.session.space)
             continue
-        predictions, values = score_split(cell.session, cell.classifier, notes, split, cell.ranks, stop)
-        if cell.ranks.first:
-            write_predictions(path, predictions, cell.session.space)
+        predictions, values = score_split(learner.session, learner.classifier, notes, split, learner.ranks, stop)
+        if learner.ranks.first:
+            write_predictions(path, predictions, learner.session.space)
         metrics |= values
-    cell.scored()
+    learner.scored()
     return metrics
 
 
-def record(cell: Cell, metrics: dict[str, float], clock: Stopwatch) -> dict[str, Any]:
+def record(learner: Learner, metrics: dict[str, float], clock: Stopwatch) -> dict[str, Any]:
     """Writes `result.json`; the run is finished then."""
-    session, notes = cell.session, cell.notes
+    session, notes = learner.session, learner.notes
     told = {
         "config": dataclasses.asdict(session.cfg),
         "axes": session.axes,
@@ -130,19 +130,19 @@ def record(cell: Cell, metrics: dict[str, float], clock: Stopwatch) -> dict[str,
             "drgs": len(session.space.codes),
             "trainable_parameters": session.parameters.trained,
             "base_parameters": session.parameters.base,
-            "steps": cell.progress.step,
-            "best_step": cell.progress.best_step,
+            "steps": learner.progress.step,
+            "best_step": learner.progress.best_step,
         },
         "metrics": metrics,
-        "intervals": test_intervals(session.space, cell.run_dir) if cell.ranks.first else {},
+        "intervals": test_intervals(session.space, learner.run_dir) if learner.ranks.first else {},
         "code": code_version(),
         "versions": versions(),
         "device": session.device,
-        "tokens_seen": cell.progress.tokens_seen,
-        "seconds": {**clock.laps, "training": round(cell.progress.seconds, 3), "total": clock.total},
+        "tokens_seen": learner.progress.tokens_seen,
+        "seconds": {**clock.laps, "training": round(learner.progress.seconds, 3), "total": clock.total},
     }
-    if cell.ranks.first:
-        write_record(cell.run_dir, told)
+    if learner.ranks.first:
+        write_record(learner.run_dir, told)
     return told
 
 

@@ -7,7 +7,7 @@ from src.cli.progress import minutes
 from src.cohort.split import Split
 from src.config.train import TrainConfig
 from src.estimates.training_step import matrix_rate, step_flop
-from src.models.prompts import frame
+from src.models.prompts import prompt_template
 from src.training.context import open_session
 from src.training.memory import plan, remedies
 from src.training.notes import split_rows, token_lengths
@@ -21,7 +21,7 @@ def print_plan(cfg: TrainConfig) -> None:
     """Prints the resolved configuration, token lengths, parameters, memory and time; never a note's text."""
     session = open_session(cfg)
     rows = split_rows(session.cohort, Split.TRAIN, cfg.data.limit)["row"].to_numpy()
-    around = frame(session.tokenizer, cfg.prompt, cfg.max_len).tokens
+    around = prompt_template(session.tokenizer, cfg.prompt, cfg.max_len).tokens
     lengths = token_lengths(session.tokens.lengths(rows) + around, cfg.max_len)
     parameters, steps = session.parameters, steps_of(session, session.notes(Split.TRAIN))
     tokens = sum(int(steps.notes.lengths[steps.rows(step)].sum()) for step in range(len(steps)))

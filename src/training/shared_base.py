@@ -17,7 +17,7 @@ from src.models.classifier import Classifier, read_together, with_adapters
 from src.models.devices import wait
 from src.training.batches import Steps, TokenisedNotes
 from src.training.context import Session
-from src.training.learner import Cell, Judge
+from src.training.learner import Learner, MetricFunction
 from src.training.memory import Setting, check_fits, plan
 from src.training.ranks import ALONE, Ranks
 
@@ -25,7 +25,7 @@ PAYS = 1.03
 """How much faster one pass must be than turns to be taken."""
 
 
-def groups(cfgs: Sequence[TrainConfig]) -> list[list[TrainConfig]]:
+def groups_sharing_a_base(cfgs: Sequence[TrainConfig]) -> list[list[TrainConfig]]:
     """Runs that can share a base: the same model, precision, cohort, length, prompt and device."""
     found: dict[str, list[TrainConfig]] = {}
     for cfg in cfgs:
@@ -42,9 +42,9 @@ def steps_of(session: Session, notes: TokenisedNotes) -> Steps:
     return Steps(notes, cfg.batch_size, cfg.epochs, cfg.max_steps, cfg.seed)
 
 
-def open_cells(
-    sessions: Sequence[Session], run_dirs: Sequence[Path], recorders: Sequence[Any], judge: Judge
-) -> Iterator[tuple[list[Cell], Setting]]:
+def open_learners(
+    sessions: Sequence[Session], run_dirs: Sequence[Path], recorders: Sequence[Any], judge: MetricFunction
+) -> Iterator[tuple[list[Learner], Setting]]:
     """Loads the base and yields the runs to train at once, with how their steps are taken.
 
     Each run tells its `recorder` how it goes; `judge` measures its validations.
@@ -58,18 +58,18 @@ def open_cells(
     for session, asked, found in zip(sessions, steps, alone, strict=True):
         check_fits(found, session, asked)
     shared = plan(sessions, steps)
-    cells = []
+    learners = []
     base: Any = sessions[0].base()
     for place, (session, each, run_dir, recorder) in enumerate(zip(sessions, notes, run_dirs, recorders, strict=True)):
         classifier = _classifier(session, base, place)
         base = classifier.backbone
-        cells.append(Cell(session, classifier, each, run_dir, recorder, judge, _ranks(session.cfg)))
-    if len(cells) == 1:
-        yield cells, alone[0].setting
-    elif _in_one_pass(cells, shared.setting, shared.fits):
-        yield cells, shared.setting
+        learners.append(Learner(session, classifier, each, run_dir, recorder, judge, _ranks(session.cfg)))
+    if len(learners) == 1:
+        yield learners, alone[0].setting
+    elif _in_one_pass(learners, shared.setting, shared.fits):
+        yield learners, shared.setting
     else:
-        yield from (([cell], found.setting) for cell, found in zip(cells, alone, strict=True))
+        yield from (([learner], found.setting) for learner, found in zip(learners, alone, strict=True))
 
 
 def _classifier(session: Session, base: torch.nn.Module, place: int) -> Classifier:
@@ -87,14 +87,14 @@ def _ranks(cfg: TrainConfig) -> Ranks:
     return Ranks(int(getattr(rank_zero_only, "rank", 0) or 0), 1)
 
 
-def _in_one_pass(cells: Sequence[Cell], setting: Setting, fits: bool) -> bool:
-    asked = {cell.session.cfg.together for cell in cells}
+def _in_one_pass(learners: Sequence[Learner], setting: Setting, fits: bool) -> bool:
+    asked = {learner.session.cfg.together for learner in learners}
     if Together.YES in asked:
         return True
     if not fits:
         print("one base: in turn, as one pass does not fit into memory", file=sys.stderr)
         return False
-    turns, once = measure_sharing(cells, setting)
+    turns, once = measure_sharing(learners, setting)
     pays = turns > PAYS * once
     print(
         f"one base: {'in one pass' if pays else 'in turn'}; a pass takes {once / turns:.2f} of the turns",
@@ -103,27 +103,28 @@ def _in_one_pass(cells: Sequence[Cell], setting: Setting, fits: bool) -> bool:
     return pays
 
 
-def measure_sharing(cells: Sequence[Cell], setting: Setting, rounds: int = 3) -> tuple[float, float]:
+def measure_sharing(learners: Sequence[Learner], setting: Setting, rounds: int = 3) -> tuple[float, float]:
     """Seconds of a first step of every cell, in turn and in one pass; medians, and nothing changes."""
     turns, once = [], []
-    for cell in cells:
-        cell.classifier.train()
+    for learner in learners:
+        learner.classifier.train()
     for _ in range(rounds + 1):
-        turns.append(_seconds([[cell] for cell in cells], setting))
-        once.append(_seconds([list(cells)], setting))
+        turns.append(_seconds([[learner] for learner in learners], setting))
+        once.append(_seconds([list(learners)], setting))
     return median(turns[1:]), median(once[1:])
 
 
-def _seconds(passes: Sequence[Sequence[Cell]], setting: Setting) -> float:
+def _seconds(passes: Sequence[Sequence[Learner]], setting: Setting) -> float:
     start = time.perf_counter()
-    for cells in passes:
-        pieces = [cell.micro_batches(setting.notes)[0] for cell in cells]
+    for learners in passes:
+        pieces = [learner.micro_batches(setting.notes)[0] for learner in learners]
         logits = read_together([asked for asked, _, _ in pieces], recompute=setting.recompute)
         losses = [
-            cell.scheme.loss(each, batch.drg) for cell, each, (_, batch, _) in zip(cells, logits, pieces, strict=True)
+            learner.scheme.loss(each, batch.drg)
+            for learner, each, (_, batch, _) in zip(learners, logits, pieces, strict=True)
         ]
         torch.stack(losses).sum().backward()
-        for cell in cells:
-            cell.optimiser.zero_grad(set_to_none=True)
+        for learner in learners:
+            learner.optimiser.zero_grad(set_to_none=True)
     wait(passes[0][0].session.device)
     return time.perf_counter() - start

@@ -6,7 +6,7 @@ import time
 import torch
 from torch import Tensor
 
-from src.cohort.disclosure import FEWEST
+from src.cohort.disclosure import MIN_GROUP_PATIENTS
 from src.models.devices import peak_bytes
 from src.training.ranks import Ranks
 
@@ -14,7 +14,7 @@ STEPS_BETWEEN_LOGS = 10
 GIB = 2**30
 
 
-class Window:
+class ThroughputMeter:
     """Sums since the last row of the curves; nothing is read from the device until a row is due.
 
     A row is of `FEWEST` notes or more: the loss of a step of few would tell of single admissions.
@@ -48,7 +48,7 @@ class Window:
 
     def tell(self, steps_left: int, ranks: Ranks) -> dict[str, float]:
         """The row that is due, and begins anew; nothing, and goes on, while the notes are few."""
-        if self.notes < FEWEST:
+        if self.notes < MIN_GROUP_PATIENTS:
             return {}
         seconds = max(time.monotonic() - self._since, 1e-9)
         row = {

@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from src.cli.errors import UserError
-from src.cli.files import private_folder, replacing_folder
+from src.cli.files import atomic_folder, private_folder
 from src.cli.json_files import read_json, set_aside
 from src.cli.progress import track
 from src.cohort.prepared import NOTES, Cohort
@@ -129,8 +129,8 @@ def _make_once(folder: Path, cohort: Cohort, tokenizer: Any, made_from: dict[str
             return tokens
         if os.path.lexists(folder):
             set_aside(folder, "its checksums differ, or a file is missing")
-        with replacing_folder(folder) as beside:
-            _write(beside, cohort, tokenizer, made_from)
+        with atomic_folder(folder) as tmp:
+            _write(tmp, cohort, tokenizer, made_from)
         tokens = _read(folder)
     if tokens is None:
         raise UserError(f"{folder}: what was just written there reads back differently; is the disk sound?")

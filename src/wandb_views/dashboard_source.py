@@ -11,7 +11,7 @@ from src.config.train import WANDB_NAME, is_wandb_name
 from src.display.tables import to_markdown
 from src.reporting.run_tables import results_table
 from src.runs.finished import Run
-from src.runs.job import read_cell
+from src.runs.job import read_job
 from src.runs.record import finished
 from src.scaling_analysis.grid import gather
 from src.scaling_analysis.result import Scaling
@@ -21,7 +21,7 @@ from src.tracking.guard import LeakError, guarded_config, public_model
 
 
 @dataclass(frozen=True)
-class Subject:
+class DashboardSource:
     """The runs that a dashboard shows.
 
     Attributes:
@@ -48,7 +48,7 @@ class Subject:
         return to_markdown(results_table(scaling).useful())
 
 
-def subject_of(source: str, out: Path, project: str | None, entity: str | None) -> Subject:
+def dashboard_source(source: str, out: Path, project: str | None, entity: str | None) -> DashboardSource:
     """Finds the runs of a sweep, and where W&B has them.
 
     Args:
@@ -64,7 +64,9 @@ def subject_of(source: str, out: Path, project: str | None, entity: str | None) 
         _checked("group", source.removeprefix(WANDB).split("/")[2:])
         runs = read_source(source).runs
         owner, found, *group = source.removeprefix(WANDB).split("/", 2)
-        subject = Subject(group[0] if group else found, project or found, entity or owner, tuple(group), (), runs)
+        subject = DashboardSource(
+            group[0] if group else found, project or found, entity or owner, tuple(group), (), runs
+        )
     elif Path(source).is_dir():
         subject = _of_folder(Path(source), project, entity)
     else:
@@ -74,22 +76,24 @@ def subject_of(source: str, out: Path, project: str | None, entity: str | None) 
     return subject
 
 
-def _of_folder(folder: Path, project: str | None, entity: str | None) -> Subject:
+def _of_folder(folder: Path, project: str | None, entity: str | None) -> DashboardSource:
     runs = read_source(str(folder)).runs
     told = [run.record["config"]["wandb"] for run in runs]
     groups = {each["group"] for each in told}
     cohorts = sorted({str(run.record["cohort"]) for run in runs})
     known = () if None in groups else tuple(sorted(groups))
     name = folder.resolve().name
-    return Subject(name, project or _one_project(told), entity or "", known, () if known else tuple(cohorts), runs)
+    return DashboardSource(
+        name, project or _one_project(told), entity or "", known, () if known else tuple(cohorts), runs
+    )
 
 
-def _of_sweep(name: str, out: Path, project: str | None, entity: str | None) -> Subject:
+def _of_sweep(name: str, out: Path, project: str | None, entity: str | None) -> DashboardSource:
     folders = [out / cell["name"] for cell in read_sweep(out, name)["cells"]]
-    told = [read_cell(folder)["config"]["wandb"] for folder in folders]
+    told = [read_job(folder)["config"]["wandb"] for folder in folders]
     groups = tuple(sorted({each["group"] or name for each in told}))
     runs = read_source(name, out).runs if any(map(finished, folders)) else ()
-    return Subject(name, project or _one_project(told), entity or "", groups, (), runs)
+    return DashboardSource(name, project or _one_project(told), entity or "", groups, (), runs)
 
 
 def _one_project(told: Sequence[dict[str, Any]]) -> str:

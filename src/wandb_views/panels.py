@@ -36,7 +36,7 @@ COLUMNS = ("summary:test/macro_f1", "summary:test/accuracy", "config:model.value
 
 
 @dataclass(frozen=True)
-class Part:
+class DashboardSection:
     """A section of the dashboard.
 
     Attributes:
@@ -52,21 +52,21 @@ class Part:
     columns: int = 3
 
 
-def parts(entity: str, table: str) -> Iterator[Part]:
+def dashboard_sections(entity: str, table: str) -> Iterator[DashboardSection]:
     """Every section, each with panels of its own.
 
     Args:
         entity: whose custom charts are drawn.
         table: results beside the published, in Markdown.
     """
-    yield Part("Beside the published results", "", (wr.MarkdownPanel(table),), columns=1)
+    yield DashboardSection("Beside the published results", "", (wr.MarkdownPanel(table),), columns=1)
     for metric, named in METRICS.items():
-        yield Part(f"Scaling: {named}", ABOUT_SCALING, (*_lines(entity, metric), *_fronts(entity, metric)))
-    yield Part("Single runs", ABOUT_POINTS, tuple(_points()))
-    yield Part("Parallel coordinates", "", (_parallel(),), columns=1)
-    yield Part("Run comparer", "", (wr.RunComparer(diff_only="split"),), columns=1)
-    yield Part("Learning curves", "", tuple(_curve(name, title) for name, title in CURVES.items()))
-    yield Part("Memory", "", (*(_curve(name, title) for name, title in MEMORY.items()), _gpus()))
+        yield DashboardSection(f"Scaling: {named}", ABOUT_SCALING, (*_lines(entity, metric), *_fronts(entity, metric)))
+    yield DashboardSection("Single runs", ABOUT_POINTS, tuple(_points()))
+    yield DashboardSection("Parallel coordinates", "", (_parallel(),), columns=1)
+    yield DashboardSection("Run comparer", "", (wr.RunComparer(diff_only="split"),), columns=1)
+    yield DashboardSection("Learning curves", "", tuple(_curve(name, title) for name, title in CURVES.items()))
+    yield DashboardSection("Memory", "", (*(_curve(name, title) for name, title in MEMORY.items()), _gpus()))
 
 
 ABOUT_SCALING = (

@@ -14,7 +14,7 @@ from wandb.sdk.lib.service.service_connection import WandbApiFailedError
 
 from src.cli.errors import UserError
 from src.tracking.policy import ENVIRONMENT, logged_in
-from src.wandb_views.dashboard_source import Subject
+from src.wandb_views.dashboard_source import DashboardSource
 from src.wandb_views.vega import CHARTS, chart_name
 from src.wandb_views.views import DESCRIPTION, report_of, title_of, view_name, workspace_of
 
@@ -24,7 +24,7 @@ REFUSED = (wandb.errors.Error, WandbApiFailedError, ValueError, OSError)
 """What W&B's two packages raise where the server is away or does not do as asked."""
 
 
-def save_views(subject: Subject) -> tuple[str, str]:
+def save_views(subject: DashboardSource) -> tuple[str, str]:
     """Saves workspace and report, and returns their addresses.
 
     A workspace goes by a name that follows from the sweep's, a report by its title and description: what is there
@@ -50,7 +50,7 @@ def save_views(subject: Subject) -> tuple[str, str]:
 
 
 @contextmanager
-def _answering(subject: Subject) -> Iterator[None]:
+def _answering(subject: DashboardSource) -> Iterator[None]:
     try:
         yield
     except UserError:
@@ -62,7 +62,7 @@ def _answering(subject: Subject) -> Iterator[None]:
         ) from None
 
 
-def _has_runs(api: Any, subject: Subject) -> None:
+def _has_runs(api: Any, subject: DashboardSource) -> None:
     filters = {"group": {"$in": list(subject.groups)}} if subject.groups else {}
     where = f"{subject.entity}/{subject.project}"
     found = False
@@ -99,7 +99,7 @@ def _replaces_known(workspace: ws.Workspace, name: str) -> set[str]:
     return {panel.chart_name for panel in panels if isinstance(panel, wr.CustomChart)}
 
 
-def _known_report(api: Any, subject: Subject, report: wr.Report) -> wr.Report:
+def _known_report(api: Any, subject: DashboardSource, report: wr.Report) -> wr.Report:
     for known in api.reports(f"{subject.entity}/{subject.project}"):
         if (known.display_name, known.description) == (title_of(subject), DESCRIPTION):
             report.id = known.id

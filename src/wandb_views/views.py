@@ -10,9 +10,9 @@ import wandb_workspaces.expr as expr
 import wandb_workspaces.reports.v2 as wr
 import wandb_workspaces.workspaces as ws
 
-from src.cli.files import replacing
-from src.wandb_views.dashboard_source import Subject
-from src.wandb_views.panels import COLUMNS, STEP, Part, parts
+from src.cli.files import atomic_write
+from src.wandb_views.dashboard_source import DashboardSource
+from src.wandb_views.panels import COLUMNS, STEP, DashboardSection, dashboard_sections
 from src.wandb_views.vega import CHARTS, chart_name
 
 WIDTH, HEIGHT = 24, 9
@@ -30,7 +30,7 @@ INTRODUCTION = (
 )
 
 
-def workspace_of(subject: Subject) -> ws.Workspace:
+def workspace_of(subject: DashboardSource) -> ws.Workspace:
     """The workspace, not saved; it asks nothing of a server."""
     return ws.Workspace(
         entity=subject.entity,
@@ -46,7 +46,7 @@ def workspace_of(subject: Subject) -> ws.Workspace:
     )
 
 
-def report_of(subject: Subject, on_server: bool = False) -> wr.Report:
+def report_of(subject: DashboardSource, on_server: bool = False) -> wr.Report:
     """The report, not saved; `on_server` binds its runs to their project, which asks the server for it."""
     where = {"entity": subject.entity, "project": subject.project} if on_server else {}
     blocks: list[Any] = [wr.P(INTRODUCTION), wr.TableOfContents()]
@@ -67,7 +67,7 @@ def report_of(subject: Subject, on_server: bool = False) -> wr.Report:
     )
 
 
-def write_views(subject: Subject, to: Path) -> list[Path]:
+def write_views(subject: DashboardSource, to: Path) -> list[Path]:
     """Writes workspace, report and the charts that they draw as JSON, each whole or not at all.
 
     Raises:
@@ -80,27 +80,27 @@ def write_views(subject: Subject, to: Path) -> list[Path]:
     }
     written = []
     for name, spec in told.items():
-        with replacing(to / f"{name}.json") as beside:
-            beside.write_text(json.dumps(spec, indent=1) + "\n", "utf-8")
+        with atomic_write(to / f"{name}.json") as tmp:
+            tmp.write_text(json.dumps(spec, indent=1) + "\n", "utf-8")
         written.append(to / f"{name}.json")
     return written
 
 
-def title_of(subject: Subject) -> str:
+def title_of(subject: DashboardSource) -> str:
     """What both are called."""
     return f"DRG-LLaMA {subject.name}"
 
 
-def view_name(subject: Subject) -> str:
+def view_name(subject: DashboardSource) -> str:
     """The name by which the server knows the workspace again, in the form that W&B gives its own."""
     return f"nw-drg{hashlib.sha256(subject.name.encode()).hexdigest()[:8]}-v"
 
 
-def _parts(subject: Subject) -> Iterator[Part]:
-    return parts(subject.entity or OWNER, subject.table)
+def _parts(subject: DashboardSource) -> Iterator[DashboardSection]:
+    return dashboard_sections(subject.entity or OWNER, subject.table)
 
 
-def _section(part: Part) -> ws.Section:
+def _section(part: DashboardSection) -> ws.Section:
     panels = [*([wr.MarkdownPanel(part.about)] if part.about else []), *part.panels]
     rows = -(-len(panels) // part.columns)
     return ws.Section(
@@ -112,13 +112,13 @@ def _section(part: Part) -> ws.Section:
     )
 
 
-def _filters(subject: Subject) -> Any:
+def _filters(subject: DashboardSource) -> Any:
     if subject.groups:
         return expr.And(expr.Metric("Group").isin(list(subject.groups)))
     return expr.And(expr.Config("cohort").isin(list(subject.cohorts))) if subject.cohorts else ""
 
 
-def _laid_out(part: Part) -> list[Any]:
+def _laid_out(part: DashboardSection) -> list[Any]:
     width = WIDTH // part.columns
     for place, panel in enumerate(part.panels):
         row, column = divmod(place, part.columns)

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from src.cli.command import told_to_the_user
+from src.cli.command import report_user_errors
 from src.cli.errors import UserError
 from src.cli.files import (
     STALE_S,
     appending,
+    atomic_folder,
+    atomic_write,
     exchanging_folder,
     guarded,
     may_write,
     private_folder,
-    replacing,
-    replacing_folder,
 )
 from tests.conftest import ROOT
 
@@ -46,17 +46,17 @@ def killed(code: str, tmp_path: Path) -> None:
 
 def test_what_takes_its_place_is_private_under_the_usual_umask(tmp_path: Path) -> None:
     out = tmp_path / "new" / "out"
-    with replacing(out / "a.txt") as beside:
-        assert stat.S_IMODE(beside.stat().st_mode) == 0o600
-        beside.unlink()  # as a library does that renames its own file
-        beside.write_text("a")
-    with replacing_folder(out / "folder") as beside:
-        (beside / "deep").mkdir()
-        (beside / "deep" / "b.txt").write_text("b")
-        os.symlink("deep/b.txt", beside / "link")
+    with atomic_write(out / "a.txt") as tmp:
+        assert stat.S_IMODE(tmp.stat().st_mode) == 0o600
+        tmp.unlink()  # as a library does that renames its own file
+        tmp.write_text("a")
+    with atomic_folder(out / "folder") as tmp:
+        (tmp / "deep").mkdir()
+        (tmp / "deep" / "b.txt").write_text("b")
+        os.symlink("deep/b.txt", tmp / "link")
     for _ in range(2):
-        with exchanging_folder(out / "report", lambda folder: True, "") as beside:
-            (beside / "c.txt").write_text("c")
+        with exchanging_folder(out / "report", lambda folder: True, "") as tmp:
+            (tmp / "c.txt").write_text("c")
     with appending(out / "d.jsonl") as file:
         file.write(b"d\n")
     assert {mode for name, mode in modes(out).items()} == {0o600, 0o700}
@@ -69,8 +69,8 @@ def test_a_folder_that_was_there_becomes_private_when_it_is_ours_and_no_other_do
         (tmp_path / name).mkdir(mode=0o755)
     private_folder(tmp_path / "ours" / "inner")
     private_folder(tmp_path / "ours")
-    with replacing(tmp_path / "of the user" / "table.csv") as beside:
-        beside.write_text("")
+    with atomic_write(tmp_path / "of the user" / "table.csv") as tmp:
+        tmp.write_text("")
     assert modes(tmp_path / "ours") == {".": 0o700, "inner": 0o700}
     assert modes(tmp_path / "of the user") == {".": 0o755, "table.csv": 0o600}
 
@@ -79,14 +79,14 @@ def test_a_group_reads_by_a_named_choice_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("DRG_LLAMA_ACCESS", "group")
-    with replacing_folder(tmp_path / "cohort") as beside:
-        (beside / "notes").write_text("")
+    with atomic_folder(tmp_path / "cohort") as tmp:
+        (tmp / "notes").write_text("")
     assert modes(tmp_path / "cohort") == {".": 0o750, "notes": 0o640}
-    with told_to_the_user():
+    with report_user_errors():
         (tmp_path / "by a library").write_text("")
     assert stat.S_IMODE((tmp_path / "by a library").stat().st_mode) == 0o640
     monkeypatch.setenv("DRG_LLAMA_ACCESS", "everyone")
-    with pytest.raises(SystemExit) as ended, told_to_the_user():
+    with pytest.raises(SystemExit) as ended, report_user_errors():
         raise AssertionError("the work begins")
     assert ended.value.code == 2
     assert capsys.readouterr().err == "error: DRG_LLAMA_ACCESS=everyone: must be group, or not set\n"
@@ -100,13 +100,13 @@ def test_the_next_start_removes_what_a_killed_process_left(tmp_path: Path) -> No
         tmp_path,
     )
     assert len(list(tmp_path.iterdir())) == 2
-    with replacing(tmp_path / "c.txt") as beside:
-        beside.write_text("c")
+    with atomic_write(tmp_path / "c.txt") as tmp:
+        tmp.write_text("c")
     assert [path.name for path in tmp_path.iterdir()] == ["c.txt"]
 
 
 def test_what_a_living_process_writes_is_left_here_and_on_another_machine(tmp_path: Path) -> None:
-    living = replacing(tmp_path / "a.txt")
+    living = atomic_write(tmp_path / "a.txt")
     mine = living.__enter__()
     machine = mine.name.split(".by-")[1].split("-")[0]
     elsewhere = mine.with_name(mine.name.replace(f"by-{machine}", "by-" + "0" * 8))
@@ -119,8 +119,8 @@ def test_what_a_living_process_writes_is_left_here_and_on_another_machine(tmp_pa
     past = mine.stat().st_mtime - 2 * STALE_S
     for path in (mine, old, others, gone):
         os.utime(path, (past, past))
-    with replacing(tmp_path / "b.txt") as beside:
-        beside.write_text("b")
+    with atomic_write(tmp_path / "b.txt") as tmp:
+        tmp.write_text("b")
     assert set(tmp_path.iterdir()) == {mine, elsewhere, others, young, tmp_path / "b.txt"}
     mine.write_text("a")
     living.__exit__(None, None, None)
@@ -143,19 +143,19 @@ def test_nothing_takes_its_place_in_a_folder_that_was_lost(tmp_path: Path, monke
     monkeypatch.setattr(os, "fsync", lambda handle: (order.append("fsync"), fsync(handle)))
     with guarded(run, check):
         lost = False
-        with replacing(tmp_path / "link" / "a", former=tmp_path / "link" / "before") as beside:
-            beside.write_text("")
+        with atomic_write(tmp_path / "link" / "a", former=tmp_path / "link" / "before") as tmp:
+            tmp.write_text("")
         assert order == ["fsync", "check", "replace", "fsync"]
         lost = True
         for path in (run / "result.json", tmp_path / "link" / "result.json"):
-            with pytest.raises(UserError, match="lost"), replacing(path) as beside:
-                beside.write_text("of the old holder")
-        with pytest.raises(UserError, match="lost"), replacing_folder(run / "adapter") as beside:
+            with pytest.raises(UserError, match="lost"), atomic_write(path) as tmp:
+                tmp.write_text("of the old holder")
+        with pytest.raises(UserError, match="lost"), atomic_folder(run / "adapter") as tmp:
             pass
         with pytest.raises(UserError, match="lost"), appending(run / "history.jsonl"):
             pass
-        with replacing(tmp_path / "elsewhere") as beside:
-            beside.write_text("")
+        with atomic_write(tmp_path / "elsewhere") as tmp:
+            tmp.write_text("")
     may_write(run)
     assert (run / "result.json").read_text() == "of the new holder"
     assert sorted(path.name for path in run.iterdir()) == ["a", "result.json"]
@@ -172,14 +172,14 @@ def test_a_file_and_its_folder_are_on_the_disk_before_and_after_the_rename(
 
     monkeypatch.setattr(os, "replace", lambda *paths: (order.append("replace"), replace(*paths)))
     monkeypatch.setattr(os, "fsync", synced)
-    with replacing_folder(tmp_path / "folder") as beside:
-        (beside / "deep").mkdir()
-        (beside / "deep" / "b.txt").write_text("b")
-    assert order == [str(beside / "deep" / "b.txt"), str(beside / "deep"), str(beside), "replace", str(tmp_path)]
+    with atomic_folder(tmp_path / "folder") as tmp:
+        (tmp / "deep").mkdir()
+        (tmp / "deep" / "b.txt").write_text("b")
+    assert order == [str(tmp / "deep" / "b.txt"), str(tmp / "deep"), str(tmp), "replace", str(tmp_path)]
 
 
 def test_the_former_file_is_kept_under_its_other_name(tmp_path: Path) -> None:
     for text in ("1", "2", "3"):
-        with replacing(tmp_path / "last", former=tmp_path / "before") as beside:
-            beside.write_text(text)
+        with atomic_write(tmp_path / "last", former=tmp_path / "before") as tmp:
+            tmp.write_text(text)
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"last": "3", "before": "2"}

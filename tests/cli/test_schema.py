@@ -10,10 +10,10 @@ from src.cli.json_files import Damaged, parse_json, read_json, write_json
 from src.cohort.prepared import read_cohort
 from src.privacy.upload import is_sent
 from src.runs.history import History, read_history
-from src.runs.job import read_cell
+from src.runs.job import read_job
 from src.runs.record import damage, finished, read_record, set_damaged_aside, write_record
-from src.runs.state import CellState, Standing, read_state, write_state
-from src.runs.status import look_at, read_batches
+from src.runs.state import JobState, RunStatus, read_state, write_state
+from src.runs.status import read_batches, read_status
 from src.sweeps.manifest import read_sweep
 from tests.conftest import whole_record
 
@@ -45,13 +45,13 @@ def plant(path: Path, name: str) -> None:
 READERS: dict[str, tuple[str, Callable[[Path], Any]]] = {
     "result.json": ("result.json", read_record),
     "state.json": ("state.json", read_state),
-    "cell.json": ("cell.json", read_cell),
+    "cell.json": ("cell.json", read_job),
     "history.jsonl": ("history.jsonl", read_history),
     "cohort.json": ("cohort.json", read_cohort),
     "batch": (".slurm/0.json", read_batches),
     "sweep": (".sweeps/grid.json", lambda folder: read_sweep(folder, "grid")),
     "receipt": ("sync.json", lambda folder: is_sent(folder, None)),  # type: ignore[arg-type]
-    "standing": ("result.json", look_at),
+    "standing": ("result.json", read_status),
 }
 
 
@@ -77,9 +77,9 @@ def test_a_damaged_record_is_set_aside_and_the_run_is_unfinished(
     for count in ("", "-2", "-3"):
         plant(tmp_path / "result.json", name)
         assert not finished(tmp_path)
-        assert look_at(tmp_path).standing is Standing.DAMAGED
+        assert read_status(tmp_path).standing is RunStatus.DAMAGED
         set_damaged_aside(tmp_path)
-        assert look_at(tmp_path).standing is Standing.WAITING
+        assert read_status(tmp_path).standing is RunStatus.WAITING
         assert (tmp_path / f"result.json.damaged{count}").exists()
         assert "result.json: damaged (" in capsys.readouterr().err
     write_record(tmp_path, parse_json(whole_record(), {}))
@@ -92,7 +92,7 @@ def test_a_damaged_record_is_set_aside_and_the_run_is_unfinished(
 def test_what_is_damaged_is_set_aside_where_it_is_written_again(name: str, tmp_path: Path) -> None:
     plant(tmp_path / "state.json", name)
     plant(tmp_path / "result.json", name)
-    write_state(tmp_path, CellState(Standing.RUNNING))
+    write_state(tmp_path, JobState(RunStatus.RUNNING))
     assert read_state(tmp_path) is not None
     write_record(tmp_path, parse_json(whole_record(), {}))
     assert damage(tmp_path) is None

@@ -11,9 +11,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from src.cli.command import told_to_the_user
+from src.cli.command import report_user_errors
 from src.cli.errors import UserError
-from src.cli.files import appending, exchanging_folder, private_folder, replacing, replacing_folder
+from src.cli.files import appending, atomic_folder, atomic_write, exchanging_folder, private_folder
 from src.cli.json_files import write_json
 from src.config.train import is_folder_name
 from src.runs.history import History
@@ -24,26 +24,26 @@ from tests.conftest import ROOT
 
 def said(work: Callable[[], object], capsys: pytest.CaptureFixture[str]) -> str:
     """The message with which work ends with status 2."""
-    with pytest.raises(SystemExit) as ended, told_to_the_user():
+    with pytest.raises(SystemExit) as ended, report_user_errors():
         work()
     assert ended.value.code == 2
     return capsys.readouterr().err
 
 
 def through(path: Path, write: Callable[[Path], object]) -> None:
-    with replacing(path) as beside:
-        write(beside)
+    with atomic_write(path) as tmp:
+        write(tmp)
 
 
 def in_folder(path: Path) -> None:
-    with replacing_folder(path) as beside:
-        (beside / "deep").mkdir()
-        (beside / "deep" / "a").write_bytes(b"a" * 20_000)
+    with atomic_folder(path) as tmp:
+        (tmp / "deep").mkdir()
+        (tmp / "deep" / "a").write_bytes(b"a" * 20_000)
 
 
 def in_report(path: Path) -> None:
-    with exchanging_folder(path, lambda folder: True, "") as beside:
-        (beside / "a").write_bytes(b"a" * 20_000)
+    with exchanging_folder(path, lambda folder: True, "") as tmp:
+        (tmp / "a").write_bytes(b"a" * 20_000)
 
 
 def appended(path: Path) -> None:
@@ -54,12 +54,12 @@ def appended(path: Path) -> None:
 NOISE = np.random.default_rng(0).random(5_000)
 
 WRITERS: dict[str, Callable[[Path], object]] = {
-    "text": lambda path: through(path, lambda beside: beside.write_text("a" * 20_000)),
-    "parquet": lambda path: through(path, lambda beside: pl.DataFrame({"a": NOISE}).write_parquet(beside)),
-    "sink": lambda path: through(path, lambda beside: pl.LazyFrame({"a": NOISE}).sink_parquet(beside)),
-    "csv": lambda path: through(path, lambda beside: pl.DataFrame({"a": NOISE}).write_csv(beside)),
-    "numpy": lambda path: through(path, lambda beside: np.save(beside.open("wb"), NOISE)),
-    "safetensors": lambda path: through(path, lambda beside: save_file({"a": torch.ones(5_000)}, beside)),
+    "text": lambda path: through(path, lambda tmp: tmp.write_text("a" * 20_000)),
+    "parquet": lambda path: through(path, lambda tmp: pl.DataFrame({"a": NOISE}).write_parquet(tmp)),
+    "sink": lambda path: through(path, lambda tmp: pl.LazyFrame({"a": NOISE}).sink_parquet(tmp)),
+    "csv": lambda path: through(path, lambda tmp: pl.DataFrame({"a": NOISE}).write_csv(tmp)),
+    "numpy": lambda path: through(path, lambda tmp: np.save(tmp.open("wb"), NOISE)),
+    "safetensors": lambda path: through(path, lambda tmp: save_file({"a": torch.ones(5_000)}, tmp)),
     "checkpoint": lambda path: write_checkpoint(path.parent, {"a": torch.ones(5_000)}, {}),
     "record": lambda path: write_json(path, {"a": "b" * 20_000}),
     "folder": in_folder,
@@ -115,8 +115,8 @@ def test_whatever_the_system_refuses_is_told_with_its_path(
 
     def work() -> None:
         monkeypatch.setattr(os, function, refused)
-        with replacing(tmp_path / "target") as beside:
-            beside.write_text("a")
+        with atomic_write(tmp_path / "target") as tmp:
+            tmp.write_text("a")
 
     line = said(work, capsys)
     monkeypatch.undo()
@@ -147,7 +147,7 @@ def test_memory_that_runs_out_is_one_sentence(capsys: pytest.CaptureFixture[str]
 
 
 def test_our_own_faults_keep_their_traceback() -> None:
-    with pytest.raises(KeyError), told_to_the_user():
+    with pytest.raises(KeyError), report_user_errors():
         raise KeyError("step")
 
 

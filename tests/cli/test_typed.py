@@ -13,7 +13,7 @@ from src.config.compare import CompareConfig
 from src.config.launch import SCHEMAS
 from src.config.prepare import PrepareConfig
 from src.config.train import TrainConfig
-from src.runs.job import Cell, config_of, write_cell
+from src.runs.job import Job, config_of, write_job
 
 ODD = [
     "2024_11_25", "3e5", "67217e15", "3e563", "007", "1_0", "true", "False", "1e3", "-0", "+1", "inf", "NaN", "1.",
@@ -150,7 +150,7 @@ def test_a_cell_gets_the_name_that_was_typed(cohort: Path, tmp_path: Path) -> No
     for point in compose_points(TrainConfig, line).points:
         folder = tmp_path / str(point.config.name)
         folder.mkdir()
-        write_cell(Cell(folder, point.config, point.words, point.launcher), "c")
+        write_job(Job(folder, point.config, point.words, point.launcher), "c")
         assert config_of(folder).name == folder.name
     assert sorted(path.name for path in tmp_path.iterdir()) == ["2024_11_25", "3e5"]
 

@@ -7,7 +7,7 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.cohort.disclosure import FEWEST, public_names, shown_groups, shown_of_counts
+from src.cohort.disclosure import MIN_GROUP_PATIENTS, public_names, shown_groups, shown_of_counts
 from src.cohort.prepared import read_cohort
 from src.evaluation.groups import by_group
 from src.reporting.cohort_report import measure
@@ -17,9 +17,9 @@ from tests.cohort.conftest import Prepare
 @given(counts=st.lists(st.integers(1, 40), max_size=8), rest=st.integers(0, 40))
 def test_no_few_patients_are_shown_or_told_by_subtraction(counts: list[int], rest: int) -> None:
     kept = shown_of_counts(counts, rest)
-    assert all(count >= FEWEST for count, fits in zip(counts, kept, strict=True) if fits)
+    assert all(count >= MIN_GROUP_PATIENTS for count, fits in zip(counts, kept, strict=True) if fits)
     gone = rest + sum(count for count, fits in zip(counts, kept, strict=True) if not fits)
-    assert gone == 0 or gone >= FEWEST or not any(kept)
+    assert gone == 0 or gone >= MIN_GROUP_PATIENTS or not any(kept)
 
 
 def rows(groups: dict[str | None, range]) -> pl.DataFrame:

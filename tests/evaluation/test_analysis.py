@@ -25,7 +25,7 @@ from src.evaluation.calibration import (
 from src.evaluation.cost import cost_table
 from src.evaluation.error_tables import by_training_notes, confusions, costly_confusions, error_tables, kinds_of_error
 from src.evaluation.groups import by_group, gap, mean_error, mean_estimate
-from src.evaluation.prediction_table import judge
+from src.evaluation.prediction_table import prediction_table
 from src.evaluation.slices import slice_table
 from src.metrics.intervals import holm
 from src.models.labelspace import LabelSpace
@@ -52,7 +52,7 @@ def notes(cohort: Path, space: LabelSpace) -> pl.DataFrame:
     read = read_cohort(cohort)
     trained = read.notes(Split.TRAIN)["drg"].to_list()
     test = predicted(cohort, space, Split.TRAIN)  # many notes
-    return judge(test, space, read, trained, read_weights(), np.arange(len(test.drg)) % 3 == 0)
+    return prediction_table(test, space, read, trained, read_weights(), np.arange(len(test.drg)) % 3 == 0)
 
 
 def test_judged_notes_stand_beside_the_truth(notes: pl.DataFrame, cohort: Path) -> None:

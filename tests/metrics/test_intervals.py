@@ -3,8 +3,8 @@ import pytest
 
 from src.benchmarks.coverage import POPULATIONS, draw_test_set
 from src.cohort.msdrg import load_drgs
-from src.metrics.intervals import Parts, difference, estimate, estimates, holm, parts_of
-from src.metrics.weighted import Tally
+from src.metrics.intervals import SubsampledMetric, difference, estimate, estimates, holm, subsample
+from src.metrics.weighted import WeightedMetric
 from src.models.labelspace import LabelSpace
 from src.runs.predictions import Predictions, Task, measure, tasks
 
@@ -24,7 +24,7 @@ def made(notes: int = 300, seed: int = 0) -> Predictions:
     return Predictions(np.sort(draw.integers(0, notes // 2, notes)), np.arange(notes), truth, heads)
 
 
-def tallies(predictions: Predictions) -> list[Tally]:
+def tallies(predictions: Predictions) -> list[WeightedMetric]:
     return [tally for task in tasks(predictions, SPACE) for tally in task.tallies()]
 
 
@@ -51,7 +51,7 @@ def test_tallies_over_a_part_are_the_metrics_of_its_notes() -> None:
 def test_the_error_of_accuracy_is_the_one_of_a_mean_over_patients() -> None:
     test = draw_test_set(POPULATIONS[2], np.random.default_rng(0))
     hit = test.chosen[0] == test.truth
-    error = parts_of(test.tallies(0, 738), test.patients)["accuracy"].error
+    error = subsample(test.tallies(0, 738), test.patients)["accuracy"].error
     count = np.bincount(test.patients)
     residual = np.bincount(test.patients, hit - hit.mean())
     assert error == pytest.approx(np.sqrt((residual**2).sum()) / count.sum(), rel=0.15)
@@ -61,13 +61,13 @@ def test_the_error_of_accuracy_is_the_one_of_a_mean_over_patients() -> None:
 def test_the_error_of_macro_f1_is_its_spread_over_test_sets_where_the_bootstrap_falls_short() -> None:
     population, draw = POPULATIONS[5], np.random.default_rng(0)
     sets = [draw_test_set(population, draw) for _ in range(60)]
-    parts = [parts_of(test.tallies(0, 738), test.patients, rounds=200) for test in sets]
+    parts = [subsample(test.tallies(0, 738), test.patients, rounds=200) for test in sets]
     spread = np.std([each["macro_f1"].whole for each in parts], ddof=1)
     assert np.mean([each["macro_f1"].error for each in parts]) == pytest.approx(spread, rel=0.2)
 
 
 def test_a_run_does_not_differ_from_itself() -> None:
-    parts = parts_of(tallies(made()), made().subject_id, rounds=20)
+    parts = subsample(tallies(made()), made().subject_id, rounds=20)
     for each in parts.values():
         found = difference(each, each)
         assert (found.value, found.low, found.high, found.p) == (0.0, 0.0, 0.0, 1.0)
@@ -78,7 +78,7 @@ def test_a_paired_difference_is_narrower_than_two_intervals() -> None:
     patients, truth = np.arange(2000), np.zeros(2000, dtype=np.int64)
     one = (draw.random(2000) < 0.5).astype(np.int64)
     other = np.where(draw.random(2000) < 0.05, 0, one)
-    first, second = (parts_of(Task("", truth, chosen, 2).tallies(), patients) for chosen in (one, other))
+    first, second = (subsample(Task("", truth, chosen, 2).tallies(), patients) for chosen in (one, other))
     found = difference(second["accuracy"], first["accuracy"])
     assert found.error < 0.5 * first["accuracy"].error
     assert 0 < found.low < found.value < found.high
@@ -87,7 +87,7 @@ def test_a_paired_difference_is_narrower_than_two_intervals() -> None:
 
 def test_too_few_patients_have_no_interval() -> None:
     predictions = made(300)
-    parts = parts_of(tallies(predictions), predictions.subject_id % 15)
+    parts = subsample(tallies(predictions), predictions.subject_id % 15)
     told = estimates(parts, 15)["accuracy"]
     assert np.isnan([told.error, told.low, told.high]).all()
     assert np.isnan(difference(parts["accuracy"], parts["accuracy"]).p)
@@ -112,4 +112,4 @@ def test_holm_equals_its_definition() -> None:
 
 def test_the_variance_never_falls_faster_than_with_the_patients() -> None:
     halves, quarters = np.array([[0.0, 1.0]]), np.array([[0.0, 9.0, 0.0, 9.0]])
-    assert Parts(0.5, halves, quarters).error == pytest.approx(0.5)
+    assert SubsampledMetric(0.5, halves, quarters).error == pytest.approx(0.5)

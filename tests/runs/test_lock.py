@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from src.cli.errors import UserError
-from src.runs.lock import FOLDER, LOST, Busy, alone, held_by, holding, this_process
+from src.runs.lock import FOLDER, LOST, Busy, exclusive, held_by, holding, this_process
 
 ROOT = Path(__file__).parents[2]
 
@@ -262,10 +262,10 @@ def test_a_folder_that_vanishes_under_a_look_is_free(tmp_path: Path) -> None:
 
 def test_a_run_started_by_itself_is_refused_while_another_process_has_it(tmp_path: Path) -> None:
     job = holder(tmp_path)
-    with pytest.raises(UserError, match=f"pid {job.pid} works on it"), alone(tmp_path):
+    with pytest.raises(UserError, match=f"pid {job.pid} works on it"), exclusive(tmp_path):
         pass
     job.kill()
     job.wait()
-    with alone(tmp_path):
+    with exclusive(tmp_path):
         assert held_by(tmp_path)
     assert held_by(tmp_path) is None

@@ -9,7 +9,7 @@ from src.runs.history import HISTORY
 from src.runs.record import read_record
 from src.tracking.flat import flat, flat_config
 from src.tracking.recorder import recording
-from src.tracking.run_metadata import About
+from src.tracking.run_metadata import RunMetadata
 
 
 def copy(run: Path, place: Path, mode: WandbMode) -> None:
@@ -18,7 +18,7 @@ def copy(run: Path, place: Path, mode: WandbMode) -> None:
     shutil.copy(run / HISTORY, place / HISTORY)
     record = read_record(run)
     config = flat_config(record["axes"], record["cohort"], record["code"])
-    with recording(WandbConfig(mode, "drg", "grid"), place, About(config, run.name)) as recorder:
+    with recording(WandbConfig(mode, "drg", "grid"), place, RunMetadata(config, run.name)) as recorder:
         recorder.log_summary(flat(record))
 
 

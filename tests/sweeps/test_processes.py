@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from src.cli.files import replacing
+from src.cli.files import atomic_write
 from src.config.launch import ProcessesConfig
-from src.runs.job import Cell
+from src.runs.job import Job
 from src.sweeps.launchers import processes
 from tests.conftest import whole_record
 
@@ -18,8 +18,8 @@ def finish_slowly(folder: Path) -> int:
     time.sleep(1.0)
     with (folder / "attempts").open("a") as file:
         file.write("x")
-    with replacing(folder / "result.json") as beside:
-        beside.write_text(whole_record())
+    with atomic_write(folder / "result.json") as tmp:
+        tmp.write_text(whole_record())
     return 0
 
 
@@ -28,9 +28,9 @@ def test_a_killed_fork_server_costs_no_cell_and_no_second_training(
     workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(processes, "WARM", [])
-    cells = [Cell(tmp_path / str(number), None, [], {}) for number in range(3)]  # type: ignore[arg-type]
-    for cell in cells:
-        cell.folder.mkdir()
+    jobs = [Job(tmp_path / str(number), None, [], {}) for number in range(3)]  # type: ignore[arg-type]
+    for job in jobs:
+        job.folder.mkdir()
 
     def kill() -> None:
         for _ in range(3):
@@ -39,6 +39,6 @@ def test_a_killed_fork_server_costs_no_cell_and_no_second_training(
 
     killer = threading.Thread(target=kill)
     killer.start()
-    processes.run_in_processes("grid", cells, ProcessesConfig("processes", None, 2, workers, 1), finish_slowly)  # type: ignore[arg-type]
+    processes.run_in_processes("grid", jobs, ProcessesConfig("processes", None, 2, workers, 1), finish_slowly)  # type: ignore[arg-type]
     killer.join()
-    assert [(cell.folder / "attempts").read_text() for cell in cells] == ["x"] * 3
+    assert [(job.folder / "attempts").read_text() for job in jobs] == ["x"] * 3

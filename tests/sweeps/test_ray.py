@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from src.runs.state import Standing, read_state
+from src.runs.state import RunStatus, read_state
 from src.sweeps.status_table import read_rows
 
 ROOT = Path(__file__).parents[2]
@@ -49,6 +49,6 @@ def test_a_killed_node_costs_no_cell(ray_cluster: Any, cohort: Path, tmp_path: P
     told = sweep.communicate(timeout=240)[1]
     assert sweep.returncode == 0, told
     assert "started again" in told
-    assert [row.look.standing for row in read_rows("multirun", tmp_path)] == [Standing.FINISHED] * 2
+    assert [row.look.standing for row in read_rows("multirun", tmp_path)] == [RunStatus.FINISHED] * 2
     attempts = sorted(read_state(path.parent).attempts for path in tmp_path.glob("*/state.json"))  # type: ignore[union-attr]
     assert attempts == [1, 2]

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from src.runs.lock import held_by
-from src.runs.state import Standing, read_state
+from src.runs.state import RunStatus, read_state
 from src.sweeps.status_table import read_rows
 from src.testing.slurm_here import SlurmHere, install
 
@@ -62,7 +62,7 @@ def wait_for(what: Callable[[], object], seconds: float = 90) -> None:
         time.sleep(0.05)
 
 
-def jobs(slurm: SlurmHere) -> list[str]:
+def slurm_jobs(slurm: SlurmHere) -> list[str]:
     return slurm.run("squeue", "-h", "-r", "-a", "-t", "all", "-o", "%j").split()
 
 
@@ -78,14 +78,14 @@ def test_killed_submitters_and_jobs_cost_nothing(
     first = start("seed=1,2", program=dies)
     first.communicate(timeout=60)
     assert first.returncode == 9
-    assert len(jobs(slurm)) == 2
+    assert len(slurm_jobs(slurm)) == 2
     second = start("seed=1,2")
     killed = []
 
     def kill_one() -> bool:
         for path in tmp_path.glob("*/state.json"):
             state = read_state(path.parent)
-            if state and state.state is Standing.RUNNING and state.done:
+            if state and state.state is RunStatus.RUNNING and state.done:
                 os.kill(state.pid, signal.SIGKILL)
                 killed.append(path.parent.name)
         return bool(killed)
@@ -95,12 +95,12 @@ def test_killed_submitters_and_jobs_cost_nothing(
     assert second.returncode == 0, told
     assert "0 cells submitted, 2 in the queue already" in told
     assert f"{killed[0]}: job" in told
-    assert [row.look.standing for row in read_rows("multirun", tmp_path)] == [Standing.FINISHED] * 2
-    assert len(jobs(slurm)) == 2 + len(killed)
+    assert [row.look.standing for row in read_rows("multirun", tmp_path)] == [RunStatus.FINISHED] * 2
+    assert len(slurm_jobs(slurm)) == 2 + len(killed)
     assert not [folder for folder in tmp_path.glob("pico*") if held_by(folder)]
     third = start("seed=1,2")
     assert "2 finished" in third.communicate(timeout=60)[1]
-    assert len(jobs(slurm)) == 2 + len(killed)
+    assert len(slurm_jobs(slurm)) == 2 + len(killed)
 
 
 def test_a_job_whose_time_is_nearly_up_goes_back_into_the_queue_and_on(
@@ -110,14 +110,14 @@ def test_a_job_whose_time_is_nearly_up_goes_back_into_the_queue_and_on(
     checkpoint = "*/checkpoints/last.safetensors"
     wait_for(lambda: list(tmp_path.glob(checkpoint)))
     (folder,) = (path.parent for path in tmp_path.glob("*/state.json"))
-    job = json.loads((folder / "state.json").read_text())["job"]
-    slurm.run("scancel", "--signal=USR2", job)
-    wait_for(lambda: (state := read_state(folder)) and state.state is Standing.PREEMPTED)
+    slurm_job = json.loads((folder / "state.json").read_text())["job"]
+    slurm.run("scancel", "--signal=USR2", slurm_job)
+    wait_for(lambda: (state := read_state(folder)) and state.state is RunStatus.PREEMPTED)
     told = sweep.communicate(timeout=200)[1]
     assert sweep.returncode == 0, told
     state = read_state(folder)
     assert state
-    assert (state.state, state.attempts, state.job) == (Standing.FINISHED, 2, job)
+    assert (state.state, state.attempts, state.job) == (RunStatus.FINISHED, 2, slurm_job)
     assert "stopped by SIGUSR2; it goes on from its last checkpoint" in (folder / "log.txt").read_text()
 
 

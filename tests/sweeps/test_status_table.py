@@ -1,7 +1,7 @@
 from pathlib import Path
 
-from src.runs.state import Standing
-from src.runs.status import Look
+from src.runs.state import RunStatus
+from src.runs.status import StatusSnapshot
 from src.sweeps.status_table import Row, csv_rows, leaderboard
 
 
@@ -13,7 +13,7 @@ def finished_row(name: str, cohort: str, accuracy: float) -> Row:
         "metrics": {"test/accuracy": accuracy, "test/macro_f1": accuracy},
         "axes": {},
     }
-    return Row(name, "", Look(Standing.FINISHED, None, None), None, record, Path(name))
+    return Row(name, "", StatusSnapshot(RunStatus.FINISHED, None, None), None, record, Path(name))
 
 
 def test_runs_of_one_cohort_are_ranked_in_one_list() -> None:

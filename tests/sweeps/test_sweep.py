@@ -15,10 +15,10 @@ import pytest
 from src.cli.compose import CONF, Composed, compose_points, read_command_line, to_schema
 from src.cli.errors import UserError
 from src.config.train import TrainConfig
-from src.runs.state import CellState, Standing, read_state, write_state
+from src.runs.state import JobState, RunStatus, read_state, write_state
 from src.sweeps.manifest import write_sweep
 from src.sweeps.status_table import read_rows
-from src.sweeps.sweep import launcher_config, plan_cells, run_sweep
+from src.sweeps.sweep import launcher_config, plan_jobs, run_sweep
 from tests.conftest import whole_record
 
 ROOT = Path(__file__).parents[2]
@@ -43,10 +43,10 @@ def test_composing_a_grid_at_once_equals_composing_each_cell(name: str, cohort: 
 
 def test_a_grid_can_be_narrowed_on_the_command_line(cohort: Path) -> None:
     words = ["--config-dir", str(SWEEPS), "--config-name", "full", f"data.dir={cohort}"]
-    cells = plan_cells("full", asked(*words, "lora.r=4,8", "labels=two").points)
-    assert len(cells) == 8
-    assert {(cell.cfg.lora.r, str(cell.cfg.labels)) for cell in cells} == {(4, "two"), (8, "two")}
-    assert {cell.cfg.wandb.group for cell in cells} == {"full"}
+    jobs = plan_jobs("full", asked(*words, "lora.r=4,8", "labels=two").points)
+    assert len(jobs) == 8
+    assert {(job.cfg.lora.r, str(job.cfg.labels)) for job in jobs} == {(4, "two"), (8, "two")}
+    assert {job.cfg.wandb.group for job in jobs} == {"full"}
 
 
 def test_impossible_cells_are_left_out_with_a_message(cohort: Path) -> None:
@@ -72,7 +72,7 @@ def test_a_wrong_launcher_or_key_of_it_is_one_clear_error(word: str, cohort: Pat
 
 def test_cells_that_would_share_a_folder_are_refused(cohort: Path) -> None:
     with pytest.raises(UserError, match="name=x: 2 cells would share one folder"):
-        plan_cells("s", asked("-m", "seed=1,2", "name=x", f"data.dir={cohort}").points)
+        plan_jobs("s", asked("-m", "seed=1,2", "name=x", f"data.dir={cohort}").points)
 
 
 def test_every_launcher_composes_and_its_values_are_checked(cohort: Path) -> None:
@@ -89,14 +89,14 @@ def test_every_launcher_composes_and_its_values_are_checked(cohort: Path) -> Non
 def test_changed_code_and_another_cohort_are_said_and_finished_cells_kept(
     cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    cells = plan_cells("kept", asked("-m", "seed=1,2", f"data.dir={cohort}", f"out={tmp_path}").points)
-    for cell in cells:
-        write_state(cell.folder, CellState(Standing.FINISHED, code=["0123456789ab"]))
-        (cell.folder / "result.json").write_text(whole_record(metrics={"test/accuracy": 0.5}))
-    stranger = tmp_path / f"{cells[0].name.rpartition('-')[0]}-c0000000"
+    jobs = plan_jobs("kept", asked("-m", "seed=1,2", f"data.dir={cohort}", f"out={tmp_path}").points)
+    for job in jobs:
+        write_state(job.folder, JobState(RunStatus.FINISHED, code=["0123456789ab"]))
+        (job.folder / "result.json").write_text(whole_record(metrics={"test/accuracy": 0.5}))
+    stranger = tmp_path / f"{jobs[0].name.rpartition('-')[0]}-c0000000"
     stranger.mkdir()
     (stranger / "result.json").write_text(whole_record(cohort="another"))
-    run_sweep("kept", cells, lambda folder: pytest.fail("trained again"))
+    run_sweep("kept", jobs, lambda folder: pytest.fail("trained again"))
     told = capsys.readouterr()
     assert "2 finished cells were trained by other code and are kept" in told.err
     assert "1 runs of the same names in this folder belong to another cohort" in told.err
@@ -112,17 +112,17 @@ def test_a_cluster_is_asked_for_several_runs_only(
 
 def test_five_hundred_cells_are_planned_and_reported_in_seconds(cohort: Path, tmp_path: Path) -> None:
     grid = asked("-m", "seed=range(250)", "labels=single,two", f"data.dir={cohort}", f"out={tmp_path}")
-    cells = plan_cells("many", grid.points)
-    assert len({cell.folder for cell in cells}) == 500
-    write_sweep(tmp_path, "many", cells)
-    for cell in cells[:100]:
-        write_state(cell.folder, CellState(Standing.FAILED, error="OSError"))
+    jobs = plan_jobs("many", grid.points)
+    assert len({job.folder for job in jobs}) == 500
+    write_sweep(tmp_path, "many", jobs)
+    for job in jobs[:100]:
+        write_state(job.folder, JobState(RunStatus.FAILED, error="OSError"))
     standing = [row.look.standing for row in read_rows("many", tmp_path)]
-    assert (standing.count(Standing.FAILED), standing.count(Standing.WAITING)) == (100, 400)
+    assert (standing.count(RunStatus.FAILED), standing.count(RunStatus.WAITING)) == (100, 400)
 
 
 def test_the_status_needs_neither_torch_nor_polars(tmp_path: Path) -> None:
-    write_state(tmp_path / "one", CellState(Standing.FAILED))
+    write_state(tmp_path / "one", JobState(RunStatus.FAILED))
     code = f"import sys; sys.argv = ['x', {str(tmp_path)!r}]\nfrom src.status import main\nmain()\n"
     code += "print([name for name in ('torch', 'polars', 'wandb') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -141,7 +141,7 @@ def test_a_sweep_outlives_killed_failed_and_stopped_cells(
         time.sleep(0.02)
         for path in tmp_path.glob("*/state.json"):
             state = read_state(path.parent)
-            if state and state.done and state.state is Standing.RUNNING:
+            if state and state.done and state.state is RunStatus.RUNNING:
                 os.kill(state.pid, signal.SIGKILL)
                 killed = path.parent.name
                 break
@@ -174,6 +174,6 @@ def test_a_dry_run_of_a_sweep_prices_every_cell_and_starts_none(
 
 
 def test_records_are_plain_values(tmp_path: Path) -> None:
-    write_state(tmp_path, CellState(Standing.RUNNING, "vm", 1, metric=0.5))
+    write_state(tmp_path, JobState(RunStatus.RUNNING, "vm", 1, metric=0.5))
     told = json.loads((tmp_path / "state.json").read_text())
     assert all(isinstance(value, str | int | float | list | dict) or value is None for value in told.values())

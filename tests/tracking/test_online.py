@@ -23,13 +23,15 @@ from src.testing.wandb_here import WandbHere
 from src.tracking.flat import record_of
 from src.tracking.guard import public_name
 from src.tracking.recorder import Recorder, recording
-from src.tracking.run_metadata import About
+from src.tracking.run_metadata import RunMetadata
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*subprocess:pytest.PytestUnraisableExceptionWarning")
 
 ROOT = Path(__file__).parents[2]
 
-ABOUT = About({"model": "nano", "seed": 1}, job_type="train", tags=("two", "llama"), patients={"val": 50, "test": 9})
+ABOUT = RunMetadata(
+    {"model": "nano", "seed": 1}, job_type="train", tags=("two", "llama"), patients={"val": 50, "test": 9}
+)
 
 KILLED = """
 import sys, time

@@ -21,7 +21,7 @@ from src.tracking.guard import (
 )
 from src.tracking.policy import asked_mode, environment, logged_in, settings
 from src.tracking.recorder import recording
-from src.tracking.run_metadata import About, about, run_name
+from src.tracking.run_metadata import RunMetadata, about, run_name
 
 ROOT = Path(__file__).parents[2]
 
@@ -174,7 +174,7 @@ def test_what_a_run_is_found_by_says_what_it_is(cohort: Path) -> None:
 
 
 def test_what_is_not_allowed_stops_the_run_before_its_history(tmp_path: Path) -> None:
-    with recording(WandbConfig(WandbMode.DISABLED, "drg", None), tmp_path, About()) as recorder:
+    with recording(WandbConfig(WandbMode.DISABLED, "drg", None), tmp_path, RunMetadata()) as recorder:
         with pytest.raises(LeakError):
             recorder.log_metrics({"train/loss": "Okonkwo"}, 1)
         recorder.log_metrics({"train/loss": 0.5, "train/grad_norm": float("nan")}, 1)
@@ -228,7 +228,7 @@ def test_a_run_that_nobody_is_logged_in_for_is_recorded_offline(
     monkeypatch.setattr("src.tracking.recorder.logged_in", lambda: False)
     asked = []
     monkeypatch.setattr("src.tracking.recorder.open_line", lambda cfg, mode, *rest: asked.append(mode))
-    with recording(WandbConfig(WandbMode.ONLINE, "drg", None), tmp_path, About()):
+    with recording(WandbConfig(WandbMode.ONLINE, "drg", None), tmp_path, RunMetadata()):
         pass
     assert asked == [WandbMode.OFFLINE]
     assert "nobody is logged in" in capsys.readouterr().err

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from src.cli.errors import UserError
-from src.training.learner import Cell, Progress, Stage
+from src.training.learner import Learner, Progress, Stage
 
 ROOT = Path(__file__).parents[2]
 
@@ -52,17 +52,17 @@ class FourSteps:
         return step in (2, 4)
 
 
-def cell_at(progress: Progress) -> Cell:
-    cell = object.__new__(Cell)
-    cell.progress, cell.steps, cell.run_dir = progress, FourSteps(), Path("run")  # type: ignore[assignment]
-    return cell
+def cell_at(progress: Progress) -> Learner:
+    learner = object.__new__(Learner)
+    learner.progress, learner.steps, learner.run_dir = progress, FourSteps(), Path("run")  # type: ignore[assignment]
+    return learner
 
 
 @pytest.mark.parametrize("stage", [Stage.VALIDATE, Stage.SCORE, Stage.RECORD])
 def test_no_step_is_taken_where_none_is_due(stage: Stage) -> None:
-    cell = cell_at(Progress(stage, step=2))
+    learner = cell_at(Progress(stage, step=2))
     with pytest.raises(RuntimeError, match=f"a step was taken where the run was to {stage}"):
-        cell.update()
+        learner.update()
 
 
 @pytest.mark.parametrize(
@@ -77,8 +77,8 @@ def test_no_step_is_taken_where_none_is_due(stage: Stage) -> None:
     ],
 )
 def test_a_checkpoint_of_an_earlier_version_goes_on_where_it_stood(step: int, validated: int, stage: Stage) -> None:
-    cell = cell_at(Progress())
-    assert cell._progress({"step": step, "validated": validated}).stage is stage
+    learner = cell_at(Progress())
+    assert learner._progress({"step": step, "validated": validated}).stage is stage
 
 
 @pytest.mark.parametrize(("step", "validated"), [(3, 0), (5, 2), (5, 4)])

@@ -16,7 +16,7 @@ from transformers import AutoTokenizer
 from src.cohort.prepared import fingerprint, read_cohort
 from src.cohort.split import Split
 from src.config.train import Prompt
-from src.models.prompts import encode_notes, frame
+from src.models.prompts import encode_notes, prompt_template
 from src.training.notes import CutNotes, split_rows, token_lengths
 from src.training.tokens import NOTES_AT_ONCE, NoteTokens, open_tokens, tokenizer_hash, user_cache
 
@@ -72,7 +72,7 @@ def test_notes_cut_from_the_map_are_those_of_encode_notes(
 ) -> None:
     tokenizer, cohort = change(tokenizer), read_cohort(own)
     rows = split_rows(cohort, Split.TEST)["row"].to_numpy()
-    cut = CutNotes(open_tokens(cohort, tokenizer), rows, frame(tokenizer, prompt, max_len))
+    cut = CutNotes(open_tokens(cohort, tokenizer), rows, prompt_template(tokenizer, prompt, max_len))
     assert list(cut) == encode_notes(tokenizer, cohort.notes(Split.TEST)["text"].to_list(), prompt, max_len)
     assert list(cut[3:5]) == [cut[3], cut[4]]
 
@@ -89,7 +89,7 @@ def test_tokens_lie_in_a_file_as_small_numbers(own: Path, tokenizer: Any) -> Non
 def test_lengths_are_those_before_cutting(own: Path, tokenizer: Any) -> None:
     cohort = read_cohort(own)
     rows = split_rows(cohort, Split.TRAIN, 40)["row"].to_numpy()
-    around = frame(tokenizer, Prompt.DIAGNOSIS, 64).tokens
+    around = prompt_template(tokenizer, Prompt.DIAGNOSIS, 64).tokens
     lengths = token_lengths(open_tokens(cohort, tokenizer).lengths(rows) + around, 64)
     known = [
         len(ids)

@@ -16,11 +16,11 @@ from src.config.train import TrainConfig
 from src.display.published import PUBLISHED
 from src.runs.finished import Run
 from src.runs.history import HISTORY, read_history
-from src.runs.job import Cell, write_cell
+from src.runs.job import Job, write_job
 from src.sweeps.manifest import write_sweep
 from src.testing.wandb_here import WandbHere
 from src.tracking.flat import flat
-from src.wandb_views.dashboard_source import Subject, subject_of
+from src.wandb_views.dashboard_source import DashboardSource, dashboard_source
 from src.wandb_views.vega import CHARTS, chart_name
 
 Json = dict[str, Any]
@@ -35,9 +35,9 @@ def sweep(runs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Pa
     cells = []
     for name, run in {**runs, "waits": runs["single"]}.items():
         record = json.loads((run / "result.json").read_text())
-        cells.append(Cell(out / f"cell-{name}", to_schema(TrainConfig, record["config"]), [f"labels={name}"], {}))
+        cells.append(Job(out / f"cell-{name}", to_schema(TrainConfig, record["config"]), [f"labels={name}"], {}))
         cells[-1].folder.mkdir()
-        write_cell(cells[-1], record["cohort"])
+        write_job(cells[-1], record["cohort"])
         if name != "waits":
             for kept in ("result.json", HISTORY):
                 (cells[-1].folder / kept).write_bytes((run / kept).read_bytes())
@@ -46,19 +46,19 @@ def sweep(runs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 @pytest.fixture(scope="module")
-def subject(sweep: Path) -> Subject:
-    return subject_of("small", sweep, None, "researcher")
+def subject(sweep: Path) -> DashboardSource:
+    return dashboard_source("small", sweep, None, "researcher")
 
 
 @pytest.fixture(scope="module")
-def workspace(subject: Subject) -> Json:
+def workspace(subject: DashboardSource) -> Json:
     from src.wandb_views.views import workspace_of
 
     return dict(json.loads(workspace_of(subject)._to_model().spec.model_dump_json(by_alias=True, exclude_none=True)))
 
 
 @pytest.fixture(scope="module")
-def report(subject: Subject) -> Json:
+def report(subject: DashboardSource) -> Json:
     from src.wandb_views.views import report_of
 
     return dict(json.loads(report_of(subject)._to_model().spec.model_dump_json(by_alias=True, exclude_none=True)))
@@ -137,7 +137,7 @@ def test_both_show_the_sweeps_group_alone(workspace: Json, report: Json) -> None
 
 
 def test_a_folder_of_runs_without_a_group_is_found_by_its_cohort(sweep: Path) -> None:
-    subject = subject_of(str(sweep), Path("unused"), None, None)
+    subject = dashboard_source(str(sweep), Path("unused"), None, None)
     (run, *_) = subject.runs
     assert subject.groups == ()
     assert subject.cohorts == (run.record["cohort"],)
@@ -161,7 +161,7 @@ def test_every_panel_comes_back_from_its_json(workspace: Json, report: Json) -> 
     assert {**back, "width": "fluid"} == report  # the loader forgets the width, and nothing else
 
 
-def test_the_published_figures_stand_below_the_sweeps_own(workspace: Json, subject: Subject) -> None:
+def test_the_published_figures_stand_below_the_sweeps_own(workspace: Json, subject: DashboardSource) -> None:
     (table,) = [panel["config"]["value"] for panel in panels(workspace) if "| system |" in str(panel["config"])]
     rows = table.strip().split("\n")[4:]
     assert len(rows) == len(subject.runs) + len(PUBLISHED)
@@ -173,11 +173,11 @@ def test_the_published_figures_stand_below_the_sweeps_own(workspace: Json, subje
 
 def test_a_sweep_of_which_nothing_is_finished_has_a_dashboard(sweep: Path, tmp_path: Path) -> None:
     record = json.loads((sweep / "cell-single" / "result.json").read_text())
-    cell = Cell(tmp_path / "cell-1", to_schema(TrainConfig, record["config"]), [], {})
+    cell = Job(tmp_path / "cell-1", to_schema(TrainConfig, record["config"]), [], {})
     cell.folder.mkdir()
-    write_cell(cell, record["cohort"])
+    write_job(cell, record["cohort"])
     write_sweep(tmp_path, "begun", [cell])
-    subject = subject_of("begun", tmp_path, None, None)
+    subject = dashboard_source("begun", tmp_path, None, None)
     assert (subject.runs, subject.groups, subject.project) == ((), ("begun",), "drg-llama")
     assert "DRG-LLaMA-13B" in subject.table
 
@@ -296,7 +296,9 @@ def test_what_is_saved_twice_is_one_workspace_and_one_report_and_loads_again(
     assert not server.unknown
 
 
-def test_saving_without_a_login_is_refused(subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_saving_without_a_login_is_refused(
+    subject: DashboardSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from src.wandb_views.saved_views import save_views
 
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
@@ -308,7 +310,7 @@ def test_saving_without_a_login_is_refused(subject: Subject, tmp_path: Path, mon
 
 def test_an_unknown_sweep_is_named(sweep: Path) -> None:
     with pytest.raises(UserError, match=r"none-such: no sweep of that name .* there are small"):
-        subject_of("none-such", sweep, None, None)
+        dashboard_source("none-such", sweep, None, None)
 
 
 CANARY = "Smith was admitted with sepsis"
@@ -323,22 +325,22 @@ def test_a_project_or_an_owner_of_another_form_is_refused(sweep: Path, key: str,
 
 def test_a_group_of_another_form_is_refused_without_repeating_it(sweep: Path) -> None:
     with pytest.raises(UserError, match="the group of these runs may not go to W&B") as told:
-        subject_of(f"wandb:researcher/drg-llama/{CANARY}", sweep, None, None)
+        dashboard_source(f"wandb:researcher/drg-llama/{CANARY}", sweep, None, None)
     assert CANARY not in str(told.value)
 
 
-def changed(subject: Subject, **axes: str) -> Subject:
+def changed(subject: DashboardSource, **axes: str) -> DashboardSource:
     (run, *rest) = subject.runs
     named = Run(run.name, {**run.record, "axes": {**run.axes, **axes}}, run.curves, run.folder)
     return dataclasses.replace(subject, runs=(named, *rest))
 
 
-def test_a_model_s_own_name_gets_in_as_a_hash(subject: Subject) -> None:
+def test_a_model_s_own_name_gets_in_as_a_hash(subject: DashboardSource) -> None:
     assert re.search(r"\| local-[0-9a-f]{6} \|", changed(subject, model=CANARY).table)
     assert CANARY not in changed(subject, model=CANARY).table
 
 
-def test_an_axis_with_text_is_refused_without_repeating_it(subject: Subject) -> None:
+def test_an_axis_with_text_is_refused_without_repeating_it(subject: DashboardSource) -> None:
     with pytest.raises(UserError, match="protocol: its value is not one that may be logged") as told:
         assert changed(subject, protocol=CANARY).table
     assert CANARY not in str(told.value)

@@ -19,7 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from src.models.engine import elementwise
 from src.models.engine.attention import Backend, attend
 from src.models.engine.dropout import Drops
-from src.models.engine.projections import Adapters, Gradient, Maps, Read
+from src.models.engine.projections import AdapterRows, Adapters, Gradient, Maps
 
 QKV, OUT, INNER, DOWN = range(4)
 """Sites in a block where adapters read."""
@@ -28,7 +28,7 @@ SITES = 4
 
 
 @dataclass(frozen=True)
-class Part:
+class AdapterSegment:
     """Consecutive rows of one cell: all of them, or the last of each note; None where the cell has the row alone."""
 
     rows: slice | None
@@ -63,7 +63,7 @@ class Dropping:
 
 
 @dataclass(frozen=True)
-class Reading:
+class PackedForward:
     """How a packed row is read.
 
     Attributes:
@@ -78,7 +78,7 @@ class Reading:
         recompute: keep one hidden state a block, and compute the rest again in the backward pass.
     """
 
-    parts: tuple[Part, ...]
+    parts: tuple[AdapterSegment, ...]
     lengths: tuple[int, ...]
     last: Tensor
     starts: tuple[Tensor, Tensor]
@@ -88,10 +88,10 @@ class Reading:
     fused: Any = elementwise
     recompute: bool = False
 
-    def reads(self, layer: int, site: int, ends: bool) -> list[Read]:
+    def reads(self, layer: int, site: int, ends: bool) -> list[AdapterRows]:
         """Whose adapters read which rows at a site of a layer."""
         return [
-            Read(part.ends if ends else part.rows, part.adapters[layer][site], part.gain, part.gradient)
+            AdapterRows(part.ends if ends else part.rows, part.adapters[layer][site], part.gain, part.gradient)
             for part in self.parts
         ]
 
@@ -100,7 +100,7 @@ class Reading:
         """What blocks read for autograd, of every cell."""
         return [part.handle for part in self.parts if part.handle is not None]
 
-    def drops(self, layer: int, site: int, ends: bool, width: int, reads: Sequence[Read]) -> Any:
+    def drops(self, layer: int, site: int, ends: bool, width: int, reads: Sequence[AdapterRows]) -> Any:
         """What is dropped there, as `fused` takes it; None for nothing."""
         if self.dropping is None or all(part.adapters is None for part in reads):
             return None
@@ -148,7 +148,7 @@ def join_weights(model: Any) -> None:
 
 
 def _forward(
-    layer: Any, hidden: Tensor, *, position_embeddings: tuple[Tensor, Tensor], reading: Reading, **kwargs: Any
+    layer: Any, hidden: Tensor, *, position_embeddings: tuple[Tensor, Tensor], reading: PackedForward, **kwargs: Any
 ) -> Tensor:
     if reading.recompute and not layer.block.is_last:
         # Dropout is a function of the note: no generator's state to keep.
@@ -158,7 +158,9 @@ def _forward(
     return read_block(layer.block, hidden, position_embeddings, reading)
 
 
-def read_block(block: Block, hidden: Tensor, position_embeddings: tuple[Tensor, Tensor], reading: Reading) -> Tensor:
+def read_block(
+    block: Block, hidden: Tensor, position_embeddings: tuple[Tensor, Tensor], reading: PackedForward
+) -> Tensor:
     """The block's output [1, T, h] for `hidden` [1, T, h]; [1, B, h] where the last block is pruned."""
     block.check()
     ends = block.is_last and reading.prune
@@ -175,7 +177,9 @@ class _Before(torch.autograd.Function):
     """Norm, queries, keys, values, and their rotation; and the residual, whose gradient is taken up on the way back."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor, block: Block, reading: Reading, *handles: Tensor) -> Any:
+    def forward(
+        ctx: Any, x: Tensor, cos: Tensor, sin: Tensor, block: Block, reading: PackedForward, *handles: Tensor
+    ) -> Any:
         fused, maps, ends = reading.fused, block.maps[QKV], block.is_last and reading.prune
         norm, reads = block.norms[0], reading.reads(block.number, QKV, False)
         drops = reading.drops(block.number, QKV, False, x.shape[1], reads)
@@ -241,9 +245,9 @@ class _Before(torch.autograd.Function):
         return (dx, None, None, None, None, *[None] * ctx.handles)
 
 
-def _of(reads: Sequence[Read], columns: slice) -> list[Read]:
+def _of(reads: Sequence[AdapterRows], columns: slice) -> list[AdapterRows]:
     return [
-        Read(part.rows, part.adapters.of(columns) if part.adapters else None, part.gain, part.gradient)
+        AdapterRows(part.rows, part.adapters.of(columns) if part.adapters else None, part.gain, part.gradient)
         for part in reads
     ]
 
@@ -280,7 +284,7 @@ class _After(torch.autograd.Function):
     """The output's map with the residual, and the feed-forward part with the next."""
 
     @staticmethod
-    def forward(ctx: Any, seen: Tensor, x: Tensor, block: Block, reading: Reading, *handles: Tensor) -> Tensor:
+    def forward(ctx: Any, seen: Tensor, x: Tensor, block: Block, reading: PackedForward, *handles: Tensor) -> Tensor:
         fused, norm, ends = reading.fused, block.norms[1], block.is_last and reading.prune
         layer, maps = block.number, block.maps
         reads = {site: reading.reads(layer, site, ends) for site in (OUT, INNER, DOWN)}

@@ -28,7 +28,7 @@ BLOCK = 16
 
 
 @dataclass(frozen=True)
-class Noise:
+class KeyedDropout:
     """Dropout of the adapters' inputs in one step.
 
     Attributes:

@@ -126,7 +126,7 @@ def _shift(part: slice, by: int) -> slice:
 
 
 @dataclass(frozen=True)
-class Read:
+class AdapterRows:
     """Consecutive rows that one cell's adapters read; `rows` is None for all of them.
 
     Attributes:
@@ -200,7 +200,12 @@ class Maps:
                     yield slice(start + first, start + first + piece.shape[0]), piece
 
     def forward(
-        self, x: Tensor, read: Tensor, reads: Sequence[Read], onto: Tensor | None = None, columns: slice | None = None
+        self,
+        x: Tensor,
+        read: Tensor,
+        reads: Sequence[AdapterRows],
+        onto: Tensor | None = None,
+        columns: slice | None = None,
     ) -> tuple[Tensor, list[Tensor | None]]:
         """The outputs [T, out] side by side, adapters added, and what the backward pass needs of each part's.
 
@@ -245,7 +250,7 @@ class Maps:
         return output
 
     def backward(
-        self, grad: Tensor, read: Tensor | None, inner: Sequence[Tensor | None], reads: Sequence[Read], *,
+        self, grad: Tensor, read: Tensor | None, inner: Sequence[Tensor | None], reads: Sequence[AdapterRows], *,
         dropped: bool, through_x: bool = True, columns: slice | None = None,
     ) -> tuple[Tensor | None, Tensor | None]:  # fmt: skip
         """Gradients of `x`, and of what the adapters read where that differs from it; the adapters' own are written.

@@ -12,12 +12,12 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from src.cli.command import told_to_the_user
+from src.cli.command import report_user_errors
 from src.cli.errors import UserError
 from src.cli.process_identity import born
 from src.config.launch import ProcessesConfig
-from src.runs.job import Cell
-from src.sweeps.retries import Tally
+from src.runs.job import Job
+from src.sweeps.retries import RetryTracker
 
 STARTS = 3
 """Fork servers that are tried for one cell."""
@@ -29,7 +29,7 @@ GRACE_S = 120.0
 """Seconds that cells have to save their checkpoints when the sweep is stopped."""
 
 
-def run_in_processes(what: str, cells: Sequence[Cell], cfg: ProcessesConfig, task: Callable[[Path], int]) -> None:
+def run_in_processes(what: str, jobs: Sequence[Job], cfg: ProcessesConfig, task: Callable[[Path], int]) -> None:
     """Runs every cell in a process of its own, `workers` at a time.
 
     A cell that fails, runs out of memory or is killed leaves the others as they are. An interrupt or SIGTERM stops
@@ -39,8 +39,8 @@ def run_in_processes(what: str, cells: Sequence[Cell], cfg: ProcessesConfig, tas
     workers = cfg.workers or max(1, len(gpus))
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(WARM)
-    tally = Tally(what, cells, cfg.retries)
-    waiting = [cell.folder for cell in cells]
+    tally = RetryTracker(what, jobs, cfg.retries)
+    waiting = [job.folder for job in jobs]
     running: dict[int, tuple[Any, Path, int | None]] = {}
     before = signal.signal(signal.SIGTERM, _stop)
     try:
@@ -117,7 +117,7 @@ def _child(task: Callable[[Path], int], folder: Path, gpu: str | None) -> None:
     os.setsid()  # an interrupt at the terminal reaches the sweep alone, which then stops its cells
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
-    with told_to_the_user():
+    with report_user_errors():
         sys.exit(task(folder))
 
 

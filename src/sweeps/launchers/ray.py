@@ -15,25 +15,25 @@ from typing import Any
 from src.cli.errors import UserError
 from src.cli.files import access_mask
 from src.config.launch import RayConfig
-from src.runs.job import Cell
-from src.sweeps.retries import Tally
+from src.runs.job import Job
+from src.sweeps.retries import RetryTracker
 
 LOOK_S = 2.0
 """Seconds between two lines of progress at least."""
 
 
-def run_on_ray(what: str, cells: Sequence[Cell], cfg: RayConfig, task: Callable[[Path], int]) -> None:
+def run_on_ray(what: str, jobs: Sequence[Job], cfg: RayConfig, task: Callable[[Path], int]) -> None:
     """Runs every cell as a task in a worker of its own, and starts those again whose worker or node died.
 
     Raises:
         UserError: Ray is not installed, or the cluster does not answer.
     """
     ray = _joined(cfg)
-    tally = Tally(what, cells, cfg.retries)
+    tally = RetryTracker(what, jobs, cfg.retries)
     # A worker serves one cell: nothing of it, on a GPU or off, is left for the next.
     remote = ray.remote(num_cpus=cfg.num_cpus, num_gpus=cfg.num_gpus, max_retries=0, max_calls=1)(_on_a_worker)
     here = os.getcwd()
-    running = {remote.remote(task, cell.folder, here): cell.folder for cell in cells}
+    running = {remote.remote(task, job.folder, here): job.folder for job in jobs}
     try:
         while running:
             done, _ = ray.wait(list(running), num_returns=1, timeout=LOOK_S)

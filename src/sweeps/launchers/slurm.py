@@ -19,14 +19,14 @@ from pathlib import Path
 
 from src.cli.compose import to_schema
 from src.cli.errors import UserError
-from src.cli.files import private_folder, replacing
+from src.cli.files import atomic_write, private_folder
 from src.config.launch import SlurmConfig
-from src.runs.job import Cell
+from src.runs.job import Job
 from src.runs.lock import Busy, holding
-from src.runs.state import Standing
-from src.runs.status import BATCHES, look_at
-from src.sweeps.launchers.slurm_queue import Job, Queue, ask, write_batch
-from src.sweeps.retries import Tally
+from src.runs.state import RunStatus
+from src.runs.status import BATCHES, read_status
+from src.sweeps.launchers.slurm_queue import Queue, QueuedJob, ask, write_batch
+from src.sweeps.retries import RetryTracker
 
 OURS = ("kind", "gpu", "retries", "wait", "poll_s")
 """Keys that are no parameter of hydra-submitit-launcher."""
@@ -38,7 +38,7 @@ SETTLE_S = 3.0
 """Seconds between a job's end and the moment when its record is sure to be seen."""
 
 
-def run_on_slurm(what: str, todo: Sequence[Cell], out: Path) -> None:
+def run_on_slurm(what: str, todo: Sequence[Job], out: Path) -> None:
     """Submits the cells that no job of an earlier start still has, and stays until all have ended.
 
     Cells are grouped into arrays by what they ask of the queue.
@@ -47,54 +47,56 @@ def run_on_slurm(what: str, todo: Sequence[Cell], out: Path) -> None:
         UserError: Slurm or submitit is not there, or refuses the jobs.
     """
     private_folder(out / BATCHES)
-    cfgs = {cell.folder.absolute(): to_schema(SlurmConfig, cell.launcher) for cell in todo}
+    cfgs = {job.folder.absolute(): to_schema(SlurmConfig, job.launcher) for job in todo}
     with submitting(out):  # of two submitters, the second joins what the first submitted
-        jobs = Queue(out)
-        jobs.close_what_is_over()
-        known = jobs.cells()
+        slurm_jobs = Queue(out)
+        slurm_jobs.close_what_is_over()
+        known = slurm_jobs.jobs()
         fresh = [
-            cell
-            for cell in todo
-            if cell.folder.absolute() not in known and look_at(cell.folder).standing is not Standing.RUNNING
+            job
+            for job in todo
+            if job.folder.absolute() not in known and read_status(job.folder).standing is not RunStatus.RUNNING
         ]
         told = f"{what}: {len(fresh)} cells submitted, {len(todo) - len(fresh)} in the queue already"
-        submit_all([cell.folder.absolute() for cell in fresh], cfgs, out)
+        submit_all([job.folder.absolute() for job in fresh], cfgs, out)
     print(told, file=sys.stderr, flush=True)
     first = next(iter(cfgs.values()), None)
     if first and first.wait:
-        _watch(Tally(what, [*todo], first.retries), jobs, cfgs, out)
+        _watch(RetryTracker(what, [*todo], first.retries), slurm_jobs, cfgs, out)
 
 
-def _watch(tally: Tally, jobs: Queue, cfgs: dict[Path, SlurmConfig], out: Path) -> None:
+def _watch(tally: RetryTracker, slurm_jobs: Queue, cfgs: dict[Path, SlurmConfig], out: Path) -> None:
     """Waits until every cell has ended; submits again those whose job died without a word."""
     cfg = next(iter(cfgs.values()))
     folders = {path.absolute(): path for path in tally.left}
     gone: dict[Path, float] = {}
     while tally.left:
-        jobs.refresh()
+        slurm_jobs.refresh()
         dead, before = [], len(tally.left)
         for path, folder in folders.items():
-            if folder not in tally.left or not _settled(folder, jobs.job_of(path), gone):
+            if folder not in tally.left or not _settled(folder, slurm_jobs.job_of(path), gone):
                 continue
-            job = jobs.job_of(path)
-            if tally.again(folder, job.how if job else "its job left the queue", stopped=bool(job and job.cancelled)):
+            slurm_job = slurm_jobs.job_of(path)
+            reason, stopped = (slurm_job.how, slurm_job.cancelled) if slurm_job else ("its job left the queue", False)
+            if tally.again(folder, reason, stopped=stopped):
                 dead.append(path)
         if dead or len(tally.left) < before:
             with submitting(out):
                 submit_all(dead, cfgs, out)
-                jobs.refresh()
-                jobs.close_what_is_over()
-        tally.line(jobs.running())
+                slurm_jobs.refresh()
+                slurm_jobs.close_what_is_over()
+        tally.line(slurm_jobs.running())
         time.sleep(cfg.poll_s if tally.left else 0)
 
 
-def _settled(folder: Path, job: Job | None, gone: dict[Path, float]) -> bool:
+def _settled(folder: Path, slurm_job: QueuedJob | None, gone: dict[Path, float]) -> bool:
     """Whether a cell has ended: it has its record, or its job is over and time enough has passed to see it."""
-    look = look_at(folder)
-    if look.standing is Standing.FINISHED:
+    look = read_status(folder)
+    if look.standing is RunStatus.FINISHED:
         return True
-    seems_held = job and look.holder and look.holder.job == job.job  # on another node, its lock ages for a minute
-    if (job and job.alive) or seems_held:
+    # On another node its lock ages for a minute.
+    seems_held = slurm_job and look.holder and look.holder.job == slurm_job.job
+    if (slurm_job and slurm_job.alive) or seems_held:
         gone.pop(folder, None)
         return False
     if time.monotonic() - gone.setdefault(folder, time.monotonic()) < SETTLE_S:
@@ -133,8 +135,8 @@ def _submit(folders: Sequence[Path], cfg: SlurmConfig, out: Path) -> None:
     text = script_of(cfg, path, len(folders))
     write_batch(path, batch)
     script = path.with_suffix(".sh")
-    with replacing(script) as beside:
-        beside.write_text(text, "utf-8")
+    with atomic_write(script) as tmp:
+        tmp.write_text(text, "utf-8")
     try:
         done = subprocess.run(["sbatch", "--parsable", str(script)], capture_output=True, text=True, check=False)
         reason = " ".join(done.stderr.split())[:300] if done.returncode else None

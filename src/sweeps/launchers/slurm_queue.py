@@ -25,11 +25,11 @@ ASKED_S = 60.0
 """Seconds that one question may take."""
 
 
-class Job:
+class QueuedJob:
     """One task of one array, as squeue tells it."""
 
-    def __init__(self, job: str, state: str, reason: str) -> None:
-        self.job, self.state, self.reason = job, state, reason
+    def __init__(self, slurm_job: str, state: str, reason: str) -> None:
+        self.job, self.state, self.reason = slurm_job, state, reason
 
     @property
     def alive(self) -> bool:
@@ -52,7 +52,7 @@ class Queue:
 
     def __init__(self, out: Path) -> None:
         self.out, self._first = out, True
-        self._jobs: dict[tuple[str, int], Job] = {}
+        self._jobs: dict[tuple[str, int], QueuedJob] = {}
         self._batches: list[dict[str, Any]] = []
         self.refresh()
 
@@ -60,40 +60,40 @@ class Queue:
         """Asks again; a controller that does not answer is waited for."""
         self._batches = read_batches(self.out)
         marks = {}
-        for name, job, state, reason in _squeue(self._first):
-            mark, _, index = name.rpartition("-")[2], *job.rpartition("_")[1:]
+        for name, slurm_job, state, reason in _squeue(self._first):
+            mark, _, index = name.rpartition("-")[2], *slurm_job.rpartition("_")[1:]
             if index.isdigit():
-                marks[mark, int(index)] = Job(job, state, reason)
+                marks[mark, int(index)] = QueuedJob(slurm_job, state, reason)
         self._jobs |= marks
         self._first = False
         for key in set(self._jobs) - set(marks):  # forgotten by the controller, some minutes after its end
             if self._jobs[key].alive:
                 del self._jobs[key]
 
-    def cells(self) -> set[Path]:
+    def jobs(self) -> set[Path]:
         """Folders of the cells that a living job has."""
         return {
             Path(folder)
             for batch in self._batches
             for index, folder in enumerate(batch["cells"])
-            if (job := self._jobs.get((batch["mark"], index))) and job.alive
+            if (slurm_job := self._jobs.get((batch["mark"], index))) and slurm_job.alive
         }
 
-    def job_of(self, folder: Path) -> Job | None:
+    def job_of(self, folder: Path) -> QueuedJob | None:
         """The job that has a cell, or had it last, as far as the controller remembers."""
         found = [
-            job
+            slurm_job
             for batch in sorted(self._batches, key=lambda each: float(each["written"]))
-            for index, cell in enumerate(batch["cells"])
-            if cell == str(folder) and (job := self._jobs.get((batch["mark"], index)))
+            for index, job in enumerate(batch["cells"])
+            if job == str(folder) and (slurm_job := self._jobs.get((batch["mark"], index)))
         ]
-        alive = [job for job in found if job.alive]
+        alive = [slurm_job for slurm_job in found if slurm_job.alive]
         return alive[-1] if alive else found[-1] if found else None
 
     def running(self) -> int:
         """Jobs that run now."""
         ours = {batch["mark"] for batch in self._batches}
-        return sum(job.state == "RUNNING" for (mark, _), job in self._jobs.items() if mark in ours)
+        return sum(slurm_job.state == "RUNNING" for (mark, _), slurm_job in self._jobs.items() if mark in ours)
 
     def close_what_is_over(self) -> None:
         """Writes down which tasks of each batch are over, and forgets batches of which all are.
@@ -101,10 +101,10 @@ class Queue:
         Only for who holds the right to submit: a batch that is just being submitted has no jobs yet.
         """
         for batch in self._batches:
-            jobs = [self._jobs.get((batch["mark"], index)) for index in range(len(batch["cells"]))]
-            over = [index for index, job in enumerate(jobs) if not (job and job.alive)]
+            slurm_jobs = [self._jobs.get((batch["mark"], index)) for index in range(len(batch["cells"]))]
+            over = [index for index, slurm_job in enumerate(slurm_jobs) if not (slurm_job and slurm_job.alive)]
             path = self.out / BATCHES / f"{batch['mark']}.json"
-            if len(over) == len(jobs):
+            if len(over) == len(slurm_jobs):
                 path.unlink(missing_ok=True)
                 path.with_suffix(".sh").unlink(missing_ok=True)
             elif over != batch["over"]:
@@ -121,8 +121,8 @@ def _squeue(first: bool) -> Iterator[tuple[str, str, str, str]]:
     """(name, job, state, reason) of each of our jobs that the controller remembers, a line a task."""
     asked = ["squeue", "-h", "-a", "-r", "-t", "all", "-u", str(os.getuid()), "-o", "%j|%i|%T|%r"]
     for line in ask(asked, first).splitlines():
-        name, job, state, reason = line.split("|", 3)
-        yield name, job, state, reason
+        name, slurm_job, state, reason = line.split("|", 3)
+        yield name, slurm_job, state, reason
 
 
 def ask(words: Sequence[str], first: bool = False) -> str:

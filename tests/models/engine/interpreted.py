@@ -15,9 +15,9 @@ import torch
 from tests.models.test_engine import EVERYWHERE, engine
 from torch import Tensor
 
-from src.models.classifier import Asked, read_together
+from src.models.classifier import AdapterBatch, read_together
 from src.models.engine import elementwise, kernels
-from src.models.engine.dropout import Drops, Noise
+from src.models.engine.dropout import Drops, KeyedDropout
 from src.models.engine.packing import pack
 
 CPU = torch.device("cpu")
@@ -132,12 +132,12 @@ def a_whole_step_has_the_loss_and_gradients_of_torchs_operators() -> None:
     made = engine(replace(EVERYWHERE, dropout=0.3), torch.float32)
     weights = list(made.trained().values())
     notes = pack([[5, 9, 200, 17, 3], [41], [7, 8, 9]])
-    some, available = Noise(0.3, ((7, 3, 0), (7, 3, 1), (7, 3, 2))), kernels.available
+    some, available = KeyedDropout(0.3, ((7, 3, 0), (7, 3, 1), (7, 3, 2))), kernels.available
     for given, prune, recompute in ((some, True, False), (some, False, True), (None, True, True)):
         results = []
         for fused in (False, True):
             kernels.available = lambda device, fused=fused: fused
-            logits = read_together([Asked(made, notes, given)], prune=prune, recompute=recompute)[0]
+            logits = read_together([AdapterBatch(made, notes, given)], prune=prune, recompute=recompute)[0]
             loss = logits.square().sum()
             results.append((loss.detach(), *torch.autograd.grad(loss, weights)))
         kernels.available = available

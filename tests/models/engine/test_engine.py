@@ -14,9 +14,9 @@ from torch.nn.functional import cross_entropy
 
 from src.config.train import LoraConfig, ModelConfig, Precision, Weights
 from src.models.bases import computing, load_base
-from src.models.classifier import Asked, Classifier, read_together, with_adapters
+from src.models.classifier import AdapterBatch, Classifier, read_together, with_adapters
 from src.models.engine.attention import PACKED, Backend, attend
-from src.models.engine.dropout import Drops, Noise
+from src.models.engine.dropout import Drops, KeyedDropout
 from src.models.engine.packing import pack
 
 WIDTH = 9
@@ -97,7 +97,7 @@ def test_fifty_steps_equal_a_plain_padded_loop_in_fp64(lora: LoraConfig, recompu
     made, plain = engine(lora), Plain(lora, torch.float64)
 
     def logits(batch: list[list[int]]) -> Tensor:
-        return read_together([Asked(made, pack(batch))], recompute=recompute)[0]
+        return read_together([AdapterBatch(made, pack(batch))], recompute=recompute)[0]
 
     ours = losses(logits, list(made.trained().values()), 50, 5e-3)
     theirs = losses(plain.logits, plain.weights(), 50, 5e-3)
@@ -120,7 +120,7 @@ def test_merged_products_and_one_tensor_of_weights_change_nothing(
         weights = made.leaves() if merged else list(made.trained().values())
 
         def logits(batch: list[list[int]]) -> Tensor:
-            return read_together([Asked(made, pack(batch))], prune=prune)[0]
+            return read_together([AdapterBatch(made, pack(batch))], prune=prune)[0]
 
         return losses(logits, weights, 20, 5e-3), made.trained()
 
@@ -155,7 +155,7 @@ def test_ten_steps_equal_a_plain_padded_loop_in_fp32() -> None:
 
 def test_pruning_the_last_block_changes_no_logit() -> None:
     made = engine()
-    asked = [Asked(made, pack(notes(5)))]
+    asked = [AdapterBatch(made, pack(notes(5)))]
     assert torch.allclose(read_together(asked)[0], read_together(asked, prune=False)[0], atol=1e-12)
 
 
@@ -166,8 +166,8 @@ def test_a_poisoned_neighbour_changes_no_logit(use_cache: bool, prune: bool) -> 
     backbone: Any = made.backbone
     backbone.config.use_cache = use_cache
     first, *others = notes(4)
-    before = read_together([Asked(made, pack([first, *others]))], prune=prune)[0]
-    after = read_together([Asked(made, pack([[299] * len(first), *others]))], prune=prune)[0]
+    before = read_together([AdapterBatch(made, pack([first, *others]))], prune=prune)[0]
+    after = read_together([AdapterBatch(made, pack([[299] * len(first), *others]))], prune=prune)[0]
     assert (before[1:] - after[1:]).abs().max() <= 1e-6
     assert (before[0] - after[0]).abs().max() > 1e-3
 
@@ -230,7 +230,7 @@ def test_cells_that_share_a_pass_train_as_if_each_were_alone() -> None:
     optimisers = [torch.optim.AdamW(cell.trained().values(), lr=5e-3, weight_decay=0.01) for cell in cells]
     for step in range(50):
         truth = torch.tensor(np.random.default_rng(step % 10).integers(0, WIDTH, 4))
-        logits = read_together([Asked(cell, pack(notes(4, step % 10))) for cell in cells])
+        logits = read_together([AdapterBatch(cell, pack(notes(4, step % 10))) for cell in cells])
         each = [cross_entropy(one, truth) for one in logits]
         torch.stack(each).sum().backward()
         for cell, optimiser, loss, told in zip(cells, optimisers, each, alone, strict=True):
@@ -243,13 +243,14 @@ def test_cells_that_share_a_pass_train_as_if_each_were_alone() -> None:
 def test_dropout_is_the_same_however_a_step_is_cut() -> None:
     made, batch = engine(replace(LORA, dropout=0.3)), notes(4)
     keys = tuple((7, 3, place) for place in range(4))
-    whole = read_together([Asked(made, pack(batch), Noise(0.3, keys))])[0]
+    whole = read_together([AdapterBatch(made, pack(batch), KeyedDropout(0.3, keys))])[0]
     halves = [
-        read_together([Asked(made, pack(batch[part]), Noise(0.3, keys[part]))])[0] for part in (slice(2), slice(2, 4))
+        read_together([AdapterBatch(made, pack(batch[part]), KeyedDropout(0.3, keys[part]))])[0]
+        for part in (slice(2), slice(2, 4))
     ]
     assert torch.allclose(whole, torch.cat(halves), atol=1e-12)
-    assert not torch.allclose(whole, read_together([Asked(made, pack(batch))])[0], atol=1e-3)
-    again = read_together([Asked(made, pack(batch), Noise(0.3, keys))], recompute=True)[0]
+    assert not torch.allclose(whole, read_together([AdapterBatch(made, pack(batch))])[0], atol=1e-3)
+    again = read_together([AdapterBatch(made, pack(batch), KeyedDropout(0.3, keys))], recompute=True)[0]
     weights = list(made.trained().values())
     one = torch.autograd.grad(whole.square().sum(), weights)
     two = torch.autograd.grad(again.square().sum(), weights)
@@ -257,7 +258,7 @@ def test_dropout_is_the_same_however_a_step_is_cut() -> None:
 
 
 def test_dropout_drops_the_share_it_is_given_and_keeps_the_mean() -> None:
-    noise, none = Noise(0.05, ((1, 2, 3),)), torch.empty(0)
+    noise, none = KeyedDropout(0.05, ((1, 2, 3),)), torch.empty(0)
     drop = Drops(noise.words, [(0, 2000)], none, none, none, site=0).mask(100)
     assert float(drop.float().mean()) == pytest.approx(0.05, abs=0.003)
     assert noise.gain * (1 - noise.level / 65536) == pytest.approx(1)
@@ -265,7 +266,7 @@ def test_dropout_drops_the_share_it_is_given_and_keeps_the_mean() -> None:
 
 def test_nothing_of_the_base_is_kept_for_gradients_it_does_not_need() -> None:
     made = engine()
-    read_together([Asked(made, pack(notes(3)))])[0].sum().backward()
+    read_together([AdapterBatch(made, pack(notes(3)))])[0].sum().backward()
     backbone: Any = made.backbone
     assert all(weight.grad is None for name, weight in backbone.named_parameters() if "lora_" not in name)
     assert all(weight.grad is not None for weight in made.trained().values())
@@ -289,7 +290,7 @@ def test_layers_of_a_quantised_kind_give_the_same_logits_and_gradients() -> None
     keys = tuple((7, 3, place) for place in range(4))
     found = []
     for made in (plain, other):
-        logits = read_together([Asked(made, pack(notes(4)), Noise(0.2, keys))])[0]
+        logits = read_together([AdapterBatch(made, pack(notes(4)), KeyedDropout(0.2, keys))])[0]
         logits.square().sum().backward()
         found.append((logits, [weight.grad for weight in made.trained().values()]))
     assert torch.allclose(found[0][0], found[1][0], atol=1e-12)

@@ -16,8 +16,8 @@ from src.cli.errors import UserError
 from src.config.train import LoraConfig, ModelConfig, Precision, TrainConfig, Weights
 from src.estimates.training_step import base_bytes, count_parameters, memory
 from src.models.bases import DTYPES, architecture, computing, load_base
-from src.models.classifier import Asked, Classifier, read_together, with_adapters
-from src.models.engine.dropout import Noise
+from src.models.classifier import AdapterBatch, Classifier, read_together, with_adapters
+from src.models.engine.dropout import KeyedDropout
 from src.models.engine.packing import pack
 from src.models.engine.quantised import dense_weight, is_quantised, quantised, settings
 
@@ -65,8 +65,8 @@ def result(logits: Tensor, weights: Sequence[Tensor]) -> list[Tensor]:
 
 
 def ours(made: Classifier, **how: Any) -> list[Tensor]:
-    noise = Noise(0.2, KEYS) if how.pop("dropout", False) else None
-    return result(read_together([Asked(made, pack(NOTES), noise)], **how)[0], list(made.trained().values()))
+    noise = KeyedDropout(0.2, KEYS) if how.pop("dropout", False) else None
+    return result(read_together([AdapterBatch(made, pack(NOTES), noise)], **how)[0], list(made.trained().values()))
 
 
 def theirs(base: Any, made: Classifier) -> list[Tensor]:
@@ -209,7 +209,7 @@ def kept(classifier: Classifier, recompute: bool) -> int:
         return value
 
     with torch.autograd.graph.saved_tensors_hooks(save, lambda value: value):
-        logits = read_together([Asked(classifier, pack(NOTES))], recompute=recompute)[0]
+        logits = read_together([AdapterBatch(classifier, pack(NOTES))], recompute=recompute)[0]
     assert logits.requires_grad
     return sum(held.values())
 
