@@ -15,7 +15,7 @@ torch.set_num_threads(1)
 
 ROOT = Path(__file__).parents[1]
 
-collect_ignore = ["tracking/canary.py", "models/interpreted.py", "models/compiled.py"]
+collect_ignore = ["privacy/canary.py", "models/engine/interpreted.py", "models/engine/compiled.py"]
 """Programs of their own, which tests start; importing one wants its arguments, or Triton as it sets it up."""
 
 SHORT = ["max_len=64", "epochs=1", "data.limit=48", "threads=1", "device=cpu"]
