@@ -1,4 +1,5 @@
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -80,6 +81,15 @@ def test_the_readme_draws_each_room_with_what_it_says_of_itself() -> None:
     for room in ROOMS:
         line = f"  {room + '/':<18} {first_line(ROOT / 'src' / room / '__init__.py')}\n"
         assert line in readme, f"README.md's tree lacks this line:\n{line}"
+    assert len(readme.splitlines()) <= 180, "README.md is to be read at one go: details go to docs/"
+
+
+def test_every_link_inside_the_documents_leads_somewhere() -> None:
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    links = [(page, link) for page in pages for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text("utf-8"))]
+    assert len(links) > 5
+    for page, link in links:
+        assert (page.parent / link).exists(), f"{page}: {link} is not there"
 
 
 def test_the_list_of_files_is_what_the_modules_say() -> None:
