@@ -109,7 +109,7 @@ def test_every_command_has_a_transcript_with_its_help_and_refusals() -> None:
     for name in COMMANDS:
         text = (GOLDEN / f"{name}.txt").read_text("utf-8")
         assert name == "cell" or f"{PROMPT}{name} --help\n" in text, name
-        assert text.count("2> error: ") >= 3, name
+        assert text.count("2> error: ") >= 2, name
         assert "Traceback" not in text, name
 
 
