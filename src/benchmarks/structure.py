@@ -7,8 +7,7 @@ beside its definition. Dialect is counted in NAME tokens without keywords. A roo
 the files beside the rooms share one. An import counts once a file and module. A cycle is a group of modules that import
 each other, directly or not, inside functions and for type checking included. A docstring's first line passes for a
 sentence if, before any relative word, it has an auxiliary verb, begins with a word in -s, or has a word in -s before a
-word of `AFTER_A_VERB`: that takes some nouns for verbs and misses other verbs, so it compares two trees and
-judges no single line.
+word of `AFTER_A_VERB`. It takes some nouns for verbs and misses other verbs, so it judges trees and no single line.
 """
 
 import ast
@@ -31,7 +30,8 @@ DIALECT = (
 
 RELATIVE = {"that", "which", "who", "whose", "where", "what", "how", "whether", "when", "why", "if"}
 AUXILIARY = {"is", "are", "was", "were", "has", "have", "can", "cannot", "must", "may", "does", "do", "will", "comes"}
-AFTER_A_VERB = set("a an the its it them every all no nothing this to by as into only".split())
+AFTER_A_VERB = {
+    "a", "an", "the", "its", "it", "them", "every", "all", "no", "nothing", "this", "to", "by", "as", "into"}  # fmt: skip
 
 FUNCTION, IMPORT = (ast.FunctionDef, ast.AsyncFunctionDef), (ast.Import, ast.ImportFrom)
 DOCUMENTED = (ast.Module, ast.ClassDef, *FUNCTION)
