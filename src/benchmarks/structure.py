@@ -31,7 +31,8 @@ DIALECT = (
 RELATIVE = {"that", "which", "who", "whose", "where", "what", "how", "whether", "when", "why", "if"}
 AUXILIARY = {"is", "are", "was", "were", "has", "have", "can", "cannot", "must", "may", "does", "do", "will", "comes"}
 AFTER_A_VERB = {
-    "a", "an", "the", "its", "it", "them", "every", "all", "no", "nothing", "this", "to", "by", "as", "into"}  # fmt: skip
+    "a", "an", "the", "its", "it", "them", "every", "all", "no", "nothing", "this", "to", "by", "as", "into",
+}  # fmt: skip
 
 FUNCTION, IMPORT = (ast.FunctionDef, ast.AsyncFunctionDef), (ast.Import, ast.ImportFrom)
 DOCUMENTED = (ast.Module, ast.ClassDef, *FUNCTION)
