@@ -38,10 +38,14 @@ def main() -> None:
     with report_user_errors():
         if len(sys.argv) != 2:
             raise UserError("python -m src.cell FOLDER; sweeps are started with python -m src.train")
-        place = Path(sys.argv[1])
-        if place.suffix == ".json":
-            place = _of_array(place)
-        sys.exit(work_on(place))
+        folder = Path(sys.argv[1])
+        if folder.suffix == ".json":
+            folder = _of_array(folder)
+        from src.runs.job import CELL
+
+        if not (folder / CELL).is_file():
+            raise UserError(f"{folder}: holds no {CELL}; sweeps are started with python -m src.train")
+        sys.exit(work_on(folder))
 
 
 if __name__ == "__main__":

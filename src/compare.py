@@ -39,15 +39,36 @@ def compare(cfg: CompareConfig) -> None:
         print(f"\ncomparison: {Path(cfg.out) / 'comparison.md'}")
 
 
+TAKING_A_WORD = (
+    "--cfg",
+    "-c",
+    "--package",
+    "-p",
+    "--config-path",
+    "-cp",
+    "--config-name",
+    "-cn",
+    "--config-dir",
+    "-cd",
+)
+"""Flags of Hydra's that the next word belongs to."""
+
+
 def with_runs_named(words: Sequence[str]) -> list[str]:
     """The words of a command, with the runs that stand alone gathered into one `runs=`.
 
     >>> with_runs_named(["runs/a", "runs/b", "out=here"])
     ['out=here', "runs=['runs/a','runs/b']"]
+    >>> with_runs_named(["--cfg", "job"])
+    ['--cfg', 'job']
     """
-    alone = [word for word in words if not word.startswith("-") and ("=" not in word or Path(word).is_dir())]
-    quoted = ",".join("'" + word.rstrip("/").replace("'", "\\'") + "'" for word in alone)
-    return [word for word in words if word not in alone] + ([f"runs=[{quoted}]"] if alone else [])
+    runs, others, before = [], [], ""
+    for word in words:
+        is_run = not word.startswith("-") and before not in TAKING_A_WORD and ("=" not in word or Path(word).is_dir())
+        (runs if is_run else others).append(word)
+        before = word
+    quoted = ",".join("'" + run.rstrip("/").replace("'", "\\'") + "'" for run in runs)
+    return others + ([f"runs=[{quoted}]"] if runs else [])
 
 
 def main() -> None:
