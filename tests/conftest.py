@@ -30,6 +30,19 @@ def whole_record(**parts: object) -> str:
     return json.dumps({**empty, "tokens_seen": 0, **parts})
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[None]:
+    """Fails where a test module cannot be imported: `--doctest-ignore-import-errors`, meant for `src`, would skip it."""
+    report = yield
+    if (
+        report.outcome == "skipped"
+        and "unable to import module" in str(report.longrepr)
+        and "tests" in collector.nodeid
+    ):
+        report.outcome, report.longrepr = "failed", f"{collector.nodeid}: {report.longrepr[2]}"
+    return report
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Warnings are errors; these few come from inside the libraries and cannot be acted on here."""
     for text in (
