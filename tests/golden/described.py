@@ -10,10 +10,11 @@ import polars as pl
 from safetensors import safe_open
 
 VARIABLE = [
-    (re.compile(r"\b(c[0-9a-f]{7}|[0-9a-f]{16})(?=\b|_)"), "HASH"),
-    (re.compile(r"\d+"), "N"),
+    (re.compile(r"\d{8}_\d{6}"), "TIME"),
+    (re.compile(r"\b(c[0-9a-f]{7}(-[0-9a-f]{4})?|[0-9a-f]{16})\b"), "HASH"),
+    (re.compile(r"(?<![A-Za-z0-9_])\d+(?![A-Za-z0-9_])"), "N"),
 ]
-"""Parts of names that differ from run to run or stand for one of many."""
+"""Parts of names that differ from run to run, and numbers that stand for one of many."""
 
 OPEN = 80
 """With more keys than this an object is a table by class; its keys are no part of its form."""
@@ -42,10 +43,10 @@ def described(folder: Path) -> Form:
 
 
 def pattern(name: str) -> str:
-    """A name with `HASH` and `N` for what varies.
+    """A name with `TIME`, `HASH` and `N` for what varies.
 
-    >>> pattern("nano-len64-r8-two-s0-ca08965f/checkpoints/last.safetensors")
-    'nano-lenN-rN-two-sN-HASH/checkpoints/last.safetensors'
+    >>> pattern("wandb/offline-run-20260101_120000-nano-len64-r8-s0-ca08965f-3fc4"), pattern("layers.0.top5")
+    ('wandb/offline-run-TIME-nano-len64-r8-s0-HASH', 'layers.N.top5')
     """
     for variable, word in VARIABLE:
         name = variable.sub(word, name)
