@@ -38,7 +38,7 @@ def described(folder: Path) -> Form:
             continue
         for part, kind in parts(path):
             key = f"{pattern(name)} {part}".rstrip()
-            form[key] = " | ".join(sorted({*form.get(key, kind).split(" | "), kind}))
+            form[key] = " | ".join(sorted({*form.get(key, kind).split(" | "), *kind.split(" | ")}))
     return form
 
 

@@ -30,7 +30,7 @@ def study(runs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Pa
     """Two finished LLaMA runs as `train` left them."""
     folder = tmp_path_factory.mktemp("study") / "runs"
     for scheme in ("single", "two"):
-        shutil.copytree(runs[scheme], folder / scheme, ignore=shutil.ignore_patterns(*LATER))
+        shutil.copytree(runs[scheme], folder / scheme, symlinks=True, ignore=shutil.ignore_patterns(*LATER))
     return folder
 
 
@@ -89,7 +89,7 @@ def test_a_sweep_of_baselines_by_processes_keeps_its_form_and_its_folder(few_not
 
 
 def test_an_evaluation_keeps_its_form(study: Path, tmp_path: Path) -> None:
-    shutil.copytree(study / "two", tmp_path / "two")
+    shutil.copytree(study / "two", tmp_path / "two", symlinks=True)
     call("evaluate", f"run={tmp_path / 'two'}", "prefixes=[32]", "device=cpu")
     before = {str(path.relative_to(study / "two")) for path in (study / "two").rglob("*") if path.is_file()}
     for name in before:
