@@ -32,13 +32,10 @@ def whole_record(**parts: object) -> str:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[None]:
-    """Fails where a test module cannot be imported: `--doctest-ignore-import-errors`, meant for `src`, would skip it."""
+    """Fails where a test module cannot be imported: `--doctest-ignore-import-errors`, there for `src`, skips it."""
     report = yield
-    if (
-        report.outcome == "skipped"
-        and "unable to import module" in str(report.longrepr)
-        and "tests" in collector.nodeid
-    ):
+    unread = report.outcome == "skipped" and "unable to import module" in str(report.longrepr)
+    if unread and collector.path.is_relative_to(ROOT / "tests"):
         report.outcome, report.longrepr = "failed", f"{collector.nodeid}: {report.longrepr[2]}"
     return report
 

@@ -1,7 +1,4 @@
-"""The doors through which golden tests reach the project: the commands that a user types, and what has no command.
-
-Modules are imported when a test asks: pytest skips a file without a word where it cannot import at its top.
-"""
+"""The doors through which golden tests reach the project: the commands that a user types, and what has no command."""
 
 import importlib
 import sys
@@ -19,8 +16,8 @@ def call(command: str, *words: str) -> None:
 def named(words: list[str], fingerprint: str) -> tuple[Path, str]:
     """The folder that a command line of `src.train` trains in, and its identity on the cohort of a fingerprint."""
     from src.config.train import TrainConfig
-    from src.shell.overrides import compose, read_command_line
-    from src.training.names import identity, run_dir
+    from src.cli.compose import compose, read_command_line
+    from src.runs.identity import identity, run_dir
 
     (cfg,) = compose(TrainConfig, read_command_line(words, "train"))
     return run_dir(cfg), identity(cfg, fingerprint)
