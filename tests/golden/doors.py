@@ -15,8 +15,8 @@ def call(command: str, *words: str) -> None:
 
 def named(words: list[str], fingerprint: str) -> tuple[Path, str]:
     """The folder that a command line of `src.train` trains in, and its identity on the cohort of a fingerprint."""
-    from src.config.train import TrainConfig
     from src.cli.compose import compose, read_command_line
+    from src.config.train import TrainConfig
     from src.runs.identity import identity, run_dir
 
     (cfg,) = compose(TrainConfig, read_command_line(words, "train"))
