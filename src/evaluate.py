@@ -35,7 +35,8 @@ def evaluate(cfg: EvaluateConfig) -> dict[str, float]:
     """
     from src.cohort.prepared import read_cohort
     from src.config.train import Kind
-    from src.evaluation.evaluation_report import FOLDER, read_material, write_report
+    from src.evaluation.evaluation_record import FOLDER
+    from src.evaluation.evaluation_report import read_material, write_report
     from src.evaluation.metrics_table import table
     from src.evaluation.reopen import config_of
     from src.runs.record import read_record

@@ -12,6 +12,7 @@ from src.cohort.disclosure import MIN_GROUP_PATIENTS, folded, shown_groups, show
 from src.cohort.prepared import NOTES, Cohort
 from src.cohort.split import Split
 from src.config.train import TrainConfig, Weights
+from src.display.tables import Table, table_of, to_text
 from src.models.bases import load_tokenizer
 from src.models.prompts import prompt_template
 from src.training.notes import token_lengths
@@ -189,9 +190,8 @@ def summary(numbers: Mapping[str, Any]) -> str:
     lines.append("cut: " + ", ".join(f"{share:.1%} at {length}" for length, share in tokens["share_cut"].items()))
     if (undecided := numbers["undecided"]) and undecided["rows"]:
         lines.append(f"undecided: {undecided['descriptions']:,} descriptions on {undecided['rows']:,} rows")
-    lines += [f"{'':<32}{'here':>12}{'paper':>12}"] if beside(numbers) else []
-    lines += [f"{row['what']:<32}{figure(row['here']):>12}{figure(row['paper']):>12}" for row in beside(numbers)]
-    return "\n".join(lines)
+    known = beside(numbers)
+    return "\n".join([*lines, *([to_text(paper_table(known))] if known else [])])
 
 
 def kind_of(numbers: Mapping[str, Any]) -> str:
@@ -204,12 +204,6 @@ def beside(numbers: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [row for row in numbers["beside_the_paper"] if row["paper"] != NOT_KNOWN]
 
 
-def figure(value: float | str) -> str:
-    """A number as people read it.
-
-    >>> figure(262436), figure(378.44), figure("not known")
-    ('262,436', '378.4', 'not known')
-    """
-    if isinstance(value, str):
-        return value
-    return f"{value:,}" if float(value).is_integer() else f"{value:,.1f}"
+def paper_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Rows of the comparison with the paper as a table."""
+    return table_of(("", "here", "paper"), [[row["what"], row["here"], row["paper"]] for row in rows], digits=1)
