@@ -67,10 +67,10 @@ def outdated(runs: Sequence[Run]) -> str:
     ]
     if not tables:
         return ""
-    also = f", and so for {len(tables) - 1} more runs" if tables[1:] else ""
+    subject = f"{tables[0].name} and {len(tables) - 1} more runs were" if tables[1:] else f"{tables[0].name} was"
     return (
-        f"{tables[0].name} was evaluated by an earlier version, so that its errors cannot be shown; "
-        f"python -m src.evaluate run={tables[0]} writes them anew{also}."
+        f"{subject} evaluated by an earlier version, of which no errors can be shown; "
+        f"python -m src.evaluate run={tables[0]} writes what is needed."
     )
 
 
@@ -98,14 +98,18 @@ def _by_attribute(rows: Sequence[Row], notes: int) -> list[Row]:
 
 
 def _estimate(row: Row, name: str = "top1") -> Estimate:
-    """A number of a row with its interval; a bound that is not known is nan."""
-    value, low, high = (math.nan if (part := row[f"{name}{end}"]) is None else part for end in ("", "_low", "_high"))
-    return Estimate(value, low, high)
+    """A number of a row with its interval."""
+    return Estimate(*(_number(row[f"{name}{end}"]) for end in ("", "_low", "_high")))
+
+
+def _number(value: float | None) -> float:
+    """A column in which no number is known still holds numbers: nan, where None would be no word."""
+    return math.nan if value is None else value
 
 
 def _reach(estimates: Sequence[Estimate]) -> list[list[float]]:
     """How far the bars of intervals reach down and up; nowhere where there is no interval."""
-    bounded = [(each.value - each.low, each.high - each.value) if each.bounded else (0.0, 0.0) for each in estimates]
+    bounded = [(e.value - e.low, e.high - e.value) if e.bounded else (0.0, 0.0) for e in estimates]
     return [[max(end[side], 0.0) for end in bounded] for side in (0, 1)]
 
 
@@ -133,7 +137,7 @@ def _slices(rows: Sequence[Row]) -> list[Table]:
     entries: list[list[Entry]] = [
         [
             row["attribute"].replace("_", " "), row["group"], row["patients"], row["notes"], _estimate(row),
-            _estimate(row, "gap"), row["p_holm"],
+            _estimate(row, "gap"), _number(row["p_holm"]),
         ]
         for row in rows
     ]  # fmt: skip
@@ -189,7 +193,8 @@ def _selective(rows: Sequence[Row], notes: int) -> list[Table]:
     for row in rows:
         decided = round((row["coverage"] or 0.0) * notes)
         if not decided or min(decided, notes - decided or MIN_GROUP_PATIENTS) >= MIN_GROUP_PATIENTS:
-            entries.append([row["aim"], row["threshold"], _estimate(row, "coverage"), _estimate(row, "accuracy")])
+            reached = [_estimate(row, name) for name in ("coverage", "accuracy")]
+            entries.append([row["aim"], _number(row["threshold"]), *reached])
     return [Table("errors_selective", f"{ABOUT['selective']}.", columns, entries)] if rows else []
 
 
