@@ -4,6 +4,7 @@ import subprocess
 import sys
 import tomllib
 from fnmatch import fnmatch
+from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,20 @@ from tests.display.test_writers import HOSTILE
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("text", HOSTILE)
-def test_hostile_text_is_shown_as_text_wherever_a_page_has_text(text: str) -> None:
+class Tags(HTMLParser):
+    """The tags of a page, in order."""
+
+    def __init__(self, written: str) -> None:
+        super().__init__()
+        self.names: list[str] = []
+        self.feed(written)
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        self.names.append(tag)
+
+
+def whole_page(text: str) -> str:
+    """A page that has a text wherever one may stand."""
     figure, axes = panel()
     axes.plot([0, 1], [0, 1])
     drawn = ReportFigure("line", text, text, figure)
@@ -29,14 +42,14 @@ def test_hostile_text_is_shown_as_text_wherever_a_page_has_text(text: str) -> No
         Block(figures=[drawn], files="figures"),
         Block(table=table_of([text, "n"], [[text, 1]]), folded=text),
     ]
-    sections = [Section("one", text, blocks)]
-    written = render(Page(text, text, sections, {text: text}, [text], [text]), {"line": svg(drawn)})
-    plain = render(Page("t", "s", [Section("one", "head", blocks[:1])]), {})
+    return render(Page(text, text, [Section("one", text, blocks)], {text: text}, [text], [text]), {"line": svg(drawn)})
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_text_is_shown_as_text_wherever_a_page_has_text(text: str) -> None:
+    written = whole_page(text)
     assert not set(written) & {"\x1b", "\x07", "\u202e"}
-    assert "<script" not in written
-    assert "<img" not in written
-    assert written.count("<p") == 5
-    assert plain.count("<section") == 1
+    assert Tags(written).names == Tags(whole_page("plain")).names
 
 
 def test_a_section_without_a_block_is_neither_shown_nor_linked() -> None:

@@ -14,8 +14,8 @@ import polars as pl
 import pytest
 
 from src.cli.errors import UserError
-from src.metrics.intervals import estimate
 from src.evaluation.evaluation_record import FOLDER, NUMBERS
+from src.metrics.intervals import estimate
 from src.reporting.run_errors import known_groups
 from src.reporting.runs_report import compose, rendered, write_report
 from src.runs.finished import Run
