@@ -84,12 +84,12 @@ def score_llama(cfg: "TrainConfig", run: Path, prefixes: "Sequence[int]") -> Sco
         raise UserError(f"prefixes={over}: above max_len={cfg.max_len}, with which {run} was trained")
     session = open_session(cfg)
     classifier = load_adapters(session.base(), run / ADAPTERS, session.scheme.width, session.device)
-    found = {split: score_split(session, classifier, session.notes(split), split)[0] for split in PREDICTIONS}
+    scored = {split: score_split(session, classifier, session.notes(split), split)[0] for split in PREDICTIONS}
     if prefixes:
         lengths = sorted({*prefixes, cfg.max_len})
         curves = {split: measure_prefixes(session, classifier, split, lengths) for split in PREDICTIONS}
         print(report_prefixes(session, curves, run))
-    return found, session.cut(Split.TEST)
+    return scored, session.cut(Split.TEST)
 
 
 def score_baseline(cfg: "TrainConfig", run: Path, prefixes: "Sequence[int]") -> Scored:

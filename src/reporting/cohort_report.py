@@ -94,12 +94,12 @@ def measure(cohort: Cohort, whole: NDArray[np.int64], lengths: Sequence[int]) ->
 
 
 def _splits(notes: pl.DataFrame) -> dict[str, dict[str, int]]:
-    found = {}
+    counted = {}
     for split in Split:
         rows = notes.filter(pl.col("split") == str(split))
         counts = {name: rows[column].n_unique() for name, column in (("patients", "subject_id"), ("drgs", "drg"))}
-        found[str(split)] = {"notes": rows.height, **counts}
-    return found
+        counted[str(split)] = {"notes": rows.height, **counts}
+    return counted
 
 
 def _in_two_splits(notes: pl.DataFrame) -> dict[str, int]:
@@ -113,7 +113,7 @@ def _in_two_splits(notes: pl.DataFrame) -> dict[str, int]:
 
 def _labels(notes: pl.DataFrame, cohort: Cohort) -> dict[str, Any]:
     counts = notes["drg"].value_counts().sort(["count", "drg"], descending=[True, False])
-    each, names, kept = counts["count"].to_numpy(), cohort.public_names, shown_groups(notes, "drg")
+    per_drg, names, kept = counts["count"].to_numpy(), cohort.public_names, shown_groups(notes, "drg")
     base_of = {drg.code: drg.base_drg for drg in cohort.labels}
     trained = set(notes.filter(pl.col("split") == str(Split.TRAIN))["drg"])
     unseen = notes.filter(pl.col("split") == str(Split.TEST))["drg"].is_in(trained).not_().sum()
@@ -122,11 +122,13 @@ def _labels(notes: pl.DataFrame, cohort: Cohort) -> dict[str, Any]:
         "drgs_of_the_version": len(base_of),
         "base_drgs": len({base_of[code] for code in counts["drg"]} - {None}),
         "base_drgs_of_the_version": len(set(base_of.values()) - {None}),
-        "drgs_by_notes": {name: int(((each >= low) & (each <= high)).sum()) for name, (low, high) in BANDS.items()},
-        "share_of_the_ten_commonest": float(each[:10].sum() / each.sum()),
+        "drgs_by_notes": {
+            name: int(((per_drg >= low) & (per_drg <= high)).sum()) for name, (low, high) in BANDS.items()
+        },
+        "share_of_the_ten_commonest": float(per_drg[:10].sum() / per_drg.sum()),
         "test_notes_of_drgs_without_a_training_note": int(unseen),
         "notes_by_drg": {names[code]: count for code, count in counts.iter_rows() if code in kept},
-        "notes_by_rank": [count for count in each.tolist() if count >= MIN_GROUP_PATIENTS],
+        "notes_by_rank": [count for count in per_drg.tolist() if count >= MIN_GROUP_PATIENTS],
     }
 
 
