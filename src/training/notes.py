@@ -30,7 +30,7 @@ class CutNotes(Sequence[list[int]]):
 
     tokens: NoteTokens
     rows: NDArray[np.int64]
-    frame: PromptTemplate
+    prompt_template: PromptTemplate
 
     def __len__(self) -> int:
         return len(self.rows)
