@@ -17,9 +17,9 @@ def compare(cfg: CompareConfig) -> None:
     from src.cli.files import atomic_write
     from src.cli.progress import minutes
     from src.display.spreadsheet import write_frame
+    from src.display.tables import table_of, to_markdown
     from src.evaluation.comparison import as_text, read_runs
     from src.evaluation.comparison import compare as compared
-    from src.evaluation.evaluation_report import markdown
 
     runs, space = read_runs([Path(run) for run in cfg.runs], Path(cfg.data_dir) if cfg.data_dir else None)
     found = compared(runs, space, Path(cfg.baseline).name if cfg.baseline else None)
@@ -35,7 +35,8 @@ def compare(cfg: CompareConfig) -> None:
             with atomic_write(Path(cfg.out) / f"{name}.csv") as tmp:
                 write_frame(tmp, table)
         with atomic_write(Path(cfg.out) / "comparison.md") as tmp:
-            tmp.write_text("\n\n".join(markdown(table) for table in tables.values()) + "\n", "utf-8")
+            texts = [to_markdown(table_of(table.columns, table.rows(), digits=4)) for table in tables.values()]
+            tmp.write_text("\n".join(texts), "utf-8")
         print(f"\ncomparison: {Path(cfg.out) / 'comparison.md'}")
 
 

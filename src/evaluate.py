@@ -35,7 +35,8 @@ def evaluate(cfg: EvaluateConfig) -> dict[str, float]:
     """
     from src.cohort.prepared import read_cohort
     from src.config.train import Kind
-    from src.evaluation.evaluation_report import FOLDER, read_material, write_report
+    from src.evaluation.evaluation_record import FOLDER
+    from src.evaluation.evaluation_report import read_material, write_report
     from src.evaluation.metrics_table import table
     from src.evaluation.reopen import config_of
     from src.runs.record import read_record
@@ -83,12 +84,12 @@ def score_llama(cfg: "TrainConfig", run: Path, prefixes: "Sequence[int]") -> Sco
         raise UserError(f"prefixes={over}: above max_len={cfg.max_len}, with which {run} was trained")
     session = open_session(cfg)
     classifier = load_adapters(session.base(), run / ADAPTERS, session.scheme.width, session.device)
-    found = {split: score_split(session, classifier, session.notes(split), split)[0] for split in PREDICTIONS}
+    scored = {split: score_split(session, classifier, session.notes(split), split)[0] for split in PREDICTIONS}
     if prefixes:
         lengths = sorted({*prefixes, cfg.max_len})
         curves = {split: measure_prefixes(session, classifier, split, lengths) for split in PREDICTIONS}
         print(report_prefixes(session, curves, run))
-    return found, session.cut(Split.TEST)
+    return scored, session.cut(Split.TEST)
 
 
 def score_baseline(cfg: "TrainConfig", run: Path, prefixes: "Sequence[int]") -> Scored:

@@ -55,9 +55,11 @@ def report_runs(cfg: RunsReportConfig) -> Path:
     source = read_source(cfg.source, Path(cfg.out))
     data_dir = Path(cfg.data_dir) if cfg.data_dir else None
     scaling = analyse(source, seed=cfg.seed, data_dir=data_dir)
-    told = compose(cfg.source, source.runs, scaling, data_dir)
-    write_report(told, folder)
-    print(visible("\n".join(told.said)))
+    composed = compose(cfg.source, source.runs, scaling, data_dir)
+    write_report(composed, folder)
+    print(visible("\n".join(composed.said)))
+    if composed.outdated:
+        print(visible(composed.outdated), file=sys.stderr)
     print(f"report: {folder / PAGE}; tables: {folder / 'tables'}; figures: {folder / 'figures'}")
     return folder / PAGE
 

@@ -1,16 +1,20 @@
-"""The common look of figures for papers: one column wide, readable in grey, fonts embedded, always the same bytes."""
+"""The common look of figures: a column or a page wide, readable in grey, fonts embedded, always the same bytes."""
 
 import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
-COLUMN = 3.46
-"""Inches: one column of npj Digital Medicine, 88 mm."""
+from src.cli.files import atomic_write
+from src.display.html import escaped
 
-INK, LINE, GREY = "#1f2933", "#e3e5e8", "#7d858d"
+COLUMN, WIDE = 3.46, 7.09
+"""Inches: one column of npj Digital Medicine, 88 mm, and both, 180 mm."""
+
+INK, LINE, GREY, PALE = "#1f2933", "#e3e5e8", "#7d858d", "#eef3fb"
 
 STYLES = (
     ("#1b3f73", "o", "-"),
@@ -63,28 +67,47 @@ class ReportFigure:
     figure: Any
 
 
-def style(place: int) -> dict[str, Any]:
-    """Colour, marker and line of the series at a place."""
-    colour, marker, line = STYLES[place % len(STYLES)]
+def style(index: int) -> dict[str, Any]:
+    """Colour, marker and line of the series with an index."""
+    colour, marker, line = STYLES[index % len(STYLES)]
     return {"color": colour, "marker": marker, "linestyle": line}
 
 
-def panel(height: float = 2.5, grid: Literal["x", "y"] = "y") -> tuple[Any, Any]:
-    """A figure of one column with one panel.
+def panel(height: float = 2.5, grid: Literal["x", "y"] = "y", width: float = COLUMN) -> tuple[Any, Any]:
+    """A figure with one panel.
 
     Args:
         height: inches.
         grid: lines across (`y`) or down (`x`).
+        width: inches.
+    """
+    figure, axes = panels(height, grid, width)
+    return figure, axes[0, 0]
+
+
+def panels(
+    height: float, grid: Literal["x", "y"] = "y", width: float = WIDE, rows: int = 1, columns: int = 1, **ratios: Any
+) -> tuple[Any, Any]:
+    """A figure with panels, [rows, columns].
+
+    Args:
+        height: inches.
+        grid: lines across (`y`) or down (`x`).
+        width: inches.
+        rows: of panels.
+        columns: of panels.
+        ratios: what else matplotlib's `subplots` takes, such as `height_ratios`.
     """
     from matplotlib.figure import Figure
 
     with settings():
-        figure = Figure(figsize=(COLUMN, height), dpi=150, layout="constrained")
-        axes = figure.subplots()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis=grid, color=LINE, linewidth=0.6)
-    axes.set_axisbelow(True)
-    return figure, axes
+        figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
+        grid_of_axes = figure.subplots(rows, columns, squeeze=False, **ratios)
+    for axes in grid_of_axes.flat:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis=grid, color=LINE, linewidth=0.6)
+        axes.set_axisbelow(True)
+    return figure, grid_of_axes
 
 
 def legend(figure: Any, axes: Any, columns: int = 3, lines: Mapping[str, int] | None = None) -> None:
@@ -94,17 +117,18 @@ def legend(figure: Any, axes: Any, columns: int = 3, lines: Mapping[str, int] | 
         figure: of the panel.
         axes: the panel.
         columns: names in a row.
-        lines: the places of series by name, which stand with marker and line however they were drawn.
+        lines: the indices of series by name, which stand with marker and line however they were drawn.
     """
     from matplotlib.lines import Line2D
 
     handles, labels = axes.get_legend_handles_labels()
     if lines:
-        handles = [*(Line2D([], [], **style(place)) for place in lines.values()), *handles]
+        handles = [*(Line2D([], [], **style(index)) for index in lines.values()), *handles]
         labels = [*lines, *labels]
     if len(labels) < 2:
         return
-    fitting = int(COLUMN * 72 // (4.2 * max(map(len, labels)) + 34))  # points: a letter, and what stands around a name
+    longest = 4.2 * max(map(len, labels)) + 34  # points: a letter, and what stands around a name
+    fitting = int(figure.get_figwidth() * 72 // longest)
     figure.legend(
         handles, labels, loc="outside upper left", ncols=max(1, min(columns, fitting)), frameon=False,
         handlelength=2.6, columnspacing=1.2, borderaxespad=0.1,
@@ -119,7 +143,7 @@ def settle(drawing: ReportFigure) -> None:
 
 
 def svg(drawing: ReportFigure) -> str:
-    """The figure as a file of its own."""
+    """The figure as a file of its own; the same figure gives the same text."""
     with settings(), io.StringIO() as file:
         drawing.figure.savefig(
             file, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
@@ -134,6 +158,12 @@ def pdf(drawing: ReportFigure) -> bytes:
         return file.getvalue()
 
 
+def write_png(path: Path, figure: Any) -> None:
+    """Writes matplotlib's figure as a PNG, whole or not at all."""
+    with settings(), atomic_write(path) as tmp:
+        figure.savefig(tmp, format="png")
+
+
 def inline(text: str, name: str, described: str) -> str:
     """An SVG file as an element of a page that holds others.
 
@@ -145,8 +175,7 @@ def inline(text: str, name: str, described: str) -> str:
     text = text[text.index("<svg") :]
     text = re.sub(r'\bid="', f'id="{name}-', text)
     text = re.sub(r'(xlink:href="#|url\(#)', rf"\g<1>{name}-", text)
-    safe = described.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
-    return text.replace("<svg ", f'<svg role="img" aria-label="{safe}" ', 1)
+    return text.replace("<svg ", f'<svg role="img" aria-label="{escaped(described)}" ', 1)
 
 
 @contextmanager
@@ -166,8 +195,8 @@ def short(count: float) -> str:
     """
     for size, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
         if count >= size:
-            told = count / size
-            return f"{told:.0f}{letter}" if told >= 99.5 else f"{told:.2g}{letter}"
+            scaled = count / size
+            return f"{scaled:.0f}{letter}" if scaled >= 99.5 else f"{scaled:.2g}{letter}"
     return f"{count:.0f}"
 
 
@@ -178,10 +207,10 @@ def ticks(axes: Any, values: Sequence[float], labels: Sequence[str]) -> None:
     axes.set_xscale("log")
     low, high = log(min(values)), log(max(values))
     kept: list[int] = []
-    for at, value in sorted(enumerate(values), key=lambda pair: pair[1]):
+    for index, value in sorted(enumerate(values), key=lambda pair: pair[1]):
         if not kept or high == low or (log(value) - log(values[kept[-1]])) / (high - low) > 0.13:
-            kept.append(at)
-    axes.set_xticks([values[at] for at in kept], [labels[at] for at in kept])
+            kept.append(index)
+    axes.set_xticks([values[index] for index in kept], [labels[index] for index in kept])
     axes.minorticks_off()
     if high == low:
         axes.set_xlim(values[0] / 2, values[0] * 2)

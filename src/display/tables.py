@@ -1,9 +1,10 @@
-"""Tables as CSV, Markdown, LaTeX and HTML, with the same numbers in each."""
+"""Tables as text, CSV, Markdown, LaTeX and HTML, with the same numbers in each."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
+from src.cli.terminal import one_line
 from src.display import html as markup
 from src.display import latex, markdown
 from src.display.spreadsheet import csv_text
@@ -28,6 +29,9 @@ Entry = str | int | float | Estimate | None
 
 NOTHING = "-"
 
+LONG = 45
+"""Letters from which a cell of a page is broken into lines."""
+
 
 @dataclass(frozen=True)
 class Column:
@@ -36,6 +40,8 @@ class Column:
     name: str
     head: str
     digits: int = 3
+    percent: bool = False
+    """People read its shares as percentages."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +50,7 @@ class Table:
 
     Attributes:
         name: of its files.
-        title: what it shows, in a sentence.
+        title: what it shows, in a sentence; empty where the text around it says so.
         columns: left to right.
         rows: an entry a column.
         rule: rows above a line that parts the table; 0 for none.
@@ -60,15 +66,25 @@ class Table:
 
     def numeric(self) -> list[bool]:
         """Of each column whether it holds a number."""
-        return [
-            any(isinstance(row[at], int | float | Estimate) for row in self.rows) for at in range(len(self.columns))
-        ]
+        return [any(isinstance(row[i], int | float | Estimate) for row in self.rows) for i in range(len(self.columns))]
 
     def useful(self) -> "Table":
         """The table without columns in which no row has anything to say."""
-        kept = [at for at in range(len(self.columns)) if any(not _empty(row[at]) for row in self.rows)]
-        rows = [[row[at] for at in kept] for row in self.rows]
-        return Table(self.name, self.title, [self.columns[at] for at in kept], rows, self.rule, self.files_only)
+        kept = [i for i in range(len(self.columns)) if any(not _empty(row[i]) for row in self.rows)]
+        rows = [[row[i] for i in kept] for row in self.rows]
+        return replace(self, columns=[self.columns[i] for i in kept], rows=rows)
+
+    def texts(self, dash: str = " to ") -> list[list[str]]:
+        """The entries of each row as people read them, with a word or sign between the bounds of an interval."""
+        return [
+            [shown(entry, column.digits, dash, column.percent) for entry, column in zip(row, self.columns, strict=True)]
+            for row in self.rows
+        ]
+
+
+def table_of(heads: Sequence[str], rows: Iterable[Sequence[Entry]], digits: int = 3) -> Table:
+    """A table without a title, whose columns are named as they are headed."""
+    return Table("", "", [Column(head, head, digits) for head in heads], list(rows))
 
 
 def _empty(entry: Entry) -> bool:
@@ -77,23 +93,23 @@ def _empty(entry: Entry) -> bool:
     return entry is None or entry == "" or (isinstance(entry, float) and math.isnan(entry))
 
 
-def shown(entry: Entry, digits: int = 3, dash: str = " to ") -> str:
+def shown(entry: Entry, digits: int = 3, dash: str = " to ", percent: bool = False) -> str:
     """An entry as people read it.
 
     >>> shown(Estimate(0.34567, 0.32, 0.37)), shown(Estimate(0.3)), shown(1328256), shown(None), shown("two")
     ('0.346 (0.320 to 0.370)', '0.300', '1,328,256', '-', 'two')
-    >>> shown(0.00004)
-    '4.0e-05'
+    >>> shown(0.00004), shown(0.1234, digits=1, percent=True)
+    ('4.0e-05', '12.3%')
     """
     if _empty(entry) or entry is None:
         return NOTHING
     if isinstance(entry, Estimate):
-        told = shown(float(entry.value), digits)
-        return (
-            f"{told} ({shown(float(entry.low), digits)}{dash}{shown(float(entry.high), digits)})"
-            if entry.bounded
-            else told
+        value, low, high = (
+            shown(float(part), digits, percent=percent) for part in (entry.value, entry.low, entry.high)
         )
+        return f"{value} ({low}{dash}{high})" if entry.bounded else value
+    if isinstance(entry, float) and percent:
+        return f"{entry:.{digits}%}"
     if isinstance(entry, int):
         return f"{entry:,}"
     if isinstance(entry, float):
@@ -101,9 +117,27 @@ def shown(entry: Entry, digits: int = 3, dash: str = " to ") -> str:
     return entry
 
 
+def to_text(table: Table) -> str:
+    """Columns for a terminal, two spaces apart, without the title; numbers stand right.
+
+    >>> print(to_text(table_of(["run", "top-1"], [["majority", 0.05], ["nano", None]])))
+    run       top-1
+    majority  0.050
+    nano          -
+    """
+    lines = [[column.head for column in table.columns], *table.texts()]
+    lines = [[one_line(text) for text in line] for line in lines]
+    widths = [max(map(len, texts)) for texts in zip(*lines, strict=True)]
+    sides = list(zip(widths, table.numeric(), strict=True))
+    return "\n".join(
+        "  ".join(f"{text:{'>' if right else '<'}{width}}" for text, (width, right) in zip(line, sides, strict=True))
+        for line in lines
+    )
+
+
 def to_csv(table: Table) -> str:
     """Full precision; an estimate takes three columns, `NAME`, `NAME_low` and `NAME_high`."""
-    wide = [any(isinstance(row[at], Estimate) for row in table.rows) for at in range(len(table.columns))]
+    wide = [any(isinstance(row[i], Estimate) for row in table.rows) for i in range(len(table.columns))]
     heads: list[str] = []
     for column, three in zip(table.columns, wide, strict=True):
         heads += [column.name, f"{column.name}_low", f"{column.name}_high"] if three else [column.name]
@@ -127,12 +161,18 @@ def _plain(entry: Entry) -> str:
 
 
 def to_markdown(table: Table) -> str:
-    """GitHub's Markdown; numbers stand right."""
-    rows = [
-        [shown(entry, column.digits) for entry, column in zip(row, table.columns, strict=True)] for row in table.rows
-    ]
-    body = markdown.table([column.head for column in table.columns], rows, right=table.numeric())
-    return f"**{markdown.escaped(table.title)}**\n\n{body}\n"
+    r"""GitHub's Markdown; numbers stand right.
+
+    >>> print(to_markdown(table_of(["what", "n"], [["a|b", 1200]])), end="")
+    | what | n |
+    |---|---:|
+    | a\|b | 1,200 |
+    """
+    rule = "|" + "|".join("---:" if number else "---" for number in table.numeric()) + "|"
+    lines = [[markdown.escaped(text) for text in line] for line in ([c.head for c in table.columns], *table.texts())]
+    head, *rows = (f"| {' | '.join(line)} |" for line in lines)
+    title = f"**{markdown.escaped(table.title)}**\n\n" if table.title else ""
+    return title + "\n".join([head, rule, *rows]) + "\n"
 
 
 def to_latex(table: Table) -> str:
@@ -150,38 +190,32 @@ def to_latex(table: Table) -> str:
         " & ".join(latex.escaped(column.head) for column in table.columns) + r" \\",
         r"\midrule",
     ]
-    for place, row in enumerate(table.rows):
-        if table.rule and place == table.rule:
+    for index, texts in enumerate(table.texts("--")):
+        if table.rule and index == table.rule:
             lines.append(r"\midrule")
-        told = [
-            latex.escaped(shown(entry, column.digits, "--")) for entry, column in zip(row, table.columns, strict=True)
-        ]
-        lines.append(" & ".join(told) + r" \\")
+        lines.append(" & ".join(map(latex.escaped, texts)) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}}", r"\end{table}", ""])
 
 
 def to_html(table: Table) -> str:
-    """A `<table>`; a long one scrolls sideways in its own frame."""
+    """A `<table>`; a long one scrolls sideways in its own frame, and an interval stands below its value."""
     numeric = table.numeric()
-    heads = "".join(_tag("th", column.head, number) for column, number in zip(table.columns, numeric, strict=True))
+    heads = "".join(
+        _tag("th", markup.escaped(column.head), "n" if number else "")
+        for column, number in zip(table.columns, numeric, strict=True)
+    )
     lines = []
-    for place, row in enumerate(table.rows):
-        entries = zip(row, table.columns, numeric, strict=True)
-        told = "".join(_data(entry, column.digits, number) for entry, column, number in entries)
-        lines.append(f'<tr class="ruled">{told}</tr>' if table.rule and place == table.rule else f"<tr>{told}</tr>")
+    for index, (row, texts) in enumerate(zip(table.rows, table.texts(), strict=True)):
+        cells = []
+        for entry, text, number in zip(row, texts, numeric, strict=True):
+            content = markup.escaped(text)
+            if isinstance(entry, Estimate) and entry.bounded:
+                content = content.replace(" (", " <small>(", 1) + "</small>"
+            cells.append(_tag("td", content, "n" if number else "t" if len(text) > LONG else ""))
+        lines.append(_tag("tr", "".join(cells), "ruled" if table.rule and index == table.rule else ""))
     body = "\n".join(lines)
     return f'<div class="wide"><table><thead><tr>{heads}</tr></thead>\n<tbody>{body}</tbody></table></div>'
 
 
-def _data(entry: Entry, digits: int, number: bool) -> str:
-    """A cell; an interval stands below its value."""
-    text = markup.escaped(shown(entry, digits))
-    long = len(text) > 45
-    if isinstance(entry, Estimate) and entry.bounded:
-        text = text.replace(" (", " <small>(", 1) + "</small>"
-    kind = "n" if number else "t" if long else ""
-    return f'<td class="{kind}">{text}</td>' if kind else f"<td>{text}</td>"
-
-
-def _tag(tag: str, text: str, number: bool) -> str:
-    return f'<{tag} class="n">{markup.escaped(text)}</{tag}>' if number else f"<{tag}>{markup.escaped(text)}</{tag}>"
+def _tag(tag: str, content: str, kind: str) -> str:
+    return f'<{tag} class="{kind}">{content}</{tag}>' if kind else f"<{tag}>{content}</{tag}>"

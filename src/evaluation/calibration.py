@@ -53,27 +53,27 @@ def fit_temperature(predictions: Predictions) -> float:
     return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.02), np.log(50)), method="bounded").x))
 
 
-def reliability(told: Confidences, bins: int = BINS) -> pl.DataFrame:
+def reliability(scored: Confidences, bins: int = BINS) -> pl.DataFrame:
     """A row a bin of confidence that has notes: its notes, mean confidence and accuracy."""
-    place = np.clip(np.ceil(told.confidence * bins).astype(int) - 1, 0, bins - 1)
-    count = np.bincount(place, minlength=bins)
+    bin_of_note = np.clip(np.ceil(scored.confidence * bins).astype(int) - 1, 0, bins - 1)
+    count = np.bincount(bin_of_note, minlength=bins)
     used = count > 0
-    sums = (np.bincount(place, values, minlength=bins) for values in (told.confidence, told.right))
-    confidence, accuracy = (each[used] / count[used] for each in sums)
+    sums = (np.bincount(bin_of_note, values, minlength=bins) for values in (scored.confidence, scored.right))
+    confidence, accuracy = (total[used] / count[used] for total in sums)
     low = np.flatnonzero(used) / bins
     return pl.DataFrame(
         {"from": low, "to": low + 1 / bins, "notes": count[used], "confidence": confidence, "accuracy": accuracy}
     )
 
 
-def expected_calibration_error(told: Confidences, bins: int = BINS) -> float:
+def expected_calibration_error(scored: Confidences, bins: int = BINS) -> float:
     """The mean over notes of their bin's distance between confidence and accuracy (Naeini et al. 2015).
 
     >>> sure = Confidences(np.array([0.95, 0.95]), np.array([True, False]), np.arange(2), np.zeros(2))
     >>> round(expected_calibration_error(sure), 3)
     0.45
     """
-    table = reliability(told, bins)
+    table = reliability(scored, bins)
     distance = (table["confidence"] - table["accuracy"]).abs()
     return float((distance * table["notes"]).sum() / table["notes"].sum())
 
@@ -82,34 +82,34 @@ def calibration_table(validation: Predictions, test: Predictions) -> pl.DataFram
     """Test calibration as the model is, and at the temperature that validation notes chose."""
     rows = []
     for name, temperature in (("as it is", 1.0), ("temperature from validation", fit_temperature(validation))):
-        told = confidences(test, temperature)
+        scored = confidences(test, temperature)
         rows.append(
             {
                 "scores": name,
                 "temperature": temperature,
-                "ece": expected_calibration_error(told),
-                "mean_confidence": float(told.confidence.mean()),
-                "accuracy": float(told.right.mean()),
-                "log_loss": float(-np.maximum(told.truth, -50).mean()),
+                "ece": expected_calibration_error(scored),
+                "mean_confidence": float(scored.confidence.mean()),
+                "accuracy": float(scored.right.mean()),
+                "log_loss": float(-np.maximum(scored.truth, -50).mean()),
             }
         )
     return pl.DataFrame(rows)
 
 
-def coverage_curve(told: Confidences) -> pl.DataFrame:
+def coverage_curve(scored: Confidences) -> pl.DataFrame:
     """Accuracy of the surest notes by their share of all: `coverage`, `accuracy`, and the least `confidence`."""
-    order = np.argsort(-told.confidence, kind="stable")
+    order = np.argsort(-scored.confidence, kind="stable")
     kept = np.arange(1, len(order) + 1)
-    accuracy = np.cumsum(told.right[order]) / kept
-    return pl.DataFrame({"coverage": kept / len(order), "accuracy": accuracy, "confidence": told.confidence[order]})
+    accuracy = np.cumsum(scored.right[order]) / kept
+    return pl.DataFrame({"coverage": kept / len(order), "accuracy": accuracy, "confidence": scored.confidence[order]})
 
 
-def threshold_for(told: Confidences, aim: float = AIM) -> float | None:
+def threshold_for(scored: Confidences, aim: float = AIM) -> float | None:
     """The least confidence above which these notes are right as often as `aim`; None where none is.
 
     Notes as sure as each other are taken together.
     """
-    curve = coverage_curve(told)
+    curve = coverage_curve(scored)
     whole = curve.filter(pl.col("confidence") != pl.col("confidence").shift(-1).fill_null(-1.0))
     good = whole.filter(pl.col("accuracy") >= aim)
     return None if good.is_empty() else float(good["confidence"][-1])
@@ -121,15 +121,15 @@ def selective_table(validation: Predictions, test: Predictions, aim: float = AIM
     `best_coverage` is what the test notes themselves would have allowed, which nobody can know beforehand.
     """
     temperature = fit_temperature(validation)
-    seen, told = confidences(validation, temperature), confidences(test, temperature)
+    seen, scored = confidences(validation, temperature), confidences(test, temperature)
     threshold = threshold_for(seen, aim)
-    own = threshold_for(told, aim)
-    best = float((told.confidence >= own).mean()) if own is not None else 0.0
-    kept = told.confidence >= (2.0 if threshold is None else threshold)
-    share = mean_estimate(kept.astype(np.float64), told.patients)
+    own = threshold_for(scored, aim)
+    best = float((scored.confidence >= own).mean()) if own is not None else 0.0
+    kept = scored.confidence >= (2.0 if threshold is None else threshold)
+    share = mean_estimate(kept.astype(np.float64), scored.patients)
     row = {"aim": aim, "threshold": threshold, "coverage": share.value, "coverage_low": share.low}
     row |= {"coverage_high": share.high, "accuracy": None, "accuracy_low": None, "accuracy_high": None}
     if kept.any():
-        right = mean_estimate(told.right[kept].astype(np.float64), told.patients[kept])
+        right = mean_estimate(scored.right[kept].astype(np.float64), scored.patients[kept])
         row |= {"accuracy": right.value, "accuracy_low": right.low, "accuracy_high": right.high}
     return pl.DataFrame([row | {"best_coverage": best}])

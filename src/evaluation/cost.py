@@ -48,8 +48,8 @@ def cost_table(notes: pl.DataFrame, weights: Weights) -> pl.DataFrame:
 
 
 def _mean(name: str, values: np.ndarray, patients: np.ndarray, words: str, share: bool = False) -> dict[str, object]:
-    told = mean_estimate(values, patients, share)
-    return _row(name, told.value, (told.low, told.high), words)
+    measured = mean_estimate(values, patients, share)
+    return _row(name, measured.value, (measured.low, measured.high), words)
 
 
 def _around(value: float, error: float) -> tuple[float, float]:

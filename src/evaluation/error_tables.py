@@ -1,4 +1,4 @@
-"""Error analysis: which DRGs fail, how, and on which notes; every table from the judged notes alone."""
+"""Error analysis: which DRGs fail, how, and on which notes; every table from the predicted notes alone."""
 
 import polars as pl
 
@@ -20,23 +20,23 @@ def error_tables(notes: pl.DataFrame) -> dict[str, pl.DataFrame]:
     Args:
         notes: what `src.evaluation.prediction_table.prediction_table` gives.
     """
-    found = {"by_training_notes": by_training_notes(notes), "by_words": by_band(notes, "words", WORDS)}
+    tables = {"by_training_notes": by_training_notes(notes), "by_words": by_band(notes, "words", WORDS)}
     if "cut" in notes.columns:
         named = pl.when("cut").then(pl.lit("cut")).otherwise(pl.lit("whole")).alias("note")
-        found["by_cut"] = by_group(notes.with_columns(named), "note")
-    found["confusions"] = confusions(notes).head(CONFUSIONS)
+        tables["by_cut"] = by_group(notes.with_columns(named), "note")
+    tables["confusions"] = confusions(notes).head(CONFUSIONS)
     if notes["drg_mdc"].is_null().all():
-        return found
+        return tables
     kinds = {"M": "medical", "P": "surgical"}
     typed = notes.with_columns(
         pl.col("drg_type").replace_strict(kinds, default=None).alias("type"),
         pl.col("drg_mdc").replace("", "none").alias("mdc"),
         pl.col("drg_severity").alias("severity"),
     )
-    found |= {f"by_{of}": by_group(typed, of) for of in ("mdc", "type", "severity")}
-    found["kinds_of_error"] = kinds_of_error(notes)
-    found["costly_confusions"] = costly_confusions(notes).head(CONFUSIONS)
-    return found
+    tables |= {f"by_{of}": by_group(typed, of) for of in ("mdc", "type", "severity")}
+    tables["kinds_of_error"] = kinds_of_error(notes)
+    tables["costly_confusions"] = costly_confusions(notes).head(CONFUSIONS)
+    return tables
 
 
 def by_band(notes: pl.DataFrame, column: str, bands: tuple[tuple[int, int], ...]) -> pl.DataFrame:
@@ -53,11 +53,11 @@ def by_training_notes(notes: pl.DataFrame) -> pl.DataFrame:
         pl.len().alias("true"), pl.col("right").sum().alias("hits"), pl.col("training_notes").first()
     )
     chosen = notes.group_by(pl.col("predicted").alias("drg")).agg(pl.len().alias("chosen"))
-    each = true.join(chosen, "drg", how="left").with_columns(
+    by_drg = true.join(chosen, "drg", how="left").with_columns(
         f1=2 * pl.col("hits") / (pl.col("true") + pl.col("chosen").fill_null(0))
     )
     band = banded(BANDS, "training_notes")
-    more = each.group_by(band).agg(pl.len().alias("drgs"), pl.col("f1").mean().alias("macro_f1"))
+    more = by_drg.group_by(band).agg(pl.len().alias("drgs"), pl.col("f1").mean().alias("macro_f1"))
     table = by_band(notes, "training_notes", BANDS).join(more, "training_notes", how="left", maintain_order="left")
     return table.with_columns(pl.when(pl.col("patients").is_not_null()).then(pl.col("drgs", "macro_f1")))
 

@@ -1,9 +1,8 @@
-"""What a finished run's test predictions say, as tables (CSV and Markdown) and pictures in the run's own folder."""
+"""What a finished run's test predictions say, as numbers (JSON), tables (CSV, Markdown) and figures in its folder."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -18,6 +17,7 @@ from src.cohort.weights import Weights, read_weights
 from src.config.train import TrainConfig
 from src.display import markdown as md
 from src.display.spreadsheet import write_frame
+from src.display.tables import table_of, to_markdown
 from src.evaluation.calibration import (
     AIM,
     calibration_table,
@@ -28,15 +28,13 @@ from src.evaluation.calibration import (
 )
 from src.evaluation.cost import cost_table
 from src.evaluation.error_tables import error_tables
+from src.evaluation.evaluation_record import FOLDER, write_evaluation
 from src.evaluation.figures import draw_by_frequency, draw_coverage, draw_groups, draw_reliability
 from src.evaluation.prediction_table import prediction_table
 from src.evaluation.slices import slice_table
 from src.models.labelspace import LabelSpace
 from src.runs.predictions import PREDICTIONS, Predictions, estimates_of, read_predictions
 from src.training.notes import split_rows
-
-FOLDER = "evaluation"
-"""In a run's folder. Its files hold ids and counts of small groups: they stay on the machine, as predictions do."""
 
 ABOUT = {
     "metrics": "Every metric with its interval of 95 %, by patient",
@@ -57,8 +55,8 @@ ABOUT = {
 }
 """The tables, in the report's order, and their headings."""
 
-SHOWN = 15
-"""Rows of a table in the report; the CSV has all."""
+SHOWN, DIGITS = 15, 4
+"""Rows of a table in the report, and digits after the point; the CSV has all."""
 
 
 def report_tables(
@@ -74,17 +72,23 @@ def report_tables(
         weights: relative weights.
     """
     metrics = [
-        {"metric": name, "value": each.value, "low": each.low, "high": each.high, "standard_error": each.error}
-        for name, each in estimates_of(test, space).items()
+        {
+            "metric": name,
+            "value": measured.value,
+            "low": measured.low,
+            "high": measured.high,
+            "standard_error": measured.error,
+        }
+        for name, measured in estimates_of(test, space).items()
     ]
     calibration = calibration_table(validation, test)
-    found = {"metrics": pl.DataFrame(metrics), **error_tables(notes), "slices": slice_table(notes)}
+    tables = {"metrics": pl.DataFrame(metrics), **error_tables(notes), "slices": slice_table(notes)}
     if notes["drg_weight"].count():
-        found["cost"] = cost_table(notes, weights)
-    found["calibration"] = calibration
-    found["reliability"] = reliability(confidences(test, calibration["temperature"][-1]))
-    found["selective"] = selective_table(validation, test)
-    return {name: found[name] for name in ABOUT if name in found and not found[name].is_empty()}
+        tables["cost"] = cost_table(notes, weights)
+    tables["calibration"] = calibration
+    tables["reliability"] = reliability(confidences(test, calibration["temperature"][-1]))
+    tables["selective"] = selective_table(validation, test)
+    return {name: tables[name] for name in ABOUT if name in tables and not tables[name].is_empty()}
 
 
 @dataclass(frozen=True)
@@ -125,7 +129,9 @@ def read_material(run_dir: Path, cohort: Cohort, cfg: TrainConfig, table5: str |
 
 
 def write_report(run_dir: Path, material: EvaluationData, cut: NDArray[np.bool_] | None = None) -> Path:
-    """Writes `evaluation/` in the run's folder: a CSV a table, `report.md` with all of them, pictures, `notes.csv`.
+    """Writes `evaluation/` in the run's folder.
+
+    It holds `evaluation.json` with all numbers, a CSV a table, `report.md` with all tables, figures, and `notes.csv`.
 
     Args:
         run_dir: the run's folder.
@@ -139,19 +145,20 @@ def write_report(run_dir: Path, material: EvaluationData, cut: NDArray[np.bool_]
     notes = prediction_table(test, space, material.cohort, material.trained, material.weights, cut)
     tables = report_tables(notes, material.predictions[Split.VALIDATION], test, space, material.weights)
     title = f"{run_dir.name}: {notes.height:,} test notes"
-    pictures = _draw(folder, tables, notes, test, title)
+    write_evaluation(run_dir, notes.height, tables)
+    drawn = _draw(folder, tables, notes, test, title)
     for name, table in {**tables, "notes": notes}.items():
         with atomic_write(folder / f"{name}.csv") as tmp:
             write_frame(tmp, table)
     with atomic_write(folder / "report.md") as tmp:
-        tmp.write_text(_page(title, tables, pictures), "utf-8")
+        tmp.write_text(_page(title, tables, drawn), "utf-8")
     return folder / "report.md"
 
 
 def _draw(
     folder: Path, tables: Mapping[str, pl.DataFrame], notes: pl.DataFrame, test: Predictions, title: str
 ) -> dict[str, str]:
-    """Draws the pictures; the file of each, by the table that it stands under."""
+    """Draws the figures; the file of each, by the table that it stands under."""
     temperature = tables["calibration"]["temperature"][-1]
     states = {"as it is": 1.0, f"temperature {temperature:.2f}": temperature}
     lines = {name: reliability(confidences(test, value)) for name, value in states.items()}
@@ -166,38 +173,21 @@ def _draw(
         "selective": "coverage.png",
         "by_training_notes": "by_training_notes.png",
     }
-    if "slices" in tables:
-        draw_groups(folder / "slices.png", tables["slices"], title)
+    groups = tables["slices"].drop_nulls("top1") if "slices" in tables else pl.DataFrame()
+    if not groups.is_empty():
+        draw_groups(folder / "slices.png", groups, title)
         drawn["slices"] = "slices.png"
     return drawn
 
 
-def _page(title: str, tables: Mapping[str, pl.DataFrame], pictures: Mapping[str, str]) -> str:
+def _page(title: str, tables: Mapping[str, pl.DataFrame], drawn: Mapping[str, str]) -> str:
     parts = [f"# {md.escaped(title)}", "Local only: small groups and single DRGs are counted here."]
     for name, table in tables.items():
         parts.append(f"## {ABOUT[name]}")
-        if name in pictures:
-            parts.append(f"![{ABOUT[name]}]({pictures[name]})")
-        parts.append(markdown(table.head(SHOWN) if name != "metrics" else table))
-        if table.height > SHOWN and name != "metrics":
-            parts.append(f"{table.height - SHOWN} more rows in {name}.csv.")
+        if name in drawn:
+            parts.append(f"![{ABOUT[name]}]({drawn[name]})")
+        rows = table.head(SHOWN) if name != "metrics" else table
+        parts.append(to_markdown(table_of(rows.columns, rows.rows(), DIGITS)).rstrip())
+        if table.height > rows.height:
+            parts.append(f"{table.height - rows.height} more rows in {name}.csv.")
     return "\n\n".join(parts) + "\n"
-
-
-def markdown(table: pl.DataFrame) -> str:
-    """A table as Markdown, numbers to four digits; what is not known is a dash.
-
-    >>> print(markdown(pl.DataFrame({"group": ["a|b", None], "top1": [0.51234, None]})))
-    | group | top1 |
-    |---|---|
-    | a\\|b | 0.5123 |
-    | - | - |
-    """
-    rows = [[_cell(value) for value in row] for row in table.iter_rows()]
-    return md.table(table.columns, rows, right=[False] * table.width)
-
-
-def _cell(value: Any) -> str:
-    if value is None or (isinstance(value, float) and np.isnan(value)):
-        return "-"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

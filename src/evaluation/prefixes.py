@@ -72,8 +72,8 @@ def _together(
         for rows in track(turns, total=len(turns), what=what, unit="batch"):
             packed = notes.batch(rows).notes
             logits = classifier.at(packed, ends(packed, lengths).flatten()).view(len(lengths), len(rows), -1)
-            for length, each in zip(lengths, logits, strict=True):
-                for name, scores in session.scheme.heads(each).items():
+            for length, cut_logits in zip(lengths, logits, strict=True):
+                for name, scores in session.scheme.heads(cut_logits).items():
                     parts[length].setdefault(name, []).append(scores.float())
     return {length: on_the_host(heads) for length, heads in parts.items()}
 
@@ -104,11 +104,13 @@ def report_prefixes(session: Session, curves: Mapping[Split, Mapping[int, Mappin
         write_frame(tmp, pl.DataFrame(rows))
     test = curves[Split.TEST]
     draw_prefixes(run / PICTURE, test, f"{run.name}: test notes cut to fewer tokens than in training")
-    how = "one forward for all lengths"
+    method = "one forward for all lengths"
     if not one_forward(session):
-        how = f"prompt={session.cfg.prompt} puts words after the cut, so each length was read in a forward of its own"
+        method = (
+            f"prompt={session.cfg.prompt} puts words after the cut, so each length was read in a forward of its own"
+        )
     shown = table({f"{length:,}": metrics for length, metrics in test.items()}, what="tokens")
-    return f"{shown}\n{how}; {run / CURVE}, {run / PICTURE}"
+    return f"{shown}\n{method}; {run / CURVE}, {run / PICTURE}"
 
 
 def _rows(

@@ -35,7 +35,9 @@ def slice_table(notes: pl.DataFrame) -> pl.DataFrame:
         return table
     tested = table["p"].is_not_null()
     corrected = iter(holm(table["p"].drop_nulls().to_list()))
-    return table.with_columns(p_holm=pl.Series([next(corrected) if one else None for one in tested], dtype=pl.Float64))
+    return table.with_columns(
+        p_holm=pl.Series([next(corrected) if is_tested else None for is_tested in tested], dtype=pl.Float64)
+    )
 
 
 def _attributes(notes: pl.DataFrame) -> dict[str, pl.Expr]:
@@ -58,25 +60,25 @@ def _gaps(notes: pl.DataFrame, attribute: str, group: pl.Expr) -> pl.DataFrame:
     table, named = by_group(whole, "group"), whole.filter(pl.col("group").is_not_null())
     right, patients = named["right"].to_numpy().astype(np.float64), named["subject_id"].to_numpy()
     gaps = []
-    for place, (name, count) in enumerate(table.select("group", "patients").iter_rows()):
+    for index, (name, count) in enumerate(table.select("group", "patients").iter_rows()):
         inside = (named["group"] == name).to_numpy()
-        mirrored = table.height == 2 and place == 1
+        mirrored = table.height == 2 and index == 1
         enough = (
             count is not None and not mirrored and named.filter(~inside)["subject_id"].n_unique() >= MIN_GROUP_PATIENTS
         )
-        told = gap(right, inside, patients) if enough else None
-        gaps.append((told.value, told.low, told.high, told.p) if told else (None,) * 4)
+        difference = gap(right, inside, patients) if enough else None
+        gaps.append((difference.value, difference.low, difference.high, difference.p) if difference else (None,) * 4)
     columns = dict.fromkeys(("gap", "gap_low", "gap_high", "p"), pl.Float64)
-    found = pl.DataFrame(gaps, schema=columns, orient="row")
-    return pl.concat([table, found], how="horizontal").select(pl.lit(attribute).alias("attribute"), pl.all())
+    differences = pl.DataFrame(gaps, schema=columns, orient="row")
+    return pl.concat([table, differences], how="horizontal").select(pl.lit(attribute).alias("attribute"), pl.all())
 
 
 def _race() -> pl.Expr:
     text = pl.col("race").str.to_uppercase().str.strip_chars()
-    found: Any = pl.when(text.is_in(UNKNOWN)).then(pl.lit("unknown"))
+    race: Any = pl.when(text.is_in(UNKNOWN)).then(pl.lit("unknown"))
     for start, name in RACES.items():
-        found = found.when(text.str.starts_with(start)).then(pl.lit(name))
-    named: pl.Expr = found.when(text.is_not_null()).then(pl.lit("other"))
+        race = race.when(text.str.starts_with(start)).then(pl.lit(name))
+    named: pl.Expr = race.when(text.is_not_null()).then(pl.lit("other"))
     return named
 
 

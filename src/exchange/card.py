@@ -9,8 +9,9 @@ from src.cli.files import atomic_write
 from src.cohort.disclosure import MIN_GROUP_PATIENTS, folded
 from src.cohort.split import Split
 from src.config.train import Labels
-from src.display.markdown import escaped, table
+from src.display.markdown import escaped
 from src.display.spreadsheet import write_csv
+from src.display.tables import table_of, to_markdown
 from src.models.bases import locate
 from src.models.prompts import WORDS_AFTER
 from src.training.context import Session
@@ -114,14 +115,15 @@ def _data(session: Session) -> str:
         f"sections: {', '.join(record.get('sections', [])) or 'as given'}",
     ]
     steps = folded(record["flow"]) if record.get("flow") else []
-    flow = table(["step", "excluded", "left"], [[step["step"], step["excluded"], step["left"]] for step in steps])
+    heads = ["step", "excluded", "left"]
+    flow = to_markdown(table_of(heads, [[step[head] for head in heads] for step in steps]))
     counts = [
         [name, *(split[key] for key in ("notes", "patients", "drgs"))] for name, split in record["splits"].items()
     ]
-    splits = table(["split", "notes", "patients", session.space.kind], counts)
+    splits = to_markdown(table_of(["split", "notes", "patients", session.space.kind], counts)).rstrip()
     limit = session.cfg.data.limit
     only = f"\n\nOf each split a sample of {limit:,} notes was used (`data.limit`)." if limit else ""
-    return f"{'; '.join(about)}.\n\n{flow}\n\n{splits}{only}"
+    return f"{'; '.join(about)}.\n\n{flow}\n{splits}{only}"
 
 
 def _metrics(session: Session, record: Mapping[str, Any]) -> str:
@@ -134,12 +136,8 @@ def _metrics(session: Session, record: Mapping[str, Any]) -> str:
     metrics = record["metrics"]
     shown = {split.prefix for split in many}
     names = dict.fromkeys(name.split("/", 1)[1] for name in metrics if name.split("/")[0] in shown)
-    rows = [[name, *(_cell(metrics.get(f"{split.prefix}/{name}")) for split in many)] for name in names]
-    return table(["metric", *map(str, many)], rows)
-
-
-def _cell(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
+    rows = [[name, *(metrics.get(f"{split.prefix}/{name}") for split in many)] for name in names]
+    return to_markdown(table_of(["metric", *map(str, many)], rows, digits=4)).rstrip()
 
 
 def _use(session: Session) -> str:

@@ -1,4 +1,4 @@
-"""Pictures of cells beside each other: each with its interval, paired differences, and what they cost."""
+"""Figures of cells beside each other: each with its interval, paired differences, and what they cost."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,44 +18,44 @@ def cell_drawings(scaling: Scaling, hours: Mapping[int, float], unit: str) -> li
 
     Args:
         scaling: the analysis.
-        hours: of each cell's run, by its place; cells without are not drawn against cost.
+        hours: of each cell's run, by its index; cells without are not drawn against cost.
         unit: what kind of hours they are.
     """
-    found: list[ReportFigure] = []
+    figures: list[ReportFigure] = []
     for metric in METRICS:
-        found += _cells(scaling, metric)
+        figures += _cells(scaling, metric)
     for metric in METRICS:
-        found += _differences(scaling, metric)
+        figures += _differences(scaling, metric)
     for metric in METRICS:
-        found += _costs(scaling, metric, hours, unit)
-    return found
+        figures += _costs(scaling, metric, hours, unit)
+    return figures
 
 
 def _cells(scaling: Scaling, metric: str) -> list[ReportFigure]:
-    places = sorted(drawn_cells(scaling, metric), key=lambda at: -scaling.cells[at].metrics[metric].mean)
-    if len(places) < 2:
+    ranked = sorted(drawn_cells(scaling, metric), key=lambda index: -scaling.cells[index].metrics[metric].mean)
+    if len(ranked) < 2:
         return []
-    shown = places[:MOST]
+    shown = ranked[:MOST]
     figure, axes = panel(0.75 + 0.17 * len(shown), grid="x")
-    for row, at in enumerate(shown):
-        base = bool(scaling.cells[at].axes.get("params"))
-        measured = scaling.cells[at].metrics[metric]
+    for row, index in enumerate(shown):
+        base = bool(scaling.cells[index].axes.get("params"))
+        measured = scaling.cells[index].metrics[metric]
         reach = bars([measured])
         axes.errorbar(
             measured.mean, row, xerr=reach, marker="o" if base else "s", color=STYLES[0][0] if base else GREY,
             markerfacecolor=STYLES[0][0] if base else "white", capsize=2, elinewidth=0.9,
         )  # fmt: skip
-    _rows(axes, [name_of(scaling, at) for at in shown])
+    _rows(axes, [name_of(scaling, index) for index in shown])
     axes.locator_params(axis="x", nbins=6)
     axes.set_xlabel(f"test {METRICS[metric]}")
-    cells = [scaling.cells[at] for at in shown]
-    told = [f"Means over a cell's seeds with {intervals_in_words(cells, metric)}"]
+    cells = [scaling.cells[index] for index in shown]
+    sentences = [f"Means over a cell's seeds with {intervals_in_words(cells, metric)}"]
     if not all(cell.axes.get("params") for cell in cells):
-        told.append("Round and filled: a base with adapters; square and open: a baseline")
-    if len(places) > MOST:
-        told.append(f"The best {MOST} of {len(places)} cells; the table has all")
+        sentences.append("Round and filled: a base with adapters; square and open: a baseline")
+    if len(ranked) > MOST:
+        sentences.append(f"The best {MOST} of {len(ranked)} cells; the table has all")
     name = f"{metric.removeprefix('test/')}_cells"
-    return [ReportFigure(name, f"{upper(METRICS[metric])} of each cell", ". ".join(told) + ".", figure)]
+    return [ReportFigure(name, f"{upper(METRICS[metric])} of each cell", ". ".join(sentences) + ".", figure)]
 
 
 def _rows(axes: Any, names: Sequence[str]) -> None:
@@ -67,41 +67,43 @@ def _rows(axes: Any, names: Sequence[str]) -> None:
 
 def drawn_differences(scaling: Scaling, metric: str) -> list[Difference]:
     """The differences of a metric, of one ground, those along the field's axes first."""
-    order = {axis: place for place, axis in enumerate(STEPS)}
-    found = [each for each in scaling.differences if each.metric == metric]
-    return sorted(found, key=lambda each: order.get(each.axis, len(order)))
+    order = {axis: position for position, axis in enumerate(STEPS)}
+    differences = [difference for difference in scaling.differences if difference.metric == metric]
+    return sorted(differences, key=lambda difference: order.get(difference.axis, len(order)))
 
 
 def _differences(scaling: Scaling, metric: str) -> list[ReportFigure]:
     every = drawn_differences(scaling, metric)
     if not every:
         return []
-    axis_names = list(dict.fromkeys(each.axis for each in every))
+    axis_names = list(dict.fromkeys(difference.axis for difference in every))
     of_each = MOST if len(every) <= MOST else MOST // len(axis_names)
-    shown = [row for axis in axis_names for row in [each for each in every if each.axis == axis][:of_each]]
+    shown = [
+        row for axis in axis_names for row in [difference for difference in every if difference.axis == axis][:of_each]
+    ]
     figure, axes = panel(0.95 + 0.17 * len(shown), grid="x")
     axes.axvline(0, color=INK, linewidth=0.8)
-    told: set[str] = set()
-    for row, each in enumerate(shown):
-        look = {**style(axis_names.index(each.axis)), "linestyle": "none"}
-        name = STEPS.get(each.axis, each.axis)
-        low, high = each.both.low, each.both.high
-        reach = [[each.value - low], [high - each.value]] if low == low else None
-        sure = each.p_holm < 0.05
+    labelled: set[str] = set()
+    for row, difference in enumerate(shown):
+        look = {**style(axis_names.index(difference.axis)), "linestyle": "none"}
+        name = STEPS.get(difference.axis, difference.axis)
+        low, high = difference.both.low, difference.both.high
+        reach = [[difference.value - low], [high - difference.value]] if low == low else None
+        sure = difference.p_holm < 0.05
         axes.errorbar(
-            each.value, row, xerr=reach, capsize=2, elinewidth=0.9, label=None if name in told else name,
+            difference.value, row, xerr=reach, capsize=2, elinewidth=0.9, label=None if name in labelled else name,
             markerfacecolor=look["color"] if sure else "white", **look,
         )  # fmt: skip
-        told.add(name)
-    _rows(axes, [_pair(scaling, each) for each in shown])
+        labelled.add(name)
+    _rows(axes, [_pair(scaling, difference) for difference in shown])
     axes.locator_params(axis="x", nbins=6)
     axes.set_xlabel(f"difference in test {METRICS[metric]}")
     legend(figure, axes, columns=4)
-    how = {each.how for each in shown}
+    methods = {difference.how for difference in shown}
     words = ["Each row: the first value less the second, all else equal, paired by seed, with its interval of 95 %"]
     words.append(
         "Patients are paired: the same resampled halves of the test for all runs"
-        if how == {"predictions"}
+        if methods == {"predictions"}
         else "Patients are not paired, as no predictions are at hand, which makes the intervals too wide"
     )
     words.append("Filled: beyond doubt at 5 % after Holm's correction over the comparisons along its axis")
@@ -112,16 +114,19 @@ def _differences(scaling: Scaling, metric: str) -> list[ReportFigure]:
     return [ReportFigure(name, title, ". ".join(words) + ".", figure)]
 
 
-def _pair(scaling: Scaling, each: Difference) -> str:
-    one, other = scaling.cells[each.one], scaling.cells[each.other]
-    names = [cell.axes["model"] if each.axis == "params" else cell.axes.get(each.axis) for cell in (one, other)]
-    held = [axis for axis in scaling.varied if axis not in (each.axis, "model")]
+def _pair(scaling: Scaling, difference: Difference) -> str:
+    first, second = scaling.cells[difference.one], scaling.cells[difference.other]
+    names = [
+        cell.axes["model"] if difference.axis == "params" else cell.axes.get(difference.axis)
+        for cell in (first, second)
+    ]
+    held = [axis for axis in scaling.varied if axis not in (difference.axis, "model")]
     where = ", ".join(
-        str(one.axes["model"])
+        str(first.axes["model"])
         if axis == "params"
-        else f"r{one.axes[axis]}"
+        else f"r{first.axes[axis]}"
         if axis == "lora_r"
-        else str(one.axes[axis])
+        else str(first.axes[axis])
         for axis in held
     )
     return f"{names[0]} − {names[1]}" + (f" ({where})" if where else "")
@@ -134,24 +139,24 @@ def front(points: Mapping[int, tuple[float, float]]) -> list[int]:
     [0, 2]
     """
     kept: list[int] = []
-    for at, (_, value) in sorted(points.items(), key=lambda item: (item[1][0], -item[1][1])):
+    for index, (_, value) in sorted(points.items(), key=lambda item: (item[1][0], -item[1][1])):
         if not kept or value > points[kept[-1]][1]:
-            kept.append(at)
+            kept.append(index)
     return kept
 
 
 def _costs(scaling: Scaling, metric: str, hours: Mapping[int, float], unit: str) -> list[ReportFigure]:
     points = {
-        at: (hours[at], scaling.cells[at].metrics[metric].mean)
-        for at in drawn_cells(scaling, metric)
-        if hours.get(at, 0) > 0 and scaling.cells[at].axes["model"] != "codes_upper_bound"
+        index: (hours[index], scaling.cells[index].metrics[metric].mean)
+        for index in drawn_cells(scaling, metric)
+        if hours.get(index, 0) > 0 and scaling.cells[index].axes["model"] != "codes_upper_bound"
     }
     if len(points) < 3:
         return []
     best = front(points)
     figure, axes = panel()
     _models(axes, scaling, metric, points)
-    steps = [points[at] for at in best]
+    steps = [points[index] for index in best]
     axes.step(*zip(*steps, strict=True), where="post", color=INK, linewidth=0.9, linestyle=(0, (4, 2)), label="front")
     axes.set_xscale("log")
     axes.margins(x=0.08, y=0.1)
@@ -159,8 +164,8 @@ def _costs(scaling: Scaling, metric: str, hours: Mapping[int, float], unit: str)
     axes.set_xlabel(f"{unit} of one run (training and test)")
     axes.set_ylabel(f"test {METRICS[metric]}")
     legend(figure, axes, columns=4)
-    cells = [scaling.cells[at] for at in points]
-    named = "; ".join(name_of(scaling, at) for at in best[:12])
+    cells = [scaling.cells[index] for index in points]
+    named = "; ".join(name_of(scaling, index) for index in best[:12])
     caption = (
         f"A point is a cell, the mean over its seeds with {intervals_in_words(cells, metric)}. On the front nothing "
         f"is both cheaper and better; from cheap to dear: {named}."
@@ -171,22 +176,22 @@ def _costs(scaling: Scaling, metric: str, hours: Mapping[int, float], unit: str)
 
 def _models(axes: Any, scaling: Scaling, metric: str, points: Mapping[int, tuple[float, float]]) -> None:
     """A series a model; beyond eight the baselines, then the rest, share one."""
-    names = list(dict.fromkeys(str(scaling.cells[at].axes["model"]) for at in points))
+    names = list(dict.fromkeys(str(scaling.cells[index].axes["model"]) for index in points))
     if len(names) > 8:
-        bases = {str(scaling.cells[at].axes["model"]) for at in points if scaling.cells[at].axes.get("params")}
+        bases = {str(scaling.cells[index].axes["model"]) for index in points if scaling.cells[index].axes.get("params")}
         names = [name for name in names if name in bases][:7]
-    for place, name in enumerate([*names, "others"]):
-        mine = [at for at in points if _of(scaling, at, names) == name]
+    for series, name in enumerate([*names, "others"]):
+        mine = [index for index in points if _of(scaling, index, names) == name]
         if mine:
             axes.errorbar(
-                [points[at][0] for at in mine], [points[at][1] for at in mine],
-                yerr=bars([scaling.cells[at].metrics[metric] for at in mine]), capsize=1.5, elinewidth=0.6,
-                label=name, **{**style(place), "linestyle": "none"},
+                [points[index][0] for index in mine], [points[index][1] for index in mine],
+                yerr=bars([scaling.cells[index].metrics[metric] for index in mine]), capsize=1.5, elinewidth=0.6,
+                label=name, **{**style(series), "linestyle": "none"},
             )  # fmt: skip
 
 
-def _of(scaling: Scaling, at: int, names: Sequence[str]) -> str:
-    model = str(scaling.cells[at].axes["model"])
+def _of(scaling: Scaling, index: int, names: Sequence[str]) -> str:
+    model = str(scaling.cells[index].axes["model"])
     return model if model in names else "others"
 
 

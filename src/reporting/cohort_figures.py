@@ -1,27 +1,28 @@
-"""Pictures of a prepared cohort: flow, label frequencies, lengths."""
+"""Figures of a prepared cohort: flow, label frequencies, lengths."""
 
-import io
-import re
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-INK, GREY, BLUE, AMBER, PALE = "#1f2933", "#9aa0a6", "#3b7dd8", "#e8a33d", "#eef3fb"
+from src.display.figure_style import GREY, INK, PALE, STYLES, WIDE, panels, settings
+
+BLUE, AMBER = STYLES[2][0], STYLES[1][0]
+
 LONGEST_SHOWN = 0.995
 """Share of the notes that a histogram shows; a few very long ones would flatten the rest."""
 
 
-def flow_picture(flow: Sequence[Mapping[str, Any]], splits: Mapping[str, Mapping[str, int]]) -> Any:
+@settings()
+def flow_figure(flow: Sequence[Mapping[str, Any]], splits: Mapping[str, Mapping[str, int]]) -> Any:
     """Boxes of what each step left, from top to bottom, what went at its side, and the splits below."""
     from matplotlib.figure import Figure
 
     rows = len(flow)
-    picture = Figure(figsize=(8.2, 0.85 * (rows + 1) + 0.5), dpi=120)
-    axes = picture.add_axes((0.01, 0.01, 0.98, 0.98))
+    figure = Figure(figsize=(WIDE, 0.74 * (rows + 1) + 0.4), dpi=150)
+    axes = figure.add_axes((0.01, 0.01, 0.98, 0.98))
     axes.set_axis_off()
     axes.set_xlim(0, 100)
     axes.set_ylim(-(rows + 1) + 0.35, 0.55)
@@ -34,23 +35,23 @@ def flow_picture(flow: Sequence[Mapping[str, Any]], splits: Mapping[str, Mapping
         what = textwrap.shorten(str(step["step"]), 100, placeholder=" …")
         _box(axes, (32, -row), (56, 0.62), f"{textwrap.fill(what, 52)}\nn = {step['left']:,}", PALE, BLUE)
     _split_boxes(axes, rows, splits)
-    return picture
+    return figure
 
 
 def _split_boxes(axes: Any, rows: int, splits: Mapping[str, Mapping[str, int]]) -> None:
-    places = np.linspace(16, 84, len(splits))
+    centres = np.linspace(16, 84, len(splits))
     fork = -rows + 0.5
     axes.plot([32, 32], [-rows + 1 - 0.31, fork], color=INK, linewidth=1)
-    axes.plot([min(*places, 32), max(*places, 32)], [fork, fork], color=INK, linewidth=1)
-    for place, (name, counts) in zip(places, splits.items(), strict=True):
-        _arrow(axes, (place, fork), (place, -rows + 0.31))
+    axes.plot([min(*centres, 32), max(*centres, 32)], [fork, fork], color=INK, linewidth=1)
+    for centre, (name, counts) in zip(centres, splits.items(), strict=True):
+        _arrow(axes, (centre, fork), (centre, -rows + 0.31))
         size = f"{counts['notes']:,} notes of {counts['patients']:,} patients"
-        _box(axes, (place, -rows), (30, 0.62), f"{name}\n{size}", "#fdf4e3", AMBER)
+        _box(axes, (centre, -rows), (30, 0.62), f"{name}\n{size}", "#fdf4e3", AMBER)
 
 
 def _arrow(axes: Any, start: tuple[float, float], end: tuple[float, float]) -> None:
-    how = {"arrowstyle": "-|>", "color": INK, "linewidth": 1, "shrinkA": 0, "shrinkB": 0}
-    axes.annotate("", xy=end, xytext=start, arrowprops=how)
+    arrow = {"arrowstyle": "-|>", "color": INK, "linewidth": 1, "shrinkA": 0, "shrinkB": 0}
+    axes.annotate("", xy=end, xytext=start, arrowprops=arrow)
 
 
 def _box(axes: Any, centre: tuple[float, float], size: tuple[float, float], text: str, fill: str, edge: str) -> None:
@@ -58,10 +59,11 @@ def _box(axes: Any, centre: tuple[float, float], size: tuple[float, float], text
 
     (x, y), (wide, high) = centre, size
     axes.add_patch(Rectangle((x - wide / 2, y - high / 2), wide, high, facecolor=fill, edgecolor=edge, linewidth=1.1))
-    axes.text(x, y, text, ha="center", va="center", fontsize=8.5, color=INK, linespacing=1.35)
+    axes.text(x, y, text, ha="center", va="center", color=INK, linespacing=1.35)
 
 
-def label_picture(counts: Sequence[int], bands: Mapping[str, int], kind: str = "DRGs") -> Any:
+@settings()
+def label_figure(counts: Sequence[int], bands: Mapping[str, int], kind: str = "DRGs") -> Any:
     """Notes of each DRG by its rank, both logarithmic, and how many DRGs have few or many.
 
     Args:
@@ -69,25 +71,25 @@ def label_picture(counts: Sequence[int], bands: Mapping[str, int], kind: str = "
         bands: DRGs by how many notes they have.
         kind: what they are called, `DRGs` or `classes`.
     """
-    picture, (ranks, bars) = _panels((3, 2))
+    figure, ((ranks, bars),) = panels(2.8, columns=2, width_ratios=(3, 2))
     label = "DRG" if kind == "DRGs" else "class"
     if counts:
-        ranks.loglog(range(1, len(counts) + 1), counts, color=BLUE, linewidth=1.6, marker="o", markersize=2.2)
+        ranks.loglog(range(1, len(counts) + 1), counts, color=BLUE, marker="o", markersize=2)
         _plain_ticks(ranks)
     ranks.set_xlabel(f"rank of the {label}")
     ranks.set_ylabel(f"notes of the {label}")
-    ranks.set_title(f"Notes by rank of the {label}", loc="left", fontsize=10)
+    ranks.set_title(f"Notes by rank of the {label}", loc="left")
     drawn = bars.bar(list(bands), list(bands.values()), color=BLUE, width=0.7)
-    bars.bar_label(drawn, fmt="{:,.0f}", fontsize=8.5, padding=2)
+    bars.bar_label(drawn, fmt="{:,.0f}", padding=2)
     bars.margins(y=0.12)
     bars.set_xlabel(f"notes of the {label}")
     bars.set_ylabel(kind)
-    bars.set_title(f"{kind} with few and many notes", loc="left", fontsize=10)
-    bars.tick_params(axis="x", labelsize=8)
-    return picture
+    bars.set_title(f"{kind} with few and many notes", loc="left")
+    return figure
 
 
-def length_picture(words: NDArray[Any], tokens: NDArray[Any], cuts: Mapping[str, float]) -> Any:
+@settings()
+def length_figure(words: NDArray[Any], tokens: NDArray[Any], cuts: Mapping[str, float]) -> Any:
     """Histograms of the notes' words and tokens, with the lengths at which notes are cut.
 
     Args:
@@ -95,19 +97,19 @@ def length_picture(words: NDArray[Any], tokens: NDArray[Any], cuts: Mapping[str,
         tokens: of each note before it is cut.
         cuts: share of notes that each length in tokens cuts.
     """
-    picture, (left, right) = _panels((1, 1))
+    figure, ((left, right),) = panels(2.8, columns=2)
     for axes, values, unit in ((left, words, "words"), (right, tokens, "tokens")):
         edge = max(float(np.quantile(values, LONGEST_SHOWN)), 1.0)
         axes.hist(values[values <= edge], bins=50, range=(0, edge), color=BLUE, alpha=0.85)
         axes.set_xlim(0, edge)
         axes.set_ylim(0, axes.get_ylim()[1] * 1.15)
-        axes.set_title(f"{unit.capitalize()} of a note: mean {values.mean():,.0f}", loc="left", fontsize=10)
+        axes.set_title(f"{unit.capitalize()} of a note: mean {values.mean():,.0f}", loc="left")
         axes.set_xlabel(f"{unit}; the longest {1 - LONGEST_SHOWN:.1%} of the notes are not drawn")
         axes.set_ylabel("notes")
     shown = [(int(length), share) for length, share in cuts.items() if int(length) <= right.get_xlim()[1]]
-    for place, (length, share) in enumerate(shown):
-        _cut_line(right, length, share, height=0.99 - 0.13 * (place % 3))
-    return picture
+    for index, (length, share) in enumerate(shown):
+        _cut_line(right, length, share, height=0.99 - 0.13 * (index % 3))
+    return figure
 
 
 def _cut_line(axes: Any, length: int, share: float, height: float) -> None:
@@ -121,23 +123,9 @@ def _cut_line(axes: Any, length: int, share: float, height: float) -> None:
         textcoords="offset points",
         ha="right" if late else "left",
         va="top",
-        fontsize=8,
         color=INK,
         bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.85},
     )
-
-
-def _panels(widths: tuple[int, int]) -> tuple[Any, Any]:
-    from matplotlib.figure import Figure
-
-    picture = Figure(figsize=(9.6, 3.7), dpi=120, layout="constrained")
-    panels = picture.subplots(1, 2, width_ratios=widths)
-    for axes in panels:
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(axis="y", color="#e3e5e8")
-        axes.set_axisbelow(True)
-        axes.tick_params(labelsize=8.5)
-    return picture, panels
 
 
 def _plain_ticks(axes: Any) -> None:
@@ -147,25 +135,3 @@ def _plain_ticks(axes: Any) -> None:
         axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=20))
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 1 else ""))
         axis.set_minor_formatter(NullFormatter())
-
-
-def svg(picture: Any, described: str) -> str:
-    """A picture as an `<svg>` element for a page; the same picture gives the same text.
-
-    Args:
-        picture: of matplotlib.
-        described: what it shows, for those who cannot see it; no `<`, `&` or quote.
-    """
-    with _repeatable(), io.StringIO() as file:
-        picture.savefig(file, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-        text = file.getvalue()
-    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
-    return text.replace("<svg ", f'<svg role="img" aria-label="{described}" ', 1)
-
-
-@contextmanager
-def _repeatable() -> Iterator[None]:
-    import matplotlib
-
-    with matplotlib.rc_context({"svg.hashsalt": "cohort"}):
-        yield

@@ -1,31 +1,20 @@
 """The report of a cohort as one page that needs nothing beside it."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from src.cohort.disclosure import MIN_GROUP_PATIENTS
 from src.cohort.prepared import RECORD
-from src.display.html import escaped
-from src.reporting.cohort_figures import flow_picture, label_picture, length_picture, svg
-from src.reporting.cohort_report import figure, kind_of
+from src.display.figure_style import ReportFigure, svg
+from src.display.page import Block, Page, Section, render
+from src.display.tables import Column, Table, table_of
+from src.reporting.cohort_figures import flow_figure, label_figure, length_figure
+from src.reporting.cohort_report import kind_of, paper_table
 
 UNDECIDED_SHOWN = 200
 """Rows of the longest table."""
-
-STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #1f2933; background: #fff; max-width: 62rem; margin: 2rem auto;
-  padding: 0 1rem; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
-figure { margin: 0; overflow-x: auto; }
-svg { max-width: 100%; min-width: 36rem; height: auto; }
-table { border-collapse: collapse; margin: .6rem 0; }
-th, td { padding: .2rem .8rem .2rem 0; border-bottom: 1px solid #e3e5e8; text-align: left; }
-td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; }
-.less { color: #5f6b76; }
-"""
 
 
 def page(numbers: Mapping[str, Any], words: NDArray[Any], tokens: NDArray[Any], tokenizer: str) -> str:
@@ -38,109 +27,85 @@ def page(numbers: Mapping[str, Any], words: NDArray[Any], tokens: NDArray[Any], 
         tokenizer: whose tokens they are, in words.
     """
     version = f"MS-DRG {numbers['drg_version']}" if numbers["drg_version"] else "classes of a hospital's own"
-    compared = table(("", "here", "paper"), ([row[name] for name in ("what", "here", "paper")] for row in
-                                             numbers["beside_the_paper"]))  # fmt: skip
-    parts = [
-        "<h1>Cohort report</h1>",
-        f'<p class="less">cohort {_safe(numbers["cohort"])}, {_safe(version)}. '
-        f"No text of any note, no class of fewer than {MIN_GROUP_PATIENTS} patients; "
-        "classes of a hospital's own are numbered.</p>",
-        *_flow(numbers),
-        *_splits(numbers),
-        *_labels(numbers),
-        *_lengths(numbers, words, tokens, tokenizer),
-        *_undecided(numbers["undecided"] if numbers["drg_version"] else None),
-        *(["<h2>Beside the paper</h2>", compared] if numbers["beside_the_paper"] else []),
+    subtitle = (
+        f"cohort {numbers['cohort']}, {version}. No text of any note, no class of fewer than {MIN_GROUP_PATIENTS} "
+        "patients; classes of a hospital's own are numbered."
+    )
+    flow = ReportFigure("flow", "Flow of counts", "", flow_figure(numbers["flow"], numbers["splits"]))
+    published = numbers["beside_the_paper"]
+    sections = [
+        Section("flow", "From discharge summaries to splits", [_broad(flow)]),
+        _splits(numbers),
+        _labels(numbers),
+        _lengths(numbers, words, tokens, tokenizer),
+        _undecided(numbers["undecided"] if numbers["drg_version"] else None),
+        Section("paper", "Beside the paper", [Block(table=paper_table(published))] if published else []),
     ]
-    head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Cohort report</title>'
-    head += f"<style>{STYLE}</style>"
-    return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>\n' + "\n".join(parts) + "\n</body></html>\n"
+    figures = [figure for section in sections for block in section.blocks for figure in block.figures]
+    return render(Page("Cohort report", subtitle, sections), {figure.name: svg(figure) for figure in figures})
 
 
-def _figure(picture: Any, described: str) -> str:
-    """A picture that a narrow screen moves sideways instead of making its words unreadable."""
-    return f"<figure>{svg(picture, described)}</figure>"
+def _broad(figure: ReportFigure) -> Block:
+    return Block(figures=[figure], broad=True)
 
 
-def _flow(numbers: Mapping[str, Any]) -> list[str]:
-    picture = flow_picture(numbers["flow"], numbers["splits"])
-    return ["<h2>From discharge summaries to splits</h2>", _figure(picture, "flow of counts")]
-
-
-def _splits(numbers: Mapping[str, Any]) -> list[str]:
-    rows = ([name, each["notes"], each["patients"], each["drgs"]] for name, each in numbers["splits"].items())
+def _splits(numbers: Mapping[str, Any]) -> Section:
+    rows = [[name, split["notes"], split["patients"], split["drgs"]] for name, split in numbers["splits"].items()]
     shared = ", ".join(f"{count:,} {what}" for what, count in numbers["in_two_splits"].items())
     unseen = numbers["labels"]["test_notes_of_drgs_without_a_training_note"]
-    return [
-        "<h2>Splits</h2>",
-        table(("split", "notes", "patients", kind_of(numbers)), rows),
-        f"<p>In more than one split: {shared}. Test notes whose label has no training note: {unseen:,}.</p>",
-    ]
+    text = f"In more than one split: {shared}. Test notes whose label has no training note: {unseen:,}."
+    return Section(
+        "splits",
+        "Splits",
+        [Block(table=table_of(("split", "notes", "patients", kind_of(numbers)), rows)), Block(text)],
+    )
 
 
-def _labels(numbers: Mapping[str, Any]) -> list[str]:
+def _labels(numbers: Mapping[str, Any]) -> Section:
     labels = numbers["labels"]
     kind = kind_of(numbers)
     bases = f", and {labels['base_drgs']} of its {labels['base_drgs_of_the_version']} base DRGs"
     whose = "version's" if labels["base_drgs"] else "cohort's"
     decided = sorted(numbers["labels_decided_by"].items(), key=lambda pair: -pair[1])
-    return [
-        "<h2>Labels</h2>",
-        f"<p>{labels['drgs']} of the {whose} {labels['drgs_of_the_version']} {kind} have a note"
+    text = (
+        f"{labels['drgs']} of the {whose} {labels['drgs_of_the_version']} {kind} have a note"
         f"{bases if labels['base_drgs'] else ''}. "
-        f"The ten commonest {kind} hold {labels['share_of_the_ten_commonest']:.1%} of the notes.</p>",
-        _figure(label_picture(labels["notes_by_rank"], labels["drgs_by_notes"], kind), "notes by label"),
-        table(("label decided by", "rows"), decided) if decided else "",
-    ]
+        f"The ten commonest {kind} hold {labels['share_of_the_ten_commonest']:.1%} of the notes."
+    )
+    figure = label_figure(labels["notes_by_rank"], labels["drgs_by_notes"], kind)
+    blocks = [Block(text), _broad(ReportFigure("labels", "Notes by label", "", figure))]
+    if decided:
+        blocks.append(Block(table=table_of(("label decided by", "rows"), decided)))
+    return Section("labels", "Labels", blocks)
 
 
-def _lengths(numbers: Mapping[str, Any], words: NDArray[Any], tokens: NDArray[Any], tokenizer: str) -> list[str]:
+def _lengths(numbers: Mapping[str, Any], words: NDArray[Any], tokens: NDArray[Any], tokenizer: str) -> Section:
     names = ("mean", "p10", "p50", "p90", "p99", "longest")
-    spreads = ([unit, *(round(numbers[unit][name]) for name in names)] for unit in ("words", "tokens"))
+    spreads = [[unit, *(round(numbers[unit][name]) for name in names)] for unit in ("words", "tokens")]
     cuts = numbers["tokens"]["share_cut"]
-    return [
-        "<h2>Lengths</h2>",
-        _figure(length_picture(words, tokens, cuts), "lengths of notes"),
-        table(("", *names), spreads),
-        table(("max_len", "notes cut"), ([length, f"{share:.1%}"] for length, share in cuts.items())),
-        f'<p class="less">Tokens of {_safe(tokenizer)}.</p>',
-    ]
+    columns = [Column("max_len", "max_len"), Column("notes_cut", "notes cut", digits=1, percent=True)]
+    figure = ReportFigure("lengths", "Lengths of notes", "", length_figure(words, tokens, cuts))
+    return Section(
+        "lengths",
+        "Lengths",
+        [
+            _broad(figure),
+            Block(table=table_of(("", *names), spreads)),
+            Block(table=Table("", "", columns, list(cuts.items()))),
+            Block(f"Tokens of {tokenizer}.", small=True),
+        ],
+    )
 
 
-def _undecided(undecided: Mapping[str, Any] | None) -> list[str]:
+def _undecided(undecided: Mapping[str, Any] | None) -> Section:
+    title = "Descriptions that name no DRG for certain"
     if undecided is None:
-        return []
-    most = sorted(undecided["listed"], key=lambda row: -row["rows"])
-    listed = ([row["drg_code"], row["description"], row["reason"], row["rows"]] for row in most[:UNDECIDED_SHOWN])
-    return [
-        "<h2>Descriptions that name no DRG for certain</h2>",
-        f"<p>{undecided['descriptions']:,} on {undecided['rows']:,} rows, all in {RECORD}; listed are those of "
-        f"MIMIC-IV that {MIN_GROUP_PATIENTS} patients or more have.</p>",
-        table(("code", "description", "reason", "rows"), listed) if most else "",
-    ]
-
-
-def table(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """An HTML table; numbers stand right, and every text is escaped.
-
-    >>> table(["a", "b"], [["<x>", 1200]])
-    '<table><tr><th>a</th><th class="n">b</th></tr><tr><td>&lt;x&gt;</td><td class="n">1,200</td></tr></table>'
-    """
-    body = [list(row) for row in rows]
-    right = [any(_is_number(row[at]) for row in body) for at in range(len(heads))]
-    lines = [_row("th", heads, right), *(_row("td", row, right) for row in body)]
-    return f"<table>{''.join(lines)}</table>"
-
-
-def _row(tag: str, cells: Sequence[Any], right: Sequence[bool]) -> str:
-    marked = (f'<{tag} class="n">' if numeric else f"<{tag}>" for numeric in right)
-    joined = "".join(f"{mark}{_safe(figure(cell))}</{tag}>" for mark, cell in zip(marked, cells, strict=True))
-    return f"<tr>{joined}</tr>"
-
-
-def _is_number(cell: Any) -> bool:
-    return isinstance(cell, (int, float, np.number)) or str(cell).endswith("%")
-
-
-def _safe(text: object) -> str:
-    return escaped(text)
+        return Section("undecided", title, [])
+    most = sorted(undecided["listed"], key=lambda row: -row["rows"])[:UNDECIDED_SHOWN]
+    names = {"code": "drg_code", "description": "description", "reason": "reason", "rows": "rows"}
+    text = (
+        f"{undecided['descriptions']:,} on {undecided['rows']:,} rows, all in {RECORD}; listed are those of MIMIC-IV "
+        f"that {MIN_GROUP_PATIENTS} patients or more have."
+    )
+    listed = [Block(table=table_of(list(names), [[row[key] for key in names.values()] for row in most]))]
+    return Section("undecided", title, [Block(text), *(listed if most else [])])

@@ -12,6 +12,7 @@ from src.cohort.disclosure import MIN_GROUP_PATIENTS, folded, shown_groups, show
 from src.cohort.prepared import NOTES, Cohort
 from src.cohort.split import Split
 from src.config.train import TrainConfig, Weights
+from src.display.tables import Table, table_of, to_text
 from src.models.bases import load_tokenizer
 from src.models.prompts import prompt_template
 from src.training.notes import token_lengths
@@ -93,12 +94,12 @@ def measure(cohort: Cohort, whole: NDArray[np.int64], lengths: Sequence[int]) ->
 
 
 def _splits(notes: pl.DataFrame) -> dict[str, dict[str, int]]:
-    found = {}
+    counted = {}
     for split in Split:
         rows = notes.filter(pl.col("split") == str(split))
         counts = {name: rows[column].n_unique() for name, column in (("patients", "subject_id"), ("drgs", "drg"))}
-        found[str(split)] = {"notes": rows.height, **counts}
-    return found
+        counted[str(split)] = {"notes": rows.height, **counts}
+    return counted
 
 
 def _in_two_splits(notes: pl.DataFrame) -> dict[str, int]:
@@ -112,7 +113,7 @@ def _in_two_splits(notes: pl.DataFrame) -> dict[str, int]:
 
 def _labels(notes: pl.DataFrame, cohort: Cohort) -> dict[str, Any]:
     counts = notes["drg"].value_counts().sort(["count", "drg"], descending=[True, False])
-    each, names, kept = counts["count"].to_numpy(), cohort.public_names, shown_groups(notes, "drg")
+    per_drg, names, kept = counts["count"].to_numpy(), cohort.public_names, shown_groups(notes, "drg")
     base_of = {drg.code: drg.base_drg for drg in cohort.labels}
     trained = set(notes.filter(pl.col("split") == str(Split.TRAIN))["drg"])
     unseen = notes.filter(pl.col("split") == str(Split.TEST))["drg"].is_in(trained).not_().sum()
@@ -121,11 +122,13 @@ def _labels(notes: pl.DataFrame, cohort: Cohort) -> dict[str, Any]:
         "drgs_of_the_version": len(base_of),
         "base_drgs": len({base_of[code] for code in counts["drg"]} - {None}),
         "base_drgs_of_the_version": len(set(base_of.values()) - {None}),
-        "drgs_by_notes": {name: int(((each >= low) & (each <= high)).sum()) for name, (low, high) in BANDS.items()},
-        "share_of_the_ten_commonest": float(each[:10].sum() / each.sum()),
+        "drgs_by_notes": {
+            name: int(((per_drg >= low) & (per_drg <= high)).sum()) for name, (low, high) in BANDS.items()
+        },
+        "share_of_the_ten_commonest": float(per_drg[:10].sum() / per_drg.sum()),
         "test_notes_of_drgs_without_a_training_note": int(unseen),
         "notes_by_drg": {names[code]: count for code, count in counts.iter_rows() if code in kept},
-        "notes_by_rank": [count for count in each.tolist() if count >= MIN_GROUP_PATIENTS],
+        "notes_by_rank": [count for count in per_drg.tolist() if count >= MIN_GROUP_PATIENTS],
     }
 
 
@@ -189,9 +192,8 @@ def summary(numbers: Mapping[str, Any]) -> str:
     lines.append("cut: " + ", ".join(f"{share:.1%} at {length}" for length, share in tokens["share_cut"].items()))
     if (undecided := numbers["undecided"]) and undecided["rows"]:
         lines.append(f"undecided: {undecided['descriptions']:,} descriptions on {undecided['rows']:,} rows")
-    lines += [f"{'':<32}{'here':>12}{'paper':>12}"] if beside(numbers) else []
-    lines += [f"{row['what']:<32}{figure(row['here']):>12}{figure(row['paper']):>12}" for row in beside(numbers)]
-    return "\n".join(lines)
+    known = beside(numbers)
+    return "\n".join([*lines, *([to_text(paper_table(known))] if known else [])])
 
 
 def kind_of(numbers: Mapping[str, Any]) -> str:
@@ -204,12 +206,6 @@ def beside(numbers: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [row for row in numbers["beside_the_paper"] if row["paper"] != NOT_KNOWN]
 
 
-def figure(value: float | str) -> str:
-    """A number as people read it.
-
-    >>> figure(262436), figure(378.44), figure("not known")
-    ('262,436', '378.4', 'not known')
-    """
-    if isinstance(value, str):
-        return value
-    return f"{value:,}" if float(value).is_integer() else f"{value:,.1f}"
+def paper_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Rows of the comparison with the paper as a table."""
+    return table_of(("", "here", "paper"), [[row["what"], row["here"], row["paper"]] for row in rows], digits=1)

@@ -10,7 +10,7 @@ from src.cohort.disclosure import MIN_GROUP_PATIENTS, folded
 from src.cohort.prepared import RECORD
 from src.cohort.split import Split
 from src.display.figure_style import ReportFigure
-from src.reporting.cohort_figures import flow_picture
+from src.reporting.cohort_figures import flow_figure
 from src.runs.finished import Run
 
 FLOW: Schema = {
@@ -27,18 +27,23 @@ def cohort_drawing(runs: Sequence[Run], fingerprint: str, data_dir: Path | None 
     Args:
         runs: whose configurations name the folder.
         fingerprint: of the cohort.
-        data_dir: where it lies now; None takes the places that the records name.
+        data_dir: where it lies now; None takes the folders that the records name.
     """
     named = [run.record.get("config", {}).get("data", {}).get("dir") for run in runs]
-    for place in [data_dir, *dict.fromkeys(named)]:
-        record = _read(Path(place)) if place else {}
+    for folder in [data_dir, *dict.fromkeys(named)]:
+        record = _read(Path(folder)) if folder else {}
         if record.get("fingerprint") == fingerprint:
             splits = record["splits"]
             if min(split["patients"] for split in splits.values()) < MIN_GROUP_PATIENTS:
                 return None
-            told = f"Steps that left out fewer than {MIN_GROUP_PATIENTS} notes are joined with the next, or not drawn."
+            caption = (
+                f"Steps that left out fewer than {MIN_GROUP_PATIENTS} notes are joined with the next, or not drawn."
+            )
             return ReportFigure(
-                "cohort_flow", "From discharge summaries to splits", told, flow_picture(folded(record["flow"]), splits)
+                "cohort_flow",
+                "From discharge summaries to splits",
+                caption,
+                flow_figure(folded(record["flow"]), splits),
             )
     return None
 

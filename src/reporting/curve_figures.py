@@ -1,4 +1,4 @@
-"""Pictures of training: loss and validation accuracy by step, of the best run of each of the best cells."""
+"""Figures of training: loss and validation accuracy by step, of the best run of each of the best cells."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -40,35 +40,35 @@ def _curve(scaling: Scaling, runs: Mapping[str, Run], curve: str) -> list[Report
         return []
     shown = sorted(chosen[:MOST])
     figure, axes = panel()
-    for place, (at, run) in enumerate(shown):
+    for series, (index, run) in enumerate(shown):
         points = run.curves[curve]
         steps, values = np.array(list(points)), np.array(list(points.values()), float)
         if curve == "train/loss":
             steps, values = smoothed(steps, values, int(run.axes.get("batch_size") or 1))
-        look = style(place)
-        every = (place, max(1, len(steps) // 5))  # apart from each other's
-        axes.plot(steps, values, label=name_of(scaling, at), markevery=every if len(steps) > 10 else None, **look)
+        look = style(series)
+        every = (series, max(1, len(steps) // 5))  # apart from each other's
+        axes.plot(steps, values, label=name_of(scaling, index), markevery=every if len(steps) > 10 else None, **look)
     _dress(axes, CURVES[curve][2], curve)
     legend(figure, axes)
     name, title, _ = CURVES[curve]
     smooth = " as its running mean" if curve == "train/loss" else ""
-    told = f"One run a cell, of its seeds the best on validation{smooth}."
-    if is_loss(curve) and len({scaling.cells[at].axes.get("labels") for at, _ in shown}) > 1:
-        told += " Losses of different label schemes are of different heads, and no measure of one against another."
+    caption = f"One run a cell, of its seeds the best on validation{smooth}."
+    if is_loss(curve) and len({scaling.cells[index].axes.get("labels") for index, _ in shown}) > 1:
+        caption += " Losses of different label schemes are of different heads, and no measure of one against another."
     if len(chosen) > len(shown):
-        told += f" The {len(shown)} cells of {len(chosen)} that do best on validation."
-    return [ReportFigure(name, title, told, figure)]
+        caption += f" The {len(shown)} cells of {len(chosen)} that do best on validation."
+    return [ReportFigure(name, title, caption, figure)]
 
 
 def _chosen(scaling: Scaling, runs: Mapping[str, Run], curve: str) -> list[tuple[int, Run]]:
     """The best run of each cell that kept the curve, the best on validation first."""
-    found = []
-    for at in drawn_cells(scaling, "test/accuracy"):
-        kept = [runs[name] for name in scaling.cells[at].runs if len(runs[name].curves.get(curve, {})) > 1]
+    best_runs = []
+    for index in drawn_cells(scaling, "test/accuracy"):
+        kept = [runs[name] for name in scaling.cells[index].runs if len(runs[name].curves.get(curve, {})) > 1]
         if kept:
             best = max(kept, key=_on_validation)
-            found.append((_on_validation(best), at, best))
-    return [(at, run) for _, at, run in sorted(found, key=lambda each: (-each[0], each[1]))]
+            best_runs.append((_on_validation(best), index, best))
+    return [(index, run) for _, index, run in sorted(best_runs, key=lambda entry: (-entry[0], entry[1]))]
 
 
 def _on_validation(run: Run) -> float:

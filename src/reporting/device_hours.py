@@ -55,14 +55,14 @@ def costs_of(scaling: Scaling, runs: Mapping[str, Run]) -> dict[int, Cost]:
         scaling: the analysis.
         runs: by name.
     """
-    found = {}
-    for at, cell in enumerate(scaling.cells):
+    costs = {}
+    for index, cell in enumerate(scaling.cells):
         mine = [runs[name] for name in cell.runs]
         known = [hours for hours in map(hours_of, mine) if hours is not None]
         if known:
             devices = {device_of(run) for run in mine}
-            found[at] = Cost(devices.pop() if len(devices) == 1 else "", len(known), sum(known))
-    return found
+            costs[index] = Cost(devices.pop() if len(devices) == 1 else "", len(known), sum(known))
+    return costs
 
 
 def unit_of(costs: Sequence[Cost]) -> str:

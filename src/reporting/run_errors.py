@@ -3,17 +3,12 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-import polars as pl
-
-from src.cli.errors import UserError
 from src.cohort.disclosure import MIN_GROUP_PATIENTS, shown_of_counts
 from src.display.figure_style import STYLES, ReportFigure, panel
-from src.display.spreadsheet import original
 from src.display.tables import Column, Entry, Estimate, Table
-from src.evaluation.evaluation_report import ABOUT, FOLDER
+from src.evaluation.evaluation_record import FOLDER, NUMBERS, Row, read_evaluation
+from src.evaluation.evaluation_report import ABOUT
 from src.runs.finished import Run
 
 GROUPS = ("by_training_notes", "by_mdc", "by_type", "by_severity", "by_words", "by_cut")
@@ -25,7 +20,7 @@ SMALL = f"Groups of fewer than {MIN_GROUP_PATIENTS} patients are left out."
 
 @dataclass(frozen=True)
 class RunErrors:
-    """The tables and pictures of one run's `evaluation/`."""
+    """The tables and figures of one run's `evaluation/`."""
 
     run: str
     others: int
@@ -35,86 +30,103 @@ class RunErrors:
 
 
 def read_errors(runs: Sequence[Run]) -> RunErrors | None:
-    """Those of the first run that has an `evaluation/`; None where none has.
+    """Those of the first run that was evaluated; None where none was.
 
     Args:
         runs: the best first.
 
     Raises:
-        UserError: one of its files is damaged.
+        UserError: its numbers are damaged.
     """
-    have = [run for run in runs if run.folder and (run.folder / FOLDER / "metrics.csv").is_file()]
-    if not have or have[0].folder is None:
+    evaluated = [run for run in runs if run.folder and (run.folder / FOLDER / NUMBERS).is_file()]
+    if not evaluated or evaluated[0].folder is None:
         return None
-    folder = have[0].folder / FOLDER
-    notes = int(have[0].record["counts"]["test"])
-    groups = {name: _known(_read(folder, name), notes) for name in GROUPS}
-    slices = _by_attribute(_read(folder, "slices"), notes)
-    tables = [_group_table(name, table) for name, table in groups.items() if table is not None]
-    tables += _slices(slices) + _kinds(_known(_read(folder, "kinds_of_error"), notes))
-    tables += _confusions(_known(_read(folder, "confusions"))) + _trust(folder, notes)
+    evaluation = read_evaluation(evaluated[0].folder)
+    groups = {name: known_groups(evaluation.rows(name), evaluation.notes) for name in GROUPS}
+    slices = _by_attribute(evaluation.rows("slices"), evaluation.notes)
+    tables = [_group_table(name, rows) for name, rows in groups.items() if rows]
+    tables += _slices(slices) + _kinds(known_groups(evaluation.rows("kinds_of_error"), evaluation.notes))
+    tables += _confusions(known_groups(evaluation.rows("confusions")))
+    tables += _calibration(evaluation.rows("calibration")) + _selective(evaluation.rows("selective"), evaluation.notes)
     drawings = _frequency(groups["by_training_notes"]) + _forest(slices)
-    return RunErrors(have[0].name, len(have) - 1, tables, drawings)
+    return RunErrors(evaluated[0].name, len(evaluated) - 1, tables, drawings)
 
 
-def _read(folder: Path, name: str) -> pl.DataFrame | None:
-    path = folder / f"{name}.csv"
-    if not path.is_file():
-        return None
-    try:
-        table = pl.read_csv(path, infer_schema_length=None)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise UserError(f"{path}: cannot be read ({type(error).__name__}); run src.evaluate again") from None
-    return table.with_columns(pl.col(pl.String).map_elements(original, return_dtype=pl.String))
-
-
-def _known(table: pl.DataFrame | None, notes: int | None = None) -> pl.DataFrame | None:
-    """The rows of groups that may be shown; None where the table does not count patients, or none is.
+def outdated(runs: Sequence[Run]) -> str:
+    """What to do about runs of whose evaluation only tables for people are there; empty where there is none.
 
     Args:
-        table: a row a group.
+        runs: the best first.
+    """
+    tables = [
+        run.folder
+        for run in runs
+        if run.folder
+        and (run.folder / FOLDER / "metrics.csv").is_file()
+        and not (run.folder / FOLDER / NUMBERS).is_file()
+    ]
+    if not tables:
+        return ""
+    subject = f"{tables[0].name} and {len(tables) - 1} more runs were" if tables[1:] else f"{tables[0].name} was"
+    return (
+        f"{subject} evaluated by an earlier version, of which no errors can be shown; "
+        f"python -m src.evaluate run={tables[0]} writes what is needed."
+    )
+
+
+def known_groups(rows: Sequence[Row], notes: int | None = None) -> list[Row]:
+    """The rows of groups that may be shown.
+
+    Args:
+        rows: a group each.
         notes: of all groups together, where each note is in one, so that what is left out is told by subtraction.
     """
-    if table is None or "patients" not in table.columns:
-        return None
-    counts = pl.col("patients", "notes").cast(pl.Int64, strict=False)  # text where no row has any
-    counted = table.with_columns(counts).filter(pl.col("patients") >= MIN_GROUP_PATIENTS)
-    if notes is not None:
-        rest = notes - int(counted["notes"].sum())
-        counted = counted.filter(pl.Series(shown_of_counts(counted["notes"].to_list(), rest), dtype=pl.Boolean))
-    return None if counted.is_empty() else counted
+    many = [row for row in rows if (row["patients"] or 0) >= MIN_GROUP_PATIENTS]
+    if notes is None:
+        return many
+    counts = [row["notes"] for row in many]
+    return [row for row, fits in zip(many, shown_of_counts(counts, notes - sum(counts)), strict=True) if fits]
 
 
-def _by_attribute(table: pl.DataFrame | None, notes: int) -> pl.DataFrame | None:
-    parts = [] if table is None else table.partition_by("attribute", maintain_order=True)
-    kept = [part for attribute in parts if (part := _known(attribute, notes)) is not None]
-    return pl.concat(kept) if kept else None
-
-
-def _top1(row: dict[str, object], name: str = "top1") -> Estimate:
-    return Estimate(*(_number(row.get(f"{name}{end}")) for end in ("", "_low", "_high")))
-
-
-def _number(value: object) -> float:
-    return float(value) if isinstance(value, int | float) else math.nan
-
-
-def _group_table(name: str, table: pl.DataFrame) -> Table:
-    of = table.columns[0]
-    columns = [Column(of, of.replace("_", " ")), Column("patients", "patients"), Column("notes", "notes")]
-    columns += [Column("top1", "top-1"), Column("top5", "top-5")]
-    more = [each for each in ("drgs", "macro_f1") if each in table.columns]
-    columns += [Column(each, {"drgs": "DRGs", "macro_f1": "macro-F1"}[each]) for each in more]
-    rows: list[list[Entry]] = [
-        [str(row[of]), row["patients"], row["notes"], _top1(row), _number(row["top5"]), *(row[each] for each in more)]
-        for row in table.to_dicts()
+def _by_attribute(rows: Sequence[Row], notes: int) -> list[Row]:
+    attributes = dict.fromkeys(row["attribute"] for row in rows)
+    return [
+        row
+        for attribute in attributes
+        for row in known_groups([row for row in rows if row["attribute"] == attribute], notes)
     ]
-    return Table(f"errors_{name}", f"{ABOUT[name]}. {SMALL}", columns, rows)
 
 
-def _slices(table: pl.DataFrame | None) -> list[Table]:
-    if table is None:
-        return []
+def _estimate(row: Row, name: str = "top1") -> Estimate:
+    """A number of a row with its interval."""
+    return Estimate(*(_number(row[f"{name}{end}"]) for end in ("", "_low", "_high")))
+
+
+def _number(value: float | None) -> float:
+    """A column in which no number is known still holds numbers: nan, where None would be no word."""
+    return math.nan if value is None else value
+
+
+def _reach(estimates: Sequence[Estimate]) -> list[list[float]]:
+    """How far the bars of intervals reach down and up; nowhere where there is no interval."""
+    bounded = [(e.value - e.low, e.high - e.value) if e.bounded else (0.0, 0.0) for e in estimates]
+    return [[max(end[side], 0.0) for end in bounded] for side in (0, 1)]
+
+
+def _group_table(name: str, rows: Sequence[Row]) -> Table:
+    group = next(iter(rows[0]))
+    columns = [Column(group, group.replace("_", " ")), Column("patients", "patients"), Column("notes", "notes")]
+    columns += [Column("top1", "top-1"), Column("top5", "top-5")]
+    more = [key for key in ("drgs", "macro_f1") if key in rows[0]]
+    columns += [Column(key, {"drgs": "DRGs", "macro_f1": "macro-F1"}[key]) for key in more]
+    entries: list[list[Entry]] = [
+        [row[group], row["patients"], row["notes"], _estimate(row), row["top5"], *(row[key] for key in more)]
+        for row in rows
+    ]
+    return Table(f"errors_{name}", f"{ABOUT[name]}. {SMALL}", columns, entries)
+
+
+def _slices(rows: Sequence[Row]) -> list[Table]:
     columns = [Column("attribute", "attribute"), Column("group", "group"), Column("patients", "patients")]
     columns += [
         Column("notes", "notes"),
@@ -122,83 +134,68 @@ def _slices(table: pl.DataFrame | None) -> list[Table]:
         Column("gap", "gap to the rest"),
         Column("p_holm", "p (Holm)"),
     ]
-    rows: list[list[Entry]] = [
+    entries: list[list[Entry]] = [
         [
-            str(row["attribute"]).replace("_", " "), str(row["group"]), row["patients"], row["notes"], _top1(row),
-            _top1(row, "gap"), _number(row["p_holm"]),
+            row["attribute"].replace("_", " "), row["group"], row["patients"], row["notes"], _estimate(row),
+            _estimate(row, "gap"), _number(row["p_holm"]),
         ]
-        for row in table.to_dicts()
+        for row in rows
     ]  # fmt: skip
-    return [Table("errors_slices", f"For whom: top-1 accuracy by group. {SMALL}", columns, rows)]
+    title = f"For whom: top-1 accuracy by group. {SMALL}"
+    return [Table("errors_slices", title, columns, entries)] if rows else []
 
 
-def _kinds(table: pl.DataFrame | None) -> list[Table]:
-    if table is None:
-        return []
+def _kinds(rows: Sequence[Row]) -> list[Table]:
     columns = [Column("what", "what was right"), Column("notes", "notes"), Column("share", "share")]
-    rows: list[list[Entry]] = [[row["what"], row["notes"], _number(row["share"])] for row in table.to_dicts()]
-    return [Table("errors_kinds", f"{ABOUT['kinds_of_error']}. {SMALL}", columns, rows)]
+    title = f"{ABOUT['kinds_of_error']}. {SMALL}"
+    return [_plain("errors_kinds", title, columns, rows)] if rows else []
 
 
-def _confusions(table: pl.DataFrame | None) -> list[Table]:
+def _plain(name: str, title: str, columns: Sequence[Column], rows: Sequence[Row]) -> Table:
+    return Table(name, title, columns, [[row[column.name] for column in columns] for row in rows])
+
+
+def _confusions(rows: Sequence[Row]) -> list[Table]:
     """Pairs of MS-DRGs; a hospital's own classes are named in its `evaluation/` alone.
 
     A share is left out where it would tell of a few other notes of the DRG.
     """
-    table = table.filter(pl.col("drg_title").is_not_null()) if table is not None else None
-    if table is None or table.is_empty():
-        return []
-    columns = [Column("drg", "DRG"), Column("predicted", "predicted"), Column("title", "title of the DRG")]
+    public = [row for row in rows if row["drg_title"] is not None][:ROWS]
+    columns = [Column("drg", "DRG"), Column("predicted", "predicted"), Column("drg_title", "title of the DRG")]
     columns += [Column("predicted_title", "title of the predicted"), Column("nearness", "shared")]
-    columns += [Column("notes", "notes"), Column("share", "share of the DRG's")]
-    rows: list[list[Entry]] = [
-        [
-            str(row["drg"]), str(row["predicted"]), _title(row["drg_title"]), _title(row["predicted_title"]),
-            _title(row["nearness"]), row["notes"], row["share_of_drg"] if _of_many(row) else None,
-        ]
-        for row in table.head(ROWS).to_dicts()
-    ]  # fmt: skip
+    columns += [Column("notes", "notes"), Column("share_of_drg", "share of the DRG's")]
+    entries = [{**row, "share_of_drg": row["share_of_drg"] if _of_many(row) else None} for row in public]
     title = f"{ABOUT['confusions']}, of {MIN_GROUP_PATIENTS} patients or more; the first {ROWS}."
-    return [Table("errors_confusions", title, columns, rows).useful()]
+    return [_plain("errors_confusions", title, columns, entries).useful()] if public else []
 
 
-def _of_many(row: dict[str, Any]) -> bool:
+def _of_many(row: Row) -> bool:
     """Whether the DRG's other notes are none, or enough to be told of."""
-    others = round(row["notes"] / row["share_of_drg"]) - row["notes"]
-    return bool(others == 0 or others >= MIN_GROUP_PATIENTS)
+    rest = round(row["notes"] / row["share_of_drg"]) - row["notes"]
+    return bool(rest == 0 or rest >= MIN_GROUP_PATIENTS)
 
 
-def _title(value: object) -> str:
-    return "" if value is None else str(value)
+def _calibration(rows: Sequence[Row]) -> list[Table]:
+    columns = [Column("scores", "scores"), Column("temperature", "temperature"), Column("ece", "calibration error")]
+    columns += [
+        Column("mean_confidence", "mean confidence"),
+        Column("accuracy", "accuracy"),
+        Column("log_loss", "log loss"),
+    ]
+    title = "Calibration on the test; the temperature is from validation. The error is the expected one, by confidence."
+    return [_plain("errors_calibration", title, columns, rows)] if rows else []
 
 
-def _trust(folder: Path, notes: int) -> list[Table]:
-    found = []
-    calibration, selective = _read(folder, "calibration"), _read(folder, "selective")
-    if calibration is not None:
-        columns = [Column("scores", "scores"), Column("temperature", "temperature"), Column("ece", "calibration error")]
-        columns += [
-            Column("mean_confidence", "mean confidence"),
-            Column("accuracy", "accuracy"),
-            Column("log_loss", "log loss"),
-        ]
-        rows: list[list[Entry]] = [[row[column.name] for column in columns] for row in calibration.to_dicts()]
-        title = (
-            "Calibration on the test; the temperature is from validation. The error is the expected one, by confidence."
-        )
-        found.append(Table("errors_calibration", title, columns, rows))
-    if selective is not None:
-        columns = [Column("aim", "accuracy aimed at"), Column("threshold", "threshold (validation)")]
-        columns += [Column("coverage", "notes decided"), Column("accuracy", "their accuracy")]
-        rows = [
-            [_number(row["aim"]), _number(row["threshold"]), _top1(row, "coverage"), _top1(row, "accuracy")]
-            for row in selective.to_dicts()
-            if min(decided := round(row["coverage"] * notes), notes - decided or MIN_GROUP_PATIENTS)
-            >= MIN_GROUP_PATIENTS
-            or not decided
-        ]
-        found.append(Table("errors_selective", f"{ABOUT['selective']}.", columns, rows))
-    return found
+def _selective(rows: Sequence[Row], notes: int) -> list[Table]:
+    columns = [Column("aim", "accuracy aimed at"), Column("threshold", "threshold (validation)")]
+    columns += [Column("coverage", "notes decided"), Column("accuracy", "their accuracy")]
+    entries: list[list[Entry]] = []
+    for row in rows:
+        decided = round((row["coverage"] or 0.0) * notes)
+        if not decided or min(decided, notes - decided or MIN_GROUP_PATIENTS) >= MIN_GROUP_PATIENTS:
+            reached = [_estimate(row, name) for name in ("coverage", "accuracy")]
+            entries.append([row["aim"], _number(row["threshold"]), *reached])
+    return [Table("errors_selective", f"{ABOUT['selective']}.", columns, entries)] if rows else []
 
 
 def _short(band: str) -> str:
@@ -209,17 +206,15 @@ def _short(band: str) -> str:
     return band.replace(" to ", "-").replace(" or more", "+")
 
 
-def _frequency(table: pl.DataFrame | None) -> list[ReportFigure]:
-    if table is None or table.height < 2:
+def _frequency(rows: Sequence[Row]) -> list[ReportFigure]:
+    if len(rows) < 2:
         return []
     figure, axes = panel()
-    rows = table.to_dicts()
-    top1 = [_top1(row) for row in rows]
-    reach = [[each.value - each.low for each in top1], [each.high - each.value for each in top1]]
+    top1 = [_estimate(row) for row in rows]
     colour, marker, _ = STYLES[0]
     axes.errorbar(
-        range(len(rows)), [each.value for each in top1], yerr=reach, color=colour, marker=marker, linestyle="-",
-        capsize=2, elinewidth=0.9,
+        range(len(rows)), [accuracy.value for accuracy in top1], yerr=_reach(top1), color=colour, marker=marker,
+        linestyle="-", capsize=2, elinewidth=0.9,
     )  # fmt: skip
     axes.set_xticks(
         range(len(rows)), [f"{_short(row['training_notes'])}\n{row['notes']:,}" for row in rows], fontsize=6
@@ -227,27 +222,26 @@ def _frequency(table: pl.DataFrame | None) -> list[ReportFigure]:
     axes.set_ylim(0, 1)
     axes.set_xlabel("training notes of the DRG; below: test notes")
     axes.set_ylabel("test top-1 accuracy")
-    told = f"Test notes by how often their DRG was seen in training, with intervals of 95 % over test patients. {SMALL}"
-    return [ReportFigure("errors_by_frequency", "Accuracy by frequency of the DRG", told, figure)]
+    caption = "Test notes by how often their DRG was seen in training, with intervals of 95 % over test patients."
+    return [ReportFigure("errors_by_frequency", "Accuracy by frequency of the DRG", f"{caption} {SMALL}", figure)]
 
 
-def _forest(table: pl.DataFrame | None) -> list[ReportFigure]:
-    if table is None or table.height < 2:
+def _forest(rows: Sequence[Row]) -> list[ReportFigure]:
+    if len(rows) < 2:
         return []
-    rows = table.to_dicts()
     figure, axes = panel(0.7 + 0.155 * len(rows), grid="x")
     attributes = list(dict.fromkeys(row["attribute"] for row in rows))
-    for place, row in enumerate(rows):
-        top1 = _top1(row)
+    for index, row in enumerate(rows):
+        top1 = _estimate(row)
         colour, marker, _ = STYLES[attributes.index(row["attribute"]) % len(STYLES)]
-        reach = [[top1.value - top1.low], [top1.high - top1.value]]
         axes.errorbar(
-            top1.value, place, xerr=reach, color=colour, marker=marker, markersize=3.5, capsize=1.5, elinewidth=0.9
-        )
-    names = [f"{str(row['attribute']).replace('_', ' ')}: {row['group']} ({row['notes']:,})" for row in rows]
+            top1.value, index, xerr=_reach([top1]), color=colour, marker=marker, markersize=3.5, capsize=1.5,
+            elinewidth=0.9,
+        )  # fmt: skip
+    names = [f"{row['attribute'].replace('_', ' ')}: {row['group']} ({row['notes']:,})" for row in rows]
     axes.set_yticks(range(len(rows)), names, fontsize=6, parse_math=False)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
     axes.set_xlabel("test top-1 accuracy")
-    told = f"Groups of test patients, their notes in brackets, with intervals of 95 % by patient. {SMALL}"
-    return [ReportFigure("errors_by_group", "For whom: accuracy by group", told, figure)]
+    caption = f"Groups of test patients, their notes in brackets, with intervals of 95 % by patient. {SMALL}"
+    return [ReportFigure("errors_by_group", "For whom: accuracy by group", caption, figure)]

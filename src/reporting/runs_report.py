@@ -18,7 +18,7 @@ from src.reporting.device_hours import costs_of, unit_of
 from src.reporting.findings import MAIN, best_cell, summarise_findings
 from src.reporting.law_tables import OVER
 from src.reporting.reproduce import Command, codes_of, dates_of, training_commands
-from src.reporting.run_errors import RunErrors, read_errors
+from src.reporting.run_errors import RunErrors, outdated, read_errors
 from src.reporting.run_tables import report_tables
 from src.reporting.scaling_figures import scaling_drawings
 from src.reporting.series import main_ground
@@ -44,6 +44,8 @@ class Report:
     tables: Sequence[Table]
     drawings: Sequence[ReportFigure]
     errors: RunErrors | None
+    outdated: str
+    """What to do about evaluations by an earlier version; empty where there is none."""
     cohort: ReportFigure | None
     commands: Sequence[Command]
 
@@ -63,19 +65,20 @@ def compose(source: str, runs: Sequence[Run], scaling: Scaling, data_dir: Path |
         source: where they are from, as typed.
         runs: the finished ones.
         scaling: what `src.scaling_analysis.analysis.analyse` makes of them.
-        data_dir: where the prepared cohort lies now; None takes the place that the records name.
+        data_dir: where the prepared cohort lies now; None takes the folder that the records name.
 
     Raises:
         UserError: a file of a run's evaluation is damaged.
     """
     by_name = {run.name: run for run in runs}
     costs = costs_of(scaling, by_name)
-    hours = {at: cost.hours_a_run for at, cost in costs.items()}
+    hours = {cell: cost.hours_a_run for cell, cost in costs.items()}
     ground = scaling.grounds[main_ground(scaling)]
     with settings():
         drawings = scaling_drawings(scaling) + cell_drawings(scaling, hours, unit_of(list(costs.values())))
         drawings += curve_drawings(scaling, by_name)
-        errors = read_errors(_best_first(scaling, by_name))
+        best_first = _best_first(scaling, by_name)
+        errors = read_errors(best_first)
     return Report(
         source=source,
         facts=_facts(source, runs, scaling),
@@ -84,6 +87,7 @@ def compose(source: str, runs: Sequence[Run], scaling: Scaling, data_dir: Path |
         tables=report_tables(scaling, costs),
         drawings=drawings,
         errors=errors,
+        outdated=outdated(best_first),
         cohort=cohort_drawing(runs, ground.cohort, data_dir),
         commands=training_commands([by_name[name] for cell in scaling.cells for name in cell.runs]),
     )
@@ -104,10 +108,12 @@ def _facts(source: str, runs: Sequence[Run], scaling: Scaling) -> dict[str, str]
         "Source": source,
         "Runs": f"{len(runs):,} finished in {len(scaling.cells):,} cells{unfinished} (a cell: all seeds of a setting)",
     }
-    for place, ground in enumerate(scaling.grounds):
-        name = "Cohort" if len(scaling.grounds) == 1 else f"Cohort {place + 1}"
-        told = f"{ground.cohort}, protocol {ground.protocol or 'not recorded'}"
-        facts[name] = f"{told}; {ground.train:,} training notes, {ground.test:,} test notes{_drgs(runs, ground.cohort)}"
+    for number, ground in enumerate(scaling.grounds, start=1):
+        name = "Cohort" if len(scaling.grounds) == 1 else f"Cohort {number}"
+        cohort = f"{ground.cohort}, protocol {ground.protocol or 'not recorded'}"
+        facts[name] = (
+            f"{cohort}; {ground.train:,} training notes, {ground.test:,} test notes{_drgs(runs, ground.cohort)}"
+        )
     facts["Systems"] = ", ".join(dict.fromkeys(str(cell.axes["model"]) for cell in scaling.cells))
     facts["Varied"] = ", ".join(OVER.get(axis, axis.replace("_", " ")) for axis in scaling.varied)
     dates, codes = dates_of(runs), codes_of(runs)
@@ -116,7 +122,7 @@ def _facts(source: str, runs: Sequence[Run], scaling: Scaling) -> dict[str, str]
     if codes:
         facts["Code"] = "; ".join(codes)
     facts["Libraries"] = _libraries(runs)
-    return {name: told for name, told in facts.items() if told}
+    return {name: fact for name, fact in facts.items() if fact}
 
 
 def _drgs(runs: Sequence[Run], cohort: str) -> str:
@@ -126,13 +132,13 @@ def _drgs(runs: Sequence[Run], cohort: str) -> str:
 
 
 def _libraries(runs: Sequence[Run]) -> str:
-    found: dict[str, set[str]] = {}
+    known: dict[str, set[str]] = {}
     for run in runs:
         for name in ("python", "torch", "transformers", "peft"):
             version = run.record.get("versions", {}).get(name)
             if version:
-                found.setdefault(name, set()).add(str(version))
-    return ", ".join(f"{name} {' and '.join(sorted(versions))}" for name, versions in found.items())
+                known.setdefault(name, set()).add(str(version))
+    return ", ".join(f"{name} {' and '.join(sorted(versions))}" for name, versions in known.items())
 
 
 def write_report(report: Report, folder: Path) -> None:
@@ -146,8 +152,8 @@ def write_report(report: Report, folder: Path) -> None:
     with exchanging_folder(folder, written_by_us, "name another folder with to=DIR") as tmp:
         for part in (FIGURES, TABLES):
             (tmp / part).mkdir()
-        for name, held in files.items():
-            (tmp / name).write_bytes(held)
+        for name, content in files.items():
+            (tmp / name).write_bytes(content)
 
 
 def rendered(report: Report) -> dict[str, bytes]:
@@ -157,14 +163,14 @@ def rendered(report: Report) -> dict[str, bytes]:
     files: dict[str, bytes] = {}
     for drawing in report.every_drawing():
         settle(drawing)
-    pictures = {drawing.name: svg(drawing) for drawing in report.every_drawing()}
+    svgs = {drawing.name: svg(drawing) for drawing in report.every_drawing()}
     for drawing in report.every_drawing():
-        files[f"{FIGURES}/{drawing.name}.svg"] = pictures[drawing.name].encode()
+        files[f"{FIGURES}/{drawing.name}.svg"] = svgs[drawing.name].encode()
         files[f"{FIGURES}/{drawing.name}.pdf"] = pdf(drawing)
     for table in report.every_table():
         for end, write in (("csv", to_csv), ("md", to_markdown), ("tex", to_latex)):
             files[f"{TABLES}/{table.name}.{end}"] = write(table).encode()
-    files[PAGE] = page(report, pictures).encode()
+    files[PAGE] = page(report, svgs).encode()
     files[NUMBERS] = (json.dumps(_numbers(report, sorted(files)), indent=1) + "\n").encode()
     return files
 
@@ -175,9 +181,11 @@ def _numbers(report: Report, files: Sequence[str]) -> dict[str, Any]:
         "facts": dict(report.facts),
         "what_came_out": list(report.said),
         "notes": list(report.notes),
-        "figures": {each.name: {"title": each.title, "caption": each.caption} for each in report.every_drawing()},
-        "tables": {each.name: each.title for each in report.every_table()},
-        "commands": [each.words for each in report.commands],
+        "figures": {
+            figure.name: {"title": figure.title, "caption": figure.caption} for figure in report.every_drawing()
+        },
+        "tables": {table.name: table.title for table in report.every_table()},
+        "commands": [command.words for command in report.commands],
         "files": [*files, NUMBERS],
     }
 

@@ -14,8 +14,9 @@ import polars as pl
 import pytest
 
 from src.cli.errors import UserError
+from src.evaluation.evaluation_record import FOLDER, NUMBERS
 from src.metrics.intervals import estimate
-from src.reporting.run_errors import _known
+from src.reporting.run_errors import known_groups
 from src.reporting.runs_report import compose, rendered, write_report
 from src.runs.finished import Run
 from src.runs.record import read_record
@@ -287,14 +288,74 @@ def test_a_source_that_is_none_is_named(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_damaged_evaluation_is_named(runs: Mapping[str, Path], tmp_path: Path) -> None:
-    folder = tmp_path / "single" / "evaluation"
-    folder.mkdir(parents=True)
-    for name in ("metrics", "slices"):
-        (folder / f"{name}.csv").write_text("a,b\n1\n2,3,4\n", "utf-8")
-    run = Run("single", read_record(runs["single"]), {}, tmp_path / "single")
-    with pytest.raises(UserError, match=r"slices\.csv"):
+def evaluated(run_dir: Path, **tables: list[dict[str, Any]]) -> Path:
+    """A run's folder with an evaluation that holds these tables."""
+    (run_dir / FOLDER).mkdir(parents=True)
+    (run_dir / FOLDER / NUMBERS).write_text(json.dumps({"version": 1, "notes": 40, "tables": tables}), "utf-8")
+    return run_dir
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("{", "no JSON at byte 1"),
+        ('{"version": 1, "notes": 4, "tables": {"by_mdc": [{"mdc": 1}]}}', "tables.by_mdc is not of the kind list"),
+        ('{"version": 2, "notes": 4, "tables": {}}', "version 2, and this code reads version 1"),
+    ],
+)
+def test_a_damaged_evaluation_is_named(content: str, reason: str, runs: Mapping[str, Path], tmp_path: Path) -> None:
+    folder = evaluated(tmp_path / "single")
+    (folder / FOLDER / NUMBERS).write_text(content, "utf-8")
+    run = Run("single", read_record(runs["single"]), {}, folder)
+    with pytest.raises(UserError, match=r"evaluation\.json: damaged") as refusal:
         compose("x", [run], analyse(Source((run,))))
+    assert reason in str(refusal.value)
+    assert f"python -m src.evaluate run={folder}" in str(refusal.value)
+
+
+NO_GROUP = {"patients": None, "notes": None, "top1": None, "top1_low": None, "top1_high": None, "top5": None}
+GROUP = {**NO_GROUP, "patients": 20, "notes": 20, "top1": 0.5, "top5": 1.0}
+GAP = {"gap": None, "gap_low": None, "gap_high": None, "p_holm": None}
+NOT_DECIDED = dict.fromkeys(
+    ("threshold", *(f"{name}{end}" for name in ("coverage", "accuracy") for end in ("", "_low", "_high")))
+)
+
+
+@pytest.mark.parametrize(
+    "tables",
+    [
+        {},
+        {"by_mdc": [], "slices": [], "confusions": [], "selective": []},
+        {"by_mdc": [{"mdc": "01", **NO_GROUP}], "slices": [{"attribute": "sex", "group": "F", **NO_GROUP, **GAP}]},
+        {"by_training_notes": [{"training_notes": name, **GROUP, "drgs": 2, "macro_f1": None} for name in "01"]},
+        {"slices": [{"attribute": "sex", "group": name, **GROUP, **GAP} for name in "FM"]},
+        {"selective": [{"aim": 0.9, **NOT_DECIDED}]},
+    ],
+    ids=["nothing", "empty", "hidden groups", "no interval", "no gap", "nothing decided"],
+)
+def test_an_evaluation_of_which_little_is_known_makes_a_report(
+    tables: dict[str, list[dict[str, Any]]], grid: list[Run], tmp_path: Path
+) -> None:
+    run = Run(grid[0].name, grid[0].record, {}, evaluated(tmp_path / "run", **tables))
+    report = compose("x", [run], analyse(Source((run,))))
+    written = rendered(report)
+    assert report.errors is not None
+    shown = [name for name, rows in tables.items() if rows and (rows[0].get("patients") or name == "selective")]
+    assert [table.name for table in report.errors.tables] == [f"errors_{name}" for name in shown]
+    assert b"What it gets wrong" in written["report.html"]
+
+
+def test_an_evaluation_by_an_earlier_version_is_named_with_what_to_do(
+    told: tuple[Path, str], tmp_path: Path, command: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    source = tmp_path / "runs"
+    shutil.copytree(told[0].parent, source, ignore=shutil.ignore_patterns("report"))
+    (source / "two" / FOLDER / NUMBERS).unlink()
+    done = command("src.report", str(source))
+    asked = f"python -m src.evaluate run={source / 'two'} writes what is needed."
+    assert f"two was evaluated by an earlier version, of which no errors can be shown; {asked}\n" in done.stderr
+    assert asked in (source / "report" / "report.html").read_text("utf-8")
+    assert not list((source / "report" / "tables").glob("errors_*"))
 
 
 def test_a_report_fits_a_thousand_curves_by_drawing_a_few(grid: list[Run]) -> None:
@@ -314,12 +375,9 @@ def test_runs_of_which_only_wandbs_part_is_known_make_a_report_too(grid: list[Ru
 
 
 def test_what_is_left_out_cannot_be_told_by_subtraction() -> None:
-    groups = pl.DataFrame(
-        {"mdc": ["01", "02", "03", "04"], "patients": [30, 20, 12, None], "notes": [31, 21, 13, None]}
-    )
-    shown = _known(groups, notes=68)
-    assert shown is not None
-    assert shown["mdc"].to_list() == ["01", "02"]
-    whole = _known(groups, notes=65)
-    assert whole is not None
-    assert whole["mdc"].to_list() == ["01", "02", "03"]
+    names, patients, notes = ["01", "02", "03", "04"], [30, 20, 12, None], [31, 21, 13, None]
+    groups = [
+        dict(zip(("mdc", "patients", "notes"), row, strict=True)) for row in zip(names, patients, notes, strict=True)
+    ]
+    assert [row["mdc"] for row in known_groups(groups, notes=68)] == ["01", "02"]
+    assert [row["mdc"] for row in known_groups(groups, notes=65)] == ["01", "02", "03"]
