@@ -32,7 +32,8 @@ from src.cli.command import report_user_errors
 from src.cli.errors import UserError
 from src.cli.progress import track
 from src.config.train import LoraConfig, ModelConfig, Precision
-from src.estimates.training_step import count_parameters, memory
+from src.estimates.flop import count_parameters
+from src.estimates.memory import memory
 from src.models.classifier import AdapterBatch, read_together
 from src.models.engine.dropout import KeyedDropout
 from src.models.engine.packing import pack

@@ -14,9 +14,10 @@ from src.cli.errors import Interrupted
 from src.cli.signals import Stop
 from src.cohort.split import Split
 from src.config.train import TrainConfig
+from src.estimates.memory import Setting
 from src.training.cluster import cluster
 from src.training.learner import Learner, Stage
-from src.training.memory import Setting, probe_longest_step
+from src.training.memory import probe_longest_step
 from src.training.module import DrgModule
 from src.training.step_progress import StepsDone
 
