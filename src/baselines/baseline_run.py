@@ -24,7 +24,7 @@ from src.tracking.recorder import recording
 from src.tracking.run_metadata import about
 from src.training.context import pick_device
 from src.training.outcome import ADAPTERS, Stopwatch, measured, of_test, test_intervals, versions
-from src.training.step_progress import quiet_libraries
+from src.training.quiet_libraries import quiet_libraries
 
 
 class Baseline(Protocol):

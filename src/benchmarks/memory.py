@@ -37,7 +37,7 @@ from src.estimates.memory import memory
 from src.models.classifier import AdapterBatch, read_together
 from src.models.engine.dropout import KeyedDropout
 from src.models.engine.packing import pack
-from src.training.step_progress import quiet_libraries
+from src.training.quiet_libraries import quiet_libraries
 
 SETTINGS = ((4, False), (1, False), (4, True), (1, True))
 MIB = 2**20

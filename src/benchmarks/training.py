@@ -40,7 +40,7 @@ from src.models.classifier import AdapterBatch, Classifier, read_together
 from src.models.engine.attention import Backend, attend
 from src.models.engine.dropout import KeyedDropout
 from src.models.engine.packing import pack
-from src.training.step_progress import quiet_libraries
+from src.training.quiet_libraries import quiet_libraries
 
 Batch = tuple[list[Note], Tensor]
 STEPS_A_ROUND = 3

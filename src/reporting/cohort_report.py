@@ -15,7 +15,7 @@ from src.config.train import TrainConfig, Weights
 from src.models.bases import load_tokenizer
 from src.models.prompts import prompt_template
 from src.training.notes import token_lengths
-from src.training.step_progress import quiet_libraries
+from src.training.quiet_libraries import quiet_libraries
 from src.training.tokens import open_tokens, tokenizer_hash
 
 NOT_KNOWN = "not known"

@@ -23,7 +23,7 @@ from src.models.schemes import Scheme, build_scheme
 from src.runs.identity import axes
 from src.training.batches import TokenisedNotes
 from src.training.notes import split_rows, tokenise
-from src.training.step_progress import quiet_libraries
+from src.training.quiet_libraries import quiet_libraries
 from src.training.tokens import NoteTokens, open_tokens
 
 
