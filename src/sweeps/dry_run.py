@@ -93,7 +93,7 @@ def _llama_lines(cfg: TrainConfig) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Cost:
+class JobCost:
     """What one cell takes.
 
     Attributes:
@@ -135,10 +135,10 @@ def print_costs(name: str, jobs: Sequence[Job]) -> None:
         print(f"{tight} cells do not fit; see their remarks")
 
 
-def cost_of(cfg: TrainConfig, gpu: str | None, speeds: dict[tuple[str, int], float]) -> Cost:
+def cost_of(cfg: TrainConfig, gpu: str | None, speeds: dict[tuple[str, int], float]) -> JobCost:
     """What one cell takes on a GPU of the table, or on this machine; nothing is foretold of a baseline."""
     if cfg.model.kind is not Kind.LLAMA:
-        return Cost(0.0, 0.0, "not foretold", "")
+        return JobCost(0.0, 0.0, "not foretold", "")
     device = "cuda" if gpu else pick_device(cfg)
     precision, on_gpu = pick_precision(cfg, device), not is_cpu(device)
     parameters = count_parameters(cfg, _width(cfg.data.dir, str(cfg.labels), cfg.severity_weight))
@@ -148,10 +148,10 @@ def cost_of(cfg: TrainConfig, gpu: str | None, speeds: dict[tuple[str, int], flo
     hint = "" if planned.fits else f"does not fit {capacity / GIB:.0f} GiB; {remedy(run, capacity)}"
     work = expected_work(cfg, {split: _kept(cfg, split) for split in Split})
     if speed := speeds.get((cfg.model.name, cfg.max_len)) or speeds.get((cfg.model.name, 0)):
-        return Cost(planned.memory.total, work.trained / speed, "measured", hint)
+        return JobCost(planned.memory.total, work.trained / speed, "measured", hint)
     rate = GPUS[gpu][0] * SHARE_OF_DATA_SHEET if gpu else _rate_here(cfg, precision, device)
     seconds = run_seconds(cfg.model, parameters, work, rate, recompute=planned.setting.recompute, on_gpu=on_gpu)
-    return Cost(planned.memory.total, seconds, "estimated", hint)
+    return JobCost(planned.memory.total, seconds, "estimated", hint)
 
 
 def measured_speeds(jobs: Sequence[Job]) -> dict[tuple[str, int], float]:
