@@ -170,8 +170,7 @@ def _kept(cfg: TrainConfig, split: Split) -> NDArray[np.float64]:
     whole, around = _lengths(
         cfg.data.dir, cfg.model.path, str(cfg.model.weights), split, str(cfg.prompt), cfg.data.limit, _Tokenizer(cfg)
     )
-    cut = np.minimum(whole + around, cfg.max_len)
-    return np.asarray(cut, dtype=np.float64)
+    return np.asarray(np.minimum(whole + around, cfg.max_len), dtype=np.float64)
 
 
 class _Tokenizer:
@@ -218,14 +217,10 @@ def _width(folder: str, labels: str, severity_weight: float) -> int:
     return build_scheme(Labels(labels), space, severity_weight).width
 
 
-_rates: dict[tuple[str, Precision], float] = {}
+_products = cache(matrix_rate)
 
 
 def _rate_here(cfg: TrainConfig, precision: Precision, device: str) -> float:
     """Floating-point operations a second that training reaches on this device; measured once for each model."""
-    key, model = (cfg.model.name, precision), cfg.model
-    if key not in _rates:
-        rows, dtype = min(cfg.batch_size * cfg.max_len, 2048), computing(precision, device)
-        rate = matrix_rate(rows, model.hidden_size, model.intermediate_size, dtype, device)
-        _rates[key] = rate * SHARE_OF_PRODUCTS
-    return _rates[key]
+    rows, dtype = min(cfg.batch_size * cfg.max_len, 2048), computing(precision, device)
+    return _products(rows, cfg.model.hidden_size, cfg.model.intermediate_size, dtype, device) * SHARE_OF_PRODUCTS
