@@ -2,10 +2,40 @@
 
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from src.cli.command import command
-from src.config.compare import CompareConfig
+
+
+@dataclass
+class CompareConfig:
+    """Compares finished runs on one test set: paired differences, intervals and p-values of every metric."""
+
+    runs: list[str]
+    """Folders of finished runs; on the command line they may stand alone."""
+    baseline: str | None
+    """Folder of the run that the others are compared with; null compares every two."""
+    data_dir: str | None
+    """Where the prepared cohort lies now; null takes the place that the first run's record names."""
+    out: str | None
+    """Folder for `metrics.csv`, `differences.csv` and `comparison.md`; null only prints."""
+
+    def problems(self) -> list[str]:
+        """One line for each value that cannot be."""
+        problems = [
+            f"runs={run}: no result.json there; it is the folder of a finished run, as runs/NAME"
+            for run in self.runs
+            if not (Path(run) / "result.json").is_file()
+        ]
+        names = [Path(run).name for run in self.runs]
+        if len(self.runs) < 2:
+            problems.append("runs: two or more are compared; write python -m src.compare RUN_A RUN_B")
+        if twice := {name for name in names if names.count(name) > 1}:
+            problems.append(f"runs: {', '.join(sorted(twice))} comes twice; folders need names of their own")
+        if self.baseline is not None and Path(self.baseline).name not in names:
+            problems.append(f"baseline={self.baseline}: must be one of the runs")
+        return problems
 
 
 def compare(cfg: CompareConfig) -> None:

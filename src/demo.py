@@ -4,13 +4,39 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from src.cli.command import command
 from src.cli.errors import UserError
 from src.cli.files import atomic_write, private_folder
 from src.cli.progress import minutes
-from src.config.demo import DemoConfig
+
+
+@dataclass
+class DemoConfig:
+    """Runs the main job end to end on a synthetic hospital, and ends with a table and pictures."""
+
+    out: str
+    """Folder for everything that the demo makes; what is there already is used again."""
+    admissions: int
+    seed: int
+    test_share: float
+    validation_share: float
+    limit: int
+    """Notes taken from each split."""
+    train: list[str]
+    """Words added to both training commands."""
+
+    def problems(self) -> list[str]:
+        """One line for each value that cannot be."""
+        problems = []
+        if self.limit < 10:
+            problems.append(f"limit={self.limit}: must be at least 10")
+        if self.admissions < 100:
+            problems.append(f"admissions={self.admissions}: must be at least 100, or a split stays empty")
+        return problems
+
 
 SCHEMES = ("single", "two")
 

@@ -2,10 +2,43 @@
 
 import dataclasses
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from src.cli.command import command, with_first_named
-from src.config.export import ExportConfig
+from src.config.train import Precision
+
+
+@dataclass
+class ExportConfig:
+    """Writes a finished run as a folder that plain transformers loads, with its adapter in peft's format."""
+
+    run: str
+    """Folder of a finished run."""
+    out: str
+    """Folder for the model; absent or empty."""
+    data_dir: str | None
+    """Where the prepared cohort lies now; null takes the place that the run's record names."""
+    precision: Precision
+    """Number format of the written weights: `auto`, `fp32` or `bf16`."""
+    notes: int
+    """Test notes on which the written model must give the run's logits before it takes its place."""
+    device: str
+    """`auto`, `cpu`, `cuda` or `cuda:N`."""
+
+    def problems(self) -> list[str]:
+        """One line for each value that cannot be."""
+        problems = []
+        if not (Path(self.run) / "result.json").is_file():
+            problems.append(f"run={self.run}: no result.json there; it is the folder of a finished run, as runs/NAME")
+        out = Path(self.out)
+        if out.is_file() or (out.is_dir() and any(out.iterdir())):
+            problems.append(f"out={self.out}: not empty; name another folder, or remove it first")
+        if self.precision.is_quantised:
+            problems.append(f"precision={self.precision}: adapters are merged into whole weights; write fp32 or bf16")
+        if self.notes < 1:
+            problems.append(f"notes={self.notes}: must be at least 1")
+        return problems
 
 
 def export(cfg: ExportConfig) -> None:

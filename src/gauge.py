@@ -1,9 +1,35 @@
 """Measures how hard a cohort is: `python -m src.gauge data.dir=COHORT`."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from src.cli.command import command
-from src.config.gauge import GaugeConfig
+
+
+@dataclass
+class GaugeData:
+    """The prepared cohort."""
+
+    dir: str
+    """Folder that `python -m src.prepare` wrote."""
+
+
+@dataclass
+class GaugeConfig:
+    """Measures how hard a cohort is: TF-IDF and a linear model, by how many words are shown."""
+
+    data: GaugeData
+    words: list[int]
+    """How many words of each note are shown."""
+
+    def problems(self) -> list[str]:
+        """One line for each value that cannot be."""
+        problems = []
+        if not (Path(self.data.dir) / "cohort.json").is_file():
+            problems.append(f"data.dir={self.data.dir}: no prepared cohort there; make one with python -m src.prepare")
+        if not self.words or min(self.words) < 1:
+            problems.append(f"words={self.words}: must be numbers of at least 1")
+        return problems
 
 
 def gauge(cfg: GaugeConfig) -> None:

@@ -80,15 +80,15 @@ def train_together(runs: Sequence[tuple[TrainConfig, Path]]) -> list[dict[str, A
 
 def run(cfg: TrainConfig) -> None:
     """Trains in the folder that follows from the configuration and the cohort; or only says what it would do."""
-    from src.baselines.baseline_run import print_baseline_plan
     from src.cohort.prepared import read_cohort
     from src.cohort.split import Split
     from src.runs.identity import run_dir
     from src.runs.lock import exclusive
-    from src.training.run_plan import print_plan
 
     if cfg.dry_run:
-        (print_plan if cfg.model.kind is Kind.LLAMA else print_baseline_plan)(cfg)
+        from src.sweeps.dry_run import print_plan
+
+        print_plan(cfg)
         return
     folder = run_dir(cfg)
     if first := is_rank_zero(cfg):

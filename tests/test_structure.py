@@ -39,6 +39,22 @@ TOP = {
 }  # fmt: skip
 
 
+NAMED_TWICE = {
+    "memory": "the plan, the step that tries it, and the command that measures both",
+    "merged": "adapters in exchange, W&B's files in privacy",
+    "Difference": "of two runs, and of two settings of a grid",
+    "Estimate": "with its interval, and as a table shows it",
+    "Labels": "the scheme that is typed, and the labels of a cohort",
+    "Lines": "of a benchmark, and of a figure",
+    "Run": "as it is compared, and as it is found",
+    "Source": "of notes, and of runs",
+    "Steps": "of a run, and of a measurement",
+    "Weights": "where a base's come from, and those of DRGs",
+}
+"""Files and public classes of one name in two rooms, with what tells them apart; a name leaves this list with its twin.
+"""
+
+
 def modules() -> list[Path]:
     return sorted((ROOT / "src").rglob("*.py"))
 
@@ -110,6 +126,21 @@ def test_early_rooms_are_free_of_torch(room: str) -> None:
 def test_bitsandbytes_is_imported_in_one_module() -> None:
     users = [path.name for path in modules() if any(name.startswith("bitsandbytes") for name in imported(path))]
     assert users == ["quantised.py"]
+
+
+def test_a_name_stands_in_one_room() -> None:
+    rooms: dict[str, set[str]] = {}
+    for path in modules():
+        parts = path.relative_to(ROOT / "src").parts
+        if len(parts) == 1:  # a command is a verb of what a room's file is the noun of
+            continue
+        classes = [node.name for node in ast.parse(path.read_text("utf-8")).body if isinstance(node, ast.ClassDef)]
+        for name in (path.stem, *classes):
+            if not name.startswith("_"):
+                rooms.setdefault(name, set()).add(parts[0])
+    assert len(rooms) > 300
+    twice = {name: sorted(among) for name, among in rooms.items() if len(among) > 1}
+    assert sorted(twice) == sorted(NAMED_TWICE), twice
 
 
 def test_functions_and_files_stay_short() -> None:

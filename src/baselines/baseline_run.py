@@ -1,7 +1,6 @@
 """One run of a baseline: trained, tested, recorded and scored again like a run of LLaMA."""
 
 import dataclasses
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,7 +24,7 @@ from src.tracking.recorder import recording
 from src.tracking.run_metadata import about
 from src.training.context import pick_device
 from src.training.outcome import ADAPTERS, Stopwatch, measured, of_test, test_intervals, versions
-from src.training.step_progress import quiet_libraries
+from src.training.quiet_libraries import quiet_libraries
 
 
 class Baseline(Protocol):
@@ -102,16 +101,6 @@ def train_baseline(cfg: TrainConfig, run_dir: Path) -> dict[str, Any]:
         write_record(run_dir, told)
         log.log_summary(flat(told))
     return told
-
-
-def print_baseline_plan(cfg: TrainConfig) -> None:
-    """Prints the resolved configuration and what would be read; a baseline's time is not foretold."""
-    material = open_material(cfg)
-    counts = ", ".join(f"{len(material.notes(split)):,} {split}" for split in Split)
-    print(json.dumps(dataclasses.asdict(cfg), indent=2))
-    print(f"\ncohort {cfg.data.dir}: {counts} notes, {len(material.space.codes)} {material.space.kind}")
-    columns = "text" if material.facts is None else f"text and {', '.join(material.facts.columns[1:])}"
-    print(f"model={cfg.model.name} reads {columns}")
 
 
 def load_baseline(cfg: TrainConfig, run_dir: Path) -> tuple[Baseline, Material]:

@@ -28,7 +28,7 @@ from src.cli.compose import CONF
 from src.cli.errors import UserError, raise_all
 from src.cli.progress import track
 from src.config.train import Kind, ModelConfig, Weights
-from src.training.step_progress import quiet_libraries
+from src.training.quiet_libraries import quiet_libraries
 
 CHECKS = ("machine", "attention", "kernels", "equality")
 SPEEDS = ("speed", "profile", "scoring", "together", "trainer", "quantised")

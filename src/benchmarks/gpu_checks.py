@@ -12,10 +12,11 @@ from torch.nn.functional import cross_entropy
 from src.benchmarks.fixtures import engine, random_drgs, random_notes, small_model
 from src.benchmarks.gpu_lines import LeftOut, Row, Unit, differs
 from src.benchmarks.training import equality
-from src.config.train import ModelConfig, Precision, TrainConfig
-from src.estimates.training_step import matrix_rate
+from src.config.train import ModelConfig, Precision
 from src.models import devices
+from src.models.bases import computing
 from src.models.classifier import AdapterBatch, read_together
+from src.models.devices import matrix_rate
 from src.models.engine import attention, kernels
 from src.models.engine.attention import Backend, pick_backend
 from src.models.engine.packing import pack, send
@@ -45,15 +46,14 @@ def machine_units(device: str, model: ModelConfig) -> list[Unit]:
 
 
 def _machine(device: str, model: ModelConfig) -> Row:
-    cfg = TrainConfig.__new__(TrainConfig)
-    cfg.model, cfg.batch_size, cfg.max_len = model, 4, 512
     memory = {"memory_gib": devices.all_bytes(device) / GIB, "free_gib": devices.free_bytes(device) / GIB}
     row: Row = {"device": device, "name": platform.processor() or platform.machine(), "cpus": os.cpu_count(), **memory}
     if device != "cpu":
         row |= {"name": torch.cuda.get_device_name(), "cuda": torch.version.cuda}
         row |= {"capability": ".".join(map(str, torch.cuda.get_device_capability()))}
     versions = {"python": platform.python_version(), **package_versions(PACKAGES)}
-    return {**row, **versions, "matrix_tflops": matrix_rate(cfg, Precision.BF16, device) / 1e12}
+    rate = matrix_rate(2048, model.hidden_size, model.intermediate_size, computing(Precision.BF16, device), device)
+    return {**row, **versions, "matrix_tflops": rate / 1e12}
 
 
 def attention_units(device: str) -> list[Unit]:

@@ -19,7 +19,8 @@ from src.benchmarks.gpu_lines import LeftOut, Row, Unit
 from src.benchmarks.recipe import RATE, TrainerSteps
 from src.benchmarks.training import NOTES_A_STEP, Batch, batches_of, tokens, waste
 from src.config.train import LoraConfig, ModelConfig, Precision, TrainConfig
-from src.estimates.training_step import count_parameters, memory, step_flop
+from src.estimates.flop import count_parameters, step_flop
+from src.estimates.memory import memory
 from src.models import devices
 from src.models.classifier import AdapterBatch, Classifier, read_together, with_adapters
 from src.models.engine.dropout import KeyedDropout

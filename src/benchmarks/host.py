@@ -32,7 +32,7 @@ from src.models.classifier import AdapterBatch, read_together
 from src.models.engine.attention import Backend
 from src.models.engine.dropout import KeyedDropout
 from src.models.engine.packing import pack, send
-from src.training.step_progress import quiet_libraries
+from src.training.quiet_libraries import quiet_libraries
 
 NOTES_A_STEP = 4
 PARTS = ("forward", "backward", "update")

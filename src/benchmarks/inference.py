@@ -18,7 +18,7 @@ from src.cli.errors import UserError
 from src.cli.progress import track
 from src.config.train import Precision
 from src.models.engine.packing import pack
-from src.training.step_progress import quiet_libraries
+from src.training.quiet_libraries import quiet_libraries
 
 CLOSE = 1e-5
 """Logits of the same fp32 weights agree to this."""

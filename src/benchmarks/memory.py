@@ -32,11 +32,12 @@ from src.cli.command import report_user_errors
 from src.cli.errors import UserError
 from src.cli.progress import track
 from src.config.train import LoraConfig, ModelConfig, Precision
-from src.estimates.training_step import count_parameters, memory
+from src.estimates.flop import count_parameters
+from src.estimates.memory import memory
 from src.models.classifier import AdapterBatch, read_together
 from src.models.engine.dropout import KeyedDropout
 from src.models.engine.packing import pack
-from src.training.step_progress import quiet_libraries
+from src.training.quiet_libraries import quiet_libraries
 
 SETTINGS = ((4, False), (1, False), (4, True), (1, True))
 MIB = 2**20
@@ -81,9 +82,9 @@ def steps(model: ModelConfig, max_len: int, precision: Precision, device: str, n
     for step in range(2):
         for start in range(0, 4, notes):
             some = rows[start : start + notes]
-            keys = tuple((0, step, start + place) for place in range(len(some)))
-            asking = [AdapterBatch(classifier, pack(some), KeyedDropout(DROPOUT, keys))]
-            logits = read_together(asking, recompute=recompute)[0]
+            keys = tuple((0, step, start + index) for index in range(len(some)))
+            batches = [AdapterBatch(classifier, pack(some), KeyedDropout(DROPOUT, keys))]
+            logits = read_together(batches, recompute=recompute)[0]
             cross_entropy(logits, random_drgs(len(some), step).to(device)).backward()
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
@@ -132,16 +133,14 @@ def main() -> None:
         if words["notes"]:
             print(json.dumps({"bytes": measured(words)}))
             return
-        told = []
+        lines = []
         for notes, recompute in track(SETTINGS, total=len(SETTINGS), what="measuring", unit="setting"):
-            found = _in_a_process({**words, "notes": str(notes), "recompute": str(recompute)})
+            peak = _in_a_process({**words, "notes": str(notes), "recompute": str(recompute)})
             plan = planned(words, notes, recompute)
-            told.append(
-                f"{notes:>5}{recompute!s:>12}{plan / MIB:>12,.0f}{found / MIB:>12,.0f}{plan / found - 1:>10.0%}"
-            )
+            lines.append(f"{notes:>5}{recompute!s:>12}{plan / MIB:>12,.0f}{peak / MIB:>12,.0f}{plan / peak - 1:>10.0%}")
         print(" ".join(f"{key}={words[key]}" for key in known))
         print(f"{'notes':>5}{'recompute':>12}{'planned MB':>12}{'measured':>12}{'off by':>10}")
-        print("\n".join(told))
+        print("\n".join(lines))
 
 
 def _in_a_process(words: dict[str, str]) -> int:

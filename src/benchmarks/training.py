@@ -34,13 +34,13 @@ from src.cli.command import report_user_errors
 from src.cli.errors import UserError
 from src.cli.progress import track
 from src.config.train import ModelConfig, Precision
-from src.estimates.training_step import shapes
+from src.estimates.flop import shapes
 from src.models.bases import computing
 from src.models.classifier import AdapterBatch, Classifier, read_together
 from src.models.engine.attention import Backend, attend
 from src.models.engine.dropout import KeyedDropout
 from src.models.engine.packing import pack
-from src.training.step_progress import quiet_libraries
+from src.training.quiet_libraries import quiet_libraries
 
 Batch = tuple[list[Note], Tensor]
 STEPS_A_ROUND = 3

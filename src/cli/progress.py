@@ -4,7 +4,6 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
@@ -12,40 +11,76 @@ T = TypeVar("T")
 SECONDS_BETWEEN_LINES = 15.0
 """A log stays readable at four lines a minute."""
 
+SECONDS_BETWEEN_NOTES = 0.5
+"""A bar asks for its note this often at most: a loss waits for the device."""
+
 
 def track(items: Iterable[T], *, total: int, what: str, unit: str) -> Iterator[T]:
     """Yields `items` and tells on standard error how far they are and how long the rest will take."""
-    if sys.stderr.isatty():
-        from tqdm import tqdm
-
-        yield from tqdm(items, total=total, desc=what, unit=f" {unit}", file=sys.stderr)
-        return
-    clock = Clock(total=total, what=what, unit=unit)
-    for item in items:
-        yield item
-        clock.step()
+    with Clock(total=total, what=what, unit=unit) as clock:
+        for item in items:
+            yield item
+            clock.step()
 
 
 class Clock:
-    """A count that prints one line with an estimate every quarter of a minute."""
+    """A count on standard error: a bar on a terminal, a line with an estimate every quarter of a minute elsewhere.
 
-    def __init__(self, *, total: int, what: str, unit: str) -> None:
-        self.total, self.what, self.unit = total, what, unit
+    Attributes:
+        total: what is counted up to.
+        what: the name of the work.
+        unit: of what is counted; of bytes `B`, which lines show in per cent.
+        quiet: nothing is shown, and no listener hears of it.
+        done: how many are done.
+    """
+
+    def __init__(self, *, total: int, what: str, unit: str, quiet: bool = False) -> None:
+        self.total, self.what, self.unit, self.quiet = total, what, unit, quiet
         self.done = 0
         self.start = self.said = time.monotonic()
+        self._bar: Any = None
+
+    def __enter__(self) -> "Clock":
+        if sys.stderr.isatty() and not self.quiet:
+            self._show(self.start, str)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
 
     def step(self, note: Callable[[], str] = str) -> None:
-        """Counts one more item; where a line is due, what `note` gives is added to it.
+        """Counts one more item; where it is shown, what `note` gives is added.
 
         It is asked then alone, so that it may wait for a device.
         """
-        self.done += 1
-        now = time.monotonic()
+        self.reach(self.done + 1, note)
+
+    def reach(self, done: int, note: Callable[[], str] = str) -> None:
+        """Counts on to `done` items."""
+        if self.quiet:
+            return
+        self.done, now = done, time.monotonic()
         for listener in _listeners:
             listener.advanced(self, now - self.start)
-        if now - self.said >= SECONDS_BETWEEN_LINES:
+        if sys.stderr.isatty():
+            self._show(now, note)
+        elif now - self.said >= SECONDS_BETWEEN_LINES:
             self.said = now
             print(self.line(now - self.start, note()), file=sys.stderr, flush=True)
+
+    def _show(self, now: float, note: Callable[[], str]) -> None:
+        if self._bar is None:
+            from tqdm import tqdm
+
+            size, unit = self.unit == "B", self.unit if self.unit == "B" else f" {self.unit}"
+            self._bar = tqdm(total=self.total, desc=self.what, unit=unit, unit_scale=size, file=sys.stderr)
+        if now - self.said >= SECONDS_BETWEEN_NOTES:
+            self.said = now
+            self._bar.set_postfix_str(note(), refresh=False)
+        self._bar.update(self.done - self._bar.n)
+        if self.done >= self.total:
+            self._bar.close()
 
     def line(self, elapsed: float, note: str = "") -> str:
         """The line after `elapsed` seconds.
@@ -54,9 +89,14 @@ class Clock:
         >>> clock.done = 25
         >>> clock.line(60.0, "loss 2.31")
         'notes: 25 of 100, 1:00 gone, 3:00 left, loss 2.31'
+        >>> clock = Clock(total=2000, what="reading", unit="B")
+        >>> clock.done = 500
+        >>> clock.line(60.0)
+        'reading: 25 of 100, 1:00 gone, 3:00 left'
         """
         left = elapsed / max(self.done, 1) * max(self.total - self.done, 0)
-        text = f"{self.what}: {self.done} of {self.total}, {minutes(elapsed)} gone, {minutes(left)} left"
+        done, total = (round(100 * self.done / self.total), 100) if self.unit == "B" else (self.done, self.total)
+        text = f"{self.what}: {done} of {total}, {minutes(elapsed)} gone, {minutes(left)} left"
         return f"{text}, {note}" if note else text
 
 
@@ -87,36 +127,6 @@ def measured(accuracy: float, notes: int) -> None:
     """Tells whoever listens the accuracy of a validation."""
     for listener in _listeners:
         listener.measured(accuracy, notes)
-
-
-class Bytes:
-    """How far a file is read: a bar on a terminal, a line now and then elsewhere."""
-
-    def __init__(self, path: Path, what: str) -> None:
-        self.total, self.what = max(1, path.stat().st_size), what
-        self.place = 0
-        self._bar: Any = None
-        self._clock = Clock(total=100, what=what, unit="%")
-
-    def __enter__(self) -> "Bytes":
-        if sys.stderr.isatty():
-            from tqdm import tqdm
-
-            self._bar = tqdm(total=self.total, desc=self.what, unit="B", unit_scale=True, file=sys.stderr)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-    def at(self, place: int) -> None:
-        """Tells that `place` bytes of the file are read."""
-        if self._bar is not None:
-            self._bar.update(place - self.place)
-        else:
-            self._clock.done = round(100 * place / self.total) - 1
-            self._clock.step()
-        self.place = place
 
 
 def minutes(seconds: float) -> str:

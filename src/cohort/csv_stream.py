@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from src.cli.errors import UserError
-from src.cli.progress import Bytes
+from src.cli.progress import Clock
 from src.cohort.encoding import AGAIN, CutShortError, utf8_blocks
 from src.cohort.layout import Layout
 
@@ -50,7 +50,7 @@ def read_records(layout: Layout, wanted: Sequence[str], what: str, notes: str | 
     path, form = layout.path, _Form(layout, wanted, notes)
     parts, row, above = [b""], 0, layout.start
     try:
-        with Bytes(path, what) as progress:
+        with Clock(total=max(1, path.stat().st_size), what=what, unit="B") as progress:
             for whole_block in utf8_blocks(path, layout.encoding, progress, BLOCK):
                 block, above = whole_block[above:], max(0, above - len(whole_block))
                 more = block.split(b'"')

@@ -10,7 +10,7 @@ from pathlib import Path
 from isal import igzip, isal_zlib
 
 from src.cli.errors import UserError
-from src.cli.progress import Bytes
+from src.cli.progress import Clock
 
 HEAD = 1 << 18
 """Inflated bytes by which the form of a file is judged."""
@@ -66,7 +66,7 @@ def encoding_of(path: Path, chosen: str | None) -> str:
     return marked or name
 
 
-def utf8_blocks(path: Path, encoding: str, progress: Bytes | None, size: int) -> Iterator[bytes]:
+def utf8_blocks(path: Path, encoding: str, progress: Clock | None, size: int) -> Iterator[bytes]:
     """The file's bytes as UTF-8 without a byte-order mark, inflated where it is compressed, whatever its name.
 
     Bytes that are no UTF-8 stay as they are; what another encoding does not know is the byte 0xff, which UTF-8
@@ -151,7 +151,7 @@ def _is_utf8(head: bytes) -> bool:
     return True
 
 
-def _inflated(path: Path, progress: Bytes | None, size: int) -> Iterator[bytes]:
+def _inflated(path: Path, progress: Clock | None, size: int) -> Iterator[bytes]:
     try:
         with path.open("rb") as raw:
             packed = raw.read(2) == _GZIP
@@ -159,7 +159,7 @@ def _inflated(path: Path, progress: Bytes | None, size: int) -> Iterator[bytes]:
             source = igzip.GzipFile(fileobj=raw) if packed else raw  # type: ignore[no-untyped-call]
             while block := source.read(size):
                 if progress:
-                    progress.at(raw.tell())
+                    progress.reach(raw.tell())
                 yield block
     except (EOFError, zlib.error, isal_zlib.error, gzip.BadGzipFile):  # type: ignore[misc]
         raise CutShortError from None

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from src.cli.errors import UserError
-from src.cli.progress import Bytes
+from src.cli.progress import Clock
 from src.cohort.csv_stream import BLOCK, LONGEST_RECORD
 from src.cohort.encoding import AGAIN, CutShortError, decoder_of, encoding_of, utf8_blocks
 from src.config.dialect import Dialect
@@ -29,7 +29,7 @@ def read_json_rows(path: Path, dialect: Dialect) -> Iterator[tuple[int, dict[str
     decoder = decoder_of("utf-8")
     row = 0
     try:
-        with Bytes(path, f"reading {path.name}") as progress:
+        with Clock(total=max(1, path.stat().st_size), what=f"reading {path.name}", unit="B") as progress:
             blocks = (decoder.decode(block) for block in utf8_blocks(path, encoding, progress, BLOCK))
             first = next(blocks, "")
             whole = _array(path, first, blocks) if first.lstrip().startswith("[") else _lines(path, first, blocks)

@@ -1,6 +1,7 @@
 """What a run asks of its device, whatever its kind: which of several is its own, its memory, whether it is done."""
 
 import os
+import time
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -78,6 +79,22 @@ def wait(device: str | torch.device) -> None:
     """Returns once the device has done what it was given."""
     if not is_cpu(device):
         _module(device).synchronize(torch.device(device))
+
+
+def matrix_rate(rows: int, inputs: int, outputs: int, dtype: torch.dtype, device: str) -> float:
+    """Floating-point operations a second that a device reaches on a matrix product of this size."""
+    # A GPU multiplies ones at a higher clock than random numbers: these take it less power.
+    generator = torch.Generator(device).manual_seed(0)
+    sizes = ((rows, inputs), (inputs, outputs))
+    left, right = (torch.randn(size, dtype=dtype, device=device, generator=generator) for size in sizes)
+    return 2.0 * rows * inputs * outputs / min(_seconds(left, right) for _ in range(8))
+
+
+def _seconds(left: torch.Tensor, right: torch.Tensor) -> float:
+    start = time.perf_counter()
+    product = left @ right
+    float(product[0, 0])  # waits for a GPU
+    return time.perf_counter() - start
 
 
 def same_randomness(device: str) -> AbstractContextManager[None]:

@@ -16,7 +16,7 @@ from src.display.tables import Table, table_of, to_text
 from src.models.bases import load_tokenizer
 from src.models.prompts import prompt_template
 from src.training.notes import token_lengths
-from src.training.step_progress import quiet_libraries
+from src.training.quiet_libraries import quiet_libraries
 from src.training.tokens import open_tokens, tokenizer_hash
 
 NOT_KNOWN = "not known"

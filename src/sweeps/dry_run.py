@@ -1,6 +1,7 @@
-"""What a whole sweep would take, before anything is spent: memory, time and GPU-hours of every cell, and the total."""
+"""What a run or a whole sweep would do and take, without doing it: `dry_run=true`."""
 
-import math
+import dataclasses
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -11,14 +12,17 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from src.baselines.data import open_material
 from src.cli.errors import UserError
 from src.cli.progress import minutes
 from src.cohort.prepared import NOTES, read_cohort
 from src.cohort.split import Split
-from src.config.train import Kind, Precision, TrainConfig, Weights
-from src.estimates.training_step import count_parameters, matrix_rate
-from src.models.bases import STAND_IN, locate
-from src.models.devices import all_bytes, is_cpu
+from src.config.train import Kind, Labels, Precision, TrainConfig, Weights
+from src.estimates.flop import count_parameters
+from src.estimates.memory import GIB, PlannedRun, plan_steps, remedies, remedy
+from src.estimates.time import GPUS, SHARE_OF_DATA_SHEET, SHARE_OF_PRODUCTS, expected_work, run_seconds
+from src.models.bases import STAND_IN, computing, locate
+from src.models.devices import all_bytes, is_cpu, matrix_rate
 from src.models.labelspace import LabelSpace
 from src.models.pretrained import read_pretrained
 from src.models.prompts import prompt_template
@@ -27,38 +31,69 @@ from src.runs.job import Job
 from src.runs.record import read_record
 from src.runs.state import RunStatus
 from src.runs.status import read_status
-from src.sweeps.out_of_memory import GIB, fitting, needs
 from src.sweeps.status_table import columns
-from src.training.context import pick_device, pick_precision
-from src.training.notes import split_rows
+from src.training.context import open_session, pick_device, pick_precision
+from src.training.memory import plan, planned_run
+from src.training.notes import split_rows, token_lengths
+from src.training.shared_base import steps_of
 from src.training.tokens import open_tokens
-
-GPUS = {
-    "h100": (989e12, 80),
-    "h200": (989e12, 141),
-    "a100-80": (312e12, 80),
-    "a100-40": (312e12, 40),
-    "l40s": (362e12, 48),
-    "rtx4090": (165e12, 24),
-}
-"""Dense bf16 operations a second with fp32 sums, and GB of memory, from NVIDIA's data sheets."""
-
-UTILISATION = 0.4
-"""Share of a data sheet's rate that training is taken to reach on a GPU: an assumption until cells are finished."""
-
-UTILISATION_HERE = 0.6
-"""The same of the matrix-product rate measured on this machine: 0.68 to 0.83 at hidden 1024, less below."""
-
-START_S, STEP_S = 6.0, 0.02
-"""Seconds that a cell takes before its first step, and a step beside its products, on a CPU: they are most of a small
-model's time."""
 
 TOKENS_A_WORD = 1.5
 """Of clinical English under a vocabulary of 32,000: an assumption, where the model's tokenizer cannot be had."""
 
 
+def print_plan(cfg: TrainConfig) -> None:
+    """Prints the resolved configuration and what one run would read and take; never a note's text."""
+    lines = _llama_lines(cfg) if cfg.model.kind is Kind.LLAMA else _baseline_lines(cfg)
+    print("\n".join([json.dumps(dataclasses.asdict(cfg), indent=2), "", *lines]))
+
+
+def _baseline_lines(cfg: TrainConfig) -> list[str]:
+    """What a baseline would read; its time is not foretold."""
+    material = open_material(cfg)
+    counts = ", ".join(f"{len(material.notes(split)):,} {split}" for split in Split)
+    facts = "text" if material.facts is None else f"text and {', '.join(material.facts.columns[1:])}"
+    return [
+        f"cohort {cfg.data.dir}: {counts} notes, {len(material.space.codes)} {material.space.kind}",
+        f"model={cfg.model.name} reads {facts}",
+    ]
+
+
+def _llama_lines(cfg: TrainConfig) -> list[str]:
+    """Token lengths, parameters, memory and time."""
+    session = open_session(cfg)
+    around = prompt_template(session.tokenizer, cfg.prompt, cfg.max_len).tokens
+    rows = {split: split_rows(session.cohort, split, cfg.data.limit)["row"].to_numpy() for split in Split}
+    whole = {split: session.tokens.lengths(rows[split]) + around for split in Split}
+    lengths = token_lengths(whole[Split.TRAIN], cfg.max_len)
+    parameters, steps = session.parameters, steps_of(session, session.notes(Split.TRAIN))
+    tokens = sum(int(steps.notes.lengths[steps.rows(step)].sum()) for step in range(len(steps)))
+    work = expected_work(cfg, {split: np.minimum(of_split, cfg.max_len) for split, of_split in whole.items()})
+    work = dataclasses.replace(work, trained=tokens)
+    planned, on_gpu = plan([session], [steps]), not is_cpu(session.device)
+    rate = _rate_here(cfg, session.precision, session.device) * cfg.devices * cfg.nodes
+    seconds = run_seconds(cfg.model, parameters, work, rate, recompute=planned.setting.recompute, on_gpu=on_gpu)
+    peak, setting = planned.memory, planned.setting
+    hint = "" if planned.fits else f"; DOES NOT FIT: {remedies(planned_run(session, steps), planned.free)}"
+    return [
+        f"cohort {cfg.data.dir}: {len(rows[Split.TRAIN]):,} training notes, "
+        f"{len(session.space.codes)} {session.space.kind}",
+        f"tokens of {int(lengths['notes']):,} notes: mean {lengths['mean']:.0f}, median {lengths['median']:.0f}, "
+        f"p90 {lengths['p90']:.0f}, longest {lengths['longest']:.0f}",
+        f"at max_len={cfg.max_len}: mean {lengths['mean_kept']:.0f}, {lengths['share_cut']:.1%} of the notes are cut",
+        f"parameters: base {parameters.base:,}, adapters {parameters.adapters:,}, head {parameters.head:,}",
+        f"trained: {parameters.trained:,} ({parameters.trained / (parameters.base + parameters.trained):.2%})",
+        f"memory: about {peak.total / GIB:.1f} GiB on {session.device} in {session.precision} "
+        f"(base {peak.base / GIB:.1f}, trained {peak.trained / GIB:.1f}, a step {peak.activations / GIB:.1f}; "
+        f"{planned.free / GIB:.1f} are free now)",
+        f"the fastest that fits: micro_batch={setting.notes} checkpointing={setting.recompute}{hint}",
+        f"steps: {len(steps):,} of {cfg.batch_size} notes, {tokens / 1e6:.1f} million tokens, none of them padding",
+        f"time: about {minutes(seconds)} at {rate / 1e12:.2f} TFLOP/s, from this machine's matrix products just now",
+    ]
+
+
 @dataclass(frozen=True)
-class Cost:
+class JobCost:
     """What one cell takes.
 
     Attributes:
@@ -90,73 +125,52 @@ def print_costs(name: str, jobs: Sequence[Job]) -> None:
         todo = standing is not RunStatus.FINISHED
         seconds += cost.seconds if todo else 0.0
         tight += bool(cost.hint)
-        told = [f"{cost.memory / GIB:.1f}", minutes(cost.seconds), f"{cost.seconds / 3600:.2f}"]
-        body.append([job.name, standing, *(told if cost.seconds else "---"), cost.source, cost.hint])
+        numbers = [f"{cost.memory / GIB:.1f}", minutes(cost.seconds), f"{cost.seconds / 3600:.2f}"]
+        body.append([job.name, standing, *(numbers if cost.seconds else "---"), cost.source, cost.hint])
     unit = "GPU-hours" if gpu or not is_cpu(pick_device(jobs[0].cfg)) else "hours"
     print(columns(["cell", "state", "GiB", "time", unit, "from", "remark"], body))
-    where = f"one {gpu}, at {UTILISATION:.0%} of its data sheet's rate" if gpu else "this machine"
-    print(f"\n{name}: {len(jobs)} cells, {seconds / 3600:.2f} {unit} left on {where}, one cell at a time")
+    device = f"one {gpu}, at {SHARE_OF_DATA_SHEET:.0%} of its data sheet's rate" if gpu else "this machine"
+    print(f"\n{name}: {len(jobs)} cells, {seconds / 3600:.2f} {unit} left on {device}, one cell at a time")
     if tight:
         print(f"{tight} cells do not fit; see their remarks")
 
 
-def cost_of(cfg: TrainConfig, gpu: str | None, speeds: dict[tuple[str, int], float]) -> Cost:
+def cost_of(cfg: TrainConfig, gpu: str | None, speeds: dict[tuple[str, int], float]) -> JobCost:
     """What one cell takes on a GPU of the table, or on this machine; nothing is foretold of a baseline."""
     if cfg.model.kind is not Kind.LLAMA:
-        return Cost(0.0, 0.0, "not foretold", "")
+        return JobCost(0.0, 0.0, "not foretold", "")
     device = "cuda" if gpu else pick_device(cfg)
-    precision = pick_precision(cfg, device)
-    width = _width(cfg.data.dir, str(cfg.labels), cfg.severity_weight)
-    parameters = count_parameters(cfg, width)
-    room = GPUS[gpu][1] * 1e9 if gpu else all_bytes(device)
-    held = needs(cfg, width, precision, device, 0.9 * room)
-    change = "" if held < 0.95 * room else fitting(cfg, width, precision, room, device)
-    hint = f"does not fit {room / GIB:.0f} GiB; {change}" if change else ""
-    trained, scored = tokens_of(cfg)
-    body = parameters.base - cfg.model.vocab_size * cfg.model.hidden_size
-    flop = body * (trained * (6 if cfg.checkpointing else 4) + scored * 2.0)
-    speed = speeds.get((cfg.model.name, cfg.max_len)) or speeds.get((cfg.model.name, 0))
-    if speed:
-        return Cost(held, trained / speed, "measured", hint)
-    rate = GPUS[gpu][0] * UTILISATION if gpu else _rate_here(cfg, precision, device)
-    beside = 0.0 if gpu else START_S + STEP_S * steps_of(cfg, len(_kept(cfg, Split.TRAIN)))
-    return Cost(held, flop / rate + beside, "estimated", hint)
+    precision, on_gpu = pick_precision(cfg, device), not is_cpu(device)
+    parameters = count_parameters(cfg, _width(cfg.data.dir, str(cfg.labels), cfg.severity_weight))
+    run = PlannedRun(cfg, parameters, precision, on_gpu)
+    capacity = GPUS[gpu][1] * 1e9 if gpu else all_bytes(device)
+    planned = plan_steps([run], capacity)
+    hint = "" if planned.fits else f"does not fit {capacity / GIB:.0f} GiB; {remedy(run, capacity)}"
+    work = expected_work(cfg, {split: _kept(cfg, split) for split in Split})
+    if speed := speeds.get((cfg.model.name, cfg.max_len)) or speeds.get((cfg.model.name, 0)):
+        return JobCost(planned.memory.total, work.trained / speed, "measured", hint)
+    rate = GPUS[gpu][0] * SHARE_OF_DATA_SHEET if gpu else _rate_here(cfg, precision, device)
+    seconds = run_seconds(cfg.model, parameters, work, rate, recompute=planned.setting.recompute, on_gpu=on_gpu)
+    return JobCost(planned.memory.total, seconds, "estimated", hint)
 
 
 def measured_speeds(jobs: Sequence[Job]) -> dict[tuple[str, int], float]:
     """Training tokens a second of finished cells, evaluation included, by model and length; length 0 is any."""
-    found: dict[tuple[str, int], list[float]] = {}
+    by_model: dict[tuple[str, int], list[float]] = {}
     for job in jobs:
         if read_status(job.folder).standing is RunStatus.FINISHED:
             record = read_record(job.folder)
             speed = record["tokens_seen"] / record["seconds"]["total"]
             for length in (job.cfg.max_len, 0):
-                found.setdefault((job.cfg.model.name, length), []).append(speed)
-    return {key: sum(speeds) / len(speeds) for key, speeds in found.items()}
-
-
-def tokens_of(cfg: TrainConfig) -> tuple[float, float]:
-    """Tokens that are trained on, and that are only scored: validation each epoch, then validation and test."""
-    kept = {split: _kept(cfg, split) for split in Split}
-    train = kept[Split.TRAIN]
-    notes = min(steps_of(cfg, len(train)) * cfg.batch_size, cfg.epochs * len(train))
-    epochs = math.ceil(notes / max(1, len(train)))
-    scored = (epochs + 1) * float(kept[Split.VALIDATION].sum()) + float(kept[Split.TEST].sum())
-    return float(train.mean()) * notes, scored
-
-
-def steps_of(cfg: TrainConfig, notes: int) -> int:
-    """Optimiser steps over `notes` training notes."""
-    whole = cfg.epochs * math.ceil(notes / cfg.batch_size)
-    return min(whole, cfg.max_steps or whole)
+                by_model.setdefault((job.cfg.model.name, length), []).append(speed)
+    return {key: sum(speeds) / len(speeds) for key, speeds in by_model.items()}
 
 
 def _kept(cfg: TrainConfig, split: Split) -> NDArray[np.float64]:
     whole, around = _lengths(
         cfg.data.dir, cfg.model.path, str(cfg.model.weights), split, str(cfg.prompt), cfg.data.limit, _Tokenizer(cfg)
     )
-    cut = np.minimum(whole + around, cfg.max_len)
-    return np.asarray(cut, dtype=np.float64)
+    return np.asarray(np.minimum(whole + around, cfg.max_len), dtype=np.float64)
 
 
 class _Tokenizer:
@@ -191,26 +205,22 @@ def _tokenizer_here(cfg: TrainConfig) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        where = STAND_IN if cfg.model.weights is Weights.RANDOM else locate(cfg.model)
-        return read_pretrained(AutoTokenizer, where, local_files_only=True)
+        source = STAND_IN if cfg.model.weights is Weights.RANDOM else locate(cfg.model)
+        return read_pretrained(AutoTokenizer, source, local_files_only=True)
     except (UserError, OSError, ValueError, ImportError):
         return None
 
 
 @cache
 def _width(folder: str, labels: str, severity_weight: float) -> int:
-    from src.config.train import Labels
-
     space = LabelSpace.from_labels(read_cohort(Path(folder)).labels)
     return build_scheme(Labels(labels), space, severity_weight).width
 
 
-_rates: dict[tuple[str, Precision], float] = {}
+_products = cache(matrix_rate)
 
 
 def _rate_here(cfg: TrainConfig, precision: Precision, device: str) -> float:
-    """Measured once for each model."""
-    key = (cfg.model.name, precision)
-    if key not in _rates:
-        _rates[key] = max(matrix_rate(cfg, precision, device) for _ in range(5)) * UTILISATION_HERE
-    return _rates[key]
+    """Floating-point operations a second that training reaches on this device; measured once for each model."""
+    rows, dtype = min(cfg.batch_size * cfg.max_len, 2048), computing(precision, device)
+    return _products(rows, cfg.model.hidden_size, cfg.model.intermediate_size, dtype, device) * SHARE_OF_PRODUCTS

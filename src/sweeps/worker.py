@@ -19,7 +19,6 @@ from src.runs.lock import Busy, holding, this_process
 from src.runs.provenance import code_version
 from src.runs.record import finished
 from src.runs.state import JobState, RunStatus, error_line, read_state, write_state
-from src.sweeps.out_of_memory import out_of_memory_line
 
 FAILED, PREEMPTED, LEFT_ALONE = 1, 75, 76
 """Exit statuses of a process that did not finish its cell; 75 is EX_TEMPFAIL of sysexits.h."""
@@ -149,11 +148,11 @@ def _told_end(error: BaseException, state: JobState, signals: "Signals", run_dir
 
 def _out_of_memory(cfg: TrainConfig) -> str:
     from src.training.context import open_session
+    from src.training.memory import out_of_memory_line
 
     if cfg.model.kind is not Kind.LLAMA:
         return f"out of memory: model={cfg.model.name} needs less with data.limit, a smaller batch_size or max_len"
-    session = open_session(cfg)
-    return out_of_memory_line(cfg, session.scheme.width, session.device, session.precision)
+    return out_of_memory_line(open_session(cfg))
 
 
 def _account(speaker: StatusWriter) -> None:

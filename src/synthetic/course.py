@@ -21,7 +21,7 @@ LATE, IMPLICIT = 0.80, 0.35
 
 
 @dataclass(frozen=True)
-class Block:
+class Paragraph:
     """A paragraph, with the names of the conditions it gives evidence of."""
 
     text: str
@@ -36,7 +36,7 @@ def phrases() -> dict[str, list[str]]:
     return dict(yaml.load(text, Loader=yaml.CSafeLoader))
 
 
-def write_course(stay: Admission, known: Knowledge, random: Random) -> list[Block]:
+def write_course(stay: Admission, known: Knowledge, random: Random) -> list[Paragraph]:
     """The paragraphs of the hospital course, in order."""
     patient, principal = stay.patient, stay.principal
     severe = sum(level(code) == "MCC" for _, code in stay.documented)
@@ -48,7 +48,7 @@ def write_course(stay: Admission, known: Knowledge, random: Random) -> list[Bloc
     others = [pair for pair in stay.documented if level(pair[1]) != "MCC"]
     early = [_problem(one, patient.heldout, patient.sex, random) for one, _ in others if not one.chronic]
     chronic = [_problem(one, patient.heldout, patient.sex, random) for one, _ in others if one.chronic]
-    late: list[Block] = []
+    late: list[Paragraph] = []
     for one, _ in severe_ones:
         (late if random.random() < LATE else early).append(_problem(one, patient.heldout, patient.sex, random))
     random.shuffle(early)
@@ -61,33 +61,33 @@ def write_course(stay: Admission, known: Knowledge, random: Random) -> list[Bloc
             main,
         ]
     denied = random.sample(absent, min(len(absent), random.randint(0, 3)))
-    negatives = [Block(sentence(_absent("negative", [one], random))) for one in denied]
-    budget = length - sum(len(block.text.split()) for block in (opening, *early, *late, *chronic, *negatives))
+    negatives = [Paragraph(sentence(_absent("negative", [one], random))) for one in denied]
+    budget = length - sum(len(paragraph.text.split()) for paragraph in (opening, *early, *late, *chronic, *negatives))
     filler = _filler(budget, patient.sex, random)
     half = len(filler) // 2 + len(filler) // 4
     for _ in range(int(budget > 60) + int(budget > 180) + int(budget > 300)):  # longer notes come back to their cause
         again = fill(random.choice(phrases()["again"]), random, patient.sex)
         filler.insert(
             random.randint(half, len(filler)),
-            Block(sentence(again.replace("WHAT", principal.phrase(random, patient.heldout))), "principal"),
+            Paragraph(sentence(again.replace("WHAT", principal.phrase(random, patient.heldout))), "principal"),
         )
     middle = filler[:half] + negatives
     random.shuffle(middle)
-    blocks = [opening, Block("ACUTE ISSUES:"), *early, *middle, *late, *filler[half:]]
+    paragraphs = [opening, Paragraph("ACUTE ISSUES:"), *early, *middle, *late, *filler[half:]]
     if chronic:
-        blocks += [Block("CHRONIC ISSUES:"), *chronic]
+        paragraphs += [Paragraph("CHRONIC ISSUES:"), *chronic]
     if stay.died:
         return [
-            *blocks,
-            Block(sentence(fill("{He} expired on ___ with family at the bedside", random, patient.sex))),
+            *paragraphs,
+            Paragraph(sentence(fill("{He} expired on ___ with family at the bedside", random, patient.sex))),
         ]
     if budget > 40:
         issues = random.sample(phrases()["transitional"], 3)
-        blocks += [
-            Block("TRANSITIONAL ISSUES:"),
-            *(Block(fill(issue, random, patient.sex)) for issue in issues),
+        paragraphs += [
+            Paragraph("TRANSITIONAL ISSUES:"),
+            *(Paragraph(fill(issue, random, patient.sex)) for issue in issues),
         ]
-    return blocks
+    return paragraphs
 
 
 def not_present(stay: Admission, known: Knowledge, random: Random) -> list[Condition]:
@@ -112,7 +112,7 @@ def past(absent: list[Condition], random: Random) -> str:
     return _absent("history", absent, random)
 
 
-def _opening(stay: Admission, absent: list[Condition], random: Random) -> Block:
+def _opening(stay: Admission, absent: list[Condition], random: Random) -> Paragraph:
     patient = stay.patient
     chronic = [
         one.phrase(random, patient.heldout)
@@ -128,10 +128,12 @@ def _opening(stay: Admission, absent: list[Condition], random: Random) -> Block:
     told = random.random() < 0.3
     why = stay.principal.phrase(random, patient.heldout) if told else random.choice(stay.principal.complaint)
     verb = random.choice(("who presented with", "admitted with", "p/w", "presenting with"))
-    return Block(f"{who} {'with PMH of ' + before + ' ' if before else ''}{verb} {why}.", "principal" if told else "")
+    return Paragraph(
+        f"{who} {'with PMH of ' + before + ' ' if before else ''}{verb} {why}.", "principal" if told else ""
+    )
 
 
-def _main(stay: Admission, random: Random) -> Block:
+def _main(stay: Admission, random: Random) -> Paragraph:
     patient, principal = stay.patient, stay.principal
     parts = [f"# {principal.phrase(random, patient.heldout)}:"]
     if principal.found:
@@ -146,50 +148,50 @@ def _main(stay: Admission, random: Random) -> Block:
     ]
     for text in random.sample(did, min(len(did), random.randint(1, 3))):
         parts.append(sentence(fill(text, random, patient.sex)))
-    return Block(" ".join(parts), "principal")
+    return Paragraph(" ".join(parts), "principal")
 
 
-def _problem(one: Condition, heldout: bool, sex: str, random: Random) -> Block:
+def _problem(one: Condition, heldout: bool, sex: str, random: Random) -> Paragraph:
     """A paragraph of a secondary diagnosis: named, or told only by its evidence."""
     evidence = sentence(fill(random.choice(one.found), random, sex))
     did = sentence(fill(random.choice(one.did), random, sex))
     if not one.chronic and random.random() < IMPLICIT:
-        return Block(f"{random.choice(('', '- ', '# Events: '))}{evidence} {did}", one.name, implicit=True)
+        return Paragraph(f"{random.choice(('', '- ', '# Events: '))}{evidence} {did}", one.name, implicit=True)
     name = one.phrase(random, heldout)
     heading = random.choice((f"# {name}: ", f"# {name[0].upper() + name[1:]}. ", f"- {name} - ", f"{name.upper()}: "))
-    return Block(f"{heading}{evidence if random.random() < 0.6 else ''} {did}".replace("  ", " "), one.name)
+    return Paragraph(f"{heading}{evidence if random.random() < 0.6 else ''} {did}".replace("  ", " "), one.name)
 
 
-def _filler(words: float, sex: str, random: Random) -> list[Block]:
-    blocks: list[Block] = []
+def _filler(words: float, sex: str, random: Random) -> list[Paragraph]:
+    paragraphs: list[Paragraph] = []
     while words > 12:
         count = min(random.randint(2, 7), max(1, int(words // 12)))
         lines = random.sample(phrases()["filler"], count)
         text = " ".join(sentence(fill(line, random, sex)) for line in lines)
-        blocks.append(Block(text))
+        paragraphs.append(Paragraph(text))
         words -= len(text.split())
-    return blocks
+    return paragraphs
 
 
-def as_course(blocks: list[Block]) -> str:
+def as_course(paragraphs: list[Paragraph]) -> str:
     """The paragraphs as one text; headings in capitals stand after a blank line."""
-    return "\n".join("\n" + block.text if block.text.isupper() else block.text for block in blocks)
+    return "\n".join("\n" + paragraph.text if paragraph.text.isupper() else paragraph.text for paragraph in paragraphs)
 
 
-def first_word(blocks: list[Block], about: str) -> int | None:
+def first_word(paragraphs: list[Paragraph], about: str) -> int | None:
     """How many words stand before the first evidence of a condition; None when there is none."""
     before = 0
-    for block in blocks:
-        if block.about == about:
+    for paragraph in paragraphs:
+        if paragraph.about == about:
             return before
-        before += len(block.text.split())
+        before += len(paragraph.text.split())
     return None
 
 
-def facts_of(blocks: list[Block], stay: Admission) -> dict[str, Any]:
+def facts_of(paragraphs: list[Paragraph], stay: Admission) -> dict[str, Any]:
     """What the gauge counts: places of MCC evidence, and how much of it is implicit."""
-    places = [first_word(blocks, one.name) for one, code in stay.documented if level(code) == "MCC"]
-    implicit = {block.about for block in blocks if block.implicit}
+    places = [first_word(paragraphs, one.name) for one, code in stay.documented if level(code) == "MCC"]
+    implicit = {paragraph.about for paragraph in paragraphs if paragraph.implicit}
     return {
         "mcc": [place for place in places if place is not None],
         "implicit": sum(one.name in implicit for one, code in stay.documented if level(code) == "MCC"),

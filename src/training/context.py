@@ -14,7 +14,7 @@ from src.cli.errors import UserError
 from src.cohort.prepared import Cohort, read_cohort
 from src.cohort.split import Split
 from src.config.train import Kind, Precision, TrainConfig
-from src.estimates.training_step import Parameters, count_parameters
+from src.estimates.flop import Parameters, count_parameters
 from src.models.bases import load_base, load_tokenizer
 from src.models.devices import best_kind, is_cpu, make_current, own
 from src.models.labelspace import LabelSpace, check_classes
@@ -23,7 +23,7 @@ from src.models.schemes import Scheme, build_scheme
 from src.runs.identity import axes
 from src.training.batches import TokenisedNotes
 from src.training.notes import split_rows, tokenise
-from src.training.step_progress import quiet_libraries
+from src.training.quiet_libraries import quiet_libraries
 from src.training.tokens import NoteTokens, open_tokens
 
 

@@ -11,14 +11,15 @@ import torch
 from pytorch_lightning.strategies import ModelParallelStrategy, SingleDeviceStrategy
 
 from src.cli.errors import Interrupted
+from src.cli.progress import Clock, measured
 from src.cli.signals import Stop
 from src.cohort.split import Split
 from src.config.train import TrainConfig
+from src.estimates.memory import Setting
 from src.training.cluster import cluster
 from src.training.learner import Learner, Stage
-from src.training.memory import Setting, probe_longest_step
+from src.training.memory import probe_longest_step
 from src.training.module import DrgModule
-from src.training.step_progress import StepsDone
 
 
 def fit(learners: Sequence[Learner], setting: Setting, stop: Stop) -> None:
@@ -64,7 +65,7 @@ class Loop(pl.Callback):
         left = [len(learner.steps) - learner.progress.step for learner in self.learners]
         self.left = max(left)
         name = f"{cfg.model.name} {cfg.labels}" if len(left) == 1 else f"{cfg.model.name}, {len(left)} runs"
-        self.told = StepsDone(name, self.left, quiet=False)
+        self.clock = Clock(total=self.left, what=name, unit="step")
 
     def __len__(self) -> int:
         return self.left
@@ -76,7 +77,7 @@ class Loop(pl.Callback):
         """Takes up what is owed before any step; where none is left, Lightning does not come to `on_train_start`."""
         for learner in self.learners:
             learner.ranks = type(learner.ranks).here()
-        self.told.quiet = not self.learners[0].ranks.first
+        self.clock.quiet = not self.learners[0].ranks.first
         if not self._asked():
             probe_longest_step(self.module)
             self._validate_those_due()
@@ -89,7 +90,7 @@ class Loop(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self.told.step(self.learners[0].last_loss)
+        self.clock.step(lambda: f"loss {self.learners[0].last_loss:.3f}")
         self._validate_those_due()
         if self._asked() or self.seconds_between <= time.monotonic() - self.saved:
             self._save(self.learners)
@@ -112,7 +113,10 @@ class Loop(pl.Callback):
             for learner in due:
                 self.module.validate(learner)
                 epoch, notes = learner.steps.epoch(learner.progress.step), len(learner.notes[Split.VALIDATION])
-                self.told.validated(learner.run_dir.name, epoch, learner.accuracy, notes)
+                measured(learner.accuracy, notes)
+                if not self.clock.quiet:
+                    run = learner.run_dir.name
+                    print(f"{run}: epoch {epoch}, validation accuracy {learner.accuracy:.3f}", flush=True)
             self._save(due)
 
     def _save(self, learners: Sequence[Learner]) -> None:

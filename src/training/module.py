@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from src.cli.signals import Stop
 from src.cohort.split import Split
+from src.estimates.memory import Setting
 from src.models.classifier import read_together
 from src.training.learner import Learner, Stage
-from src.training.memory import Setting
 from src.training.scoring import score_share
 
 

@@ -13,12 +13,13 @@ import torch
 
 from src.cohort.split import Split
 from src.config.train import Together, TrainConfig
+from src.estimates.memory import Setting
 from src.models.classifier import Classifier, read_together, with_adapters
 from src.models.devices import wait
 from src.training.batches import Steps, TokenisedNotes
 from src.training.context import Session
 from src.training.learner import Learner, MetricFunction
-from src.training.memory import Setting, check_fits, plan
+from src.training.memory import check_fits, plan
 from src.training.ranks import ALONE, Ranks
 
 PAYS = 1.03

@@ -25,8 +25,8 @@ from src.benchmarks.recipe import arguments_of
 from src.benchmarks.training import equality
 from src.cli.compose import CONF
 from src.cli.errors import UserError
-from src.config.train import ModelConfig, Precision, TrainConfig, Weights
-from src.estimates import training_step as estimate
+from src.config.train import ModelConfig, Precision, Weights
+from src.models import devices
 from src.models.classifier import with_adapters
 from src.training.outcome import versions
 
@@ -314,11 +314,9 @@ def test_the_rate_of_products_is_that_of_random_numbers(monkeypatch: pytest.Monk
         factors.extend(pair)
         return 1.0
 
-    monkeypatch.setattr(estimate, "_seconds", seconds)
-    cfg = TrainConfig.__new__(TrainConfig)
-    cfg.model, cfg.batch_size, cfg.max_len = small_model(64, 1), 4, 64
+    monkeypatch.setattr(devices, "_seconds", seconds)
     state = torch.get_rng_state()
-    assert estimate.matrix_rate(cfg, Precision.FP32, "cpu") == 2 * 256 * 64 * cfg.model.intermediate_size
+    assert devices.matrix_rate(256, 64, 172, torch.float32, "cpu") == 2 * 256 * 64 * 172
     assert all(0.9 < float(factor.std()) < 1.1 for factor in factors)
     assert torch.equal(state, torch.get_rng_state())
 

@@ -12,7 +12,8 @@ from src.benchmarks.gpu import model_of
 from src.benchmarks.host import NOTES_A_STEP, a_gpus_way, counted, measure, ours
 from src.benchmarks.launches import Launches, launcher
 from src.config.train import LoraConfig, Precision, TrainConfig
-from src.estimates.training_step import count_parameters, memory
+from src.estimates.flop import count_parameters
+from src.estimates.memory import memory
 from src.models.engine import kernels
 
 pytest.importorskip("triton")

@@ -4,23 +4,23 @@ from pathlib import Path
 
 import pytest
 
+from src.audit import AuditConfig
 from src.cli.compose import CONF, compose, read_command_line
 from src.cli.errors import UserError
-from src.config.audit import AuditConfig
-from src.config.compare import CompareConfig
-from src.config.dashboard import DashboardConfig
-from src.config.demo import DemoConfig
-from src.config.evaluate import EvaluateConfig
-from src.config.export import ExportConfig
-from src.config.gauge import GaugeConfig
-from src.config.hospital import HospitalConfig
+from src.compare import CompareConfig
 from src.config.prepare import PrepareConfig
 from src.config.pretrain import PretrainConfig
-from src.config.report import ReportConfig, RunsReportConfig
-from src.config.scaling import ScalingConfig
-from src.config.status import StatusConfig
-from src.config.sync import SyncConfig
 from src.config.train import TrainConfig
+from src.dashboard import DashboardConfig
+from src.demo import DemoConfig
+from src.evaluate import EvaluateConfig
+from src.export import ExportConfig
+from src.gauge import GaugeConfig
+from src.hospital import HospitalConfig
+from src.report import ReportConfig, RunsReportConfig
+from src.scaling import ScalingConfig
+from src.status import StatusConfig
+from src.sync import SyncConfig
 
 SWEEPS = CONF.parent / "sweeps"
 SCHEMAS = {

@@ -9,7 +9,7 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from src.cli.compose import compose, compose_points, read_command_line, to_schema
 from src.cli.errors import UserError
 from src.cli.typed_words import parsed, spell
-from src.config.compare import CompareConfig
+from src.compare import CompareConfig
 from src.config.launch import SCHEMAS
 from src.config.prepare import PrepareConfig
 from src.config.train import TrainConfig

@@ -5,7 +5,7 @@ import pytest
 from src.cli.compose import compose, read_command_line
 from src.config.train import TrainConfig
 from src.display.published import PUBLISHED, published, sampling_interval
-from src.estimates.training_step import count_parameters
+from src.estimates.flop import count_parameters
 
 
 @pytest.mark.parametrize("model", ["llama7b", "llama13b"])

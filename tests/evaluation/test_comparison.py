@@ -9,8 +9,7 @@ import polars as pl
 import pytest
 
 from src.cli.errors import UserError
-from src.compare import with_runs_named
-from src.config.compare import CompareConfig
+from src.compare import CompareConfig, with_runs_named
 from src.evaluation.comparison import Run, as_text, compare, read_runs
 from src.metrics.intervals import holm
 from src.models.labelspace import LabelSpace

@@ -7,8 +7,7 @@ import pytest
 
 from src.cli.errors import UserError
 from src.cohort.admissions import ADMISSIONS
-from src.config.evaluate import EvaluateConfig
-from src.evaluate import evaluate
+from src.evaluate import EvaluateConfig, evaluate
 from src.runs.predictions import PREDICTIONS
 from src.training.outcome import ADAPTERS
 

@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer
 from src.cli.compose import compose, read_command_line
 from src.cli.errors import UserError
 from src.config.train import ModelConfig, Precision, TrainConfig
-from src.estimates.training_step import count_parameters
+from src.estimates.flop import count_parameters
 from src.models.bases import STAND_IN, load_base
 from src.models.classifier import with_adapters
 from src.models.engine.packing import pack

@@ -14,10 +14,9 @@ from typing import Any
 import polars as pl
 import pytest
 
-from src.audit import audit
+from src.audit import AuditConfig, audit
 from src.cli.errors import UserError
 from src.cohort.prepared import NOTES, SOURCE_IDS
-from src.config.audit import AuditConfig
 from src.privacy.audit_runs import AUDIT, audit_runs, read_clean
 from src.privacy.note_matcher import WORDS, words_of
 from src.privacy.offline_runs import journal_files, read_journal, record_type

@@ -13,8 +13,7 @@ from omegaconf import OmegaConf
 
 from src.cli.compose import to_schema
 from src.cli.errors import UserError
-from src.config.scaling import ScalingConfig
-from src.scaling import folder_of
+from src.scaling import ScalingConfig, folder_of
 from src.scaling_analysis.analysis import analyse
 from src.scaling_analysis.result_tables import as_json, tables
 from src.scaling_analysis.run_sources import read_source

@@ -10,11 +10,11 @@ from random import Random
 import pytest
 
 from src.synthetic.course import not_present, write_course
+from src.synthetic.discharge_summary import write_note
 from src.synthetic.facts import Admission, admissions
 from src.synthetic.grouper import group
+from src.synthetic.hospital_tables import COLUMNS
 from src.synthetic.knowledge import knowledge
-from src.synthetic.notes import write_note
-from src.synthetic.tables import COLUMNS
 
 HEADINGS = [
     "Name:", "Admission Date:", "Date of Birth:", "Service:", "Allergies:", "Attending:", "Chief Complaint:",
@@ -73,7 +73,7 @@ def test_a_dead_patient_gets_no_transitional_issues(stays: list[Admission]) -> N
     dead = [stay for stay in stays if stay.died]
     assert dead
     for stay in dead:
-        text = "\n".join(block.text for block in write_course(stay, knowledge(), Random(1)))
+        text = "\n".join(paragraph.text for paragraph in write_course(stay, knowledge(), Random(1)))
         assert "expired" in text
         assert "TRANSITIONAL" not in text
 
@@ -91,7 +91,7 @@ def test_held_out_phrasings_are_in_no_training_patients_notes(stays: list[Admiss
 
 def test_every_severe_diagnosis_that_is_documented_is_in_the_note(stays: list[Admission]) -> None:
     for stay in stays:
-        told = {block.about for block in write_course(stay, knowledge(), Random(3))}
+        told = {paragraph.about for paragraph in write_course(stay, knowledge(), Random(3))}
         assert {one.name for one, _ in stay.documented} <= told
 
 

@@ -9,9 +9,10 @@ import torch
 from src.cli.compose import compose, read_command_line
 from src.cli.errors import UserError
 from src.config.train import Precision, TrainConfig
-from src.estimates.training_step import count_parameters, memory
+from src.estimates.flop import count_parameters
+from src.estimates.memory import Setting, memory, remedies
 from src.training.batches import Steps, TokenisedNotes
-from src.training.memory import Setting, check_fits, plan, ran_out, remedies
+from src.training.memory import check_fits, plan, planned_run, ran_out
 
 GIB = 2**30
 
@@ -66,7 +67,7 @@ def test_every_setting_that_is_advised_fits(words: tuple[str, ...], free: int, s
     first = plan([wanted], [steps()], free * GIB)
     if first.fits:
         return
-    remedy = remedies(wanted, steps(), free * GIB)
+    remedy = remedies(planned_run(wanted, steps()), free * GIB)
     if remedy.startswith("no setting fits; take a smaller model=, or a device with more than "):
         needed = float(remedy.split()[-3])
         assert needed > free

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from safetensors.torch import load_file
 
-from src.training.memory import Setting, settings
+from src.estimates.memory import Setting, settings
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 SHORT = ["max_len=64", "data.limit=41", "epochs=2", "threads=1", "device=cpu", "lr=0.005", "wandb.mode=disabled"]

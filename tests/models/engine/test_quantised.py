@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from src.cli.errors import UserError
 from src.config.train import LoraConfig, ModelConfig, Precision, TrainConfig, Weights
-from src.estimates.training_step import base_bytes, count_parameters, memory
+from src.estimates.flop import count_parameters
+from src.estimates.memory import base_bytes, memory
 from src.models.bases import DTYPES, architecture, computing, load_base
 from src.models.classifier import AdapterBatch, Classifier, read_together, with_adapters
 from src.models.engine.dropout import KeyedDropout

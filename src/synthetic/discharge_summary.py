@@ -24,9 +24,9 @@ class Note:
 
 def write_note(stay: Admission, known: Knowledge, random: Random) -> Note:
     """Renders the admission's facts; nothing in the note contradicts them."""
-    blocks = write_course(stay, known, random)
-    course = _marked(as_course(blocks), random)
-    told = facts_of(blocks, stay)
+    paragraphs = write_course(stay, known, random)
+    course = _marked(as_course(paragraphs), random)
+    told = facts_of(paragraphs, stay)
     if random.random() < VERY_SHORT:
         course = random.choice(("See operative note.", "Uneventful, see above.", "Please see ___ note for details."))
         told = {"mcc": [], "implicit": 0}
