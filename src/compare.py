@@ -93,7 +93,9 @@ def with_runs_named(words: Sequence[str]) -> list[str]:
     >>> with_runs_named(["--cfg", "job"])
     ['--cfg', 'job']
     """
-    runs, others, before = [], [], ""
+    runs: list[str] = []
+    others: list[str] = []
+    before = ""
     for word in words:
         is_run = not word.startswith("-") and before not in TAKING_A_WORD and ("=" not in word or Path(word).is_dir())
         (runs if is_run else others).append(word)
