@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 from src.cli.errors import UserError
 from src.privacy.wandb_frames import read_frames
@@ -109,10 +108,10 @@ def read_journal(path: Path) -> Journal:
 @cache
 def record_type() -> Any:
     """W&B's message class for one record; imported under the policy's environment."""
-    with patch.dict(os.environ, ENVIRONMENT):
-        from wandb.proto import wandb_internal_pb2
+    os.environ.update(ENVIRONMENT)
+    from wandb.proto import wandb_internal_pb2
 
-        return wandb_internal_pb2.Record
+    return wandb_internal_pb2.Record
 
 
 def read_journals(run_dir: Path) -> list[Journal]:
