@@ -34,12 +34,15 @@ SYNC = "sync.json"
 SECONDS = 20
 """Until a server that does not answer is given up, and until one that took a run has to show it."""
 
-PATIENCE = {
-    f"x_{part}_{name}": value
-    for part in ("graphql", "file_stream", "file_transfer")
-    for name, value in {"retry_max": 3, "retry_wait_max_seconds": 4, "timeout_seconds": SECONDS}.items()
+SETTINGS: dict[str, Any] = {
+    "x_disable_stats": True,
+    **{
+        f"x_{part}_{name}": value
+        for part in ("graphql", "file_stream", "file_transfer")
+        for name, value in {"retry_max": 3, "retry_wait_max_seconds": 4, "timeout_seconds": SECONDS}.items()
+    },
 }
-"""W&B tries for days otherwise; the same command sends what is left."""
+"""Beside the policy's: W&B would measure the machine that sends, and try for days; the same command sends the rest."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,7 @@ class Server:
         """
         labels = guarded_labels(replay.wandb, replay.run, replay.metadata)
         try:
-            run = begin(WandbMode.ONLINE, {**labels, "entity": self.entity, "dir": str(self._scratch)}, PATIENCE)
+            run = begin(WandbMode.ONLINE, {**labels, "entity": self.entity, "dir": str(self._scratch)}, SETTINGS)
         except Exception as error:  # the network's, the server's, or W&B's own
             raise UserError(
                 f"{self.url}: took no run ({type(error).__name__}); the same command sends what is left"

@@ -138,7 +138,11 @@ def lock(run: Any) -> None:
 
 def settings() -> dict[str, Any]:
     """Arguments of `wandb.Settings`."""
+    import wandb
+
+    flushing = {"x_transaction_log_flush_interval": 1.0}  # 0.30 and earlier write each record as it comes
     return {
+        **{name: seconds for name, seconds in flushing.items() if name in wandb.Settings.model_fields},
         "console": "off",
         "capture_loggers": None,
         "disable_code": True,
@@ -158,7 +162,6 @@ def settings() -> dict[str, Any]:
         "x_stats_disk_paths": ("/",),
         "sync_tensorboard": False,
         "sagemaker_disable": True,
-        "x_transaction_log_flush_interval": 1.0,
         "ignore_globs": IGNORED,
         "silent": True,
         "finish_timeout": SECONDS_TO_FINISH,

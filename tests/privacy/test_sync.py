@@ -13,13 +13,13 @@ from src.cohort.split import Split
 from src.privacy.offline_runs import journal_files
 from src.privacy.upload import SYNC, missing_rows
 from src.privacy.wandb_files import hashes_of
-from src.runs.history import Curves
+from src.runs.history import Curves, read_history
 from src.runs.record import read_cohort_of, read_record
 from src.testing.wandb_here import WandbHere
-from src.testing.wandb_sent import SentRun
+from src.testing.wandb_sent import EVENTS, SentRun
 from src.tracking.run_metadata import TRACKING
 from src.tracking.wandb_run import STEP
-from tests.conftest import whole_record
+from tests.conftest import SHORT, whole_record
 
 ROOT = Path(__file__).parents[2]
 NAME = "nano-len64-r8-two-s1-c0000000"
@@ -113,6 +113,7 @@ def test_an_offline_run_that_was_killed_and_went_on_is_sent_as_one_that_was_neve
         assert [row["_step"] for row in server.history(NAME)] == list(range(6))
         assert len(server.runs) == 1
         assert not server.files(NAME)
+        assert not server.run(NAME).lines[EVENTS], "the machine that sends is not the one that trained"
         assert str(tmp_path).encode() not in server.sent()
         assert not [file for file in journal_files(run) if file.read_bytes()[7:] in server.sent()]
 
@@ -177,6 +178,22 @@ def test_a_run_of_an_earlier_version_is_found_by_what_its_record_and_its_cohort_
         (tmp_path / "two" / "result.json").unlink()
         said = sync(other, str(tmp_path / "two"), "notes=no", status=2)
         assert f"has neither result.json nor {TRACKING}" in said
+
+
+@pytest.mark.slow
+def test_a_trained_run_that_is_sent_is_at_the_server_what_it_was_while_it_was_online(
+    cohort: Path, tmp_path: Path
+) -> None:
+    words = [f"data.dir={cohort}", f"out={tmp_path}", "name=both", "labels=two", *SHORT, "wandb.mode=online"]
+    with WandbHere() as online, WandbHere() as server:
+        train = [sys.executable, "-m", "src.train", *words, "wandb.group=nano"]
+        subprocess.run(train, cwd=ROOT, env=online.env(), capture_output=True, timeout=200, check=True)
+        assert "sent, " in sync(server, str(tmp_path / "both"))
+        (first,), (replayed,) = online.runs, server.runs
+        assert (replayed.project, replayed.name) == (first.project, first.name)
+        assert shown(replayed) == shown(first)
+        assert shown(first)["curves"] == read_history(tmp_path / "both")
+        assert {"test/accuracy/low", "counts/train", "axes/params", "tokens_seen"} <= first.summary.keys()
 
 
 def test_what_a_hand_wrote_into_what_is_sent_is_found_or_refused(runs: dict[str, Path], tmp_path: Path) -> None:
