@@ -143,14 +143,14 @@ def canary(how: str, tmp_path: Path) -> tuple[set[str], set[str]]:
         (run,) = server.runs
         assert [row["train/loss"] for row in run.history if "train/loss" in row], "the run itself was not recorded"
         sent = found_in(server.sent(), sentences)
-    if how == "ours":
-        sent |= replayed(kept, sentences)
     files = [path for folder in (kept, home) for path in folder.rglob("*") if path.is_file() and path.name not in OWN]
     assert [path for path in files if path.suffix == ".wandb"]
     held = set()
     for path in files:
         raw = path.read_bytes()
         held |= found_in(raw, sentences) | (found_in(joined(raw), sentences) if path.suffix == ".wandb" else set())
+    if how == "ours":
+        sent |= replayed(kept, sentences)
     return sent, held
 
 
