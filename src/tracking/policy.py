@@ -140,7 +140,7 @@ def settings() -> dict[str, Any]:
     """Arguments of `wandb.Settings`."""
     import wandb
 
-    flushing = {"x_transaction_log_flush_interval": 1.0}  # 0.30 and earlier write each record as it comes
+    flushing = {"x_transaction_log_flush_interval": 1.0}  # of 0.31 on; before, only our history survives a kill
     return {
         **{name: seconds for name, seconds in flushing.items() if name in wandb.Settings.model_fields},
         "console": "off",
