@@ -1,7 +1,6 @@
 """Sends audited runs to a W&B server: `python -m src.sync RUN [RUN ...]`."""
 
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,24 +32,26 @@ class SyncConfig:
 def sync(cfg: SyncConfig) -> None:
     """Audits each run, sends those that are clean, and exits with status 1 where one was not.
 
-    A run whose audit holds for these very bytes is not audited again; one that was sent is not sent again.
+    What is sent is the run's own record and history, through the guard; nothing that W&B wrote is. The audit looks
+    through both; where it holds for these very bytes it is not made again. A run that was sent is not sent again.
 
     Raises:
         UserError: a run or its cohort cannot be read, nobody is logged in, or the server is lost.
     """
     from src.privacy.audit_runs import audit_runs, read_clean, runs_in, unreadable
-    from src.privacy.upload import Server, send
+    from src.privacy.upload import connected, send
     from src.runs.lock import held_by
+    from src.tracking.replay import read_replay
 
-    found = runs_in(cfg.runs)
-    busy = [run for run in found if held_by(run)]
-    runs = [run for run in found if run not in busy]
-    held = {run: read_clean(run) for run in runs}
-    unaudited = [run for run, (clean, cohort) in held.items() if not clean or (cfg.notes and cohort is None)]
+    named = runs_in(cfg.runs)
+    busy = [run for run in named if held_by(run)]
+    runs = [run for run in named if run not in busy]
+    kept = {run: read_clean(run) for run in runs}
+    unaudited = [run for run, (clean, cohort) in kept.items() if not clean or (cfg.notes and cohort is None)]
     data_dir = Path(cfg.data_dir) if cfg.data_dir else None
     left_out = unreadable(unaudited, data_dir, cfg.notes)
-    if left_out and len(found) == 1:
-        raise UserError(left_out[found[0]])
+    if left_out and len(named) == 1:
+        raise UserError(left_out[named[0]])
     verdicts = audit_runs([run for run in unaudited if run not in left_out], data_dir, cfg.notes)
     dirty = [verdict for verdict in verdicts if not verdict.clean]
     for verdict in dirty:
@@ -59,11 +60,18 @@ def sync(cfg: SyncConfig) -> None:
         print(f"not audited, so not sent: {visible(reason)}")
     for run in busy:
         print(f"{run}: goes on, so it was left out; send it when it has ended")
-    clean = [run for run in runs if run not in [*left_out, *(verdict.run for verdict in dirty)]]
-    if clean:
-        with tempfile.TemporaryDirectory(prefix="drg-sync-") as scratch:
-            server = Server(cfg.entity, Path(scratch))
-            for run, what in send(clean, server, Path(scratch)):
+    replays = []
+    for run in [run for run in runs if run not in [*left_out, *(verdict.run for verdict in dirty)]]:
+        try:
+            replays.append(read_replay(run, data_dir))
+        except UserError as error:
+            if len(named) == 1:
+                raise
+            left_out[run] = str(error)
+            print(f"not sent: {visible(str(error))}")
+    if replays:
+        with connected(cfg.entity) as server:
+            for run, what in send(replays, server):
                 print(f"{run}: {what}, {server.url}", flush=True)
     if dirty:
         print(f"{len(dirty)} of {len(runs)} runs were not sent: the audit found what must not leave the machine")

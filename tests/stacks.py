@@ -36,7 +36,15 @@ WHOLE_RUN = (
 )
 
 TESTS = (
-    ("-m", "not slow", "tests/models", "tests/training", *(f"tests/test_run.py::{name}" for name in WHOLE_RUN)),
+    (
+        "-m",
+        "not slow",
+        "tests/models",
+        "tests/training",
+        "tests/tracking",
+        "tests/privacy",
+        *(f"tests/test_run.py::{name}" for name in WHOLE_RUN),
+    ),
     ("-m", "slow", "tests/models/engine/test_kernels.py"),
 )
 """The words of each call of pytest; the second compiles the fused kernels and runs them in Triton's interpreter."""

@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 
 from src.cohort.disclosure import LOCAL
 from src.display.spreadsheet import original
+from src.testing.wandb_here import WandbHere
 from tests.conftest import SHORT
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -79,6 +81,12 @@ def test_nothing_of_a_canary_hospital_stands_in_what_leaves(prepared: Path, comm
         ]
     ]
     assert not [done.args for done in printed if slips((done.stdout + done.stderr).encode())]
+    with WandbHere() as server:
+        words = [sys.executable, "-m", "src.sync", str(runs / "one")]
+        sent = subprocess.run(words, env=server.env(), capture_output=True, text=True, timeout=120, check=True)
+        assert "sent, " in sent.stdout
+        assert not slips(server.sent())
+        assert not slips((sent.stdout + sent.stderr).encode())
     seen = [path for folder in (prepared, tmp_path) for path in shared_files(folder)]
     assert slips((prepared / "cohort.json").read_bytes()) >= set(NAMES[:2])
     assert {path: found for path in seen if (found := slips(path.read_bytes()))} == {}

@@ -11,7 +11,7 @@ MIN_GROUP_PATIENTS = 10
 LOCAL = (
     "notes.parquet", "admissions.parquet", "source_ids.parquet", "split.key", "cohort.json", "excluded.csv", "tokens",
     "predictions.parquet", "predictions_validation.parquet", "result.json", "history.jsonl", "cell.json", "state.json",
-    "audit.json", "evaluation", "adapter", "checkpoints", "classes.csv",
+    "tracking.json", "audit.json", "evaluation", "adapter", "checkpoints", "classes.csv",
 )  # fmt: skip
 """Files and folders of cohorts and runs, by the end of their names, that hold notes, ids, rows of patients, counts of
 few or names of a hospital's own. All that is not listed is written to be shared."""

@@ -69,6 +69,19 @@ def peak_bytes(device: str | torch.device) -> float | None:
     return None if is_cpu(device) else float(_module(device).max_memory_allocated(torch.device(device)))
 
 
+def busy_percent(device: str | torch.device) -> float | None:
+    """How much of the last moment a GPU computed, as its driver says; None of a CPU, and without `nvidia-ml-py`.
+
+    Source: https://docs.pytorch.org/docs/stable/generated/torch.cuda.utilization.html
+    """
+    if torch.device(device).type != "cuda":
+        return None
+    try:
+        return float(torch.cuda.utilization(torch.device(device)))
+    except Exception:  # no driver library, a part of a GPU, or whichever error the library has of its own
+        return None
+
+
 def free_unused(device: str) -> None:
     """Gives back what the allocator keeps for later."""
     if not is_cpu(device):

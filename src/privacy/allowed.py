@@ -2,12 +2,17 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from src.privacy.decodings import decodings, json_leaves
+from src.runs.history import HISTORY
+from src.runs.record import RECORD
 from src.tracking.guard import CONFIG_NUMBERS, CONFIG_STRINGS, METRIC
+from src.tracking.replay import Replay
+from src.tracking.run_metadata import TRACKING
+from src.tracking.wandb_run import guarded_labels
 
 Rule = Callable[[str], str | None]
 """From a field's text to what is wrong with it; None where it may stand."""
@@ -187,7 +192,25 @@ def examine_file(name: str, text: str, place: str) -> Iterator[LoggedString | Fi
         yield LoggedString(place, text)
         yield Finding(place, "a file that is not what W&B writes under this name")
         return
-    kind = "summary" if name.endswith(".json") else "config"
+    yield from examine_items(items, "summary" if name.endswith(".json") else "config", place)
+
+
+def examine_replay(replay: Replay) -> Iterator[LoggedString | Finding]:
+    """The same of what `src.sync` would send of a run."""
+    labels = guarded_labels(replay.wandb, replay.run, replay.metadata)
+    for label in (labels["project"], labels["group"] or "", labels["name"], labels["job_type"], *labels["tags"]):
+        if label:
+            yield LoggedString(TRACKING, label)
+            if wrong := _dated_name(label):
+                yield Finding(TRACKING, wrong)
+    yield from examine_items(labels["config"], "config", TRACKING)
+    for step, row in replay.rows.items():
+        yield from examine_items(row, "history", f"{HISTORY}, step {step}")
+    yield from examine_items(replay.summary, "summary", RECORD)
+
+
+def examine_items(items: Mapping[str, Any], kind: str, place: str) -> Iterator[LoggedString | Finding]:
+    """The same of names and values: a configuration, a row of a history, or a summary."""
     for number, (key, value) in enumerate(items.items(), start=1):
         where = f"{place}, item {number}"
         yield LoggedString(f"{where}, its name", key, key=True)

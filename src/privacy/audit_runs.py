@@ -1,4 +1,4 @@
-"""The audit of what W&B wrote of runs: by form, and against the notes of their cohorts."""
+"""The audit of what W&B wrote of runs, and of what `src.sync` would send: by form, and against their cohorts' notes."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -10,18 +10,19 @@ from src.cli.files import check_folder
 from src.cli.json_files import Schema, read_json, write_json
 from src.cli.progress import track
 from src.cohort.prepared import SOURCE_IDS, Cohort, read_cohort
-from src.privacy.allowed import Finding, LoggedString
+from src.privacy.allowed import Finding, LoggedString, examine_replay
 from src.privacy.decodings import WORD
 from src.privacy.identifiers import short_ids
 from src.privacy.note_matcher import NoteMatcher
 from src.privacy.offline_runs import journal_files
 from src.privacy.wandb_files import hashes_of, written
 from src.runs.record import RECORD, read_cohort_of, read_record
+from src.tracking.replay import read_replay
 
 AUDIT = "audit.json"
 
-RULES = 2
-"""Of the audit; a verdict by earlier ones, which did not know every form of an identifier, holds no longer."""
+RULES = 3
+"""Of the audit; a verdict by earlier ones, which did not look through what would be sent, holds no longer."""
 
 SCHEMA: Schema = {"rules": int, "clean": bool, "cohort": str | None, "files": dict[str, str]}
 
@@ -134,8 +135,8 @@ def _audit(runs: Sequence[Path], cohort: Cohort | None) -> Iterator[Verdict]:
     for number, run in enumerate(track(runs, total=len(runs), what="runs read", unit="run")):
         verdict = Verdict(run, hashes_of(run))
         held: list[LoggedString] = []
-        for each in written(run):
-            (held if isinstance(each, LoggedString) else verdict.findings).append(each)  # type: ignore[arg-type]
+        for item in (*written(run), *_replayed(run, cohort)):
+            (held if isinstance(item, LoggedString) else verdict.findings).append(item)  # type: ignore[arg-type]
         verdict.strings = sum(not each.number for each in held)
         if cohort:
             traces.add(number, held, _own_words(run))
@@ -154,6 +155,15 @@ def _audit(runs: Sequence[Path], cohort: Cohort | None) -> Iterator[Verdict]:
                 Finding("wandb", "files that changed while they were audited; is the run going on?")
             )
     yield from verdicts
+
+
+def _replayed(run: Path, cohort: Cohort | None) -> Iterator[LoggedString | Finding]:
+    """Every string of what would be sent of a run; none where `src.sync` refuses to send it."""
+    try:
+        replay = read_replay(run, cohort.folder if cohort else None)
+    except UserError:
+        return
+    yield from examine_replay(replay)
 
 
 def cohort_of(run: Path, data_dir: Path | None) -> Cohort:

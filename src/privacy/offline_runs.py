@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 from src.cli.errors import UserError
 from src.privacy.wandb_frames import read_frames
@@ -101,7 +100,9 @@ def read_journal(path: Path) -> Journal:
         try:
             record.ParseFromString(body)
         except Exception as error:  # `DecodeError` of whichever implementation protobuf chose
-            raise UserError(f"{path}: byte {place}: no record of W&B 0.31 ({type(error).__name__})") from None
+            raise UserError(
+                f"{path}: byte {place}: no record of W&B's that this version knows ({type(error).__name__})"
+            ) from None
         records.append((place, record))
     return Journal(path, records, frames.torn is not None)
 
@@ -109,10 +110,10 @@ def read_journal(path: Path) -> Journal:
 @cache
 def record_type() -> Any:
     """W&B's message class for one record; imported under the policy's environment."""
-    with patch.dict(os.environ, ENVIRONMENT):
-        from wandb.proto import wandb_internal_pb2
+    os.environ.update(ENVIRONMENT)
+    from wandb.proto import wandb_internal_pb2
 
-        return wandb_internal_pb2.Record
+    return wandb_internal_pb2.Record
 
 
 def read_journals(run_dir: Path) -> list[Journal]:
@@ -125,28 +126,6 @@ def read_journals(run_dir: Path) -> list[Journal]:
     if len(names := sorted({journal.run.run_id for journal in begun})) > 1:
         raise UserError(f"{run_dir}: holds {len(names)} W&B runs, {names[0]} and {names[1]} among them; name one run")
     return sorted(begun, key=lambda each: (each.run.start_time.ToNanoseconds(), str(each.path)))
-
-
-def read_told(run_dir: Path) -> OfflineRun:
-    """A run as all its files tell it.
-
-    Raises:
-        UserError: there is none, a file is damaged, or there are several runs.
-    """
-    journals = read_journals(run_dir)
-    if not journals:
-        raise UserError(f"{run_dir}: holds nothing that W&B wrote of a run")
-    return tell(journals)
-
-
-def read_offline(run_dir: Path) -> tuple[dict[str, Any], dict[str, Any], Curves]:
-    """Configuration, summary and curves of a run, as `src.tracking.flat.record_of` takes them.
-
-    Raises:
-        UserError: there is none, a file is damaged, or there are several runs.
-    """
-    told = read_told(run_dir)
-    return told.config, told.summary, told.curves
 
 
 def tell(journals: Sequence[Journal]) -> OfflineRun:

@@ -9,6 +9,7 @@ from src.cli.errors import UserError
 from src.privacy.allowed import Finding, LoggedString, examine, examine_file
 from src.privacy.decodings import texts_of
 from src.privacy.offline_runs import journal_files, read_journal
+from src.tracking.replay import hashes_of_sources
 
 LOGS = re.compile(r"(.*/)?(logs/)?[a-z\-]*debug[a-z\-]*(\.\d{8}\.\d{6}|-\d{8}_\d{6}|\.[a-z]{1,10})?\.log")
 """W&B's logs of itself: they stay on this machine, so paths may stand in them, but no note and no patient."""
@@ -52,12 +53,15 @@ def home_of(run_dir: Path) -> Path:
 
 
 def hashes_of(run_dir: Path) -> dict[str, str]:
-    """Each file's SHA-256 by its path below `run_dir`; where a link points, for a link."""
-    found = {}
+    """The SHA-256 of each file that is audited, W&B's and those that the run is sent from, by its path below `run_dir`.
+
+    Of a link it is that of where it points.
+    """
+    hashes = hashes_of_sources(run_dir)
     for path in files_of(run_dir):
         body = str(path.readlink()).encode() if path.is_symlink() else path.read_bytes()
-        found[str(path.relative_to(run_dir))] = hashlib.sha256(body).hexdigest()
-    return found
+        hashes[str(path.relative_to(run_dir))] = hashlib.sha256(body).hexdigest()
+    return hashes
 
 
 def written(run_dir: Path) -> Iterator[LoggedString | Finding]:

@@ -1,12 +1,12 @@
-"""The files that W&B 0.31 writes, as frames: a header of 7 bytes, then LevelDB's log format with IEEE checksums.
+"""The files that W&B writes, as frames: a header of 7 bytes, then LevelDB's log format with IEEE checksums.
 
 Blocks of 32 KiB hold chunks of a checksum, a length and a type; a record is one chunk or several. Source:
-https://github.com/google/leveldb/blob/main/doc/log_format.md, and `core/internal/transactionlog` of W&B.
+https://github.com/google/leveldb/blob/main/doc/log_format.md, and `core/internal/transactionlog` of W&B, whose own
+Python reader, `wandb.sdk.internal.datastore`, went with version 0.30.
 """
 
 import struct
 import zlib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,56 +44,38 @@ def read_frames(path: Path) -> Frames:
     if not data.startswith(MAGIC):
         if MAGIC.startswith(data):
             return Frames([], 0)
-        raise UserError(f"{path}: byte 0: not a file of W&B 0.31")
-    found: list[tuple[int, bytes]] = []
-    place, start, parts = len(MAGIC), len(MAGIC), list[bytes]()
-    while place < len(data):
-        if BLOCK - place % BLOCK < HEAD.size:
-            place += BLOCK - place % BLOCK
+        raise UserError(f"{path}: byte 0: not a file of W&B's form")
+    bodies: list[tuple[int, bytes]] = []
+    offset, start, parts = len(MAGIC), len(MAGIC), list[bytes]()
+    while offset < len(data):
+        if BLOCK - offset % BLOCK < HEAD.size:
+            offset += BLOCK - offset % BLOCK
             continue
-        chunk = _chunk(path, data, place)
+        chunk = _chunk(path, data, offset)
         if chunk is None:
-            return Frames(found, start if parts else place)
+            return Frames(bodies, start if parts else offset)
         kind, body = chunk
         if (kind in (MIDDLE, LAST)) is not bool(parts):
-            raise UserError(f"{path}: byte {place}: damaged, a record begins or goes on where it cannot")
-        start = start if parts else place
+            raise UserError(f"{path}: byte {offset}: damaged, a record begins or goes on where it cannot")
+        start = start if parts else offset
         parts.append(body)
-        place += HEAD.size + len(body)
+        offset += HEAD.size + len(body)
         if kind in (FULL, LAST):
-            found.append((start, b"".join(parts)))
+            bodies.append((start, b"".join(parts)))
             parts = []
-    return Frames(found, start if parts else None)
+    return Frames(bodies, start if parts else None)
 
 
-def _chunk(path: Path, data: bytes, place: int) -> tuple[int, bytes] | None:
-    """Type and bytes of the chunk at `place`; None where the file ends within it."""
-    if place + HEAD.size > len(data) or not any(data[place:]):
+def _chunk(path: Path, data: bytes, offset: int) -> tuple[int, bytes] | None:
+    """Type and bytes of the chunk at `offset`; None where the file ends within it."""
+    if offset + HEAD.size > len(data) or not any(data[offset:]):
         return None
-    checksum, length, kind = HEAD.unpack_from(data, place)
-    end = place + HEAD.size + length
-    if not FULL <= kind <= LAST or length > BLOCK - HEAD.size - place % BLOCK:
-        raise UserError(f"{path}: byte {place}: damaged, no record begins there")
+    checksum, length, kind = HEAD.unpack_from(data, offset)
+    end = offset + HEAD.size + length
+    if not FULL <= kind <= LAST or length > BLOCK - HEAD.size - offset % BLOCK:
+        raise UserError(f"{path}: byte {offset}: damaged, no record begins there")
     if end > len(data):
         return None
-    if zlib.crc32(data[place + HEAD.size - 1 : end]) != checksum:
-        raise UserError(f"{path}: byte {place}: damaged, its checksum is another")
-    return kind, data[place + HEAD.size : end]
-
-
-def framed(bodies: Iterable[bytes]) -> bytes:
-    """A whole file of these records."""
-    out = bytearray(MAGIC)
-    for body in bodies:
-        left, first = memoryview(body), True
-        while first or left:
-            room = BLOCK - len(out) % BLOCK
-            if room < HEAD.size:
-                out += bytes(room)
-                room = BLOCK
-            part = bytes(left[: room - HEAD.size])
-            left = left[len(part) :]
-            kind = (FULL if not left else FIRST) if first else (LAST if not left else MIDDLE)
-            out += HEAD.pack(zlib.crc32(bytes([kind]) + part), len(part), kind) + part
-            first = False
-    return bytes(out)
+    if zlib.crc32(data[offset + HEAD.size - 1 : end]) != checksum:
+        raise UserError(f"{path}: byte {offset}: damaged, its checksum is another")
+    return kind, data[offset + HEAD.size : end]

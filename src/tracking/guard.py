@@ -37,7 +37,7 @@ CONFIG_NUMBERS = ("params", "max_len", "lora_r", "lora_alpha", "lr", "epochs", "
 MEASURED = r"(?:base_|severity_|rule_)?(?:accuracy|top\d{1,2}|(?:macro|micro)_(?:f1|f1_all|auc))"
 METRIC = (
     rf"(?:val|test)/{MEASURED}(?:/(?:low|high))?|val/loss"
-    r"|train/(?:loss|lr|grad_norm|epoch|tokens_per_second|padding|memory_gib|gpu_memory_gib|seconds_left)"
+    r"|train/(?:loss|lr|grad_norm|epoch|tokens_per_second|padding|cpu_percent|memory_gib|gpu_memory_gib|gpu_percent|seconds_left)"
     r"|counts/(?:train|validation|test|drgs|test_drgs|trainable_parameters|base_parameters|steps|best_step)"
     r"|seconds/(?:starting|training|evaluation|total)|trainer/global_step|tokens_seen"
     r"|axes/(?:params|max_len|lora_r|labels)|cost/device_hours"

@@ -1,6 +1,6 @@
 """Settings under which W&B sees what our own code logs, and nothing of the machine, its user or the notes.
 
-Source: https://docs.wandb.ai/ref/python/settings; the version is pinned, for unknown settings raise.
+Source: https://docs.wandb.ai/ref/python/settings. A version that does not know one of them begins no run: it raises.
 """
 
 import configparser
@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
-from unittest.mock import patch
 
 from src.config.train import WandbMode
 from src.tracking.guard import LeakError, guarded
@@ -94,10 +93,10 @@ def nothing_else() -> Iterator[None]:
     """Refuses, while a run of ours is on, what the module `wandb` would send for whoever asks it."""
     import wandb
 
-    places = [(wandb, name) for name in REFUSED] + [(getattr(wandb, kind), "__init__") for kind in REFUSED_KINDS]
+    makers = [(wandb, name) for name in REFUSED] + [(getattr(wandb, kind), "__init__") for kind in REFUSED_KINDS]
     with ExitStack() as stack:
-        for place, name in places:
-            stack.enter_context(patch.object(place, name, refuse))
+        for owner, name in makers:
+            stack.enter_context(replaced(owner, name, refuse))
         yield
 
 
@@ -106,14 +105,28 @@ def no_defaults() -> Iterator[None]:
     """W&B takes what `config-defaults.yaml` in the working folder says into every run; not into one of ours."""
     from wandb.sdk.wandb_config import Config
 
-    with patch.object(Config, "_load_defaults", lambda config: None):
+    with replaced(Config, "_load_defaults", lambda config: None):
         yield
+
+
+@contextmanager
+def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+    """A module or a class holds another value under this name until the end, and then what it held before."""
+    held = dict(vars(owner))
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        if name in held:
+            setattr(owner, name, held[name])
+        else:
+            delattr(owner, name)  # it is inherited again
 
 
 def lock(run: Any) -> None:
     """Refuses what a run itself could send beside numbers of ours."""
     logger = logging.getLogger("wandb")  # what anybody says there would go into the run's debug.log
-    for handler in [each for each in logger.handlers if isinstance(each, logging.FileHandler)]:
+    for handler in [handler for handler in logger.handlers if isinstance(handler, logging.FileHandler)]:
         logger.removeHandler(handler)
         handler.close()
     log = run.log
@@ -125,7 +138,11 @@ def lock(run: Any) -> None:
 
 def settings() -> dict[str, Any]:
     """Arguments of `wandb.Settings`."""
+    import wandb
+
+    flushing = {"x_transaction_log_flush_interval": 1.0}  # of 0.31 on; before, only our history survives a kill
     return {
+        **{name: seconds for name, seconds in flushing.items() if name in wandb.Settings.model_fields},
         "console": "off",
         "capture_loggers": None,
         "disable_code": True,
@@ -145,7 +162,6 @@ def settings() -> dict[str, Any]:
         "x_stats_disk_paths": ("/",),
         "sync_tensorboard": False,
         "sagemaker_disable": True,
-        "x_transaction_log_flush_interval": 1.0,
         "ignore_globs": IGNORED,
         "silent": True,
         "finish_timeout": SECONDS_TO_FINISH,

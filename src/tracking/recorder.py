@@ -1,7 +1,6 @@
 """A run's recorder: every number into its own history, and over the line to W&B where there is one."""
 
 import math
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -13,22 +12,22 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from src.cli.files import private_folder
 from src.cohort.disclosure import MIN_GROUP_PATIENTS
 from src.config.train import WandbConfig, WandbMode
-from src.runs.history import History, read_history
-from src.tracking.guard import METRIC, guarded
+from src.runs.history import History
+from src.tracking.guard import guarded
 from src.tracking.policy import asked_mode, environment, logged_in, nothing_else
-from src.tracking.run_metadata import RunMetadata
+from src.tracking.replay import rows_of
+from src.tracking.run_metadata import RunMetadata, write_metadata
 from src.tracking.wandb_run import GuardedWandbRun, open_line, told
 
 
 class Recorder(Logger):
     """Lightning's logger over a run's history and its W&B run; every value passes the guard."""
 
-    def __init__(self, line: GuardedWandbRun | None, history: History, patients: Mapping[str, int]) -> None:
+    def __init__(self, line: GuardedWandbRun | None, history: History, metadata: RunMetadata) -> None:
         super().__init__()
-        self._line, self._history = line, history
-        self._few = [split for split, count in patients.items() if count < MIN_GROUP_PATIENTS]
-        if line and self._few:
-            told(f"metrics of {', '.join(self._few)} are not sent: of fewer than {MIN_GROUP_PATIENTS} patients")
+        self._line, self._history, self._metadata = line, history, metadata
+        if line and metadata.few:
+            told(f"metrics of {', '.join(metadata.few)} are not sent: of fewer than {MIN_GROUP_PATIENTS} patients")
 
     @property
     def name(self) -> str:
@@ -55,7 +54,7 @@ class Recorder(Logger):
         if step is None:
             raise ValueError("log_metrics: the step is left out")
         self._history.add(step, row)
-        if self._line and (many := self._of_many(row)):
+        if self._line and (many := self._metadata.of_many(row)):
             self._line.log(step, many)
 
     @rank_zero_only
@@ -63,16 +62,13 @@ class Recorder(Logger):
         """Sets the final metrics as the run's summary."""
         summary = guarded(metrics)
         if self._line:
-            self._line.summarise(self._of_many(summary))
+            self._line.summarise(self._metadata.of_many(summary))
 
     def send_again(self, rows: Mapping[int, Mapping[str, float]]) -> None:
         """Sends the rows of an earlier start: which arrived, nobody knows, and of repeated steps the last counts."""
         for step, row in rows.items():
-            if self._line and (many := self._of_many(row)):
+            if self._line and (many := self._metadata.of_many(row)):
                 self._line.log(step, many)
-
-    def _of_many(self, values: Mapping[str, float]) -> dict[str, float]:
-        return {name: value for name, value in values.items() if name.partition("/")[0] not in self._few}
 
 
 @contextmanager
@@ -82,7 +78,8 @@ def recording(
     """Yields the recorder of this run, and ends its W&B run whatever happens; of several processes one `leads`.
 
     What is logged goes into the run's own history first, with W&B and without. A run that goes on sends what W&B may
-    not have from there, so that the last of its offline files, and the server, hold the whole of it.
+    not have from there, so that the last of its offline files, and the server, hold the whole of it. `tracking.json`
+    keeps what it is found by, so that `src.sync` can send it at any time.
 
     Args:
         cfg: where to. Offline unless asked to be online; an unreachable server makes the run an offline one.
@@ -100,7 +97,7 @@ def recording(
     private_folder(run_dir, whole=True)
     history, mode = History(run_dir), asked_mode(cfg.mode)
     if mode is WandbMode.DISABLED:
-        yield Recorder(None, history, about.patients)
+        yield Recorder(None, history, about)
         return
     if mode is WandbMode.ONLINE and not logged_in():
         told("nobody is logged in (wandb login); recording offline")
@@ -108,23 +105,15 @@ def recording(
     with ExitStack() as stack:
         stack.enter_context(environment(run_dir))
         line = open_line(cfg, mode, run_dir, about)
-        recorder, failed = Recorder(line, history, about.patients), True
+        write_metadata(run_dir, cfg, about)
+        recorder, failed = Recorder(line, history, about), True
         try:
             if line:
                 stack.enter_context(nothing_else())
-                recorder.send_again(_rows(run_dir))
+                recorder.send_again(rows_of(run_dir))
             yield recorder
             failed = False
         finally:
             if line:
                 line.close(failed)
                 private_folder(run_dir, whole=True)  # another process's W&B, which we may share, writes as it likes
-
-
-def _rows(run_dir: Path) -> dict[int, dict[str, float]]:
-    """What the run logged before, by step, as far as it may be sent."""
-    rows: dict[int, dict[str, float]] = {}
-    for name, values in read_history(run_dir).items():
-        for step, value in values.items() if re.fullmatch(METRIC, name) else ():
-            rows.setdefault(step, {})[name] = value
-    return dict(sorted(rows.items()))

@@ -1,16 +1,32 @@
 """What W&B is told of a run beside its numbers: a fixed id, where it belongs, and its configuration."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
+from src.cli.json_files import Schema, read_json, write_json
+from src.cohort.disclosure import MIN_GROUP_PATIENTS
 from src.cohort.prepared import Cohort
 from src.cohort.split import Split
-from src.config.train import Kind, TrainConfig
+from src.config.train import Kind, TrainConfig, WandbConfig, WandbMode
 from src.runs.identity import identity, readable_name
 from src.runs.provenance import code_version
 from src.tracking.flat import flat_config
-from src.tracking.guard import public_model, short_hash
+from src.tracking.guard import public_model, public_name, short_hash
+
+TRACKING = "tracking.json"
+"""In a run's folder: project, group and all that the run is found by, so that it can be sent at any time."""
+
+SCHEMA: Schema = {
+    "project": str,
+    "group": str | None,
+    "name": str,
+    "job_type": str,
+    "tags": list[str],
+    "config": dict,
+    "patients": dict[str, int],
+}
 
 
 @dataclass(frozen=True)
@@ -31,10 +47,39 @@ class RunMetadata:
     tags: tuple[str, ...] = ()
     patients: Mapping[str, int] = field(default_factory=dict)
 
+    @property
+    def few(self) -> list[str]:
+        """The splits of too few patients for their metrics to be sent."""
+        return [split for split, count in self.patients.items() if count < MIN_GROUP_PATIENTS]
 
-def about(cfg: TrainConfig, cohort: Cohort, axes: Mapping[str, Any]) -> RunMetadata:
-    """What W&B is told of a configuration on its cohort."""
-    config = flat_config(axes, cohort.fingerprint, code_version())
+    def of_many(self, values: Mapping[str, float]) -> dict[str, float]:
+        """The metrics without those of few patients."""
+        return {name: value for name, value in values.items() if name.partition("/")[0] not in self.few}
+
+
+def write_metadata(run_dir: Path, cfg: WandbConfig, metadata: RunMetadata) -> None:
+    """Writes `tracking.json`, whole or not at all."""
+    kept = {**asdict(metadata), "name": metadata.name or public_name(run_dir.name)}
+    write_json(run_dir / TRACKING, {"project": cfg.project, "group": cfg.group, **kept}, SCHEMA, indent=1)
+
+
+def read_metadata(run_dir: Path) -> tuple[WandbConfig, RunMetadata]:
+    """Project and group of a run, and what else it is found by.
+
+    Raises:
+        FileNotFoundError: the run is of an earlier version, or was not recorded for W&B.
+        UserError: the file is damaged.
+    """
+    kept = read_json(run_dir / TRACKING, SCHEMA)
+    metadata = RunMetadata(kept["config"], kept["name"], kept["job_type"], tuple(kept["tags"]), kept["patients"])
+    return WandbConfig(WandbMode.ONLINE, kept["project"], kept["group"]), metadata
+
+
+def about(
+    cfg: TrainConfig, cohort: Cohort, axes: Mapping[str, Any], code: Mapping[str, str | None] | None = None
+) -> RunMetadata:
+    """What W&B is told of a configuration on its cohort; the version of the code is that of now unless it is given."""
+    config = flat_config(axes, cohort.fingerprint, code or code_version())
     return RunMetadata(
         {**config, "model": public_model(config["model"])},
         run_name(cfg, cohort.fingerprint),

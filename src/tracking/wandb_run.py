@@ -21,8 +21,9 @@ T = TypeVar("T")
 class GuardedWandbRun:
     """One W&B run, which takes guarded numbers and gives nothing of itself away."""
 
-    def __init__(self, run: Any, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, run: Any, folder: Path, instead: str = "training goes on without W&B") -> None:
+        """Locks the run; `instead` says what happens where W&B fails."""
+        self._folder, self._instead = folder, instead
         lock(run)
         self._send: Callable[[dict[str, float]], None] | None = lambda row: run.log(row)
         self._sum: Callable[[dict[str, float]], None] = lambda row: run.summary.update(row)
@@ -53,7 +54,7 @@ class GuardedWandbRun:
             act(value)
         except Exception as error:  # whatever W&B raises: the run's own record is elsewhere
             self._send = None
-            told(f"{type(error).__name__}; {self._folder} keeps the run's history, and training goes on without W&B")
+            told(f"{type(error).__name__}; {self._folder} keeps the run's history, and {self._instead}")
 
 
 def open_line(cfg: WandbConfig, mode: WandbMode, run_dir: Path, about: RunMetadata) -> GuardedWandbRun | None:
@@ -62,27 +63,35 @@ def open_line(cfg: WandbConfig, mode: WandbMode, run_dir: Path, about: RunMetada
     Raises:
         LeakError: what it is to be found by is not allowed; nothing is sent then.
     """
-    name = guarded_label("name", about.name or public_name(run_dir.name))
-    named: dict[str, Any] = {
-        "project": guarded_label("project", cfg.project),
-        "group": guarded_label("group", cfg.group) if cfg.group else None,
-        "job_type": guarded_label("job type", about.job_type),
-        "tags": guarded_tags(about.tags),
-        "id": name,
-        "name": name,
-        "config": guarded_config(about.config),
-        "dir": str(run_dir),
-    }
-    for how in dict.fromkeys([mode, WandbMode.OFFLINE]):
+    labels = guarded_labels(cfg, run_dir, about)
+    for attempted in dict.fromkeys([mode, WandbMode.OFFLINE]):
         try:
-            return GuardedWandbRun(_begin(how, named), run_dir)
+            return GuardedWandbRun(begin(attempted, {**labels, "dir": str(run_dir)}), run_dir)
         except Exception as error:  # the network's, the server's, the disk's, or W&B's own
             _forget()
-            if how is WandbMode.ONLINE:
+            if attempted is WandbMode.ONLINE:
                 told(f"{type(error).__name__}; recording offline, send it later with python -m src.sync {run_dir}")
             else:
                 told(f"{type(error).__name__}; {run_dir} keeps the run's history, and it goes on without W&B")
     return None
+
+
+def guarded_labels(cfg: WandbConfig, run_dir: Path, metadata: RunMetadata) -> dict[str, Any]:
+    """What a run is found by, as `wandb.init` takes it.
+
+    Raises:
+        LeakError: a label or a value of the configuration is not allowed.
+    """
+    name = guarded_label("name", metadata.name or public_name(run_dir.name))
+    return {
+        "project": guarded_label("project", cfg.project),
+        "group": guarded_label("group", cfg.group) if cfg.group else None,
+        "job_type": guarded_label("job type", metadata.job_type),
+        "tags": guarded_tags(metadata.tags),
+        "id": name,
+        "name": name,
+        "config": guarded_config(metadata.config),
+    }
 
 
 def told(what: str) -> None:
@@ -90,17 +99,18 @@ def told(what: str) -> None:
     print(f"W&B: {what}", file=sys.stderr, flush=True)
 
 
-def _begin(how: WandbMode, named: dict[str, Any]) -> Any:
+def begin(mode: WandbMode, named: Mapping[str, Any], more: Mapping[str, Any] | None = None) -> Any:
+    """A run of W&B under our policy, online as the run of this id that is there already; `more` are settings."""
     import wandb
     from wandb.sdk.wandb_init import init
 
     with no_defaults():
         return init(
             **named,
-            mode=str(how),  # type: ignore[arg-type]
-            resume="allow" if how is WandbMode.ONLINE else None,
+            mode=str(mode),  # type: ignore[arg-type]
+            resume="allow" if mode is WandbMode.ONLINE else None,
             reinit="create_new",
-            settings=wandb.Settings(**settings()),
+            settings=wandb.Settings(**settings(), **(more or {})),
         )
 
 

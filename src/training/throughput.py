@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from src.cohort.disclosure import MIN_GROUP_PATIENTS
-from src.models.devices import peak_bytes
+from src.models.devices import busy_percent, peak_bytes
 from src.training.ranks import Ranks
 
 STEPS_BETWEEN_LOGS = 10
@@ -27,7 +27,7 @@ class ThroughputMeter:
     def _begin(self) -> None:
         self._loss, self._norm = torch.zeros(2, dtype=torch.float64, device=self.device).unbind()
         self.notes = self.steps = self.tokens = self.wasted = 0
-        self._since = time.monotonic()
+        self._since, self._worked = time.monotonic(), time.process_time()
 
     def add(self, loss: Tensor, norm: Tensor, notes: int, tokens: int, wasted: int) -> None:
         """Adds an optimiser step.
@@ -56,11 +56,14 @@ class ThroughputMeter:
             "train/grad_norm": float(self._norm) / self.notes,
             "train/tokens_per_second": self.tokens / seconds,
             "train/padding": self.wasted / (self.tokens + self.wasted),
+            "train/cpu_percent": 100 * (time.process_time() - self._worked) / seconds,
             "train/memory_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GIB,
             "train/seconds_left": steps_left * seconds / max(self.steps, 1),
         }
         if (peak := peak_bytes(self.device)) is not None:
             row["train/gpu_memory_gib"] = peak / GIB
+        if (busy := busy_percent(self.device)) is not None:
+            row["train/gpu_percent"] = busy
         self._begin()
         return row
 

@@ -20,7 +20,7 @@ from src.cohort.prepared import NOTES, SOURCE_IDS
 from src.privacy.audit_runs import AUDIT, audit_runs, read_clean
 from src.privacy.note_matcher import WORDS, words_of
 from src.privacy.offline_runs import journal_files, read_journal, record_type
-from src.privacy.wandb_frames import framed
+from tests.privacy.frames import framed
 
 ROOT = Path(__file__).parents[2]
 

@@ -149,7 +149,26 @@ def canary(how: str, tmp_path: Path) -> tuple[set[str], set[str]]:
     for path in files:
         raw = path.read_bytes()
         held |= found_in(raw, sentences) | (found_in(joined(raw), sentences) if path.suffix == ".wandb" else set())
+    if how == "ours":
+        sent |= replayed(kept, sentences)
     return sent, held
+
+
+def replayed(run: Path, sentences: dict[str, str]) -> set[str]:
+    """Sends the run anew, its history with sentences written into it; the places of those that reached the server."""
+    with (run / "history.jsonl").open("a") as file:
+        file.write(json.dumps({"step": 2, sentences["metric name"]: 1.0, "train/loss": sentences["value"]}) + "\n")
+        file.write(json.dumps({"step": 3, "train/loss": 0.25}) + "\n")
+    with WandbHere() as server:
+        words = [sys.executable, "-m", "src.sync", str(run), "notes=no"]
+        done = subprocess.run(
+            words, cwd=ROOT, env=server.env(), capture_output=True, text=True, timeout=120, check=False
+        )
+        assert "sent, " in done.stdout, done.stdout + done.stderr
+        (sent,) = server.runs
+        assert [row["train/loss"] for row in sent.history] == [0.5, 0.25]
+        assert not sent.files
+        return found_in(server.sent(), sentences)
 
 
 @pytest.mark.slow

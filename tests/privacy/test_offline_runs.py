@@ -4,12 +4,12 @@ from pathlib import Path
 import pytest
 
 from src.cli.errors import UserError
-from src.privacy.merged import write_merged
-from src.privacy.offline_runs import journal_files, merged_rows, read_journal, read_journals, read_offline, tell
-from src.privacy.wandb_frames import framed, read_frames
+from src.privacy.offline_runs import journal_files, merged_rows, read_journal, read_journals, tell
+from src.privacy.wandb_frames import read_frames
 from src.runs.history import read_history
 from src.runs.record import read_record
 from src.tracking.flat import record_of
+from tests.privacy.frames import framed
 
 
 @pytest.fixture(scope="module")
@@ -20,9 +20,10 @@ def file(runs: dict[str, Path]) -> Path:
 
 def test_an_offline_run_tells_what_its_own_record_and_history_tell(runs: dict[str, Path]) -> None:
     for scheme, run in runs.items():
-        config, summary, curves = read_offline(run)
-        kept, record, held = read_history(run), read_record(run), record_of(config, summary)
-        assert config["labels"] == scheme
+        offline = tell(read_journals(run))
+        curves = offline.curves
+        kept, record, held = read_history(run), read_record(run), record_of(offline.config, offline.summary)
+        assert offline.config["labels"] == scheme
         assert held["cohort"] == record["cohort"]
         assert "test/accuracy" in held["metrics"]
         for part in ("metrics", "counts"):
@@ -79,12 +80,3 @@ def test_of_what_several_starts_tell_of_a_step_the_last_counts() -> None:
     assert merged_rows([first, second]) == [
         row(10, loss=3.0), row(20, accuracy=0.1), row(20, loss=2.5), row(30, loss=9.0), row(40, loss=1.0),
     ]  # fmt: skip
-
-
-def test_one_file_written_from_a_runs_starts_tells_the_same_run(runs: dict[str, Path], tmp_path: Path) -> None:
-    journals = read_journals(runs["joint"])
-    told = tell(journals)
-    again = tell([read_journal(write_merged(journals, told, tmp_path))])
-    assert (again.config, again.summary, again.curves) == (told.config, told.summary, told.curves)
-    assert (again.id, again.project, again.exit_code) == (told.id, told.project, 0)
-    assert [row["_step"] for row in again.rows] == list(range(len(told.rows)))

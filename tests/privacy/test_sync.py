@@ -9,38 +9,56 @@ from typing import Any
 
 import pytest
 
+from src.cohort.split import Split
 from src.privacy.offline_runs import journal_files
 from src.privacy.upload import SYNC, missing_rows
+from src.privacy.wandb_files import hashes_of
+from src.runs.history import Curves, read_history
+from src.runs.record import read_cohort_of, read_record
 from src.testing.wandb_here import WandbHere
+from src.testing.wandb_sent import EVENTS, SentRun
+from src.tracking.run_metadata import TRACKING
+from src.tracking.wandb_run import STEP
+from tests.conftest import SHORT, whole_record
 
 ROOT = Path(__file__).parents[2]
+NAME = "nano-len64-r8-two-s1-c0000000"
 
 START = """
 import os, signal, sys, time
-from src.tracking.policy import ENVIRONMENT, settings
-os.environ.update(ENVIRONMENT)
-import wandb
-folder, mode, first, last, end = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5]
-run = wandb.init(project="drg", id="cell", name="cell", dir=folder, mode=mode, config={"model": "nano", "seed": 1},
-                 resume="allow" if mode == "online" else None, settings=wandb.Settings(**settings()))
-for step in range(first, last, 10):
-    run.log({"train/loss": 100 / step, "trainer/global_step": step})
-    if step % 20 == 0:
-        run.log({"val/accuracy": step / 1000, "trainer/global_step": step})
-if end == "killed":
-    time.sleep(2)
-    os.kill(os.getpid(), signal.SIGKILL)
-run.summary.update({"test/accuracy": 0.5})
-run.finish()
+from pathlib import Path
+from src.config.train import WandbConfig, WandbMode
+from src.runs.record import read_record
+from src.tracking.flat import flat
+from src.tracking.recorder import recording
+from src.tracking.run_metadata import RunMetadata
+folder, mode, first, last, record = Path(sys.argv[1]), WandbMode(sys.argv[2]), *map(int, sys.argv[3:5]), sys.argv[5]
+metadata = RunMetadata({"model": "nano", "seed": 1}, tags=("two", "llama"), patients={"val": 50, "test": 50})
+with recording(WandbConfig(mode, "drg", "sweep"), folder, metadata) as recorder:
+    for step in range(first, last, 10):
+        recorder.log_metrics({"train/loss": 100 / step}, step)
+        if step % 20 == 0:
+            recorder.log_metrics({"val/accuracy": step / 1000}, step)
+    if not record:
+        time.sleep(2)
+        os.kill(os.getpid(), signal.SIGKILL)
+    (folder / "result.json").write_text(record)
+    recorder.log_summary(flat(read_record(folder)))
 """
 
+RECORD = whole_record(
+    axes={"model": "nano", "params": 1, "max_len": 64, "lora_r": 8, "labels": "two", "seed": 1},
+    metrics={"test/accuracy": 0.5, "test/macro_auc": None},
+    intervals={"test/accuracy": [0.4, 0.6]},
+)
 
-def start(folder: Path, env: Mapping[str, str], mode: str, first: int, last: int, end: str = "finished") -> None:
-    """One start of a run that logs every ten steps from `first` to before `last`."""
+
+def start(folder: Path, env: Mapping[str, str], mode: str, first: int, last: int, record: str = RECORD) -> None:
+    """One start of a run that logs every ten steps from `first` to before `last`; without a record it is killed."""
     folder.mkdir(parents=True, exist_ok=True)
-    words = [sys.executable, "-c", START, str(folder), mode, str(first), str(last), end]
+    words = [sys.executable, "-c", START, str(folder), mode, str(first), str(last), record]
     done = subprocess.run(words, cwd=ROOT, env=dict(env), capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == (-signal.SIGKILL if end == "killed" else 0), done.stderr
+    assert done.returncode == (0 if record else -signal.SIGKILL), done.stderr
 
 
 def sync(server: WandbHere, *words: str, status: int = 0, **more: str) -> str:
@@ -52,57 +70,83 @@ def sync(server: WandbHere, *words: str, status: int = 0, **more: str) -> str:
     return done.stdout + done.stderr
 
 
-def told(server: WandbHere, name: str = "cell") -> list[dict[str, Any]]:
-    """A run's history without W&B's own columns."""
-    return [{key: value for key, value in row.items() if key[0] != "_"} for row in server.history(name)]
+def shown(run: SentRun) -> dict[str, Any]:
+    """All that a server shows of a run but W&B's own counting and clock; of steps that repeat the last counts."""
+    curves: Curves = {}
+    for row in run.history:
+        for key in [key for key in row if key != STEP and key[0] != "_"]:
+            curves.setdefault(key, {})[row[STEP]] = row[key]
+    labels = {key: run.told.get(key) for key in ("displayName", "groupName", "jobType", "tags", "program", "host")}
+    summary = {key: value for key, value in run.summary.items() if key[0] != "_"}
+    summary.pop("runtime", None)
+    drawn = {key: dict(sorted(values.items())) for key, values in curves.items()}
+    return {"curves": drawn, "summary": summary, "config": run.config, "state": run.state, **labels}
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """The history at the server of a run that was online from beginning to end."""
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What a server shows of a run that was online from beginning to end."""
     with WandbHere() as server:
-        start(tmp_path_factory.mktemp("online") / "cell", server.env(), "online", 10, 70)
-        return told(server)
+        start(tmp_path_factory.mktemp("online") / NAME, server.env(), "online", 10, 70)
+        return shown(server.run(NAME))
 
 
-@pytest.mark.slow
 def test_an_offline_run_that_was_killed_and_went_on_is_sent_as_one_that_was_never_disturbed(
-    tmp_path: Path, undisturbed: list[dict[str, Any]]
+    tmp_path: Path, undisturbed: dict[str, Any]
 ) -> None:
-    run = tmp_path / "cell"
+    run = tmp_path / NAME
     with WandbHere() as server:
-        start(run, server.env(), "offline", 10, 50, "killed")
+        start(run, server.env(), "offline", 10, 50, record="")
         start(run, server.env(), "offline", 30, 70)
         assert len(journal_files(run)) == 2
+        before = hashes_of(run)
         assert "sent, " in sync(server, str(run), "notes=no")
-        assert told(server) == undisturbed
-        assert [row["_step"] for row in server.history("cell")] == list(range(len(undisturbed)))
-        assert server.summary("cell")["test/accuracy"] == 0.5
-        assert server.config("cell") == {"model": "nano", "seed": 1}
+        assert shown(server.run(NAME)) == undisturbed
+        assert undisturbed["summary"]["test/accuracy/high"] == 0.6
+        assert hashes_of(run) == before, "sending a run leaves its folder as it was"
+        requests = len(server.requests)
         assert "sent before" in sync(server, str(run), "notes=no")
+        assert all("file_stream" not in request.head for request in server.requests[requests:])
         (run / SYNC).unlink()
         assert "the server has all of it" in sync(server, str(run), "notes=no")
-        assert told(server) == undisturbed
+        assert shown(server.run(NAME)) == undisturbed
+        assert [row["_step"] for row in server.history(NAME)] == list(range(6))
         assert len(server.runs) == 1
-        assert not server.files("cell")
+        assert not server.files(NAME)
+        assert not server.run(NAME).lines[EVENTS], "the machine that sends is not the one that trained"
         assert str(tmp_path).encode() not in server.sent()
+        bodies = [file.read_bytes()[7:] for file in journal_files(run)]
+        assert not [body for body in bodies if body and body in server.sent()]
 
 
-@pytest.mark.slow
-def test_a_run_whose_server_was_lost_while_it_was_online_is_completed(
-    tmp_path: Path, undisturbed: list[dict[str, Any]]
+def test_a_run_that_was_killed_is_sent_as_far_as_it_came_and_completed_later(
+    tmp_path: Path, undisturbed: dict[str, Any]
 ) -> None:
-    run = tmp_path / "cell"
+    run = tmp_path / NAME
+    with WandbHere() as server:
+        start(run, server.env(), "offline", 10, 40, record="")
+        assert "sent, " in sync(server, str(run), "notes=no")
+        assert (shown(server.run(NAME))["state"], len(server.history(NAME))) == ("failed", 3)
+        start(run, server.env(), "offline", 30, 70)
+        assert "sent, " in sync(server, str(run), "notes=no")
+        assert shown(server.run(NAME)) == undisturbed
+        assert len(server.history(NAME)) == 6, "what the server has is not sent again"
+
+
+def test_a_run_whose_server_was_lost_while_it_was_online_is_completed(
+    tmp_path: Path, undisturbed: dict[str, Any]
+) -> None:
+    run = tmp_path / NAME
     with WandbHere() as server:
         start(run, server.env(), "online", 10, 30)
         start(run, server.env(), "offline", 30, 70)
-        assert len(told(server)) < len(undisturbed)
+        assert shown(server.run(NAME)) != undisturbed
         sync(server, str(run), "notes=no")
-        assert told(server) == undisturbed
+        assert shown(server.run(NAME)) == undisturbed
 
 
 @pytest.mark.slow
-def test_a_server_lost_on_the_way_loses_nothing(tmp_path: Path, undisturbed: list[dict[str, Any]]) -> None:
+def test_a_server_lost_on_the_way_loses_nothing(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
     class Lost(WandbHere):
         lost = True
 
@@ -111,7 +155,7 @@ def test_a_server_lost_on_the_way_loses_nothing(tmp_path: Path, undisturbed: lis
                 return 503, b"{}"
             return super().reply(method, path, head, raw, encoding)
 
-    run = tmp_path / "cell"
+    run = tmp_path / NAME
     with Lost() as server:
         start(run, server.env(), "offline", 10, 70)
         said = sync(server, str(run), "notes=no", status=2)
@@ -119,7 +163,55 @@ def test_a_server_lost_on_the_way_loses_nothing(tmp_path: Path, undisturbed: lis
         assert not (run / SYNC).exists()
         server.lost = False
         assert "sent, " in sync(server, str(run), "notes=no")
-        assert told(server) == undisturbed
+        assert shown(server.run(NAME)) == undisturbed
+
+
+def test_a_run_of_an_earlier_version_is_found_by_what_its_record_and_its_cohort_say(
+    runs: dict[str, Path], tmp_path: Path
+) -> None:
+    shutil.copytree(runs["two"], tmp_path / "two", symlinks=True)
+    with WandbHere() as server, WandbHere() as other:
+        sync(server, str(tmp_path / "two"))
+        (tmp_path / "two" / TRACKING).unlink()
+        assert "sent, " in sync(other, str(tmp_path / "two"))
+        (sent,), (again,) = server.runs, other.runs
+        assert (sent.name, shown(sent)) == (again.name, shown(again))
+        (tmp_path / "two" / "result.json").unlink()
+        said = sync(other, str(tmp_path / "two"), "notes=no", status=2)
+        assert f"has neither result.json nor {TRACKING}" in said
+
+
+@pytest.mark.slow
+def test_a_trained_run_that_is_sent_is_at_the_server_what_it_was_while_it_was_online(
+    cohort: Path, tmp_path: Path
+) -> None:
+    words = [f"data.dir={cohort}", f"out={tmp_path}", "name=both", "labels=two", *SHORT, "wandb.mode=online"]
+    with WandbHere() as online, WandbHere() as server:
+        train = [sys.executable, "-m", "src.train", *words, "wandb.group=nano"]
+        subprocess.run(train, cwd=ROOT, env=online.env(), capture_output=True, timeout=200, check=True)
+        assert "sent, " in sync(server, str(tmp_path / "both"))
+        (first,), (replayed,) = online.runs, server.runs
+        assert (replayed.project, replayed.name) == (first.project, first.name)
+        assert shown(replayed) == shown(first)
+        assert shown(first)["curves"] == read_history(tmp_path / "both")
+        assert {"test/accuracy/low", "counts/train", "axes/params", "tokens_seen"} <= first.summary.keys()
+
+
+def test_what_a_hand_wrote_into_what_is_sent_is_found_or_refused(runs: dict[str, Path], tmp_path: Path) -> None:
+    run = tmp_path / "two"
+    shutil.copytree(runs["two"], run, symlinks=True)
+    kept = json.loads((run / TRACKING).read_text())
+    patient = read_cohort_of(read_record(run), run).rows(Split.TRAIN)["subject_id"][0]
+    with WandbHere() as server:
+        (run / TRACKING).write_text(json.dumps({**kept, "group": f"case-{patient}"}))
+        said = sync(server, str(run), status=1)
+        assert f"{TRACKING}: the id of a patient" in said
+        assert str(patient) not in said
+        (run / TRACKING).write_text(json.dumps({**kept, "config": {**kept["config"], "model": "Okonkwo"}}))
+        said = sync(server, str(run), status=2)
+        assert "model: its value is not one that may be logged; it is not sent" in said
+        assert "Okonkwo" not in said
+        assert server.sent() == b""
 
 
 def test_of_a_run_that_is_not_clean_not_one_byte_reaches_the_server(runs: dict[str, Path], tmp_path: Path) -> None:
@@ -152,7 +244,8 @@ def test_without_login_and_without_server_it_says_so(runs: dict[str, Path]) -> N
 
 
 def test_only_what_the_server_lacks_is_missing() -> None:
-    rows = [{"trainer/global_step": step, "train/loss": 1 / step, "_step": step} for step in (1, 2, 3)]
-    assert missing_rows(rows, rows) == []
+    rows = {step: {"train/loss": 1 / step} for step in (1, 2, 3)}
+    has = [{STEP: step, **row, "_step": step} for step, row in rows.items()]
+    assert missing_rows(rows, has) == {}
     assert missing_rows(rows, []) == rows
-    assert missing_rows(rows, [*rows[:2], {**rows[1], "train/loss": 9.0}]) == rows[1:]
+    assert missing_rows(rows, [*has[:2], {**has[1], "train/loss": 9.0}]) == {2: {"train/loss": 0.5}, 3: rows[3]}

@@ -143,7 +143,9 @@ def test_a_run_that_was_killed_goes_on_as_the_same_run(server: WandbHere, tmp_pa
         time.sleep(1.5)
         os.killpg(job.pid, signal.SIGKILL)  # W&B's own process too, as when a node is lost
     (kept,) = (tmp_path / "wandb").glob("run-*/*.wandb")
-    assert kept.read_bytes().count(b"train/loss") >= 7, "what was logged a second before is on the disk"
+    assert read_history(tmp_path)["train/loss"] == {step: 1 / step for step in range(1, 8)}
+    if "x_transaction_log_flush_interval" in wandb.Settings.model_fields:
+        assert kept.read_bytes().count(b"train/loss") >= 7, "what was logged a second before is on the disk"
     with record(tmp_path) as recorder:  # from a checkpoint after step 5
         log(recorder, 6, 7, 8)
     run = server.run(public_name(tmp_path.name))

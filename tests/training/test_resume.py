@@ -24,7 +24,7 @@ from src.training.checkpoints import BEFORE, FOLDER, LAST, read_checkpoint, writ
 from src.training.learner import Progress
 
 ROOT = Path(__file__).parents[2]
-TIMED = ("tokens_per_second", "seconds_left", "memory_gib")
+TIMED = ("tokens_per_second", "seconds_left", "cpu_percent", "memory_gib")
 """Curves that no two runs share."""
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -1,5 +1,6 @@
 import torch
 
+from src.tracking.guard import guarded
 from src.training.ranks import ALONE
 from src.training.throughput import ThroughputMeter
 
@@ -14,6 +15,9 @@ def test_a_row_is_the_mean_over_its_notes() -> None:
     assert (row["train/loss"], row["train/grad_norm"], row["train/padding"]) == (2.0, 4.0, 0.2)
     assert row["train/seconds_left"] == 0
     assert row["train/memory_gib"] > 0.01
+    assert row["train/cpu_percent"] > 0
+    assert set(guarded(row)) == set(row)
+    assert "train/gpu_percent" not in row, "a CPU is no GPU"
 
 
 def test_few_notes_make_no_row_and_are_in_the_next() -> None:
