@@ -16,12 +16,12 @@ def export(cfg: ExportConfig) -> None:
     """
     from src.evaluation.reopen import reopen
     from src.exchange.folder import pick_written, write_export
-    from src.training.outcome import ADAPTERS
+    from src.runs.folder import RunFolder
 
     run, out = Path(cfg.run), Path(cfg.out)
     record, session = reopen(run, cfg.device, cfg.data_dir)
     session = dataclasses.replace(session, precision=pick_written(cfg.precision, session.precision))
-    difference = write_export(session, record, run / ADAPTERS, out, cfg.notes)
+    difference = write_export(session, record, RunFolder(run).adapter, out, cfg.notes)
     print(f"{out}: plain transformers gives the run's logits, to {difference:.1e}")
     print("a model trained on MIMIC notes must not be published: README.md there says why")
 

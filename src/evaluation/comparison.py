@@ -15,7 +15,8 @@ from src.cli.progress import track
 from src.cohort.split import Split
 from src.metrics.intervals import SubsampledMetric, difference, estimate, holm
 from src.models.labelspace import LabelSpace
-from src.runs.predictions import PREDICTIONS, Predictions, parts, read_predictions
+from src.runs.folder import RunFolder
+from src.runs.predictions import Predictions, parts, read_predictions
 from src.runs.record import damage, read_cohort_of, read_record
 
 
@@ -48,7 +49,7 @@ def read_runs(folders: Sequence[Path], data_dir: Path | None = None) -> tuple[li
         if record["cohort"] != cohort.fingerprint:
             place = f"{cohort.folder}, whose cohort is {cohort.fingerprint}"
             raise UserError(f"{folder}: tested on the cohort {record['cohort']}, not on {place}; data_dir= names it")
-        run = Run(folder.name, record, read_predictions(folder / PREDICTIONS[Split.TEST], space))
+        run = Run(folder.name, record, read_predictions(RunFolder(folder).predictions(Split.TEST), space))
         first = first or run
         if not np.array_equal(first.predictions.hadm_id, run.predictions.hadm_id):
             counts = f"{len(run.predictions.drg):,} test notes, not the {len(first.predictions.drg):,}"

@@ -16,7 +16,8 @@ from src.privacy.identifiers import short_ids
 from src.privacy.note_matcher import NoteMatcher
 from src.privacy.offline_runs import journal_files
 from src.privacy.wandb_files import hashes_of, written
-from src.runs.record import RECORD, read_cohort_of, read_record
+from src.runs.folder import RunFolder
+from src.runs.record import read_cohort_of, read_record
 
 AUDIT = "audit.json"
 
@@ -165,7 +166,8 @@ def cohort_of(run: Path, data_dir: Path | None) -> Cohort:
     record = _record(run)
     if record is None and data_dir is None:
         raise UserError(
-            f"{run}: has no {RECORD} that names its cohort; write data_dir=COHORT, or notes=no to audit without notes"
+            f"{run}: has no {RunFolder(run).record.name} that names its cohort; write data_dir=COHORT, or notes=no to "
+            "audit without notes"
         )
     try:
         return read_cohort_of(record, run, data_dir) if record else read_cohort(data_dir or Path())

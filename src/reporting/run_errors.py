@@ -13,8 +13,9 @@ from src.cohort.disclosure import MIN_GROUP_PATIENTS, shown_of_counts
 from src.display.figure_style import STYLES, ReportFigure, panel
 from src.display.spreadsheet import original
 from src.display.tables import Column, Entry, Estimate, Table
-from src.evaluation.evaluation_report import ABOUT, FOLDER
+from src.evaluation.evaluation_report import ABOUT
 from src.runs.finished import Run
+from src.runs.folder import RunFolder
 
 GROUPS = ("by_training_notes", "by_mdc", "by_type", "by_severity", "by_words", "by_cut")
 ROWS = 15
@@ -43,10 +44,10 @@ def read_errors(runs: Sequence[Run]) -> RunErrors | None:
     Raises:
         UserError: one of its files is damaged.
     """
-    have = [run for run in runs if run.folder and (run.folder / FOLDER / "metrics.csv").is_file()]
+    have = [run for run in runs if run.folder and (RunFolder(run.folder).evaluation / "metrics.csv").is_file()]
     if not have or have[0].folder is None:
         return None
-    folder = have[0].folder / FOLDER
+    folder = RunFolder(have[0].folder).evaluation
     notes = int(have[0].record["counts"]["test"])
     groups = {name: _known(_read(folder, name), notes) for name in GROUPS}
     slices = _by_attribute(_read(folder, "slices"), notes)

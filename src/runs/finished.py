@@ -10,8 +10,8 @@ import polars as pl
 
 from src.cohort.disclosure import MIN_GROUP_PATIENTS
 from src.cohort.split import Split
+from src.runs.folder import SCORED, RunFolder
 from src.runs.history import Curves
-from src.runs.predictions import PREDICTIONS
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Run:
 
 def of_many(run: Run) -> Run:
     """The run without what was measured on fewer than 10 patients: metrics, intervals, curves, and the test's rows."""
-    few = [split.prefix for split in PREDICTIONS if _patients(run, split) < MIN_GROUP_PATIENTS]
+    few = [split.prefix for split in SCORED if _patients(run, split) < MIN_GROUP_PATIENTS]
     if not few:
         return run
 
@@ -61,6 +61,6 @@ def _patients(run: Run, split: Split) -> int:
     """Patients of a split by the run's predictions; without them its notes, of which there are no fewer."""
     if run.folder:
         with suppress(pl.exceptions.PolarsError, OSError):
-            rows = pl.scan_parquet(run.folder / PREDICTIONS[split])
+            rows = pl.scan_parquet(RunFolder(run.folder).predictions(split))
             return int(rows.select(pl.col("subject_id").n_unique()).collect().item())
     return int(run.record.get("counts", {}).get(str(split), MIN_GROUP_PATIENTS))

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 from src.cli.errors import UserError
 from src.cli.json_files import Damaged, Schema, read_json, set_aside, write_json
 from src.config.train import TrainConfig
+from src.runs.folder import RunFolder
 
 if TYPE_CHECKING:
     from src.cohort.prepared import Cohort
-
-RECORD = "result.json"
 
 SCHEMA: Schema = {
     "config": {"model?": dict, "data?": {"dir": str}, "lora?": dict, "wandb?": dict},
@@ -27,15 +26,10 @@ SCHEMA: Schema = {
 }
 
 
-def finished(run_dir: Path) -> bool:
-    """Whether the run has its record, and the record is whole."""
-    return (run_dir / RECORD).exists() and damage(run_dir) is None
-
-
 def damage(run_dir: Path) -> UserError | None:
     """Why the record that is there cannot be read; None where it can, or where there is none."""
     try:
-        read_json(run_dir / RECORD, SCHEMA)
+        read_json(RunFolder(run_dir).record, SCHEMA)
     except FileNotFoundError:
         return None
     except UserError as error:
@@ -63,9 +57,9 @@ def read_record(run_dir: Path) -> dict[str, Any]:
         UserError: there is none, or it is damaged.
     """
     try:
-        return read_json(run_dir / RECORD, SCHEMA, "the command that trained the run makes it again")
+        return read_json(RunFolder(run_dir).record, SCHEMA, "the command that trained the run makes it again")
     except FileNotFoundError:
-        raise UserError(f"{run_dir / RECORD}: no such file; run={run_dir} is not a finished run") from None
+        raise UserError(f"{RunFolder(run_dir).record}: no such file; run={run_dir} is not a finished run") from None
 
 
 def read_cohort_of(record: Mapping[str, Any], run_dir: Path, data_dir: Path | None = None) -> "Cohort":
@@ -101,7 +95,7 @@ def record_of(cfg: TrainConfig, run_dir: Path) -> dict[str, Any] | None:
     from src.cohort.prepared import read_cohort
     from src.runs.identity import another_run, differences
 
-    if not finished(run_dir):
+    if not RunFolder(run_dir).finished:
         return None
     record, fingerprint = read_record(run_dir), read_cohort(Path(cfg.data.dir)).fingerprint
     if differences(cfg, fingerprint, record):
@@ -112,4 +106,4 @@ def record_of(cfg: TrainConfig, run_dir: Path) -> dict[str, Any] | None:
 def write_record(run_dir: Path, record: dict[str, Any]) -> None:
     """Writes `result.json` whole or not at all; metrics that are not defined become null."""
     metrics = {name: value if math.isfinite(value) else None for name, value in record["metrics"].items()}
-    write_json(run_dir / RECORD, {**record, "metrics": metrics}, SCHEMA, indent=2)
+    write_json(RunFolder(run_dir).record, {**record, "metrics": metrics}, SCHEMA, indent=2)

@@ -8,9 +8,9 @@ from pathlib import Path
 from src.cli.errors import UserError
 from src.cli.json_files import read_json, tell_once
 from src.runs.finished import Run, of_many
+from src.runs.folder import RunFolder
 from src.runs.history import read_history
-from src.runs.job import CELL
-from src.runs.record import damage, finished, read_record
+from src.runs.record import damage, read_record
 from src.runs.state import RunStatus
 from src.runs.status import queued_jobs, read_status
 from src.scaling_analysis.result import Missing
@@ -67,11 +67,11 @@ def _project(source: str) -> Source:
 
 def _folder(folder: Path) -> Source:
     paths = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    runs = [_read(path) for path in paths if finished(path)]
-    offline, begun = _offline([path for path in paths if not finished(path)])
+    runs = [_read(path) for path in paths if RunFolder(path).finished]
+    offline, begun = _offline([path for path in paths if not RunFolder(path).finished])
     runs += offline
     have, queued = {run.name for run in runs}, queued_jobs(folder)
-    cells = [path for path in paths if path.name not in have and ((path / CELL).is_file() or damage(path))]
+    cells = [path for path in paths if path.name not in have and ((RunFolder(path).job).is_file() or damage(path))]
     unfinished = {
         **{each.name: each for each in begun},
         **{path.name: Missing(path.name, _words(path), _standing(path, path.name in queued)) for path in cells},
@@ -97,7 +97,7 @@ def _sweep(name: str, out: Path) -> Source:
     runs, unfinished = [], []
     for cell in asked:
         path = out / cell["name"]
-        if finished(path):
+        if RunFolder(path).finished:
             runs.append(_read(path))
         else:
             unfinished.append(Missing(path.name, " ".join(cell["words"]), _standing(path, path.name in queued)))
@@ -118,6 +118,6 @@ def _standing(path: Path, queued: bool) -> str:
 
 def _words(path: Path) -> str:
     try:
-        return " ".join(read_json(path / CELL, {"words": list[str]})["words"])
+        return " ".join(read_json(RunFolder(path).job, {"words": list[str]})["words"])
     except (FileNotFoundError, UserError):
         return ""

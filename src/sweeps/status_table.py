@@ -10,6 +10,7 @@ from typing import Any
 from src.cli.errors import UserError
 from src.cli.progress import minutes
 from src.cli.terminal import visible
+from src.runs.folder import RunFolder
 from src.runs.provenance import code_version
 from src.runs.record import damage, read_record
 from src.runs.state import RunStatus
@@ -91,7 +92,7 @@ def read_rows(sweep: str, out: Path) -> list[Row]:
     if Path(sweep).is_dir():
         out = Path(sweep)
         paths = sorted(
-            {path.parent for name in ("result.json", "state.json", "cell.json") for path in out.glob(f"*/{name}")}
+            path for path in out.iterdir() for run in [RunFolder(path)] if run.record.exists() or run.state.exists() or run.job.exists()
         )
         jobs = [(path.name, "") for path in paths]
         if not jobs:

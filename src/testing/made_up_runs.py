@@ -11,7 +11,7 @@ import numpy as np
 
 from src.metrics.intervals import estimate
 from src.runs.finished import Run
-from src.runs.history import HISTORY
+from src.runs.folder import RunFolder
 from src.runs.record import write_record
 
 SIZES = {"femto": 156_320, "pico": 362_816, "nano": 1_328_256, "micro": 4_860_000, "milli": 17_800_000}
@@ -139,4 +139,4 @@ def write_runs(folder: Path, runs: Sequence[Run]) -> None:
             for step, value in values.items():
                 rows.setdefault(step, {"step": step})[metric] = value
         lines = (json.dumps(row) + "\n" for _, row in sorted(rows.items()))
-        (folder / run.name / HISTORY).write_text("".join(lines), "utf-8")
+        (RunFolder(folder / run.name).history).write_text("".join(lines), "utf-8")

@@ -14,9 +14,10 @@ from src.cohort.split import Split
 from src.config.train import TrainConfig
 from src.evaluation.prefixes import one_forward, score_prefixes
 from src.models.classifier import Classifier, load_adapters
+from src.runs.folder import RunFolder
 from src.runs.record import read_record
 from src.training.context import Session, open_session
-from src.training.outcome import ADAPTERS, score_split
+from src.training.outcome import score_split
 
 LENGTHS = [24, 48, 200, 300]
 """The longest is above most notes of the small cohort, so that some end before they are cut."""
@@ -28,7 +29,7 @@ def opened(run: Path, prompt: str, max_len: int) -> Session:
 
 
 def loaded(run: Path, session: Session) -> Classifier:
-    return load_adapters(session.base(), run / ADAPTERS, session.scheme.width, "cpu")
+    return load_adapters(session.base(), RunFolder(run).adapter, session.scheme.width, "cpu")
 
 
 @pytest.mark.parametrize(("scheme", "prompt"), [("single", "none"), ("two", "none"), ("two", "diagnosis")])

@@ -15,7 +15,7 @@ from src.cli.errors import UserError
 from src.config.train import TrainConfig
 from src.display.published import PUBLISHED
 from src.runs.finished import Run
-from src.runs.history import HISTORY, read_history
+from src.runs.history import read_history
 from src.runs.job import Job, write_job
 from src.sweeps.manifest import write_sweep
 from src.testing.wandb_here import WandbHere
@@ -39,7 +39,7 @@ def sweep(runs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Pa
         cells[-1].folder.mkdir()
         write_job(cells[-1], record["cohort"])
         if name != "waits":
-            for kept in ("result.json", HISTORY):
+            for kept in ("result.json", "history.jsonl"):
                 (cells[-1].folder / kept).write_bytes((run / kept).read_bytes())
     write_sweep(out, "small", cells)
     return out
