@@ -21,13 +21,12 @@ def compare(cfg: CompareConfig) -> None:
     from src.evaluation.comparison import compare as compared
     from src.evaluation.evaluation_report import markdown
 
-    runs, space = read_runs([Path(run) for run in cfg.runs], Path(cfg.data_dir) if cfg.data_dir else None)
+    records, runs, space = read_runs([Path(run) for run in cfg.runs], Path(cfg.data_dir) if cfg.data_dir else None)
     found = compared(runs, space, Path(cfg.baseline).name if cfg.baseline else None)
-    count = len(runs[0].predictions.drg)
+    count = len(next(iter(runs.values())).drg)
     print(f"{count:,} test notes; intervals of 95 % and p-values by patient, corrected by Holm for each metric\n")
-    for run in runs:
-        took = minutes(run.record["seconds"]["training"])
-        print(f"{run.name}: {run.record['counts']['train']:,} training notes, trained in {took}")
+    for name, record in zip(runs, records, strict=True):
+        print(f"{name}: {record.counts['train']:,} training notes, trained in {minutes(record.seconds['training'])}")
     print(f"\n{as_text(found)}")
     if cfg.out:
         tables = {"metrics": found.metrics, "differences": found.differences}

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from src.cli.command import command
 from src.cli.errors import UserError
@@ -69,8 +70,8 @@ def _close(cfg: DemoConfig, cohort_dir: Path, runs: list[Path], out: Path) -> No
     cohort = read_cohort(cohort_dir)
     space = LabelSpace.from_labels(cohort.labels)
     records = {f"LLaMA, {run.name.removeprefix('llama-')}": read_record(run) for run in runs}
-    rows = {**baselines(cohort, cfg.limit), **{name: record["metrics"] for name, record in records.items()}}
-    counts = next(iter(records.values()))["counts"]
+    rows: dict[str, Any] = {**baselines(cohort, cfg.limit), **{name: run.metrics for name, run in records.items()}}
+    counts = next(iter(records.values())).counts
     train = cohort.notes(Split.TRAIN, cfg.limit)
     seen = np.bincount([space.index[code] for code in train["drg"]], minlength=len(space.codes))
     files = [RunFolder(run).predictions(Split.TEST) for run in runs]

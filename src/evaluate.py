@@ -57,7 +57,7 @@ def evaluate(cfg: EvaluateConfig) -> dict[str, float]:
     for split, scored in predictions.items():
         metrics |= measured(scored, split, material.space)
     print(table({run.name: metrics}))
-    worst = max(abs(metrics[name] - value) for name, value in record["metrics"].items() if value is not None)
+    worst = max(abs(metrics[name] - value) for name, value in record.metrics.items() if value is not None)
     if worst > TOLERANCE:
         raise UserError(
             f"{run}: the numbers differ by {worst:.1e}, more than {TOLERANCE}; was it trained on another device?"

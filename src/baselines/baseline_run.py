@@ -20,7 +20,7 @@ from src.runs.folder import SCORED, RunFolder
 from src.runs.identity import SAMPLE, axes
 from src.runs.predictions import Predictions, write_predictions
 from src.runs.provenance import code_version
-from src.runs.record import write_record
+from src.runs.record import RunRecord, write_record
 from src.tracking.flat import flat
 from src.tracking.recorder import recording
 from src.tracking.run_metadata import about
@@ -56,13 +56,13 @@ KINDS: dict[Kind, type[Majority | Linear | Boosted | Tuned]] = {
 }
 
 
-def train_baseline(cfg: TrainConfig, run_dir: Path) -> dict[str, Any]:
+def train_baseline(cfg: TrainConfig, run_dir: Path) -> RunRecord:
     """Trains a baseline, tests what validation patients chose, and writes the run's record.
 
     An interrupted run is trained anew.
 
     Returns:
-        What `run_dir/result.json` holds.
+        Its record.
 
     Raises:
         UserError: the cohort, the weights or the device are not what the configuration says.
@@ -86,23 +86,22 @@ def train_baseline(cfg: TrainConfig, run_dir: Path) -> dict[str, Any]:
         clock.lap("evaluation")
         counts = {"train": len(material.notes(Split.TRAIN)), **sizes, "drgs": len(material.space.codes), **counts}
         counts["test_drgs"] = len(set(material.notes(Split.TEST).drg))
-        told = {
-            "config": dataclasses.asdict(cfg),
-            "axes": named,
-            "cohort": material.cohort.fingerprint,
-            "sample": SAMPLE,
-            "counts": counts,
-            "metrics": metrics,
-            "intervals": test_intervals(predictions, material.space),
-            "code": code_version(),
-            "versions": versions(),
-            "device": pick_device(cfg) if cfg.model.kind in (Kind.CAML, Kind.BERT) else "cpu",
-            "tokens_seen": 0,
-            "seconds": {**clock.laps, "total": clock.total},
-        }
-        write_record(run_dir, told)
-        log.log_summary(flat(told))
-    return told
+        record = RunRecord(
+            config=dataclasses.asdict(cfg),
+            axes=named,
+            cohort=material.cohort.fingerprint,
+            sample=SAMPLE,
+            counts=counts,
+            metrics=dict(metrics),
+            intervals=test_intervals(predictions, material.space),
+            code=code_version(),
+            versions=versions(),
+            device=pick_device(cfg) if cfg.model.kind in (Kind.CAML, Kind.BERT) else "cpu",
+            seconds={**clock.laps, "total": clock.total},
+        )
+        write_record(run_dir, record)
+        log.log_summary(flat(record))
+    return record
 
 
 def print_baseline_plan(cfg: TrainConfig) -> None:

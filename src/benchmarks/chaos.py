@@ -21,6 +21,7 @@ from typing import Any
 from src.cli.command import report_user_errors
 from src.cli.errors import UserError
 from src.cli.progress import minutes
+from src.runs.find import run_folders
 from src.runs.folder import RunFolder
 from src.runs.lock import held_by
 from src.runs.record import read_record
@@ -230,7 +231,7 @@ def under_ray(words: list[str], out: Path, seed: int) -> str:
 
 def ended(out: Path) -> list[Path]:
     """Folders of finished cells."""
-    return sorted(path for path in out.iterdir() if RunFolder(path).record.exists())
+    return run_folders(out, lambda path: RunFolder(path).record.exists())
 
 
 def verdict(calm: Path, out: Path) -> list[str]:
@@ -245,7 +246,7 @@ def verdict(calm: Path, out: Path) -> list[str]:
             wrong.append(f"{folder.name}: trained to the end {ends} times")
         if holder := held_by(folder):
             wrong.append(f"{folder.name}: {holder} holds it still")
-        if read_record(folder)["metrics"] != read_record(calm / folder.name)["metrics"]:
+        if read_record(folder).metrics != read_record(calm / folder.name).metrics:
             wrong.append(f"{folder.name}: other metrics than undisturbed")
     return wrong
 

@@ -29,7 +29,7 @@ def cohort_drawing(runs: Sequence[Run], fingerprint: str, data_dir: Path | None 
         fingerprint: of the cohort.
         data_dir: where it lies now; None takes the places that the records name.
     """
-    named = [run.record.get("config", {}).get("data", {}).get("dir") for run in runs]
+    named = [run.record.config.get("data", {}).get("dir") for run in runs]
     for place in [data_dir, *dict.fromkeys(named)]:
         record = _read(Path(place)) if place else {}
         if record.get("fingerprint") == fingerprint:

@@ -48,7 +48,7 @@ def read_errors(runs: Sequence[Run]) -> RunErrors | None:
     if not have or have[0].folder is None:
         return None
     folder = RunFolder(have[0].folder).evaluation
-    notes = int(have[0].record["counts"]["test"])
+    notes = int(have[0].record.counts["test"])
     groups = {name: _known(_read(folder, name), notes) for name in GROUPS}
     slices = _by_attribute(_read(folder, "slices"), notes)
     tables = [_group_table(name, table) for name, table in groups.items() if table is not None]

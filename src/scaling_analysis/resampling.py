@@ -90,11 +90,10 @@ class Resampler:
 
     def _recorded(self, at: int, metric: str) -> float:
         measured = self.grid.cells[at].metrics[metric]
-        intervals = [run.record.get("intervals", {}).get(metric) for run in self._runs(at, metric)]
+        intervals = [run.record.intervals.get(metric) for run in self._runs(at, metric)]
         values = list(measured.values.values())
-        if not all(intervals):
-            return float("nan")
-        return float(np.mean([patient_error(value, *each) for value, each in zip(values, intervals, strict=True)]))
+        known = [patient_error(value, *edges) for value, edges in zip(values, intervals, strict=True) if edges]
+        return float(np.mean(known)) if len(known) == len(values) else float("nan")
 
     def _patients(self, at: int, metric: str, how: How) -> NDArray[np.float64]:
         if how == "predictions":

@@ -12,6 +12,7 @@ from src.cli.errors import UserError
 from src.cohort.prepared import read_cohort
 from src.config.launch import SCHEMAS, ProcessesConfig, RayConfig, SlurmConfig
 from src.config.train import TrainConfig
+from src.runs.find import run_folders
 from src.runs.folder import RunFolder
 from src.runs.identity import check_names, run_dir
 from src.runs.job import Job, write_job
@@ -119,16 +120,16 @@ def _of_another_cohort(jobs: Sequence[Job], fingerprint: str) -> int:
     readable = {job.name.rpartition("-")[0] for job in jobs}
     own = {job.name for job in jobs}
     found = 0
-    for path in sorted(Path(jobs[0].cfg.out).iterdir()):
+    for path in run_folders(Path(jobs[0].cfg.out)):
         if path.name.rpartition("-")[0] in readable and path.name not in own:
-            found += RunFolder(path).finished and read_record(path)["cohort"] != fingerprint
+            found += RunFolder(path).finished and read_record(path).cohort != fingerprint
     return found
 
 
 def _close(name: str, jobs: Sequence[Job], waits: bool) -> None:
     from src.evaluation.metrics_table import table
 
-    ended = {job.name: read_record(job.folder)["metrics"] for job in jobs if RunFolder(job.folder).finished}
+    ended = {job.name: read_record(job.folder).metrics for job in jobs if RunFolder(job.folder).finished}
     if ended:
         print(table(ended))
     queued = queued_jobs(Path(jobs[0].cfg.out))

@@ -5,7 +5,6 @@ import math
 import platform
 import time
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +23,7 @@ from src.runs.predictions import (
     write_predictions,
 )
 from src.runs.provenance import code_version, package_versions
-from src.runs.record import write_record
+from src.runs.record import RunRecord, write_record
 from src.training.batches import TokenisedNotes
 from src.training.context import Session
 from src.training.learner import Learner, Stage
@@ -116,16 +115,16 @@ def evaluate_splits(learner: Learner, stop: Stop) -> tuple[dict[str, float], dic
     return metrics, predictions
 
 
-def record(learner: Learner, metrics: dict[str, float], tested: Predictions, clock: Stopwatch) -> dict[str, Any]:
+def record(learner: Learner, metrics: dict[str, float], tested: Predictions, clock: Stopwatch) -> RunRecord:
     """Writes the record, with the intervals of the test's predictions; the run is finished then."""
     session, notes = learner.session, learner.notes
-    told = {
-        "config": dataclasses.asdict(session.cfg),
-        "axes": session.axes,
-        "cohort": session.cohort.fingerprint,
-        "sample": SAMPLE,
-        "counts": {
-            **{str(split): len(each) for split, each in notes.items()},
+    finished = RunRecord(
+        config=dataclasses.asdict(session.cfg),
+        axes=session.axes,
+        cohort=session.cohort.fingerprint,
+        sample=SAMPLE,
+        counts={
+            **{str(split): len(rows) for split, rows in notes.items()},
             "test_drgs": len(set(notes[Split.TEST].drg)),
             "drgs": len(session.space.codes),
             "trainable_parameters": session.parameters.trained,
@@ -133,17 +132,17 @@ def record(learner: Learner, metrics: dict[str, float], tested: Predictions, clo
             "steps": learner.progress.step,
             "best_step": learner.progress.best_step,
         },
-        "metrics": metrics,
-        "intervals": test_intervals(tested, session.space) if learner.ranks.first else {},
-        "code": code_version(),
-        "versions": versions(),
-        "device": session.device,
-        "tokens_seen": learner.progress.tokens_seen,
-        "seconds": {**clock.laps, "training": round(learner.progress.seconds, 3), "total": clock.total},
-    }
+        metrics=dict(metrics),
+        intervals=test_intervals(tested, session.space) if learner.ranks.first else {},
+        code=code_version(),
+        versions=versions(),
+        device=session.device,
+        tokens_seen=learner.progress.tokens_seen,
+        seconds={**clock.laps, "training": round(learner.progress.seconds, 3), "total": clock.total},
+    )
     if learner.ranks.first:
-        write_record(learner.run_dir, told)
-    return told
+        write_record(learner.run_dir, finished)
+    return finished
 
 
 def test_intervals(tested: Predictions, space: LabelSpace) -> dict[str, list[float]]:

@@ -9,13 +9,13 @@ from src.cli.files import guarded
 from src.cli.json_files import Damaged, parse_json, read_json, write_json
 from src.cohort.prepared import read_cohort
 from src.privacy.upload import is_sent
+from src.runs.find import read_sweep
 from src.runs.folder import RunFolder
 from src.runs.history import History, read_history
 from src.runs.job import read_job
 from src.runs.record import damage, read_record, set_damaged_aside, write_record
 from src.runs.state import JobState, RunStatus, read_state, write_state
 from src.runs.status import read_batches, read_status
-from src.sweeps.manifest import read_sweep
 from tests.conftest import whole_record
 
 DAMAGE: dict[str, bytes] = {
