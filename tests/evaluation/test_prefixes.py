@@ -24,7 +24,7 @@ LENGTHS = [24, 48, 200, 300]
 
 
 def opened(run: Path, prompt: str, max_len: int) -> Session:
-    config = read_record(run)["config"]
+    config = read_record(run).config
     return open_session(to_schema(TrainConfig, {**config, "prompt": prompt, "max_len": max_len}))
 
 
@@ -73,7 +73,7 @@ def test_the_curve_is_told_as_table_file_and_picture(
     assert [(row["split"], row["max_len"]) for row in rows] == [
         (split, length) for split in ("validation", "test") for length in ("24", "48", "64")
     ]
-    record = read_record(run)["metrics"]
+    record = read_record(run).metrics
     assert float(rows[-1]["accuracy"]) == pytest.approx(record["test/accuracy"], abs=1e-6)
     assert float(rows[2]["rule_accuracy"]) == pytest.approx(record["val/rule_accuracy"], abs=1e-6)
     assert float(rows[0]["mean_tokens"]) <= 24

@@ -23,10 +23,11 @@ def test_an_offline_run_tells_what_its_own_record_and_history_tell(runs: dict[st
         config, summary, curves = read_offline(run)
         kept, record, held = read_history(run), read_record(run), record_of(config, summary)
         assert config["labels"] == scheme
-        assert held["cohort"] == record["cohort"]
-        assert "test/accuracy" in held["metrics"]
+        assert held.cohort == record.cohort
+        assert "test/accuracy" in held.metrics
         for part in ("metrics", "counts"):
-            assert held[part] == pytest.approx({name: record[part][name] for name in held[part]}), part
+            sent, own = getattr(held, part), getattr(record, part)
+            assert sent == pytest.approx({name: own[name] for name in sent}), part
         assert set(kept) <= set(curves)
         for name, values in kept.items():
             assert curves[name] == pytest.approx(values), name

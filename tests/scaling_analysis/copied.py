@@ -17,7 +17,7 @@ def copy(run: Path, place: Path, mode: WandbMode) -> None:
     place.mkdir(parents=True)
     shutil.copy(RunFolder(run).history, RunFolder(place).history)
     record = read_record(run)
-    config = flat_config(record["axes"], record["cohort"], record["code"])
+    config = flat_config(record.axes, record.cohort, record.code)
     with recording(WandbConfig(mode, "drg", "grid"), place, RunMetadata(config, run.name)) as recorder:
         recorder.log_summary(flat(record))
 

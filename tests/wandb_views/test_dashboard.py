@@ -108,7 +108,9 @@ def test_every_panel_draws_what_runs_log(workspace: Json, report: Json, runs: di
     known = {"history:trainer/global_step", "history:_runtime", "history:train/gpu_memory_gib"}  # no GPU here
     for run in runs.values():
         record = json.loads((run / "result.json").read_text())
-        known |= {f"config:{axis}.value" for axis in record["axes"]} | {f"summary:{name}" for name in flat(record)}
+        known |= {f"config:{axis}.value" for axis in record["axes"]} | {
+            f"summary:{name}" for name in flat(RunRecord.of(record))
+        }
         known |= {f"history:{name}" for name in read_history(run)}
     for spec in (workspace, report):
         names = [drawn(panel) for panel in panels(spec)]
@@ -140,7 +142,7 @@ def test_a_folder_of_runs_without_a_group_is_found_by_its_cohort(sweep: Path) ->
     subject = dashboard_source(str(sweep), Path("unused"), None, None)
     (run, *_) = subject.runs
     assert subject.groups == ()
-    assert subject.cohorts == (run.record["cohort"],)
+    assert subject.cohorts == (run.record.cohort,)
 
 
 def test_every_panel_comes_back_from_its_json(workspace: Json, report: Json) -> None:
@@ -331,7 +333,7 @@ def test_a_group_of_another_form_is_refused_without_repeating_it(sweep: Path) ->
 
 def changed(subject: DashboardSource, **axes: str) -> DashboardSource:
     (run, *rest) = subject.runs
-    named = Run(run.name, {**run.record, "axes": {**run.axes, **axes}}, run.curves, run.folder)
+    named = Run(run.name, dataclasses.replace(run.record, axes={**run.axes, **axes}), run.curves, run.folder)
     return dataclasses.replace(subject, runs=(named, *rest))
 
 
