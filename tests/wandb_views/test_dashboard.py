@@ -107,10 +107,8 @@ def drawn(panel: Json) -> set[str]:
 def test_every_panel_draws_what_runs_log(workspace: Json, report: Json, runs: dict[str, Path]) -> None:
     known = {"history:trainer/global_step", "history:_runtime", "history:train/gpu_memory_gib"}  # no GPU here
     for run in runs.values():
-        record = json.loads((run / "result.json").read_text())
-        known |= {f"config:{axis}.value" for axis in record["axes"]} | {
-            f"summary:{name}" for name in flat(RunRecord.of(record))
-        }
+        record = read_record(run)
+        known |= {f"config:{axis}.value" for axis in record.axes} | {f"summary:{name}" for name in flat(record)}
         known |= {f"history:{name}" for name in read_history(run)}
     for spec in (workspace, report):
         names = [drawn(panel) for panel in panels(spec)]
