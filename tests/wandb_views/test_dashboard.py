@@ -17,6 +17,7 @@ from src.display.published import PUBLISHED
 from src.runs.finished import Run
 from src.runs.history import read_history
 from src.runs.job import Job, write_job
+from src.runs.record import read_record
 from src.sweeps.manifest import write_sweep
 from src.testing.wandb_here import WandbHere
 from src.tracking.flat import flat
