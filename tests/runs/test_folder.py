@@ -7,6 +7,7 @@ SRC = Path(__file__).parents[2] / "src"
 BEFORE = ("cli", "config", "cohort")
 """Rooms that may not import a run's folder; what they spell is a list of what is private, and the prose of refusals."""
 LEFT = ("privacy",)
+"""A room that still spells its own two files and W&B's folder."""
 
 
 def names() -> set[str]:
@@ -19,11 +20,13 @@ def names() -> set[str]:
 
 def spelled(tree: ast.AST, own: set[str]) -> list[str]:
     """Names of files, and names of folders where a path is made of them, for these are words too."""
-    texts = [node for node in ast.walk(tree) if isinstance(node, ast.Constant)]
-    joined = [node.right for node in ast.walk(tree) if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div)]
-    found = [node.value for node in texts if isinstance(node.value, str) and "." in node.value]
-    found += [node.value for node in joined if isinstance(node, ast.Constant)]
-    return [name for name in found if name.rpartition("/")[2] in own]
+    joined = {id(node.right) for node in ast.walk(tree) if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div)}
+    texts = [(node, node.value) for node in ast.walk(tree) if isinstance(node, ast.Constant)]
+    return [
+        text
+        for node, text in texts
+        if isinstance(text, str) and text.rpartition("/")[2] in own and ("." in text or id(node) in joined)
+    ]
 
 
 def test_no_other_file_spells_the_name_of_a_run_s_file() -> None:
@@ -39,7 +42,7 @@ def test_no_other_file_spells_the_name_of_a_run_s_file() -> None:
 
 def test_a_spelled_name_is_seen() -> None:
     text = 'a = run / "adapter"\nb = out.glob("*/result.json")\nc = values["wandb"]\nd = f"{run}/state.json"'
-    assert spelled(ast.parse(text), names()) == ["*/result.json", "/state.json", "adapter"]
+    assert set(spelled(ast.parse(text), names())) == {"*/result.json", "/state.json", "adapter"}
 
 
 def test_a_run_is_finished_by_its_whole_record(tmp_path: Path) -> None:
