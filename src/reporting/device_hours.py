@@ -29,8 +29,9 @@ class Cost:
 def device_of(run: Run) -> str:
     """What a run ran on.
 
-    >>> record = RunRecord(axes={}, cohort="3f2a", metrics={}, versions={"torch": "2.13.0+cpu"})
-    >>> device_of(Run("a", record)), device_of(Run("a", dataclasses.replace(record, device="cuda:1")))
+    >>> from src.runs.record import RunRecord
+    >>> cpu = RunRecord(axes={}, cohort="3f2a", metrics={}, versions={"torch": "2.13.0+cpu"})
+    >>> device_of(Run("a", cpu)), device_of(Run("b", RunRecord(axes={}, cohort="3f2a", metrics={}, device="cuda:1")))
     ('CPU', 'GPU')
     """
     names = run.record.device, run.record.config.get("device")

@@ -25,7 +25,9 @@ def spelled(tree: ast.AST, own: set[str]) -> list[str]:
     return [
         text
         for node, text in texts
-        if isinstance(text, str) and text.rpartition("/")[2] in own and ("." in text or id(node) in joined)
+        if isinstance(text, str)
+        and text.rpartition("/")[2] in own
+        and ("." in text.rpartition("/")[2][1:] or id(node) in joined)
     ]
 
 
