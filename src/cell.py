@@ -41,10 +41,10 @@ def main() -> None:
         folder = Path(sys.argv[1])
         if folder.suffix == ".json":
             folder = _of_array(folder)
-        from src.runs.job import CELL
+        from src.runs.folder import RunFolder
 
-        if not (folder / CELL).is_file():
-            raise UserError(f"{folder}: holds no {CELL}; sweeps are started with python -m src.train")
+        if not (job := RunFolder(folder).job).is_file():
+            raise UserError(f"{folder}: holds no {job.name}; sweeps are started with python -m src.train")
         sys.exit(work_on(folder))
 
 

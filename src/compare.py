@@ -23,10 +23,12 @@ class CompareConfig:
 
     def problems(self) -> list[str]:
         """One line for each value that cannot be."""
+        from src.runs.folder import RunFolder
+
         problems = [
             f"runs={run}: no result.json there; it is the folder of a finished run, as runs/NAME"
             for run in self.runs
-            if not (Path(run) / "result.json").is_file()
+            if not RunFolder(Path(run)).record.is_file()
         ]
         names = [Path(run).name for run in self.runs]
         if len(self.runs) < 2:
@@ -51,13 +53,12 @@ def compare(cfg: CompareConfig) -> None:
     from src.evaluation.comparison import as_text, read_runs
     from src.evaluation.comparison import compare as compared
 
-    runs, space = read_runs([Path(run) for run in cfg.runs], Path(cfg.data_dir) if cfg.data_dir else None)
+    records, runs, space = read_runs([Path(run) for run in cfg.runs], Path(cfg.data_dir) if cfg.data_dir else None)
     found = compared(runs, space, Path(cfg.baseline).name if cfg.baseline else None)
-    count = len(runs[0].predictions.drg)
+    count = len(next(iter(runs.values())).drg)
     print(f"{count:,} test notes; intervals of 95 % and p-values by patient, corrected by Holm for each metric\n")
-    for run in runs:
-        took = minutes(run.record["seconds"]["training"])
-        print(f"{run.name}: {run.record['counts']['train']:,} training notes, trained in {took}")
+    for name, record in zip(runs, records, strict=True):
+        print(f"{name}: {record.counts['train']:,} training notes, trained in {minutes(record.seconds['training'])}")
     print(f"\n{as_text(found)}")
     if cfg.out:
         tables = {"metrics": found.metrics, "differences": found.differences}

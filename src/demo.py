@@ -6,6 +6,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from src.cli.command import command
 from src.cli.errors import UserError
@@ -88,19 +89,19 @@ def _close(cfg: DemoConfig, cohort_dir: Path, runs: list[Path], out: Path) -> No
     from src.evaluation.metrics_table import table
     from src.evaluation.reference_points import baselines
     from src.models.labelspace import LabelSpace
-    from src.runs.predictions import PREDICTIONS, read_predictions
+    from src.runs.folder import RunFolder
+    from src.runs.predictions import read_predictions
     from src.runs.record import read_record
 
     cohort = read_cohort(cohort_dir)
     space = LabelSpace.from_labels(cohort.labels)
     records = {f"LLaMA, {run.name.removeprefix('llama-')}": read_record(run) for run in runs}
-    rows = {**baselines(cohort, cfg.limit), **{name: record["metrics"] for name, record in records.items()}}
-    counts = next(iter(records.values()))["counts"]
+    rows: dict[str, Any] = {**baselines(cohort, cfg.limit), **{name: run.metrics for name, run in records.items()}}
+    counts = next(iter(records.values())).counts
     train = cohort.notes(Split.TRAIN, cfg.limit)
     seen = np.bincount([space.index[code] for code in train["drg"]], minlength=len(space.codes))
-    tests = {
-        name: read_predictions(run / PREDICTIONS[Split.TEST], space) for name, run in zip(records, runs, strict=True)
-    }
+    files = [RunFolder(run).predictions(Split.TEST) for run in runs]
+    tests = {name: read_predictions(path, space) for name, path in zip(records, files, strict=True)}
     right = {name: each.heads["scores"].argmax(1) == each.drg for name, each in tests.items()}
     drg = next(iter(tests.values())).drg
     title = f"{counts['test']:,} test notes, {counts['test_drgs']} DRGs, {counts['train']:,} training notes"

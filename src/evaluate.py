@@ -36,8 +36,10 @@ class EvaluateConfig:
 
     def problems(self) -> list[str]:
         """One line for each value that cannot be."""
+        from src.runs.folder import RunFolder
+
         problems = []
-        if not (Path(self.run) / "result.json").is_file():
+        if not RunFolder(Path(self.run)).record.is_file():
             problems.append(f"run={self.run}: no result.json there; it is the folder of a finished run, as runs/NAME")
         if any(length < 16 for length in self.prefixes):
             problems.append(f"prefixes={self.prefixes}: must be numbers of at least 16")
@@ -63,16 +65,16 @@ def evaluate(cfg: EvaluateConfig) -> dict[str, float]:
     """
     from src.cohort.prepared import read_cohort
     from src.config.train import Kind
-    from src.evaluation.evaluation_record import FOLDER
     from src.evaluation.evaluation_report import read_material, write_report
     from src.evaluation.metrics_table import table
     from src.evaluation.reopen import config_of
+    from src.runs.folder import RunFolder
     from src.runs.record import read_record
     from src.training.outcome import measured
 
     run = Path(cfg.run)
     record = read_record(run)
-    check_folder(run / FOLDER, "the report is written there")
+    check_folder(RunFolder(run).evaluation, "the report is written there")
     private_folder(run, whole=True)
     trained = config_of(record, cfg.device, cfg.data_dir, run)
     cohort = read_cohort(Path(trained.data.dir))
@@ -85,13 +87,13 @@ def evaluate(cfg: EvaluateConfig) -> dict[str, float]:
     for split, scored in predictions.items():
         metrics |= measured(scored, split, material.space)
     print(table({run.name: metrics}))
-    worst = max(abs(metrics[name] - value) for name, value in record["metrics"].items() if value is not None)
+    worst = max(abs(metrics[name] - value) for name, value in record.metrics.items() if value is not None)
     if worst > TOLERANCE:
         raise UserError(
             f"{run}: the numbers differ by {worst:.1e}, more than {TOLERANCE}; was it trained on another device?"
         )
     print(f"report: {write_report(run, material, cut)}")
-    print(f"largest difference from {run / 'result.json'}: {worst:.1e}")
+    print(f"largest difference from {RunFolder(run).record}: {worst:.1e}")
     return metrics
 
 
@@ -104,18 +106,18 @@ def score_llama(cfg: "TrainConfig", run: Path, prefixes: "Sequence[int]") -> Sco
     from src.cohort.split import Split
     from src.evaluation.prefixes import measure_prefixes, report_prefixes
     from src.models.classifier import load_adapters
-    from src.runs.predictions import PREDICTIONS
+    from src.runs.folder import SCORED, RunFolder
     from src.training.context import open_session
-    from src.training.outcome import ADAPTERS, score_split
+    from src.training.outcome import score_split
 
     if over := [length for length in prefixes if length > cfg.max_len]:
         raise UserError(f"prefixes={over}: above max_len={cfg.max_len}, with which {run} was trained")
     session = open_session(cfg)
-    classifier = load_adapters(session.base(), run / ADAPTERS, session.scheme.width, session.device)
-    scored = {split: score_split(session, classifier, session.notes(split), split)[0] for split in PREDICTIONS}
+    classifier = load_adapters(session.base(), RunFolder(run).adapter, session.scheme.width, session.device)
+    scored = {split: score_split(session, classifier, session.notes(split), split)[0] for split in SCORED}
     if prefixes:
         lengths = sorted({*prefixes, cfg.max_len})
-        curves = {split: measure_prefixes(session, classifier, split, lengths) for split in PREDICTIONS}
+        curves = {split: measure_prefixes(session, classifier, split, lengths) for split in SCORED}
         print(report_prefixes(session, curves, run))
     return scored, session.cut(Split.TEST)
 

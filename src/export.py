@@ -28,8 +28,10 @@ class ExportConfig:
 
     def problems(self) -> list[str]:
         """One line for each value that cannot be."""
+        from src.runs.folder import RunFolder
+
         problems = []
-        if not (Path(self.run) / "result.json").is_file():
+        if not RunFolder(Path(self.run)).record.is_file():
             problems.append(f"run={self.run}: no result.json there; it is the folder of a finished run, as runs/NAME")
         out = Path(self.out)
         if out.is_file() or (out.is_dir() and any(out.iterdir())):
@@ -48,13 +50,13 @@ def export(cfg: ExportConfig) -> None:
         UserError: cohort, base or adapter cannot be had, or the written model does not give the run's logits.
     """
     from src.evaluation.reopen import reopen
-    from src.exchange.folder import pick_written, write_export
-    from src.training.outcome import ADAPTERS
+    from src.exchange.exported_folder import pick_written, write_export
+    from src.runs.folder import RunFolder
 
     run, out = Path(cfg.run), Path(cfg.out)
     record, session = reopen(run, cfg.device, cfg.data_dir)
     session = dataclasses.replace(session, precision=pick_written(cfg.precision, session.precision))
-    difference = write_export(session, record, run / ADAPTERS, out, cfg.notes)
+    difference = write_export(session, record, RunFolder(run).adapter, out, cfg.notes)
     print(f"{out}: plain transformers gives the run's logits, to {difference:.1e}")
     print("a model trained on MIMIC notes must not be published: README.md there says why")
 

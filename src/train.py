@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from src.cli.command import report_user_errors
 from src.cli.compose import CONF, CommandLine, Composed, compose_points, read_command_line, spelt, to_schema
@@ -13,14 +13,17 @@ from src.cli.errors import UserError
 from src.cli.files import check_folder
 from src.config.train import Kind, Together, TrainConfig
 
+if TYPE_CHECKING:
+    from src.runs.record import RunRecord
 
-def train(cfg: TrainConfig, run_dir: Path) -> dict[str, Any]:
+
+def train(cfg: TrainConfig, run_dir: Path) -> "RunRecord":
     """Trains, tests the epoch that validation patients chose, and writes the run's record.
 
     An interrupted run in `run_dir` goes on; a finished one is left as it is.
 
     Returns:
-        What `run_dir/result.json` holds.
+        Its record.
 
     Raises:
         UserError: the cohort, the weights or the device are not what the configuration says, or `run_dir` holds a run
@@ -40,20 +43,22 @@ def train(cfg: TrainConfig, run_dir: Path) -> dict[str, Any]:
     return record
 
 
-def train_together(runs: Sequence[tuple[TrainConfig, Path]]) -> list[dict[str, Any]]:
+def train_together(runs: Sequence[tuple[TrainConfig, Path]]) -> list["RunRecord"]:
     """Trains unfinished runs over one copy of the frozen base, each to its own record."""
     from src.cli.signals import Stop
+    from src.cohort.split import Split
     from src.metrics.definitions import measure_choices
     from src.models.classifier import save_adapters
+    from src.runs.folder import RunFolder
     from src.tracking.flat import flat
     from src.tracking.recorder import recording
     from src.tracking.run_metadata import about
     from src.training.context import open_session
     from src.training.fit import fit
-    from src.training.outcome import ADAPTERS, Stopwatch, evaluate_splits, of_test, record
+    from src.training.outcome import Stopwatch, evaluate_splits, of_test, record
     from src.training.shared_base import open_learners
 
-    clock, told = Stopwatch(), []
+    clock, records = Stopwatch(), []
     sessions = [open_session(cfg) for cfg, _ in runs]
     with Stop() as stop, ExitStack() as stack:
         recorders = [
@@ -69,13 +74,13 @@ def train_together(runs: Sequence[tuple[TrainConfig, Path]]) -> list[dict[str, A
             for cell in cells:
                 clock.lap("training")
                 if cell.ranks.first:
-                    save_adapters(cell.classifier, cell.run_dir / ADAPTERS)
-                metrics = evaluate_splits(cell, stop)
+                    save_adapters(cell.classifier, RunFolder(cell.run_dir).adapter)
+                metrics, predictions = evaluate_splits(cell, stop)
                 cell.recorder.log_metrics(of_test(metrics), cell.progress.step)
                 clock.lap("evaluation")
-                told.append(record(cell, metrics, clock))
-                cell.recorder.log_summary(flat(told[-1]))
-    return told
+                records.append(record(cell, metrics, predictions[Split.TEST], clock))
+                cell.recorder.log_summary(flat(records[-1]))
+    return records
 
 
 def run(cfg: TrainConfig) -> None:
@@ -136,9 +141,10 @@ def run_together(cells: Sequence[TrainConfig], name: str) -> None:
 def print_results(folders: list[Path]) -> None:
     """Prints the test metrics of finished runs, a row a run."""
     from src.evaluation.metrics_table import table
-    from src.runs.record import finished, read_record
+    from src.runs.folder import RunFolder
+    from src.runs.record import read_record
 
-    print(table({folder.name: read_record(folder)["metrics"] for folder in folders if finished(folder)}))
+    print(table({folder.name: read_record(folder).metrics for folder in folders if RunFolder(folder).finished}))
 
 
 def main() -> None:

@@ -56,10 +56,11 @@ def test_a_fresh_process_reproduces_the_numbers(
 def test_an_evaluation_leaves_tables_and_pictures(
     runs: dict[str, Path], cohort: Path, command: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
-    from src.evaluation.evaluation_report import ABOUT, FOLDER
+    from src.evaluation.evaluation_report import ABOUT
+    from src.runs.folder import RunFolder
 
     told = command("src.evaluate", f"run={runs['joint']}").stdout
-    folder = runs["joint"] / FOLDER
+    folder = RunFolder(runs["joint"]).evaluation
     assert f"report: {folder / 'report.md'}" in told
     page = (folder / "report.md").read_text()
     for name, heading in ABOUT.items():

@@ -41,12 +41,10 @@ TOP = {
 
 NAMED_TWICE = {
     "memory": "the plan, the step that tries it, and the command that measures both",
-    "merged": "adapters in exchange, W&B's files in privacy",
     "Difference": "of two runs, and of two settings of a grid",
     "Estimate": "with its interval, and as a table shows it",
     "Labels": "the scheme that is typed, and the labels of a cohort",
     "Lines": "of a benchmark, and of a figure",
-    "Run": "as it is compared, and as it is found",
     "Source": "of notes, and of runs",
     "Steps": "of a run, and of a measurement",
     "Weights": "where a base's come from, and those of DRGs",

@@ -15,15 +15,16 @@ from src.cli.files import exchanging_folder
 from src.cli.json_files import REMADE, Damaged
 from src.cohort.split import Split
 from src.config.train import Kind, TrainConfig
+from src.runs.folder import SCORED, RunFolder
 from src.runs.identity import SAMPLE, axes
-from src.runs.predictions import PREDICTIONS, Predictions, write_predictions
+from src.runs.predictions import Predictions, write_predictions
 from src.runs.provenance import code_version
-from src.runs.record import write_record
+from src.runs.record import RunRecord, write_record
 from src.tracking.flat import flat
 from src.tracking.recorder import recording
 from src.tracking.run_metadata import about
 from src.training.context import pick_device
-from src.training.outcome import ADAPTERS, Stopwatch, measured, of_test, test_intervals, versions
+from src.training.outcome import Stopwatch, measured, of_test, test_intervals, versions
 from src.training.quiet_libraries import quiet_libraries
 
 
@@ -54,13 +55,13 @@ KINDS: dict[Kind, type[Majority | Linear | Boosted | Tuned]] = {
 }
 
 
-def train_baseline(cfg: TrainConfig, run_dir: Path) -> dict[str, Any]:
+def train_baseline(cfg: TrainConfig, run_dir: Path) -> RunRecord:
     """Trains a baseline, tests what validation patients chose, and writes the run's record.
 
     An interrupted run is trained anew.
 
     Returns:
-        What `run_dir/result.json` holds.
+        Its record.
 
     Raises:
         UserError: the cohort, the weights or the device are not what the configuration says.
@@ -73,34 +74,33 @@ def train_baseline(cfg: TrainConfig, run_dir: Path) -> dict[str, Any]:
     with recording(cfg.wandb, run_dir, about(cfg, material.cohort, named)) as log:
         counts = model.fit(log)
         clock.lap("training")
-        _save(model, run_dir / ADAPTERS)
+        _save(model, RunFolder(run_dir).adapter)
         metrics: dict[str, float] = {}
         sizes: dict[str, int] = {}
-        for split, predictions in scored(model, material):
-            write_predictions(run_dir / PREDICTIONS[split], predictions, material.space)
+        for split, predictions in scored(model, material):  # the test is the last
+            write_predictions(RunFolder(run_dir).predictions(split), predictions, material.space)
             metrics |= measured(predictions, split, material.space)
             sizes[str(split)] = len(predictions.drg)
         log.log_metrics(of_test(metrics), counts["steps"])
         clock.lap("evaluation")
         counts = {"train": len(material.notes(Split.TRAIN)), **sizes, "drgs": len(material.space.codes), **counts}
         counts["test_drgs"] = len(set(material.notes(Split.TEST).drg))
-        told = {
-            "config": dataclasses.asdict(cfg),
-            "axes": named,
-            "cohort": material.cohort.fingerprint,
-            "sample": SAMPLE,
-            "counts": counts,
-            "metrics": metrics,
-            "intervals": test_intervals(material.space, run_dir),
-            "code": code_version(),
-            "versions": versions(),
-            "device": pick_device(cfg) if cfg.model.kind in (Kind.CAML, Kind.BERT) else "cpu",
-            "tokens_seen": 0,
-            "seconds": {**clock.laps, "total": clock.total},
-        }
-        write_record(run_dir, told)
-        log.log_summary(flat(told))
-    return told
+        record = RunRecord(
+            config=dataclasses.asdict(cfg),
+            axes=named,
+            cohort=material.cohort.fingerprint,
+            sample=SAMPLE,
+            counts=counts,
+            metrics=dict(metrics),
+            intervals=test_intervals(predictions, material.space),
+            code=code_version(),
+            versions=versions(),
+            device=pick_device(cfg) if cfg.model.kind in (Kind.CAML, Kind.BERT) else "cpu",
+            seconds={**clock.laps, "total": clock.total},
+        )
+        write_record(run_dir, record)
+        log.log_summary(flat(record))
+    return record
 
 
 def load_baseline(cfg: TrainConfig, run_dir: Path) -> tuple[Baseline, Material]:
@@ -113,15 +113,15 @@ def load_baseline(cfg: TrainConfig, run_dir: Path) -> tuple[Baseline, Material]:
     material = open_material(cfg)
     model: Baseline = KINDS[cfg.model.kind](material)
     try:
-        model.load(run_dir / ADAPTERS)
+        model.load(RunFolder(run_dir).adapter)
     except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
-        raise Damaged(run_dir / ADAPTERS, type(error).__name__, REMADE) from None
+        raise Damaged(RunFolder(run_dir).adapter, type(error).__name__, REMADE) from None
     return model, material
 
 
 def scored(model: Baseline, material: Material) -> Iterator[tuple[Split, Predictions]]:
     """Its predictions of validation and test."""
-    for split in PREDICTIONS:
+    for split in SCORED:
         notes = material.notes(split)
         who, stay = (notes.rows[name].to_numpy() for name in ("subject_id", "hadm_id"))
         yield split, Predictions(who, stay, notes.drg, model.scores(notes))

@@ -21,7 +21,8 @@ from typing import Any
 from src.cli.command import report_user_errors
 from src.cli.errors import UserError
 from src.cli.progress import minutes
-from src.runs.job import LOG
+from src.runs.find import run_folders
+from src.runs.folder import RunFolder
 from src.runs.lock import held_by
 from src.runs.record import read_record
 from src.runs.state import RunStatus
@@ -230,7 +231,7 @@ def under_ray(words: list[str], out: Path, seed: int) -> str:
 
 def ended(out: Path) -> list[Path]:
     """Folders of finished cells."""
-    return sorted(path.parent for path in out.glob("*/result.json"))
+    return run_folders(out, lambda path: RunFolder(path).record.exists())
 
 
 def verdict(calm: Path, out: Path) -> list[str]:
@@ -240,12 +241,12 @@ def verdict(calm: Path, out: Path) -> list[str]:
         wrong.append(f"{len(ended(out))} records instead of {CELLS}")
     wrong += [f"{row.name}: {row.look.standing}" for row in rows if row.look.standing is not RunStatus.FINISHED]
     for folder in ended(out):
-        ends = (folder / LOG).read_text("utf-8").count(ENDED)
+        ends = (RunFolder(folder).log).read_text("utf-8").count(ENDED)
         if ends != 1:
             wrong.append(f"{folder.name}: trained to the end {ends} times")
         if holder := held_by(folder):
             wrong.append(f"{folder.name}: {holder} holds it still")
-        if read_record(folder)["metrics"] != read_record(calm / folder.name)["metrics"]:
+        if read_record(folder).metrics != read_record(calm / folder.name).metrics:
             wrong.append(f"{folder.name}: other metrics than undisturbed")
     return wrong
 
@@ -254,7 +255,7 @@ def overheads(out: Path) -> str:
     """Median seconds of cells by part; `beyond training` is what comes before the first step."""
     parts: dict[str, list[float]] = {}
     for folder in ended(out):
-        told = json.loads((folder / "state.json").read_text("utf-8"))["seconds"]
+        told = json.loads((RunFolder(folder).state).read_text("utf-8"))["seconds"]
         if told:
             told["beyond training"] = told["start"] + told["load"]
             for part, seconds in told.items():

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from src.benchmarks.gpu_lines import LeftOut, Row, Unit
+from src.runs.folder import RunFolder
 
 NEEDED = (
     "hydra",
@@ -44,7 +45,7 @@ def _train(device: str) -> Row:
         _command("src.hospital", f"out={hospital}", "admissions=900", "seed=5")
         _command("src.prepare", f"data.dir={hospital}", f"data.out={cohort}")
         _command("src.train", f"data.dir={cohort}", f"out={runs}", "name=run", f"device={device}", *SIZE)
-        record = json.loads((runs / "run" / "result.json").read_text("utf-8"))
+        record = json.loads((RunFolder(runs / "run").record).read_text("utf-8"))
     return {
         "device": record["device"],
         "steps": record["counts"]["steps"],

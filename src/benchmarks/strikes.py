@@ -27,6 +27,7 @@ from typing import Any
 
 from src.cli.command import report_user_errors
 from src.cli.errors import UserError
+from src.runs.folder import RunFolder
 from src.runs.history import read_history
 from src.runs.lock import LOST
 
@@ -181,14 +182,14 @@ class Runs:
 
 def contents(folder: Path) -> dict[str, str]:
     """Hashes of all files of a run but its lock and its history, in which a repeated step may stand twice."""
-    files = [path for path in folder.rglob("*") if path.is_file() and ".lock" not in path.parts]
-    kept = [path for path in files if path.name != "history.jsonl"]
+    files = [path for path in folder.rglob("*") if path.is_file() and RunFolder(folder).lock not in path.parents]
+    kept = [path for path in files if path != RunFolder(folder).history]
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in kept}
 
 
 def outcome(run_dir: Path) -> dict[str, Any]:
     """What a finished run must have in common with one that was never struck."""
-    record = json.loads((run_dir / "result.json").read_text("utf-8"))
+    record = json.loads(RunFolder(run_dir).record.read_text("utf-8"))
     curves = read_history(run_dir)
     return {
         **{name: record[name] for name in ("metrics", "intervals", "counts", "tokens_seen", "axes", "cohort")},

@@ -17,7 +17,7 @@ TEMPLATE = "page.html.j2"
 
 
 @dataclass(frozen=True)
-class Block:
+class PageBlock:
     """A part of a section: a paragraph, a command, figures or a table; what is not given is not shown.
 
     Attributes:
@@ -47,7 +47,7 @@ class Section:
 
     anchor: str
     title: str
-    blocks: Sequence[Block]
+    blocks: Sequence[PageBlock]
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Runs side by side on one test set: paired differences of every metric by patient, corrected over the comparisons."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -15,21 +15,15 @@ from src.cli.progress import track
 from src.cohort.split import Split
 from src.metrics.intervals import SubsampledMetric, difference, estimate, holm
 from src.models.labelspace import LabelSpace
-from src.runs.predictions import PREDICTIONS, Predictions, parts, read_predictions
-from src.runs.record import damage, read_cohort_of, read_record
+from src.runs.folder import RunFolder
+from src.runs.predictions import Predictions, parts, read_predictions
+from src.runs.record import RunRecord, damage, read_cohort_of, read_record
 
 
-@dataclass(frozen=True, eq=False)
-class Run:
-    """A finished run: its name, record and test predictions."""
-
-    name: str
-    record: dict[str, Any]
-    predictions: Predictions
-
-
-def read_runs(folders: Sequence[Path], data_dir: Path | None = None) -> tuple[list[Run], LabelSpace]:
-    """Finished runs on one test set, and its labels.
+def read_runs(
+    folders: Sequence[Path], data_dir: Path | None = None
+) -> tuple[list[RunRecord], dict[str, Predictions], LabelSpace]:
+    """The records of finished runs on one test set, their test predictions by name, and its labels.
 
     Args:
         folders: of the runs.
@@ -42,19 +36,17 @@ def read_runs(folders: Sequence[Path], data_dir: Path | None = None) -> tuple[li
     records = [read_record(folder) for folder in folders]
     cohort = read_cohort_of(records[0], folders[0], data_dir)
     space = LabelSpace.from_labels(cohort.labels)
-    first: Run | None = None
-    runs = []
+    predictions: dict[str, Predictions] = {}
     for folder, record in zip(folders, records, strict=True):
-        if record["cohort"] != cohort.fingerprint:
+        if record.cohort != cohort.fingerprint:
             place = f"{cohort.folder}, whose cohort is {cohort.fingerprint}"
-            raise UserError(f"{folder}: tested on the cohort {record['cohort']}, not on {place}; data_dir= names it")
-        run = Run(folder.name, record, read_predictions(folder / PREDICTIONS[Split.TEST], space))
-        first = first or run
-        if not np.array_equal(first.predictions.hadm_id, run.predictions.hadm_id):
-            counts = f"{len(run.predictions.drg):,} test notes, not the {len(first.predictions.drg):,}"
+            raise UserError(f"{folder}: tested on the cohort {record.cohort}, not on {place}; data_dir= names it")
+        tested = predictions[folder.name] = read_predictions(RunFolder(folder).predictions(Split.TEST), space)
+        first = predictions[folders[0].name]
+        if not np.array_equal(first.hadm_id, tested.hadm_id):
+            counts = f"{len(tested.drg):,} test notes, not the {len(first.drg):,}"
             raise UserError(f"{folder}: tested on {counts} of {folders[0]}; only runs on the same notes are compared")
-        runs.append(run)
-    return runs, space
+    return records, predictions, space
 
 
 def _whole(folders: Sequence[Path]) -> list[Path]:
@@ -77,25 +69,26 @@ class Comparison:
     """Columns `run`, `than`, `metric`, `difference` (of `run` less `than`), `low`, `high`, `p`, `p_holm`."""
 
 
-def compare(runs: Sequence[Run], space: LabelSpace, baseline: str | None = None) -> Comparison:
+def compare(runs: Mapping[str, Predictions], space: LabelSpace, baseline: str | None = None) -> Comparison:
     """Compares every two runs, or every run with the baseline.
 
     Both runs of a pair are measured on the same random halves of the patients, so that what makes a half hard for
     both falls out. `p_holm` is corrected over the comparisons that one metric is in.
 
     Args:
-        runs: on the same test notes.
+        runs: the predictions of each on the same test notes, by its name.
         space: their labels.
         baseline: the name of the run that all others are compared with; None for every pair.
 
     Raises:
         UserError: the baseline is none of the runs.
     """
-    if baseline is not None and baseline not in {run.name for run in runs}:
+    if baseline is not None and baseline not in runs:
         raise UserError(f"baseline={baseline}: its record is damaged, or it is none of the runs")
-    patients = len(np.unique(runs[0].predictions.subject_id))
+    patients = len(np.unique(next(iter(runs.values())).subject_id))
     measured = {
-        run.name: parts(run.predictions, space) for run in track(runs, total=len(runs), what="comparing", unit="run")
+        name: parts(tested, space)
+        for name, tested in track(runs.items(), total=len(runs), what="comparing", unit="run")
     }
     metrics: list[dict[str, Any]] = [
         {"run": name, "metric": metric, "value": each.whole, "low": told.low, "high": told.high}

@@ -28,12 +28,13 @@ from src.evaluation.calibration import (
 )
 from src.evaluation.cost import cost_table
 from src.evaluation.error_tables import error_tables
-from src.evaluation.evaluation_record import FOLDER, write_evaluation
+from src.evaluation.evaluation_record import write_evaluation
 from src.evaluation.figures import draw_by_frequency, draw_coverage, draw_groups, draw_reliability
 from src.evaluation.prediction_table import prediction_table
 from src.evaluation.slices import slice_table
 from src.models.labelspace import LabelSpace
-from src.runs.predictions import PREDICTIONS, Predictions, estimates_of, read_predictions
+from src.runs.folder import SCORED, RunFolder
+from src.runs.predictions import Predictions, estimates_of, read_predictions
 from src.training.notes import split_rows
 
 ABOUT = {
@@ -123,7 +124,7 @@ def read_material(run_dir: Path, cohort: Cohort, cfg: TrainConfig, table5: str |
             f"table5={table5}: the run's classes are no MS-DRGs, and have no relative weights; leave it out"
         )
     read_admissions(cohort.folder)
-    predictions = {split: read_predictions(run_dir / name, space) for split, name in PREDICTIONS.items()}
+    predictions = {split: read_predictions(RunFolder(run_dir).predictions(split), space) for split in SCORED}
     trained = split_rows(cohort, Split.TRAIN, cfg.data.limit)["drg"].to_list()
     return EvaluationData(cohort, space, predictions, trained, weights)
 
@@ -141,7 +142,7 @@ def write_report(run_dir: Path, material: EvaluationData, cut: NDArray[np.bool_]
     Returns:
         Where the report is.
     """
-    test, folder, space = material.predictions[Split.TEST], run_dir / FOLDER, material.space
+    test, folder, space = material.predictions[Split.TEST], RunFolder(run_dir).evaluation, material.space
     notes = prediction_table(test, space, material.cohort, material.trained, material.weights, cut)
     tables = report_tables(notes, material.predictions[Split.VALIDATION], test, space, material.weights)
     title = f"{run_dir.name}: {notes.height:,} test notes"

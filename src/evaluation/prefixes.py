@@ -19,6 +19,7 @@ from src.evaluation.metrics_table import table
 from src.models.classifier import Classifier
 from src.models.engine.packing import Packed
 from src.models.prompts import prompt_template
+from src.runs.folder import RunFolder
 from src.runs.predictions import Predictions
 from src.training.batches import TokenisedNotes
 from src.training.context import Session
@@ -26,9 +27,6 @@ from src.training.notes import split_rows, token_lengths
 from src.training.outcome import measured, predictions_of, score_split
 from src.training.ranks import ALONE
 from src.training.scoring import check_device, on_the_host
-
-CURVE, PICTURE = "prefixes.csv", "prefixes.png"
-"""Files in a run's folder."""
 
 
 def score_prefixes(
@@ -100,17 +98,17 @@ def measure_prefixes(
 def report_prefixes(session: Session, curves: Mapping[Split, Mapping[int, Mapping[str, float]]], run: Path) -> str:
     """Writes `prefixes.csv` and `prefixes.png` into the run's folder; the test curve as a table."""
     rows = [row for split, curve in curves.items() for row in _rows(session, split, curve)]
-    with atomic_write(run / CURVE) as tmp:
+    with atomic_write(RunFolder(run).prefixes) as tmp:
         write_frame(tmp, pl.DataFrame(rows))
     test = curves[Split.TEST]
-    draw_prefixes(run / PICTURE, test, f"{run.name}: test notes cut to fewer tokens than in training")
+    draw_prefixes(RunFolder(run).prefixes_figure, test, f"{run.name}: test notes cut to fewer tokens than in training")
     method = "one forward for all lengths"
     if not one_forward(session):
         method = (
             f"prompt={session.cfg.prompt} puts words after the cut, so each length was read in a forward of its own"
         )
     shown = table({f"{length:,}": metrics for length, metrics in test.items()}, what="tokens")
-    return f"{shown}\n{method}; {run / CURVE}, {run / PICTURE}"
+    return f"{shown}\n{method}; {RunFolder(run).prefixes}, {RunFolder(run).prefixes_figure}"
 
 
 def _rows(

@@ -14,6 +14,7 @@ from src.display.spreadsheet import write_csv
 from src.display.tables import table_of, to_markdown
 from src.models.bases import locate
 from src.models.prompts import WORDS_AFTER
+from src.runs.record import RunRecord
 from src.training.context import Session
 
 CARD, DRGS, ADAPTER = "README.md", "drgs.csv", "adapter"
@@ -78,12 +79,12 @@ def write_classes(path: Path, session: Session) -> None:
             write_csv(tmp, ["class", "name"], [[name, code] for code, name in session.cohort.public_names.items()])
 
 
-def card(session: Session, record: Mapping[str, Any], written: Mapping[str, Any]) -> str:
+def card(session: Session, record: RunRecord, written: Mapping[str, Any]) -> str:
     """The text of README.md.
 
     Args:
         session: of the run.
-        record: what the run's `result.json` holds.
+        record: the run's.
         written: `precision`, `notes` and `difference` of the check, and `family`, the model's class.
     """
     cfg = session.cfg
@@ -126,14 +127,14 @@ def _data(session: Session) -> str:
     return f"{'; '.join(about)}.\n\n{flow}\n{splits}{only}"
 
 
-def _metrics(session: Session, record: Mapping[str, Any]) -> str:
+def _metrics(session: Session, record: RunRecord) -> str:
     limit = session.cfg.data.limit
     many = [
         split for split in (Split.TEST, Split.VALIDATION) if session.cohort.patients(split, limit) >= MIN_GROUP_PATIENTS
     ]
     if not many:
         return f"None: they are of fewer than {MIN_GROUP_PATIENTS} patients."
-    metrics = record["metrics"]
+    metrics = record.metrics
     shown = {split.prefix for split in many}
     names = dict.fromkeys(name.split("/", 1)[1] for name in metrics if name.split("/")[0] in shown)
     rows = [[name, *(metrics.get(f"{split.prefix}/{name}") for split in many)] for name in names]
@@ -205,6 +206,6 @@ model = PeftModel.from_pretrained(base, "{ADAPTER}").eval()
 ```"""
 
 
-def _versions(record: Mapping[str, Any]) -> str:
+def _versions(record: RunRecord) -> str:
     kept = ("torch", "transformers", "peft")
-    return ", ".join(f"{name} {record['versions'][name]}" for name in kept if name in record["versions"])
+    return ", ".join(f"{name} {record.versions[name]}" for name in kept if name in record.versions)

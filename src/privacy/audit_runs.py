@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from src.cli.errors import UserError, raise_all
 from src.cli.files import check_folder
@@ -16,10 +15,12 @@ from src.privacy.identifiers import short_ids
 from src.privacy.note_matcher import NoteMatcher
 from src.privacy.offline_runs import journal_files
 from src.privacy.wandb_files import hashes_of, written
-from src.runs.record import RECORD, read_cohort_of, read_record
+from src.runs.find import run_folders
+from src.runs.folder import RunFolder
+from src.runs.record import RunRecord, read_cohort_of, read_record
 from src.tracking.replay import read_replay
 
-AUDIT = "audit.json"
+AUDIT = RunFolder(Path()).audit.name
 
 RULES = 3
 """Of the audit; a verdict by earlier ones, which did not look through what would be sent, holds no longer."""
@@ -82,7 +83,7 @@ def runs_in(words: Sequence[str]) -> list[Path]:
     found: list[Path] = []
     problems = []
     for folder in map(Path, words):
-        inside = sorted(path for path in folder.iterdir() if _is_run(path)) if folder.is_dir() else []
+        inside = run_folders(folder, _is_run)
         if _is_run(folder):
             found.append(folder)
         elif inside:
@@ -94,7 +95,7 @@ def runs_in(words: Sequence[str]) -> list[Path]:
 
 
 def _is_run(path: Path) -> bool:
-    return (path / "wandb").is_dir() or (path.name == "wandb" and bool(journal_files(path)))
+    return RunFolder(path).wandb.is_dir() or (path.name == "wandb" and bool(journal_files(path)))
 
 
 def audit_runs(runs: Sequence[Path], data_dir: Path | None, notes: bool) -> list[Verdict]:
@@ -175,7 +176,8 @@ def cohort_of(run: Path, data_dir: Path | None) -> Cohort:
     record = _record(run)
     if record is None and data_dir is None:
         raise UserError(
-            f"{run}: has no {RECORD} that names its cohort; write data_dir=COHORT, or notes=no to audit without notes"
+            f"{run}: has no {RunFolder(run).record.name} that names its cohort; write data_dir=COHORT, or notes=no to "
+            "audit without notes"
         )
     try:
         return read_cohort_of(record, run, data_dir) if record else read_cohort(data_dir or Path())
@@ -183,7 +185,7 @@ def cohort_of(run: Path, data_dir: Path | None) -> Cohort:
         raise UserError(f"{run}: its notes cannot be looked for: {error}, or notes=no to audit without notes") from None
 
 
-def _record(run: Path) -> dict[str, Any] | None:
+def _record(run: Path) -> RunRecord | None:
     try:
         return read_record(run)
     except UserError:
@@ -192,8 +194,8 @@ def _record(run: Path) -> dict[str, Any] | None:
 
 def _own_words(run: Path) -> set[str]:
     """The words of which a run's record names its axes and metrics."""
-    record = _record(run) or {}
-    keys = [key for part in ("axes", "metrics", "counts", "seconds") for key in record.get(part) or {}]
+    record = _record(run)
+    keys = [*record.axes, *record.metrics, *record.counts, *record.seconds] if record else []
     return {word.casefold() for key in keys for word in WORD.findall(key)}
 
 

@@ -24,11 +24,12 @@ from src.cli.json_files import read_json, write_json
 from src.cli.progress import track
 from src.config.train import WandbMode
 from src.privacy.audit_runs import read_clean
+from src.runs.folder import RunFolder
 from src.tracking.policy import environment, logged_in, nothing_else
 from src.tracking.replay import Replay, Rows, hashes_of_sources
 from src.tracking.wandb_run import STEP, GuardedWandbRun, begin, guarded_labels
 
-SYNC = "sync.json"
+SYNC = RunFolder(Path()).sync.name
 """Beside a run's record: what of it was sent, and where to."""
 
 SECONDS = 20

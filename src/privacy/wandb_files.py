@@ -9,6 +9,7 @@ from src.cli.errors import UserError
 from src.privacy.allowed import Finding, LoggedString, examine, examine_file
 from src.privacy.decodings import texts_of
 from src.privacy.offline_runs import journal_files, read_journal
+from src.runs.folder import RunFolder
 from src.tracking.replay import hashes_of_sources
 
 LOGS = re.compile(r"(.*/)?(logs/)?[a-z\-]*debug[a-z\-]*(\.\d{8}\.\d{6}|-\d{8}_\d{6}|\.[a-z]{1,10})?\.log")
@@ -45,8 +46,8 @@ def home_of(run_dir: Path) -> Path:
     Raises:
         UserError: it wrote nothing here.
     """
-    if (run_dir / "wandb").is_dir():
-        return run_dir / "wandb"
+    if RunFolder(run_dir).wandb.is_dir():
+        return RunFolder(run_dir).wandb
     if journal_files(run_dir):
         return run_dir
     raise UserError(f"{run_dir}: W&B wrote nothing there; name a run's folder, or a folder of runs")

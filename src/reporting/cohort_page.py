@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from src.cohort.disclosure import MIN_GROUP_PATIENTS
 from src.cohort.prepared import RECORD
 from src.display.figure_style import ReportFigure, svg
-from src.display.page import Block, Page, Section, render
+from src.display.page import Page, PageBlock, Section, render
 from src.display.tables import Column, Table, table_of
 from src.reporting.cohort_figures import flow_figure, label_figure, length_figure
 from src.reporting.cohort_report import kind_of, paper_table
@@ -39,14 +39,14 @@ def page(numbers: Mapping[str, Any], words: NDArray[Any], tokens: NDArray[Any], 
         _labels(numbers),
         _lengths(numbers, words, tokens, tokenizer),
         _undecided(numbers["undecided"] if numbers["drg_version"] else None),
-        Section("paper", "Beside the paper", [Block(table=paper_table(published))] if published else []),
+        Section("paper", "Beside the paper", [PageBlock(table=paper_table(published))] if published else []),
     ]
     figures = [figure for section in sections for block in section.blocks for figure in block.figures]
     return render(Page("Cohort report", subtitle, sections), {figure.name: svg(figure) for figure in figures})
 
 
-def _broad(figure: ReportFigure) -> Block:
-    return Block(figures=[figure], broad=True)
+def _broad(figure: ReportFigure) -> PageBlock:
+    return PageBlock(figures=[figure], broad=True)
 
 
 def _splits(numbers: Mapping[str, Any]) -> Section:
@@ -57,7 +57,7 @@ def _splits(numbers: Mapping[str, Any]) -> Section:
     return Section(
         "splits",
         "Splits",
-        [Block(table=table_of(("split", "notes", "patients", kind_of(numbers)), rows)), Block(text)],
+        [PageBlock(table=table_of(("split", "notes", "patients", kind_of(numbers)), rows)), PageBlock(text)],
     )
 
 
@@ -73,9 +73,9 @@ def _labels(numbers: Mapping[str, Any]) -> Section:
         f"The ten commonest {kind} hold {labels['share_of_the_ten_commonest']:.1%} of the notes."
     )
     figure = label_figure(labels["notes_by_rank"], labels["drgs_by_notes"], kind)
-    blocks = [Block(text), _broad(ReportFigure("labels", "Notes by label", "", figure))]
+    blocks = [PageBlock(text), _broad(ReportFigure("labels", "Notes by label", "", figure))]
     if decided:
-        blocks.append(Block(table=table_of(("label decided by", "rows"), decided)))
+        blocks.append(PageBlock(table=table_of(("label decided by", "rows"), decided)))
     return Section("labels", "Labels", blocks)
 
 
@@ -90,9 +90,9 @@ def _lengths(numbers: Mapping[str, Any], words: NDArray[Any], tokens: NDArray[An
         "Lengths",
         [
             _broad(figure),
-            Block(table=table_of(("", *names), spreads)),
-            Block(table=Table("", "", columns, list(cuts.items()))),
-            Block(f"Tokens of {tokenizer}.", small=True),
+            PageBlock(table=table_of(("", *names), spreads)),
+            PageBlock(table=Table("", "", columns, list(cuts.items()))),
+            PageBlock(f"Tokens of {tokenizer}.", small=True),
         ],
     )
 
@@ -107,5 +107,5 @@ def _undecided(undecided: Mapping[str, Any] | None) -> Section:
         f"{undecided['descriptions']:,} on {undecided['rows']:,} rows, all in {RECORD}; listed are those of MIMIC-IV "
         f"that {MIN_GROUP_PATIENTS} patients or more have."
     )
-    listed = [Block(table=table_of(list(names), [[row[key] for key in names.values()] for row in most]))]
-    return Section("undecided", title, [Block(text), *(listed if most else [])])
+    listed = [PageBlock(table=table_of(list(names), [[row[key] for key in names.values()] for row in most]))]
+    return Section("undecided", title, [PageBlock(text), *(listed if most else [])])

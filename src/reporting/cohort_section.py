@@ -29,7 +29,7 @@ def cohort_drawing(runs: Sequence[Run], fingerprint: str, data_dir: Path | None 
         fingerprint: of the cohort.
         data_dir: where it lies now; None takes the folders that the records name.
     """
-    named = [run.record.get("config", {}).get("data", {}).get("dir") for run in runs]
+    named = [run.record.config.get("data", {}).get("dir") for run in runs]
     for folder in [data_dir, *dict.fromkeys(named)]:
         record = _read(Path(folder)) if folder else {}
         if record.get("fingerprint") == fingerprint:

@@ -29,21 +29,23 @@ class Cost:
 def device_of(run: Run) -> str:
     """What a run ran on.
 
-    >>> device_of(Run("a", {"versions": {"torch": "2.13.0+cpu"}})), device_of(Run("a", {"device": "cuda:1"}))
+    >>> from src.runs.record import RunRecord
+    >>> cpu = RunRecord(axes={}, cohort="3f2a", metrics={}, versions={"torch": "2.13.0+cpu"})
+    >>> device_of(Run("a", cpu)), device_of(Run("b", RunRecord(axes={}, cohort="3f2a", metrics={}, device="cuda:1")))
     ('CPU', 'GPU')
     """
-    names = run.record.get("device"), run.record.get("config", {}).get("device")
+    names = run.record.device, run.record.config.get("device")
     for name in names:
         kind = str(name).partition(":")[0]
         if kind in KINDS:
             return KINDS[kind]
-    return "CPU" if str(run.record.get("versions", {}).get("torch", "")).endswith("+cpu") else ""
+    return "CPU" if str(run.record.versions.get("torch", "")).endswith("+cpu") else ""
 
 
 def hours_of(run: Run) -> float | None:
     """Device-hours of a run, where its seconds are known."""
-    seconds = run.record.get("seconds", {}).get("total")
-    config = run.record.get("config", {})
+    seconds = run.record.seconds.get("total")
+    config = run.record.config
     devices = int(config.get("devices") or 1) * int(config.get("nodes") or 1)
     return None if not seconds else float(seconds) * devices / 3600
 

@@ -40,7 +40,7 @@ def _of(runs: Sequence[Run]) -> list[Command]:
     adapters = any(run.axes.get("params") for run in runs)
     named = [axis for axis in AXES if adapters or not axis.startswith("lora")]
     columns = {axis: _values(axis, runs) for axis in named if any(axis in run.axes for run in runs)}
-    limits = {run.record.get("config", {}).get("data", {}).get("limit") for run in runs}
+    limits = {run.record.config.get("data", {}).get("limit") for run in runs}
     limit = limits.pop() if len(limits) == 1 else None
     whole = prod(map(len, columns.values()))
     if whole <= 2 * len(runs):
@@ -94,7 +94,7 @@ def _day(second: float) -> str:
 
 def codes_of(runs: Sequence[Run]) -> list[str]:
     """The versions of the code that made the runs: its commit, and the hash of its sources."""
-    found = {json.dumps(run.record.get("code") or {}, sort_keys=True) for run in runs}
+    found = {json.dumps(run.record.code, sort_keys=True) for run in runs}
     told = []
     for text in sorted(found):
         code = json.loads(text)

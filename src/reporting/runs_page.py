@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from src.display.figure_style import ReportFigure
-from src.display.page import Block, Page, Section, prose, render
+from src.display.page import Page, PageBlock, Section, prose, render
 from src.display.tables import Table
 from src.reporting.runs_report import FIGURES, TABLES, Report
 
@@ -34,7 +34,7 @@ def page(report: Report, svgs: Mapping[str, str]) -> str:
         Section(anchor, title, [*_figures(report, figures), *_tables(report.tables, tables)])
         for anchor, title, figures, tables in SECTIONS
     ]
-    cohort = [Block(figures=[report.cohort], broad=True, files=FIGURES)] if report.cohort else []
+    cohort = [PageBlock(figures=[report.cohort], broad=True, files=FIGURES)] if report.cohort else []
     sections += [
         Section("errors", "What it gets wrong", _errors(report)),
         Section("cohort", "Cohort", cohort),
@@ -52,46 +52,48 @@ def title_of(report: Report) -> str:
     return f"DRG prediction: {'/'.join(parts[-2:] if parts[-1:] == ['runs'] else parts[-1:])}"
 
 
-def _figures(report: Report, names: Sequence[str]) -> list[Block]:
+def _figures(report: Report, names: Sequence[str]) -> list[PageBlock]:
     drawn = [figure for figure in report.drawings if any(part in figure.name for part in names)]
-    return [Block(figures=drawn, files=FIGURES)] if drawn else []
+    return [PageBlock(figures=drawn, files=FIGURES)] if drawn else []
 
 
-def _tables(tables: Sequence[Table], names: Sequence[str]) -> list[Block]:
+def _tables(tables: Sequence[Table], names: Sequence[str]) -> list[PageBlock]:
     blocks = []
     for table in (table for name in names for table in tables if table.name == name and not table.files_only):
         long = len(table.rows) > (LONG_RESULTS if table.name == "results" else LONG)
-        blocks.append(Block(table=table, folded=f"{len(table.rows):,} rows" if long else "", files=TABLES))
+        blocks.append(PageBlock(table=table, folded=f"{len(table.rows):,} rows" if long else "", files=TABLES))
     return blocks
 
 
-def _errors(report: Report) -> list[Block]:
-    blocks = [Block(report.outdated)] if report.outdated else []
+def _errors(report: Report) -> list[PageBlock]:
+    blocks = [PageBlock(report.outdated)] if report.outdated else []
     if (errors := report.errors) is None:
         return blocks
     others = f" {errors.others} more runs have an analysis of their own." if errors.others else ""
-    blocks.append(Block(prose(f"Of the run {{}}, from what {{}} left.{others}", errors.run, "src.evaluate")))
-    blocks += [Block(figures=errors.drawings, files=FIGURES)] if errors.drawings else []
-    return blocks + [Block(table=table, folded=table.title, files=TABLES) for table in errors.tables]
+    blocks.append(PageBlock(prose(f"Of the run {{}}, from what {{}} left.{others}", errors.run, "src.evaluate")))
+    blocks += [PageBlock(figures=errors.drawings, files=FIGURES)] if errors.drawings else []
+    return blocks + [PageBlock(table=table, folded=table.title, files=TABLES) for table in errors.tables]
 
 
-def _reproduce(report: Report) -> list[Block]:
+def _reproduce(report: Report) -> list[PageBlock]:
     trained = "\n".join(f"{command.words}    # {command.makes}" for command in report.commands[:COMMANDS])
     more = len(report.commands) - COMMANDS
     drawn = [*report.drawings, *([report.cohort] if report.cohort else [])]
     blocks = [
-        Block(prose("The runs; {} is the folder that {} wrote:", "COHORT", "src.prepare"), code=trained),
-        Block(f"{more:,} more runs, whose settings are in the table of results.", small=True) if more > 0 else Block(),
-        Block(
+        PageBlock(prose("The runs; {} is the folder that {} wrote:", "COHORT", "src.prepare"), code=trained),
+        PageBlock(f"{more:,} more runs, whose settings are in the table of results.", small=True)
+        if more > 0
+        else PageBlock(),
+        PageBlock(
             _named("The figures {}, and all tables:" if drawn else "All tables:", drawn),
             code=f"python -m src.report {report.source}",
         ),
-        Block("Cells, differences, fits and predictions alone:", code=f"python -m src.scaling {report.source}"),
+        PageBlock("Cells, differences, fits and predictions alone:", code=f"python -m src.scaling {report.source}"),
     ]
     if report.errors:
         of_errors = report.errors.drawings
         pattern = f"The analysis of errors{' and the figures {}' if of_errors else ''}, before the report:"
-        blocks.append(Block(_named(pattern, of_errors), code=f"python -m src.evaluate run={report.errors.run}"))
+        blocks.append(PageBlock(_named(pattern, of_errors), code=f"python -m src.evaluate run={report.errors.run}"))
     return blocks
 
 

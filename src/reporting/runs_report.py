@@ -126,7 +126,7 @@ def _facts(source: str, runs: Sequence[Run], scaling: Scaling) -> dict[str, str]
 
 
 def _drgs(runs: Sequence[Run], cohort: str) -> str:
-    counts = {run.record.get("counts", {}).get("test_drgs") for run in runs if run.record.get("cohort") == cohort}
+    counts = {run.record.counts.get("test_drgs") for run in runs if run.record.cohort == cohort}
     known = sorted(count for count in counts if count)
     return f" of {known[-1]} DRGs" if known else ""
 
@@ -135,7 +135,7 @@ def _libraries(runs: Sequence[Run]) -> str:
     known: dict[str, set[str]] = {}
     for run in runs:
         for name in ("python", "torch", "transformers", "peft"):
-            version = run.record.get("versions", {}).get(name)
+            version = run.record.versions.get(name)
             if version:
                 known.setdefault(name, set()).add(str(version))
     return ", ".join(f"{name} {' and '.join(sorted(versions))}" for name, versions in known.items())

@@ -1,5 +1,6 @@
-"""Finished runs as every source tells them: a folder of records, offline W&B runs, or a W&B project."""
+"""A finished run, the same from every source: its record and what it logged."""
 
+import dataclasses
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -10,8 +11,9 @@ import polars as pl
 
 from src.cohort.disclosure import MIN_GROUP_PATIENTS
 from src.cohort.split import Split
-from src.runs.history import Curves
-from src.runs.predictions import PREDICTIONS
+from src.runs.folder import SCORED, RunFolder
+from src.runs.history import Curves, read_history
+from src.runs.record import RunRecord, read_record
 
 
 @dataclass(frozen=True)
@@ -20,15 +22,14 @@ class Run:
 
     Attributes:
         name: of its folder, which is its W&B run's id.
-        record: `axes`, `cohort`, `code`, `counts`, `metrics`, `intervals`, `tokens_seen` and `seconds` as `result.json`
-            has them; `config` where the source has it.
+        record: what it is and came to.
         curves: what it logged, by metric and step.
         folder: where its predictions are; None when it comes from W&B.
         few: splits of fewer than 10 patients, by the first part of the names of their metrics, which are left out.
     """
 
     name: str
-    record: Mapping[str, Any]
+    record: RunRecord
     curves: Curves = field(default_factory=dict)
     folder: Path | None = None
     few: tuple[str, ...] = ()
@@ -36,31 +37,41 @@ class Run:
     @property
     def axes(self) -> Mapping[str, Any]:
         """The grid's axes."""
-        return dict(self.record["axes"])
+        return self.record.axes
 
     @property
     def metrics(self) -> Mapping[str, float | None]:
         """Final metrics by name, such as `test/accuracy`."""
-        return dict(self.record["metrics"])
+        return self.record.metrics
+
+
+def read_run(folder: Path) -> Run:
+    """The finished run of a folder.
+
+    Raises:
+        UserError: it has no record, or a damaged one.
+    """
+    return Run(folder.name, read_record(folder), read_history(folder), folder)
 
 
 def of_many(run: Run) -> Run:
     """The run without what was measured on fewer than 10 patients: metrics, intervals, curves, and the test's rows."""
-    few = [split.prefix for split in PREDICTIONS if _patients(run, split) < MIN_GROUP_PATIENTS]
+    few = tuple(split.prefix for split in SCORED if _patients(run, split) < MIN_GROUP_PATIENTS)
     if not few:
         return run
 
-    def kept(held: Mapping[str, Any]) -> dict[str, Any]:
-        return {name: value for name, value in held.items() if name.split("/")[0] not in few}
+    def kept(values: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in values.items() if name.split("/")[0] not in few}
 
-    record = {**run.record, **{part: kept(run.record.get(part, {})) for part in ("metrics", "intervals")}}
-    return Run(run.name, record, kept(run.curves), None if Split.TEST.prefix in few else run.folder, tuple(few))
+    metrics, intervals = kept(run.record.metrics), kept(run.record.intervals)
+    record = dataclasses.replace(run.record, metrics=metrics, intervals=intervals)
+    return Run(run.name, record, kept(run.curves), None if Split.TEST.prefix in few else run.folder, few)
 
 
 def _patients(run: Run, split: Split) -> int:
     """Patients of a split by the run's predictions; without them its notes, of which there are no fewer."""
     if run.folder:
         with suppress(pl.exceptions.PolarsError, OSError):
-            rows = pl.scan_parquet(run.folder / PREDICTIONS[split])
+            rows = pl.scan_parquet(RunFolder(run.folder).predictions(split))
             return int(rows.select(pl.col("subject_id").n_unique()).collect().item())
-    return int(run.record.get("counts", {}).get(str(split), MIN_GROUP_PATIENTS))
+    return run.record.counts.get(str(split), MIN_GROUP_PATIENTS)

@@ -7,8 +7,7 @@ from typing import Any
 
 from src.cli.files import appending, private_folder
 from src.cli.json_files import is_finite, parse_json, set_aside
-
-HISTORY = "history.jsonl"
+from src.runs.folder import RunFolder
 
 STEP = "step"
 
@@ -25,7 +24,7 @@ class History:
     def add(self, step: int, values: Mapping[str, Any]) -> None:
         """Adds what was logged at an optimiser step; values that are not finite are left out."""
         numbers = {key: value for key, value in values.items() if is_finite(value)}
-        path = private_folder(self.run_dir) / HISTORY
+        path = RunFolder(private_folder(self.run_dir)).history
         if path.is_dir():
             set_aside(path, "a folder is in its place")
         with appending(path) as file:
@@ -41,7 +40,7 @@ def read_history(run_dir: Path) -> Curves:
     """
     curves: Curves = {}
     try:
-        lines = (run_dir / HISTORY).read_text("utf-8", errors="replace").splitlines()
+        lines = RunFolder(run_dir).history.read_text("utf-8", errors="replace").splitlines()
     except OSError:
         return curves
     for line in lines:

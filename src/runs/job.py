@@ -9,13 +9,10 @@ from src.cli.compose import to_schema
 from src.cli.errors import UserError
 from src.cli.json_files import Schema, read_json, write_json
 from src.config.train import TrainConfig
+from src.runs.folder import RunFolder
 from src.runs.provenance import code_version
 
-CELL = "cell.json"
 SCHEMA: Schema = {"config": dict, "words": list[str]}
-
-LOG = "log.txt"
-"""What a cell printed, in its folder; it stays there."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +50,7 @@ def write_job(job: Job, cohort_fingerprint: str) -> None:
     except UserError:
         same = False
     if not same:
-        write_json(job.folder / CELL, told, SCHEMA, indent=1)
+        write_json(RunFolder(job.folder).job, told, SCHEMA, indent=1)
 
 
 def read_job(folder: Path) -> dict[str, Any]:
@@ -63,9 +60,9 @@ def read_job(folder: Path) -> dict[str, Any]:
         UserError: there is none, or it is damaged.
     """
     try:
-        return read_json(folder / CELL, SCHEMA, "start the sweep again")
+        return read_json(RunFolder(folder).job, SCHEMA, "start the sweep again")
     except FileNotFoundError:
-        raise UserError(f"{folder / CELL}: no such file; start the sweep again") from None
+        raise UserError(f"{RunFolder(folder).job}: no such file; start the sweep again") from None
 
 
 def config_of(folder: Path) -> TrainConfig:

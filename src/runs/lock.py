@@ -34,8 +34,7 @@ from pathlib import Path
 from src.cli.errors import UserError
 from src.cli.files import abandon, guarded, remove_leftovers
 from src.cli.process_identity import born, machine
-
-FOLDER = ".lock"
+from src.runs.folder import RunFolder
 
 BEAT_S = 5.0
 """Seconds between two beats of a holder."""
@@ -86,7 +85,7 @@ def holding(run_dir: Path, beat_s: float = BEAT_S, stale_s: float = STALE_S) -> 
     Raises:
         Busy: another process works on the run.
     """
-    held = _take(run_dir / FOLDER, stale_s)
+    held = _take(RunFolder(run_dir).lock, stale_s)
     done = threading.Event()
     beating = threading.Thread(target=_beat, args=(held, beat_s, done), daemon=True)
     beating.start()
@@ -119,7 +118,7 @@ def held_by(run_dir: Path, beat_s: float = BEAT_S, stale_s: float = STALE_S) -> 
     The beat's age is measured by the file system's clock, not by this machine's. A beat of the future comes from a
     file system that stamps files with the clocks of its writers: such a holder is watched for three beats.
     """
-    folder = run_dir / FOLDER
+    folder = RunFolder(run_dir).lock
     number = _newest(folder)
     if not number or (folder / f"{number}.released").exists():
         return None
@@ -158,7 +157,7 @@ class HeldLock:
     def check(self) -> None:
         """Ends the process at once where the lock was lost: nothing of it may reach the run's folder any more."""
         if not self.ours:
-            why = "another process took this run over" if _newest(self.folder) else f"its {FOLDER} was removed"
+            why = "another process took this run over" if _newest(self.folder) else "its .lock was removed"
             print(f"{self.folder.parent}: {why}; stopping", file=sys.stderr, flush=True)
             abandon()
             os._exit(LOST)

@@ -13,14 +13,10 @@ from scipy.sparse import csr_array
 from src.cli.files import atomic_write
 from src.cli.json_files import REMADE, Damaged
 from src.cohort.msdrg import recombine
-from src.cohort.split import Split
 from src.metrics.definitions import TOP, log_softmax, measure_choices, measure_scores, place, truth_ranks
 from src.metrics.intervals import ROUNDS, Estimate, SubsampledMetric, estimates, subsample
 from src.metrics.weighted import ClassAreas, ClassF1, NoteMeans, WeightedMetric, other_placements
 from src.models.labelspace import LabelSpace
-
-PREDICTIONS = {Split.VALIDATION: "predictions_validation.parquet", Split.TEST: "predictions.parquet"}
-"""Files of predictions in a run's folder; they never leave the machine."""
 
 
 @dataclass(frozen=True)

@@ -2,17 +2,17 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from src.cli.errors import UserError
 from src.cli.json_files import Damaged, Schema, read_json, set_aside, write_json
 from src.config.train import TrainConfig
+from src.runs.folder import RunFolder
 
 if TYPE_CHECKING:
     from src.cohort.prepared import Cohort
-
-RECORD = "result.json"
 
 SCHEMA: Schema = {
     "config": {"model?": dict, "data?": {"dir": str}, "lora?": dict, "wandb?": dict},
@@ -27,15 +27,56 @@ SCHEMA: Schema = {
 }
 
 
-def finished(run_dir: Path) -> bool:
-    """Whether the run has its record, and the record is whole."""
-    return (run_dir / RECORD).exists() and damage(run_dir) is None
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """What a finished run is and came to; the fields stand in the order of `result.json`.
+
+    A part that an earlier version did not write, or that W&B does not hold, is empty or None.
+    """
+
+    config: dict[str, Any] = field(default_factory=dict)
+    """The resolved configuration, see `src.config.train.TrainConfig`."""
+    axes: dict[str, Any]
+    """The grid's axes, see `src.runs.identity.axes`."""
+    cohort: str
+    """The fingerprint."""
+    sample: str | None = None
+    """Which notes `data.limit` took; None where they were the first."""
+    counts: dict[str, int] = field(default_factory=dict)
+    """Notes by split, DRGs, parameters and steps."""
+    metrics: dict[str, float | None]
+    """By names such as `test/accuracy`; None where one is not defined."""
+    intervals: dict[str, list[float]] = field(default_factory=dict)
+    """Low and high of 95 %, of the test's metrics."""
+    code: dict[str, str | None] = field(default_factory=dict)
+    """See `src.runs.provenance.code_version`."""
+    versions: dict[str, str] = field(default_factory=dict)
+    """Of Python and packages."""
+    device: str | None = None
+    tokens_seen: int = 0
+    """In training."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """By part; `training` is that of the steps alone, `total` of all."""
+    further: dict[str, Any] = field(default_factory=dict)
+    """What another version wrote beside these."""
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> "RunRecord":
+        """The record of what `result.json` holds."""
+        known = {name.name for name in fields(cls)} - {"further"}
+        own = {key: value for key, value in values.items() if key in known}
+        return cls(**own, further={key: value for key, value in values.items() if key not in known})
+
+    def values(self) -> dict[str, Any]:
+        """What `result.json` holds, without the parts that are None."""
+        own = {name.name: getattr(self, name.name) for name in fields(self) if name.name != "further"}
+        return {**{key: value for key, value in own.items() if value is not None}, **self.further}
 
 
 def damage(run_dir: Path) -> UserError | None:
     """Why the record that is there cannot be read; None where it can, or where there is none."""
     try:
-        read_json(run_dir / RECORD, SCHEMA)
+        read_json(RunFolder(run_dir).record, SCHEMA)
     except FileNotFoundError:
         return None
     except UserError as error:
@@ -56,19 +97,20 @@ def set_damaged_aside(run_dir: Path) -> None:
         raise error
 
 
-def read_record(run_dir: Path) -> dict[str, Any]:
-    """What `result.json` holds.
+def read_record(run_dir: Path) -> RunRecord:
+    """The record of a finished run.
 
     Raises:
         UserError: there is none, or it is damaged.
     """
     try:
-        return read_json(run_dir / RECORD, SCHEMA, "the command that trained the run makes it again")
+        instead = "the command that trained the run makes it again"
+        return RunRecord.of(read_json(RunFolder(run_dir).record, SCHEMA, instead))
     except FileNotFoundError:
-        raise UserError(f"{run_dir / RECORD}: no such file; run={run_dir} is not a finished run") from None
+        raise UserError(f"{RunFolder(run_dir).record}: no such file; run={run_dir} is not a finished run") from None
 
 
-def read_cohort_of(record: Mapping[str, Any], run_dir: Path, data_dir: Path | None = None) -> "Cohort":
+def read_cohort_of(record: RunRecord, run_dir: Path, data_dir: Path | None = None) -> "Cohort":
     """The cohort of a finished run: in `data_dir`, where the record says, or there as seen from the run.
 
     A run that was trained in another folder names its cohort from there; the fingerprint tells it from others.
@@ -79,11 +121,11 @@ def read_cohort_of(record: Mapping[str, Any], run_dir: Path, data_dir: Path | No
     from src.cohort.prepared import RECORD as COHORT
     from src.cohort.prepared import read_cohort
 
-    named = Path(record["config"]["data"]["dir"])
+    named = Path(record.config["data"]["dir"])
     folders = [data_dir] if data_dir else [named, *(folder / named for folder in run_dir.resolve().parents)]
     there = [folder for folder in folders if (folder / COHORT).is_file()]
     for folder in there:
-        if (cohort := read_cohort(folder)).fingerprint == record["cohort"]:
+        if (cohort := read_cohort(folder)).fingerprint == record.cohort:
             return cohort
     if there:
         raise UserError(f"{there[0]}: not the cohort that {run_dir} was trained on; write data_dir=COHORT")
@@ -92,7 +134,7 @@ def read_cohort_of(record: Mapping[str, Any], run_dir: Path, data_dir: Path | No
     raise UserError(f"{run_dir}: its cohort was at {named} and is not there; write data_dir=COHORT where it lies now")
 
 
-def record_of(cfg: TrainConfig, run_dir: Path) -> dict[str, Any] | None:
+def record_of(cfg: TrainConfig, run_dir: Path) -> RunRecord | None:
     """The record in a configuration's folder; None where the run is not finished.
 
     Raises:
@@ -101,15 +143,16 @@ def record_of(cfg: TrainConfig, run_dir: Path) -> dict[str, Any] | None:
     from src.cohort.prepared import read_cohort
     from src.runs.identity import another_run, differences
 
-    if not finished(run_dir):
+    if not RunFolder(run_dir).finished:
         return None
     record, fingerprint = read_record(run_dir), read_cohort(Path(cfg.data.dir)).fingerprint
-    if differences(cfg, fingerprint, record):
-        raise another_run(cfg, fingerprint, run_dir, record)
+    if differences(cfg, fingerprint, record.values()):
+        raise another_run(cfg, fingerprint, run_dir, record.values())
     return record
 
 
-def write_record(run_dir: Path, record: dict[str, Any]) -> None:
+def write_record(run_dir: Path, record: RunRecord) -> None:
     """Writes `result.json` whole or not at all; metrics that are not defined become null."""
-    metrics = {name: value if math.isfinite(value) else None for name, value in record["metrics"].items()}
-    write_json(run_dir / RECORD, {**record, "metrics": metrics}, SCHEMA, indent=2)
+    numbers = record.metrics.items()
+    metrics = {name: None if value is None or not math.isfinite(value) else value for name, value in numbers}
+    write_json(RunFolder(run_dir).record, {**record.values(), "metrics": metrics}, SCHEMA, indent=2)

@@ -12,8 +12,7 @@ from pathlib import Path
 
 from src.cli.errors import UserError, system_error_line
 from src.cli.json_files import read_json, tell_once, write_json
-
-STATE = "state.json"
+from src.runs.folder import RunFolder
 
 ROOT = Path(__file__).parents[1]
 
@@ -75,7 +74,8 @@ def read_state(run_dir: Path) -> JobState | None:
     """The cell's last word, or None when it has said none that can be read."""
     hints = typing.get_type_hints(JobState)
     try:
-        said = read_json(run_dir / STATE, {name if name == "state" else f"{name}?": hints[name] for name in hints})
+        schema = {name if name == "state" else f"{name}?": hints[name] for name in hints}
+        said = read_json(RunFolder(run_dir).state, schema)
     except FileNotFoundError:
         return None
     except UserError as error:
@@ -87,7 +87,7 @@ def read_state(run_dir: Path) -> JobState | None:
 def write_state(run_dir: Path, state: JobState) -> None:
     """Writes the cell's word, whole or not at all."""
     state.told = time.time()
-    write_json(run_dir / STATE, asdict(state))
+    write_json(RunFolder(run_dir).state, asdict(state))
 
 
 def error_line(error: BaseException) -> str:

@@ -74,9 +74,8 @@ def gather(runs: Sequence[Run]) -> Grid:
 
 
 def _ground(run: Run) -> DatasetKey:
-    counts = run.record.get("counts", {})
-    sizes = (int(counts.get(split, 0)) for split in ("train", "test"))
-    return DatasetKey(str(run.record.get("cohort", "")), str(run.axes.get("protocol", "")), *sizes)
+    sizes = (run.record.counts.get(split, 0) for split in ("train", "test"))
+    return DatasetKey(run.record.cohort, str(run.axes.get("protocol", "")), *sizes)
 
 
 def _axes(run: Run) -> dict[str, Any]:
@@ -98,8 +97,8 @@ def _cell(ground: int, axes: dict[str, Any], runs: Sequence[Run]) -> Cell:
     for run in runs:
         for name, value in _metrics(run).items():
             values[name][run.axes["seed"]] = value
-            if name in run.record.get("intervals", {}):
-                errors[name].append(patient_error(value, *run.record["intervals"][name]))
+            if name in run.record.intervals:
+                errors[name].append(patient_error(value, *run.record.intervals[name]))
     metrics = {name: _measured(name, each, errors[name]) for name, each in sorted(values.items())}
     return Cell(ground, axes, tuple(run.name for run in runs), metrics, _numbers(axes, runs))
 
@@ -109,7 +108,7 @@ def _metrics(run: Run) -> dict[str, float]:
     found = {name: float(value) for name, value in run.metrics.items() if value is not None and math.isfinite(value)}
     validation, training = run.curves.get(VALIDATION_LOSS), run.curves.get(TRAINING_LOSS)
     if validation:
-        tested = run.record.get("counts", {}).get("best_step")
+        tested = run.record.counts.get("best_step", -1)
         found[VALIDATION_LOSS] = validation.get(tested, list(validation.values())[-1])
     if training:
         last = list(training.values())[-max(1, len(training) // 10) :]
@@ -131,12 +130,10 @@ def _numbers(axes: Mapping[str, Any], runs: Sequence[Run]) -> dict[str, float]:
         known = [float(value) for value in values if value is not None]
         return float(np.mean(known)) if known else math.nan
 
-    counts = [run.record.get("counts", {}) for run in runs]
-    base, trained = float(axes.get("params") or 0), mean(each.get("trainable_parameters") for each in counts)
-    tokens = mean(run.record.get("tokens_seen") for run in runs)
-    seconds = {
-        f"{name}_s": mean(run.record.get("seconds", {}).get(name) for run in runs) for name in ("training", "total")
-    }
+    base = float(axes.get("params") or 0)
+    trained = mean(run.record.counts.get("trainable_parameters") for run in runs)
+    tokens = mean(run.record.tokens_seen for run in runs)
+    seconds = {f"{name}_s": mean(run.record.seconds.get(name) for run in runs) for name in ("training", "total")}
     flop = tokens * (4 * base + 6 * trained)
     return {"params": base, "trained": trained, "tokens_seen": tokens, "flop": flop, **seconds}
 
@@ -187,7 +184,7 @@ def _told(
             f"the runs are of {len(grounds)} grounds (cohort, protocol, numbers of notes), which are kept apart: "
             "cells of different ones are never compared"
         )
-    sources = {run.record.get("code", {}).get("source") for runs in members for run in runs}
+    sources = {run.record.code.get("source") for runs in members for run in runs}
     if len(sources) > 1:
         notes.append(f"the runs were trained by {len(sources)} versions of the code")
     return notes

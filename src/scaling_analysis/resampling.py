@@ -90,11 +90,10 @@ class Resampler:
 
     def _recorded(self, at: int, metric: str) -> float:
         measured = self.grid.cells[at].metrics[metric]
-        intervals = [run.record.get("intervals", {}).get(metric) for run in self._runs(at, metric)]
+        intervals = [run.record.intervals.get(metric) for run in self._runs(at, metric)]
         values = list(measured.values.values())
-        if not all(intervals):
-            return float("nan")
-        return float(np.mean([patient_error(value, *each) for value, each in zip(values, intervals, strict=True)]))
+        known = [patient_error(value, *edges) for value, edges in zip(values, intervals, strict=True) if edges]
+        return float(np.mean(known)) if len(known) == len(values) else float("nan")
 
     def _patients(self, at: int, metric: str, how: How) -> NDArray[np.float64]:
         if how == "predictions":
@@ -182,7 +181,8 @@ def _parts_of_ground(
     from src.cli.progress import track
     from src.cohort.split import Split
     from src.models.labelspace import LabelSpace
-    from src.runs.predictions import PREDICTIONS, read_predictions
+    from src.runs.folder import RunFolder
+    from src.runs.predictions import read_predictions
     from src.runs.record import read_cohort_of
 
     if not all(run.folder for run in runs):
@@ -191,7 +191,7 @@ def _parts_of_ground(
     space = LabelSpace.from_labels(cohort.labels)
     found, notes = {}, None
     for run in track(runs, total=len(runs), what="reading predictions", unit="run") if len(runs) > 30 else runs:
-        predictions = read_predictions(Path(run.folder or "") / PREDICTIONS[Split.TEST], space)
+        predictions = read_predictions(RunFolder(Path(run.folder or "")).predictions(Split.TEST), space)
         notes = predictions.hadm_id if notes is None else notes
         if not np.array_equal(notes, predictions.hadm_id):
             raise UserError(f"{run.folder}: tested on other notes than {runs[0].folder}")

@@ -1,4 +1,4 @@
-"""Where finished runs are read from: a folder of runs, a sweep by its name, offline W&B runs, or a W&B project."""
+"""Where finished runs are read from: a folder of runs, a run, a sweep by its name, or a W&B project."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -7,14 +7,12 @@ from pathlib import Path
 
 from src.cli.errors import UserError
 from src.cli.json_files import read_json, tell_once
-from src.runs.finished import Run, of_many
-from src.runs.history import read_history
-from src.runs.job import CELL
-from src.runs.record import damage, finished, read_record
+from src.runs.find import ListedRun, find_runs
+from src.runs.finished import Run, of_many, read_run
+from src.runs.folder import RunFolder
+from src.runs.record import damage
 from src.runs.state import RunStatus
-from src.runs.status import queued_jobs, read_status
 from src.scaling_analysis.result import Missing
-from src.sweeps.manifest import read_sweep
 
 WANDB = "wandb:"
 
@@ -38,21 +36,18 @@ def read_source(source: str, out: Path = Path("runs")) -> Source:
     """Finished runs from wherever they are, the same from all.
 
     Args:
-        source: a folder of runs or of offline W&B runs, a sweep's name, `wandb:ENTITY/PROJECT`, or
+        source: a folder of runs, a run's folder, a sweep's name, `wandb:ENTITY/PROJECT`, or
             `wandb:ENTITY/PROJECT/GROUP`.
         out: folder that holds the runs of a named sweep.
 
     Raises:
         UserError: there is no such thing, or no run in it is finished with a whole record.
     """
-    if source.startswith(WANDB):
-        found = _project(source)
-    else:
-        found = _folder(Path(source)) if Path(source).is_dir() else _sweep(source, out)
-    if not found.runs:
-        waiting = "".join(f"\n  {run.name}: {run.standing}" for run in found.unfinished)
+    runs = _project(source) if source.startswith(WANDB) else _listed(source, out)
+    if not runs.runs:
+        waiting = "".join(f"\n  {run.name}: {run.standing}" for run in runs.unfinished)
         raise UserError(f"{source}: holds no finished run{waiting}")
-    return dataclasses.replace(found, runs=tuple(map(of_many, found.runs)))
+    return dataclasses.replace(runs, runs=tuple(map(of_many, runs.runs)))
 
 
 def _project(source: str) -> Source:
@@ -65,59 +60,41 @@ def _project(source: str) -> Source:
     return Source(tuple(runs), tuple(unfinished))
 
 
-def _folder(folder: Path) -> Source:
-    paths = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    runs = [_read(path) for path in paths if finished(path)]
-    offline, begun = _offline([path for path in paths if not finished(path)])
-    runs += offline
-    have, queued = {run.name for run in runs}, queued_jobs(folder)
-    cells = [path for path in paths if path.name not in have and ((path / CELL).is_file() or damage(path))]
-    unfinished = {
-        **{each.name: each for each in begun},
-        **{path.name: Missing(path.name, _words(path), _standing(path, path.name in queued)) for path in cells},
-    }
-    return Source(tuple(sorted(runs, key=lambda run: run.name)), tuple(unfinished.values()))
+def _listed(source: str, out: Path) -> Source:
+    folder, listed = Path(source), find_runs(source, out)
+    if folder.is_dir():
+        _refuse_wandb_alone(folder, [run.folder for run in listed])
+    finished = sorted(run.folder for run in listed if run.status.standing is RunStatus.FINISHED)
+    unfinished = [_missing(run) for run in listed if run.status.standing is not RunStatus.FINISHED]
+    return Source(tuple(map(read_run, finished)), tuple(unfinished), closed=not folder.is_dir())
 
 
-def _offline(folders: Sequence[Path]) -> tuple[list[Run], list[Missing]]:
-    """Runs of which only W&B's files are there; W&B is imported only where there are some."""
-    from src.privacy.offline_runs import journal_files
+def _refuse_wandb_alone(folder: Path, known: Sequence[Path]) -> None:
+    """Says of folders that hold W&B's files alone that runs are read from their records.
 
-    written = [folder for folder in folders if journal_files(folder)]
-    if not written:
-        return [], []
-    from src.scaling_analysis.wandb_runs import read_offline_folders
-
-    return read_offline_folders(written)
-
-
-def _sweep(name: str, out: Path) -> Source:
-    asked = read_sweep(out, name)["cells"]
-    queued = queued_jobs(out)
-    runs, unfinished = [], []
-    for cell in asked:
-        path = out / cell["name"]
-        if finished(path):
-            runs.append(_read(path))
-        else:
-            unfinished.append(Missing(path.name, " ".join(cell["words"]), _standing(path, path.name in queued)))
-    return Source(tuple(sorted(runs, key=lambda run: run.name)), tuple(unfinished), closed=True)
+    Raises:
+        UserError: there is no run beside them.
+    """
+    if not known and next(folder.rglob("run-*.wandb"), None):
+        raise UserError(
+            f"{folder}: holds what W&B wrote, and no result.json; name the folder in which the runs were trained, or "
+            "wandb:ENTITY/PROJECT"
+        )
+    for path in sorted(folder.iterdir()):
+        if path not in known and RunFolder(path).wandb.is_dir():
+            tell_once(f"{path}: holds what W&B wrote, and no result.json; left out")
 
 
-def _read(path: Path) -> Run:
-    return Run(path.name, read_record(path), read_history(path), path)
-
-
-def _standing(path: Path, queued: bool) -> str:
-    """Where a run stands; what is wrong with a damaged one is told on standard error."""
-    if error := damage(path):
+def _missing(run: ListedRun) -> Missing:
+    """An unfinished run; what is wrong with a damaged one is told on standard error."""
+    standing = run.status.standing
+    if error := damage(run.folder):
         tell_once(f"{error}; left out")
-        return str(RunStatus.DAMAGED)
-    return str(read_status(path, queued).standing)
-
-
-def _words(path: Path) -> str:
-    try:
-        return " ".join(read_json(path / CELL, {"words": list[str]})["words"])
-    except (FileNotFoundError, UserError):
-        return ""
+        standing = RunStatus.DAMAGED
+    words = run.words
+    if not words:
+        try:
+            words = " ".join(read_json(RunFolder(run.folder).job, {"words": list[str]})["words"])
+        except (FileNotFoundError, UserError):
+            words = ""
+    return Missing(run.folder.name, words, str(standing))

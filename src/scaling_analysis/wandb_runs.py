@@ -1,22 +1,20 @@
-"""Finished runs as W&B tells them: a project's by its API, or offline ones by their files."""
+"""Finished runs of a W&B project, by its API."""
 
 import math
 import os
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 from src.cli.errors import UserError
 from src.cli.progress import track
-from src.privacy.offline_runs import STEP, Journal, read_journals, tell
 from src.runs.finished import Run
 from src.runs.history import Curves
 from src.scaling_analysis.missing_runs import words_of
 from src.scaling_analysis.result import Missing
 from src.tracking.flat import is_finished, record_of
 from src.tracking.policy import ENVIRONMENT
+from src.tracking.wandb_run import STEP
 
 AT_ONCE = 8
 """Histories that are asked for at a time; each is a request of a thousand rows or more."""
@@ -80,31 +78,6 @@ def read_project(project: str, group: str | None) -> tuple[list[Run], list[Missi
             f"wandb:{project}: cannot be read ({type(error).__name__}); is the name right, the machine online, and "
             "somebody logged in (wandb login, or WANDB_API_KEY)?"
         ) from None
-
-
-def read_offline_folders(folders: Sequence[Path]) -> tuple[list[Run], list[Missing]]:
-    """The offline runs of some folders: each the run's own with its `wandb` inside, or one that W&B wrote.
-
-    Folders of one run's several starts tell one run.
-
-    Raises:
-        UserError: a file is damaged.
-    """
-    starts: dict[str, list[Journal]] = defaultdict(list)
-    for folder in folders:
-        for journal in read_journals(folder):
-            starts[journal.run.run_id].append(journal)
-    told = {name: tell(sorted(each, key=_began)) for name, each in starts.items()}
-    finished, missing = split((name, each.config, each.summary, _state(each)) for name, each in told.items())
-    return [Run(name, record_of(config, summary), told[name].curves) for name, config, summary, _ in finished], missing
-
-
-def _began(journal: Journal) -> int:
-    return int(journal.run.start_time.ToNanoseconds())
-
-
-def _state(told: Any) -> str:
-    return "running or killed" if told.exit_code is None else "failed" if told.exit_code else "stopped"
 
 
 def _with_histories(finished: list[Told], found: Mapping[str, Any]) -> Iterator[Run]:

@@ -160,7 +160,7 @@ def measured_speeds(jobs: Sequence[Job]) -> dict[tuple[str, int], float]:
     for job in jobs:
         if read_status(job.folder).standing is RunStatus.FINISHED:
             record = read_record(job.folder)
-            speed = record["tokens_seen"] / record["seconds"]["total"]
+            speed = record.tokens_seen / record.seconds["total"]
             for length in (job.cfg.max_len, 0):
                 by_model.setdefault((job.cfg.model.name, length), []).append(speed)
     return {key: sum(speeds) / len(speeds) for key, speeds in by_model.items()}

@@ -10,11 +10,11 @@ from typing import Any
 from src.cli.errors import UserError
 from src.cli.progress import minutes
 from src.cli.terminal import visible
+from src.runs.find import ListedRun, find_runs
 from src.runs.provenance import code_version
-from src.runs.record import damage, read_record
+from src.runs.record import RunRecord, damage, read_record
 from src.runs.state import RunStatus
-from src.runs.status import StatusSnapshot, queued_jobs, read_status
-from src.sweeps.manifest import read_sweep
+from src.runs.status import StatusSnapshot
 
 ORDER = list(RunStatus)
 METRIC = "test/accuracy"
@@ -29,7 +29,7 @@ class Row:
     words: str
     look: StatusSnapshot
     job: str | None
-    record: dict[str, Any] | None
+    record: RunRecord | None
     folder: Path
 
     @property
@@ -52,7 +52,7 @@ class Row:
     def metric(self) -> str:
         """Accuracy with its 95 % interval: of test patients, or of validation patients so far."""
         if self.record:
-            value, notes = self.record["metrics"].get(METRIC), self.record["counts"]["test"]
+            value, notes = self.record.metrics.get(METRIC), self.record.counts["test"]
             return "" if value is None else f"test {with_interval(value, notes)}"
         state = self.look.state
         return f"val {with_interval(state.metric, state.notes)}" if state and state.metric is not None else ""
@@ -83,29 +83,20 @@ class Row:
 
 
 def read_rows(sweep: str, out: Path) -> list[Row]:
-    """The cells that a sweep last asked for, or those of a folder of runs.
+    """The cells that a sweep last asked for, or those of a folder of runs, or of a run's folder.
 
     Raises:
         UserError: it is neither.
     """
-    if Path(sweep).is_dir():
-        out = Path(sweep)
-        paths = sorted(
-            {path.parent for name in ("result.json", "state.json", "cell.json") for path in out.glob(f"*/{name}")}
-        )
-        jobs = [(path.name, "") for path in paths]
-        if not jobs:
-            raise UserError(f"{sweep}: holds no run")
-    else:
-        jobs = [(each["name"], " ".join(each["words"])) for each in read_sweep(out, sweep)["cells"]]
-    queued = queued_jobs(out)
-    return [_row(out / name, words, queued.get(name)) for name, words in jobs]
+    runs = find_runs(sweep, out)
+    if not runs:
+        raise UserError(f"{sweep}: holds no run")
+    return [_row(run) for run in runs]
 
 
-def _row(folder: Path, words: str, job: str | None) -> Row:
-    look = read_status(folder, queued=job is not None)
-    record = read_record(folder) if look.standing is RunStatus.FINISHED else None
-    return Row(folder.name, words, look, job, record, folder)
+def _row(run: ListedRun) -> Row:
+    record = read_record(run.folder) if run.status.standing is RunStatus.FINISHED else None
+    return Row(run.folder.name, run.words, run.status, run.job, record, run.folder)
 
 
 def with_interval(value: float, notes: int) -> str:
@@ -143,10 +134,10 @@ def leaderboard(rows: Sequence[Row]) -> str:
     ended = sorted((row for row in rows if row.record), key=lambda row: -(_metric(row, METRIC) or 0.0))
     cohorts: dict[str, list[Row]] = {}
     for row in ended:
-        cohorts.setdefault((row.record or {})["cohort"], []).append(row)
+        cohorts.setdefault(row.record.cohort if row.record else "", []).append(row)
     boards = []
     for cohort, ranked in cohorts.items():
-        configs = [(row.record or {}).get("config", {}) for row in ranked]
+        configs = [row.record.config for row in ranked if row.record]
         folders = sorted({config["data"]["dir"] for config in configs if "data" in config})
         title = visible(f"cohort {cohort[:12]}: {', '.join(folders)}") + "\n" if len(cohorts) > 1 else ""
         boards.append(title + _board(ranked))
@@ -166,17 +157,17 @@ def _board(ranked: Sequence[Row]) -> str:
 
 def csv_rows(rows: Sequence[Row]) -> tuple[list[str], list[list[Any]]]:
     """Every cell with its axes, its standing and all its metrics: the head of the table, and its rows."""
-    axes = list(dict.fromkeys(key for row in rows if row.record for key in row.record["axes"]))
-    metrics = list(dict.fromkeys(key for row in rows if row.record for key in row.record["metrics"]))
+    axes = list(dict.fromkeys(key for row in rows if row.record for key in row.record.axes))
+    metrics = list(dict.fromkeys(key for row in rows if row.record for key in row.record.metrics))
     first = ["cell", "words", "state", "progress", "left_s", "metric", "notes", "where", "remark", "seconds", "cohort"]
     head, body = [*first, *axes, *metrics], []
     for row in rows:
-        state, record = row.look.state, row.record or {}
+        state, record = row.look.state, row.record
         told = {"cell": row.name, "words": row.words, "state": row.look.standing, "progress": row.progress,
                 "left_s": state.left_s if state and row.left else None, "metric": state.metric if state else None,
                 "notes": state.notes if state else None, "where": row.where, "remark": row.remark,
-                "seconds": record.get("seconds", {}).get("total"), "cohort": record.get("cohort")}  # fmt: skip
-        whole = {**told, **record.get("axes", {}), **record.get("metrics", {})}
+                "seconds": record and record.seconds.get("total"), "cohort": record and record.cohort}  # fmt: skip
+        whole = {**told, **(record.axes if record else {}), **(record.metrics if record else {})}
         body.append([whole.get(name) for name in head])
     return head, body
 
@@ -196,7 +187,7 @@ def columns(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
 
 
 def _metric(row: Row, key: str) -> float | None:
-    value = row.record["metrics"].get(key) if row.record else None
+    value = row.record.metrics.get(key) if row.record else None
     return None if value is None else float(value)
 
 

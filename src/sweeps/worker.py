@@ -14,10 +14,10 @@ from typing import Any
 from src.cli.errors import UserError, system_error_line
 from src.cli.progress import Clock, listening
 from src.config.train import Kind, TrainConfig
-from src.runs.job import LOG, config_of
+from src.runs.folder import RunFolder
+from src.runs.job import config_of
 from src.runs.lock import Busy, holding, this_process
 from src.runs.provenance import code_version
-from src.runs.record import finished
 from src.runs.state import JobState, RunStatus, error_line, read_state, write_state
 
 FAILED, PREEMPTED, LEFT_ALONE = 1, 75, 76
@@ -84,16 +84,16 @@ def work(run_dir: Path, train: Train) -> int:
         train(config_of(run_dir), run_dir)
         return 0
     signals = Signals()
-    with logged(run_dir / LOG):
+    with logged(RunFolder(run_dir).log):
         try:
             with signals, holding(run_dir):
-                status = 0 if finished(run_dir) else _attempt(run_dir, train, signals)
+                status = 0 if RunFolder(run_dir).finished else _attempt(run_dir, train, signals)
         except Busy as busy:
             print(f"{run_dir}: {busy} works on it; left alone", flush=True)
             return LEFT_ALONE
         except Stopped:
             return PREEMPTED
-        if status == PREEMPTED and not finished(run_dir):
+        if status == PREEMPTED and not RunFolder(run_dir).finished:
             requeue(signals.time_up)
     return status
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from src.metrics.intervals import estimate
 from src.runs.finished import Run
-from src.runs.history import HISTORY
-from src.runs.record import write_record
+from src.runs.folder import RunFolder
+from src.runs.record import RunRecord, write_record
 
 SIZES = {"femto": 156_320, "pico": 362_816, "nano": 1_328_256, "micro": 4_860_000, "milli": 17_800_000}
 """Parameters of each model; the last two are nobody's."""
@@ -126,17 +126,17 @@ def _run(
     }
     loss = 6 * (1 - accuracy)
     falling = {10 * at: loss * (1 + 2 / at) + float(dice.normal(0, 0.05)) for at in range(1, steps + 1)}
-    return Run(name, record, {"train/loss": falling, "val/loss": {10 * steps: loss}})
+    return Run(name, RunRecord.of(record), {"train/loss": falling, "val/loss": {10 * steps: loss}})
 
 
 def write_runs(folder: Path, runs: Sequence[Run]) -> None:
     """Writes each run's `result.json` and `history.jsonl`, as a finished run has them."""
     for run in runs:
         (folder / run.name).mkdir(parents=True)
-        write_record(folder / run.name, dict(run.record))
+        write_record(folder / run.name, run.record)
         rows: dict[int, dict[str, Any]] = {}
         for metric, values in run.curves.items():
             for step, value in values.items():
                 rows.setdefault(step, {"step": step})[metric] = value
         lines = (json.dumps(row) + "\n" for _, row in sorted(rows.items()))
-        (folder / run.name / HISTORY).write_text("".join(lines), "utf-8")
+        (RunFolder(folder / run.name).history).write_text("".join(lines), "utf-8")

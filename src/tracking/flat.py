@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from src.config.train import Labels
+from src.runs.record import RunRecord
 
 LOW, HIGH = "low", "high"
 
@@ -19,42 +20,42 @@ CODE = {"source": "code", "commit": "commit"}
 """What a record's code version is called in W&B's configuration."""
 
 
-def flat(record: Mapping[str, Any]) -> dict[str, float]:
+def flat(record: RunRecord) -> dict[str, float]:
     """The summary of a run: metrics by their names, intervals, counts, seconds and tokens seen, numbers all.
 
     What charts draw them against is there too, see `coordinates`.
 
     Metrics that are not defined are left out, for W&B keeps no null.
 
-    >>> flat({"metrics": {"test/accuracy": 0.5}, "intervals": {"test/accuracy": [0.4, 0.6]}, "counts": {"test": 9},
-    ...       "seconds": {"total": 2.5}, "tokens_seen": 80})
+    >>> flat(RunRecord(axes={}, cohort="3f2a", metrics={"test/accuracy": 0.5}, intervals={"test/accuracy": [0.4, 0.6]},
+    ...                counts={"test": 9}, seconds={"total": 2.5}, tokens_seen=80))
     ... # doctest: +NORMALIZE_WHITESPACE
     {'test/accuracy': 0.5, 'test/accuracy/low': 0.4, 'test/accuracy/high': 0.6, 'counts/test': 9, 'seconds/total': 2.5,
      'tokens_seen': 80}
     """
-    told: dict[str, float] = {
-        name: value for name, value in record["metrics"].items() if value is not None and math.isfinite(value)
+    summary: dict[str, float] = {
+        name: value for name, value in record.metrics.items() if value is not None and math.isfinite(value)
     }
-    for name, (low, high) in record["intervals"].items():
-        told |= {f"{name}/{LOW}": low, f"{name}/{HIGH}": high}
+    for name, (low, high) in record.intervals.items():
+        summary |= {f"{name}/{LOW}": low, f"{name}/{HIGH}": high}
     for group in GROUPS:
-        told |= {f"{group}/{name}": value for name, value in record[group].items()}
-    return {**told, **coordinates(record), "tokens_seen": record["tokens_seen"]}
+        summary |= {f"{group}/{name}": value for name, value in getattr(record, group).items()}
+    return {**summary, **coordinates(record), "tokens_seen": record.tokens_seen}
 
 
-def coordinates(record: Mapping[str, Any]) -> dict[str, float]:
+def coordinates(record: RunRecord) -> dict[str, float]:
     """What W&B's custom charts draw metrics against, as numbers, for those charts read the summary alone.
 
-    >>> coordinates({"axes": {"params": 7, "max_len": 512, "lora_r": 8, "labels": "two"},
-    ...              "config": {"devices": 4, "nodes": 2}, "seconds": {"total": 900.0}})
+    >>> coordinates(RunRecord(axes={"params": 7, "max_len": 512, "lora_r": 8, "labels": "two"}, cohort="3f2a",
+    ...                       metrics={}, config={"devices": 4, "nodes": 2}, seconds={"total": 900.0}))
     {'axes/params': 7, 'axes/max_len': 512, 'axes/lora_r': 8, 'axes/labels': 1, 'cost/device_hours': 2.0}
     """
-    if "axes" not in record or "config" not in record:
+    axes, config = record.axes, record.config
+    if not axes or not config:
         return {}
-    axes, config = record["axes"], record["config"]
-    told = {f"axes/{name}": axes[name] for name in ("params", "max_len", "lora_r")}
-    hours = record["seconds"]["total"] * config.get("devices", 1) * config.get("nodes", 1) / 3600
-    return {**told, "axes/labels": list(Labels).index(Labels(axes["labels"])), "cost/device_hours": hours}
+    numbers = {f"axes/{name}": axes[name] for name in ("params", "max_len", "lora_r")}
+    hours = record.seconds["total"] * config.get("devices", 1) * config.get("nodes", 1) / 3600
+    return {**numbers, "axes/labels": list(Labels).index(Labels(axes["labels"])), "cost/device_hours": hours}
 
 
 def flat_config(axes: Mapping[str, Any], cohort: str, code: Mapping[str, str | None]) -> dict[str, Any]:
@@ -63,35 +64,33 @@ def flat_config(axes: Mapping[str, Any], cohort: str, code: Mapping[str, str | N
     >>> flat_config({"model": "nano"}, "3f2a", {"commit": None, "source": "77ab"})
     {'model': 'nano', 'cohort': '3f2a', 'code': '77ab', 'commit': None}
     """
-    return {**axes, "cohort": cohort, **{told: code[name] for name, told in CODE.items()}}
+    return {**axes, "cohort": cohort, **{known_as: code[name] for name, known_as in CODE.items()}}
 
 
-def record_of(config: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, Any]:
+def record_of(config: Mapping[str, Any], summary: Mapping[str, Any]) -> RunRecord:
     """The record that W&B holds: `axes`, `cohort`, `code`, `counts`, `metrics`, `intervals`, `tokens_seen`, `seconds`.
 
     What W&B and the curves add to either is left out. Of a run that goes on, the parts that it has so far: see
     `is_finished`.
     """
-    record: dict[str, Any] = {
-        "axes": {name: value for name, value in config.items() if name not in ("cohort", *CODE.values(), "_wandb")},
-        "cohort": config.get("cohort"),
-        "code": {name: config.get(told) for name, told in CODE.items()},
-        "metrics": {},
-        "intervals": {},
-        **{group: {} for group in GROUPS},
-        "tokens_seen": summary.get("tokens_seen", 0),
-    }
+    record = RunRecord(
+        axes={name: value for name, value in config.items() if name not in ("cohort", *CODE.values(), "_wandb")},
+        cohort=str(config.get("cohort", "")),
+        code={name: config.get(known_as) for name, known_as in CODE.items()},
+        metrics={},
+        tokens_seen=summary.get("tokens_seen", 0),
+    )
     for key, value in summary.items():
         first, _, rest = key.partition("/")
         name, _, end = key.rpartition("/")
         if first in GROUPS:
-            record[first][rest] = value
+            getattr(record, first)[rest] = value
         elif first not in SPLITS or key in CURVES_ALONE:
             continue
         elif end == LOW:
-            record["intervals"][name] = [value, summary[f"{name}/{HIGH}"]]
+            record.intervals[name] = [value, summary[f"{name}/{HIGH}"]]
         elif end != HIGH:
-            record["metrics"][key] = value
+            record.metrics[key] = value
     return record
 
 

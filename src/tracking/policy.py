@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from src.config.train import WandbMode
+from src.runs.folder import RunFolder
 from src.tracking.guard import LeakError, guarded
 
 ENVIRONMENT = {
@@ -80,7 +81,7 @@ def environment(folder: Path) -> Iterator[None]:
     """W&B's environment while a run is on: ours alone, its folders inside the run's; the user's own comes back."""
     before = {name: value for name, value in os.environ.items() if name.startswith("WANDB_")}
     kept = {name: value for name, value in before.items() if name in KEPT or name == "WANDB_SERVICE"}
-    folders = {name: str(folder / "wandb" / leaf) for name, leaf in FOLDERS.items()}
+    folders = {name: str(RunFolder(folder).wandb / leaf) for name, leaf in FOLDERS.items()}
     _set({**_settings_file(), **kept, **ENVIRONMENT, **folders})
     try:
         yield

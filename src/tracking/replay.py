@@ -9,15 +9,13 @@ from src.cli.compose import to_schema
 from src.cli.errors import UserError
 from src.cli.json_files import Damaged
 from src.config.train import TrainConfig, WandbConfig
-from src.runs.history import HISTORY, read_history
-from src.runs.record import RECORD, finished, read_cohort_of, read_record
+from src.runs.folder import RunFolder
+from src.runs.history import read_history
+from src.runs.record import read_cohort_of, read_record
 from src.tracking.flat import flat
 from src.tracking.guard import METRIC, LeakError, guarded
-from src.tracking.run_metadata import TRACKING, RunMetadata, about, read_metadata
+from src.tracking.run_metadata import RunMetadata, about, read_metadata
 from src.tracking.wandb_run import guarded_labels
-
-SOURCES = (TRACKING, HISTORY, RECORD)
-"""The files of a run's folder that it is sent from; nothing that W&B wrote is among them."""
 
 Rows = dict[int, dict[str, float]]
 """Metrics by the trainer's step."""
@@ -61,11 +59,11 @@ def read_replay(run_dir: Path, data_dir: Path | None = None) -> Replay:
     Raises:
         UserError: the run cannot be read, or holds what may not be sent; the message names no value.
     """
-    files, done = hashes_of_sources(run_dir), finished(run_dir)
+    files, done = hashes_of_sources(run_dir), RunFolder(run_dir).finished
     cfg, metadata = _read_tracked(run_dir, data_dir, done)
     try:
         guarded_labels(cfg, run_dir, metadata)
-        summary = metadata.of_many(guarded(flat({"intervals": {}, **read_record(run_dir)}))) if done else {}
+        summary = metadata.of_many(guarded(flat(read_record(run_dir)))) if done else {}
     except LeakError as error:
         raise UserError(f"{run_dir}: {error}; it is not sent") from None
     rows = {step: many for step, row in rows_of(run_dir).items() if (many := metadata.of_many(row))}
@@ -82,19 +80,25 @@ def rows_of(run_dir: Path) -> Rows:
 
 
 def hashes_of_sources(run_dir: Path) -> dict[str, str]:
-    """The SHA-256 of each file that a run is sent from."""
-    paths = [run_dir / name for name in SOURCES if (run_dir / name).is_file()]
+    """The SHA-256 of each file that a run is sent from; nothing that W&B wrote is among them."""
+    run = RunFolder(run_dir)
+    paths = [path for path in (run.tracking, run.history, run.record) if path.is_file()]
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
 
 
 def _read_tracked(run_dir: Path, data_dir: Path | None, done: bool) -> tuple[WandbConfig, RunMetadata]:
     """What a run is found by: as it said itself, or, of an earlier version, as its record and its cohort say."""
+    run = RunFolder(run_dir)
     try:
         return read_metadata(run_dir)
     except (FileNotFoundError, Damaged) as error:
         if not done:
-            reason = str(error) if isinstance(error, Damaged) else f"{run_dir}: has neither {RECORD} nor {TRACKING}"
+            reason = (
+                str(error)
+                if isinstance(error, Damaged)
+                else f"{run_dir}: has neither {run.record.name} nor {run.tracking.name}"
+            )
             raise UserError(f"{reason}; what it is found by is not known, start its training again") from None
     record = read_record(run_dir)
-    cfg = to_schema(TrainConfig, record["config"])
-    return cfg.wandb, about(cfg, read_cohort_of(record, run_dir, data_dir), record["axes"], record["code"])
+    cfg = to_schema(TrainConfig, record.config)
+    return cfg.wandb, about(cfg, read_cohort_of(record, run_dir, data_dir), record.axes, record.code)

@@ -10,12 +10,13 @@ from src.cohort.disclosure import MIN_GROUP_PATIENTS
 from src.cohort.prepared import Cohort
 from src.cohort.split import Split
 from src.config.train import Kind, TrainConfig, WandbConfig, WandbMode
+from src.runs.folder import RunFolder
 from src.runs.identity import identity, readable_name
 from src.runs.provenance import code_version
 from src.tracking.flat import flat_config
 from src.tracking.guard import public_model, public_name, short_hash
 
-TRACKING = "tracking.json"
+TRACKING = RunFolder(Path()).tracking.name
 """In a run's folder: project, group and all that the run is found by, so that it can be sent at any time."""
 
 SCHEMA: Schema = {
@@ -60,7 +61,7 @@ class RunMetadata:
 def write_metadata(run_dir: Path, cfg: WandbConfig, metadata: RunMetadata) -> None:
     """Writes `tracking.json`, whole or not at all."""
     kept = {**asdict(metadata), "name": metadata.name or public_name(run_dir.name)}
-    write_json(run_dir / TRACKING, {"project": cfg.project, "group": cfg.group, **kept}, SCHEMA, indent=1)
+    write_json(RunFolder(run_dir).tracking, {"project": cfg.project, "group": cfg.group, **kept}, SCHEMA, indent=1)
 
 
 def read_metadata(run_dir: Path) -> tuple[WandbConfig, RunMetadata]:
@@ -70,7 +71,7 @@ def read_metadata(run_dir: Path) -> tuple[WandbConfig, RunMetadata]:
         FileNotFoundError: the run is of an earlier version, or was not recorded for W&B.
         UserError: the file is damaged.
     """
-    kept = read_json(run_dir / TRACKING, SCHEMA)
+    kept = read_json(RunFolder(run_dir).tracking, SCHEMA)
     metadata = RunMetadata(kept["config"], kept["name"], kept["job_type"], tuple(kept["tags"]), kept["patients"])
     return WandbConfig(WandbMode.ONLINE, kept["project"], kept["group"]), metadata
 

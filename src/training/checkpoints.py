@@ -17,8 +17,8 @@ from torch import Tensor
 from src.cli.errors import UserError
 from src.cli.files import atomic_write, private_folder
 from src.cli.json_files import Schema, parse_json, set_aside
+from src.runs.folder import RunFolder
 
-FOLDER = "checkpoints"
 LAST, BEFORE = "last.safetensors", "before.safetensors"
 
 STANDING: Schema = {
@@ -52,7 +52,7 @@ def write_checkpoint(run_dir: Path, tensors: Mapping[str, Tensor], standing: Map
     Raises:
         UserError: it cannot be written; the last one is kept.
     """
-    folder = private_folder(run_dir / FOLDER)
+    folder = private_folder(RunFolder(run_dir).checkpoints)
     whole = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     text = json.dumps(standing)
     try:
@@ -70,7 +70,7 @@ def read_checkpoint(run_dir: Path, first: bool = True) -> tuple[dict[str, Tensor
         first: whether this process sets aside what is damaged, as the first of several does.
     """
     for name in (LAST, BEFORE):
-        path = run_dir / FOLDER / name
+        path = RunFolder(run_dir).checkpoints / name
         try:
             return _read(path)
         except FileNotFoundError:

@@ -5,8 +5,6 @@ import math
 import platform
 import time
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +13,9 @@ from src.cli.signals import Stop
 from src.cohort.split import Split
 from src.models.classifier import Classifier
 from src.models.labelspace import LabelSpace
+from src.runs.folder import SCORED, RunFolder
 from src.runs.identity import SAMPLE
 from src.runs.predictions import (
-    PREDICTIONS,
     Predictions,
     estimates_of,
     measure,
@@ -25,15 +23,12 @@ from src.runs.predictions import (
     write_predictions,
 )
 from src.runs.provenance import code_version, package_versions
-from src.runs.record import write_record
+from src.runs.record import RunRecord, write_record
 from src.training.batches import TokenisedNotes
 from src.training.context import Session
 from src.training.learner import Learner, Stage
 from src.training.ranks import ALONE, Ranks
 from src.training.scoring import score_notes
-
-ADAPTERS = "adapter"
-"""Folder of the best epoch's adapters and head, in a run's folder."""
 
 
 class Stopwatch:
@@ -97,35 +92,39 @@ def predictions_of(
     return Predictions(rows["subject_id"].to_numpy(), rows["hadm_id"].to_numpy(), truth, heads)
 
 
-def evaluate_splits(learner: Learner, stop: Stop) -> dict[str, float]:
+def evaluate_splits(learner: Learner, stop: Stop) -> tuple[dict[str, float], dict[Split, Predictions]]:
     """Measures validation and test, and keeps the predictions of both in the run's folder.
 
     Predictions that an earlier start wrote are read instead.
     """
     metrics: dict[str, float] = {}
-    for split, name in PREDICTIONS.items():
-        path, notes = learner.run_dir / name, learner.notes[split]
+    predictions: dict[Split, Predictions] = {}
+    space = learner.session.space
+    for split in SCORED:
+        path, notes = RunFolder(learner.run_dir).predictions(split), learner.notes[split]
         if learner.stage is Stage.RECORD and path.is_file():
-            metrics |= measured(read_predictions(path, learner.session.space), split, learner.session.space)
+            predictions[split] = read_predictions(path, space)
+            metrics |= measured(predictions[split], split, space)
             continue
-        predictions, values = score_split(learner.session, learner.classifier, notes, split, learner.ranks, stop)
+        scored = score_split(learner.session, learner.classifier, notes, split, learner.ranks, stop)
+        predictions[split] = scored[0]
+        metrics |= scored[1]
         if learner.ranks.first:
-            write_predictions(path, predictions, learner.session.space)
-        metrics |= values
+            write_predictions(path, predictions[split], space)
     learner.scored()
-    return metrics
+    return metrics, predictions
 
 
-def record(learner: Learner, metrics: dict[str, float], clock: Stopwatch) -> dict[str, Any]:
-    """Writes `result.json`; the run is finished then."""
+def record(learner: Learner, metrics: dict[str, float], tested: Predictions, clock: Stopwatch) -> RunRecord:
+    """Writes the record, with the intervals of the test's predictions; the run is finished then."""
     session, notes = learner.session, learner.notes
-    told = {
-        "config": dataclasses.asdict(session.cfg),
-        "axes": session.axes,
-        "cohort": session.cohort.fingerprint,
-        "sample": SAMPLE,
-        "counts": {
-            **{str(split): len(each) for split, each in notes.items()},
+    finished = RunRecord(
+        config=dataclasses.asdict(session.cfg),
+        axes=session.axes,
+        cohort=session.cohort.fingerprint,
+        sample=SAMPLE,
+        counts={
+            **{str(split): len(rows) for split, rows in notes.items()},
             "test_drgs": len(set(notes[Split.TEST].drg)),
             "drgs": len(session.space.codes),
             "trainable_parameters": session.parameters.trained,
@@ -133,24 +132,23 @@ def record(learner: Learner, metrics: dict[str, float], clock: Stopwatch) -> dic
             "steps": learner.progress.step,
             "best_step": learner.progress.best_step,
         },
-        "metrics": metrics,
-        "intervals": test_intervals(session.space, learner.run_dir) if learner.ranks.first else {},
-        "code": code_version(),
-        "versions": versions(),
-        "device": session.device,
-        "tokens_seen": learner.progress.tokens_seen,
-        "seconds": {**clock.laps, "training": round(learner.progress.seconds, 3), "total": clock.total},
-    }
+        metrics=dict(metrics),
+        intervals=test_intervals(tested, session.space) if learner.ranks.first else {},
+        code=code_version(),
+        versions=versions(),
+        device=session.device,
+        tokens_seen=learner.progress.tokens_seen,
+        seconds={**clock.laps, "training": round(learner.progress.seconds, 3), "total": clock.total},
+    )
     if learner.ranks.first:
-        write_record(learner.run_dir, told)
-    return told
+        write_record(learner.run_dir, finished)
+    return finished
 
 
-def test_intervals(space: LabelSpace, run_dir: Path) -> dict[str, list[float]]:
-    """The interval of 95 % of each test metric, low and high, from the predictions in `run_dir`."""
-    predictions = read_predictions(run_dir / PREDICTIONS[Split.TEST], space)
-    found = estimates_of(predictions, space)
-    return {f"test/{name}": [each.low, each.high] for name, each in found.items() if math.isfinite(each.low)}
+def test_intervals(tested: Predictions, space: LabelSpace) -> dict[str, list[float]]:
+    """The interval of 95 % of each test metric, low and high."""
+    estimates = estimates_of(tested, space).items()
+    return {f"test/{name}": [metric.low, metric.high] for name, metric in estimates if math.isfinite(metric.low)}
 
 
 def versions() -> dict[str, str]:

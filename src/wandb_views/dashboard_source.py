@@ -10,13 +10,13 @@ from src.cli.errors import UserError
 from src.config.train import WANDB_NAME, is_wandb_name
 from src.display.tables import to_markdown
 from src.reporting.run_tables import results_table
+from src.runs.find import read_sweep
 from src.runs.finished import Run
+from src.runs.folder import RunFolder
 from src.runs.job import read_job
-from src.runs.record import finished
 from src.scaling_analysis.grid import gather
 from src.scaling_analysis.result import Scaling
 from src.scaling_analysis.run_sources import WANDB, read_source
-from src.sweeps.manifest import read_sweep
 from src.tracking.guard import LeakError, guarded_config, public_model
 
 
@@ -78,9 +78,9 @@ def dashboard_source(source: str, out: Path, project: str | None, entity: str | 
 
 def _of_folder(folder: Path, project: str | None, entity: str | None) -> DashboardSource:
     runs = read_source(str(folder)).runs
-    told = [run.record["config"]["wandb"] for run in runs]
+    told = [run.record.config["wandb"] for run in runs]
     groups = {each["group"] for each in told}
-    cohorts = sorted({str(run.record["cohort"]) for run in runs})
+    cohorts = sorted({run.record.cohort for run in runs})
     known = () if None in groups else tuple(sorted(groups))
     name = folder.resolve().name
     return DashboardSource(
@@ -92,7 +92,7 @@ def _of_sweep(name: str, out: Path, project: str | None, entity: str | None) -> 
     folders = [out / cell["name"] for cell in read_sweep(out, name)["cells"]]
     told = [read_job(folder)["config"]["wandb"] for folder in folders]
     groups = tuple(sorted({each["group"] or name for each in told}))
-    runs = read_source(name, out).runs if any(map(finished, folders)) else ()
+    runs = read_source(name, out).runs if any(RunFolder(folder).finished for folder in folders) else ()
     return DashboardSource(name, project or _one_project(told), entity or "", groups, (), runs)
 
 
@@ -113,7 +113,7 @@ def _public(run: Run) -> Run:
         axes = guarded_config({**run.axes, "model": public_model(run.axes["model"])})
     except LeakError as error:
         raise UserError(f"{run.name}: {error}") from None
-    return dataclasses.replace(run, record={**run.record, "axes": axes})
+    return dataclasses.replace(run, record=dataclasses.replace(run.record, axes=axes))
 
 
 def _checked(what: str, names: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from src.cli.errors import UserError
 from src.compare import CompareConfig, with_runs_named
-from src.evaluation.comparison import Run, as_text, compare, read_runs
+from src.evaluation.comparison import as_text, compare, read_runs
 from src.metrics.intervals import holm
 from src.models.labelspace import LabelSpace
 from src.runs.predictions import Predictions, measure
@@ -18,12 +18,12 @@ from src.runs.predictions import Predictions, measure
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def made(name: str, skill: float, space: LabelSpace, notes: int = 400) -> Run:
+def made(skill: float, notes: int = 400) -> Predictions:
     draw = np.random.default_rng(0)
     truth = draw.integers(0, 4, notes)
     scores = draw.normal(size=(notes, 4)).astype(np.float32)
     scores[np.arange(notes), truth] += np.float32(skill)
-    return Run(name, {}, Predictions(np.arange(notes) // 2, np.arange(notes), truth, {"scores": scores}))
+    return Predictions(np.arange(notes) // 2, np.arange(notes), truth, {"scores": scores})
 
 
 @pytest.fixture(scope="module")
@@ -34,12 +34,12 @@ def space() -> LabelSpace:
 
 
 def test_every_pair_has_the_difference_of_its_metrics_corrected_within_a_metric(space: LabelSpace) -> None:
-    runs = [made("poor", 0.5, space), made("same", 0.5, space), made("good", 2.0, space)]
+    runs = {"poor": made(0.5), "same": made(0.5), "good": made(2.0)}
     found = compare(runs, space)
     values = {(run, metric): value for run, metric, value in found.metrics.select("run", "metric", "value").iter_rows()}
-    for run in runs:
-        for metric, value in measure(run.predictions, space).items():
-            assert values[run.name, metric] == pytest.approx(value, abs=1e-6)
+    for name, tested in runs.items():
+        for metric, value in measure(tested, space).items():
+            assert values[name, metric] == pytest.approx(value, abs=1e-6)
     for row in found.differences.to_dicts():
         expected = values[row["run"], row["metric"]] - values[row["than"], row["metric"]]
         assert row["difference"] == pytest.approx(expected, abs=1e-9)
@@ -53,7 +53,7 @@ def test_every_pair_has_the_difference_of_its_metrics_corrected_within_a_metric(
 
 
 def test_a_baseline_is_compared_with_every_other_run(space: LabelSpace) -> None:
-    runs = [made("a", 0.5, space), made("b", 1.0, space), made("c", 2.0, space)]
+    runs = {"a": made(0.5), "b": made(1.0), "c": made(2.0)}
     pairs = compare(runs, space, baseline="b").differences.filter(pl.col("metric") == "top5").select("run", "than")
     assert pairs.rows() == [("a", "b"), ("c", "b")]
 

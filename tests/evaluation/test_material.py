@@ -8,15 +8,14 @@ import pytest
 from src.cli.errors import UserError
 from src.cohort.admissions import ADMISSIONS
 from src.evaluate import EvaluateConfig, evaluate
-from src.runs.predictions import PREDICTIONS
-from src.training.outcome import ADAPTERS
+from src.runs.folder import SCORED, RunFolder
 
 
 @pytest.fixture
 def run(runs: dict[str, Path], tmp_path: Path) -> Path:
     """A finished run without its adapters: whoever begins to score meets their lack."""
     shutil.copytree(runs["single"], tmp_path / "run")
-    shutil.rmtree(tmp_path / "run" / ADAPTERS)
+    shutil.rmtree(RunFolder(tmp_path / "run").adapter)
     return tmp_path / "run"
 
 
@@ -34,8 +33,8 @@ def test_tables_and_predictions_are_read_before_the_scoring(run: Path, cohort: P
     (tmp_path / "cohort" / ADMISSIONS).write_bytes(b"damaged")
     with pytest.raises(UserError, match=f"{ADMISSIONS}: damaged"):
         evaluate(config(run, data_dir=str(tmp_path / "cohort")))
-    for name in PREDICTIONS.values():
-        (run / name).write_bytes(b"damaged")
+    for split in SCORED:
+        RunFolder(run).predictions(split).write_bytes(b"damaged")
     with pytest.raises(UserError, match="predictions"):
         evaluate(config(run))
 

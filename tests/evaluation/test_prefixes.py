@@ -14,21 +14,22 @@ from src.cohort.split import Split
 from src.config.train import TrainConfig
 from src.evaluation.prefixes import one_forward, score_prefixes
 from src.models.classifier import Classifier, load_adapters
+from src.runs.folder import RunFolder
 from src.runs.record import read_record
 from src.training.context import Session, open_session
-from src.training.outcome import ADAPTERS, score_split
+from src.training.outcome import score_split
 
 LENGTHS = [24, 48, 200, 300]
 """The longest is above most notes of the small cohort, so that some end before they are cut."""
 
 
 def opened(run: Path, prompt: str, max_len: int) -> Session:
-    config = read_record(run)["config"]
+    config = read_record(run).config
     return open_session(to_schema(TrainConfig, {**config, "prompt": prompt, "max_len": max_len}))
 
 
 def loaded(run: Path, session: Session) -> Classifier:
-    return load_adapters(session.base(), run / ADAPTERS, session.scheme.width, "cpu")
+    return load_adapters(session.base(), RunFolder(run).adapter, session.scheme.width, "cpu")
 
 
 @pytest.mark.parametrize(("scheme", "prompt"), [("single", "none"), ("two", "none"), ("two", "diagnosis")])
@@ -72,7 +73,7 @@ def test_the_curve_is_told_as_table_file_and_picture(
     assert [(row["split"], row["max_len"]) for row in rows] == [
         (split, length) for split in ("validation", "test") for length in ("24", "48", "64")
     ]
-    record = read_record(run)["metrics"]
+    record = read_record(run).metrics
     assert float(rows[-1]["accuracy"]) == pytest.approx(record["test/accuracy"], abs=1e-6)
     assert float(rows[2]["rule_accuracy"]) == pytest.approx(record["val/rule_accuracy"], abs=1e-6)
     assert float(rows[0]["mean_tokens"]) <= 24

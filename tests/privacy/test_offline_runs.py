@@ -4,11 +4,8 @@ from pathlib import Path
 import pytest
 
 from src.cli.errors import UserError
-from src.privacy.offline_runs import journal_files, merged_rows, read_journal, read_journals, tell
+from src.privacy.offline_runs import journal_files, read_journal
 from src.privacy.wandb_frames import read_frames
-from src.runs.history import read_history
-from src.runs.record import read_record
-from src.tracking.flat import record_of
 from tests.privacy.frames import framed
 
 
@@ -16,21 +13,6 @@ from tests.privacy.frames import framed
 def file(runs: dict[str, Path]) -> Path:
     (path,) = journal_files(runs["two"])
     return path
-
-
-def test_an_offline_run_tells_what_its_own_record_and_history_tell(runs: dict[str, Path]) -> None:
-    for scheme, run in runs.items():
-        offline = tell(read_journals(run))
-        curves = offline.curves
-        kept, record, held = read_history(run), read_record(run), record_of(offline.config, offline.summary)
-        assert offline.config["labels"] == scheme
-        assert held["cohort"] == record["cohort"]
-        assert "test/accuracy" in held["metrics"]
-        for part in ("metrics", "counts"):
-            assert held[part] == pytest.approx({name: record[part][name] for name in held[part]}), part
-        assert set(kept) <= set(curves)
-        for name, values in kept.items():
-            assert curves[name] == pytest.approx(values), name
 
 
 def test_the_bytes_of_a_file_follow_from_its_records(file: Path) -> None:
@@ -69,14 +51,3 @@ def test_damage_is_named_with_its_place(file: Path, tmp_path: Path) -> None:
     (tmp_path / "other.wandb").write_bytes(b"something else")
     with pytest.raises(UserError, match="byte 0: not a file of W&B"):
         read_journal(tmp_path / "other.wandb")
-
-
-def test_of_what_several_starts_tell_of_a_step_the_last_counts() -> None:
-    def row(step: int, **values: float) -> dict[str, float]:
-        return {"trainer/global_step": step, "_step": 0, **values}
-
-    first = [row(10, loss=3.0), row(20, loss=2.0), row(20, accuracy=0.1), row(30, loss=9.0)]
-    second = [row(20, loss=2.5), row(40, loss=1.0)]
-    assert merged_rows([first, second]) == [
-        row(10, loss=3.0), row(20, accuracy=0.1), row(20, loss=2.5), row(30, loss=9.0), row(40, loss=1.0),
-    ]  # fmt: skip

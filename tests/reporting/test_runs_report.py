@@ -19,7 +19,7 @@ from src.metrics.intervals import estimate
 from src.reporting.run_errors import known_groups
 from src.reporting.runs_report import compose, rendered, write_report
 from src.runs.finished import Run
-from src.runs.record import read_record
+from src.runs.record import RunRecord, read_record
 from src.scaling_analysis.analysis import analyse
 from src.scaling_analysis.run_sources import Source
 
@@ -64,8 +64,8 @@ def grid() -> list[Run]:
     """Three sizes, three lengths and two seeds, one run not there, and a baseline."""
     points = [(model, length, "two", seed) for model in SIZES for length in LENGTHS for seed in (0, 1)]
     points = [point for point in points if point != ("nano", 384, "two", 1)]
-    runs = [Run("-".join(map(str, point)), record(*point), curves(point[-1])) for point in points]
-    return [*runs, Run("tfidf", record("tfidf", 512, "single", 0))]
+    runs = [Run("-".join(map(str, point)), RunRecord.of(record(*point)), curves(point[-1])) for point in points]
+    return [*runs, Run("tfidf", RunRecord.of(record("tfidf", 512, "single", 0)))]
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +114,7 @@ def test_every_number_of_the_main_table_is_the_mean_of_the_records(grid: list[Ru
         mine = [run for run in grid if (run.axes["model"], str(run.axes["max_len"])) == (row["system"], row["max_len"])]
         assert int(row["seeds"]) == len(mine)
         for name in ("macro_f1", "accuracy", "macro_auc"):
-            values = [run.record["metrics"][f"test/{name}"] for run in mine]
+            values = [run.record.metrics[f"test/{name}"] for run in mine]
             assert float(row[name]) == pytest.approx(sum(values) / len(values), abs=1e-12)
             assert float(row[f"{name}_low"]) < float(row[name]) < float(row[f"{name}_high"])
             assert f">{float(row[name]):.3f} <small>" in files["report.html"].decode()
@@ -367,7 +367,7 @@ def test_a_report_fits_a_thousand_curves_by_drawing_a_few(grid: list[Run]) -> No
 
 def test_runs_of_which_only_wandbs_part_is_known_make_a_report_too(grid: list[Run]) -> None:
     known = ("axes", "cohort", "counts", "metrics", "intervals", "tokens_seen", "seconds")
-    runs = tuple(Run(run.name, {name: run.record[name] for name in known}) for run in grid)
+    runs = tuple(Run(run.name, RunRecord.of({name: getattr(run.record, name) for name in known})) for run in grid)
     report = compose("wandb:entity/project", runs, analyse(Source(runs)))
     assert "device-hours" in " ".join(report.said)
     assert report.commands[0].words.endswith("data.dir=COHORT")

@@ -2,7 +2,8 @@ import json
 import math
 from pathlib import Path
 
-from src.runs.history import HISTORY, History, read_history
+from src.runs.folder import RunFolder
+from src.runs.history import History, read_history
 
 
 def test_curves_come_back_by_step(tmp_path: Path) -> None:
@@ -20,7 +21,7 @@ def test_of_steps_that_a_resumed_run_repeats_the_last_counts(tmp_path: Path) -> 
 
 def test_a_torn_line_costs_itself_only(tmp_path: Path) -> None:
     History(tmp_path).add(10, {"train/loss": 2.0})
-    with (tmp_path / HISTORY).open("ab") as file:
+    with RunFolder(tmp_path).history.open("ab") as file:
         file.write(b'{"step": 20, "train/lo')
     History(tmp_path).add(30, {"train/loss": 1.0})
     assert read_history(tmp_path) == {"train/loss": {10: 2.0, 30: 1.0}}

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from src.cli.errors import UserError
-from src.runs.lock import FOLDER, LOST, Busy, exclusive, held_by, holding, this_process
+from src.runs.folder import RunFolder
+from src.runs.lock import LOST, Busy, exclusive, held_by, holding, this_process
 
 ROOT = Path(__file__).parents[2]
 
@@ -34,7 +35,7 @@ def holder(run_dir: Path) -> "subprocess.Popen[str]":
 
 def elsewhere(run_dir: Path) -> Path:
     """A lock that a process of another machine took; returns the file in which it beats."""
-    folder = run_dir / FOLDER
+    folder = RunFolder(run_dir).lock
     folder.mkdir()
     other = replace(this_process(), host="node7", machine="another boot", pid=1)
     (folder / "1").write_text(json.dumps(asdict(other)))
@@ -62,7 +63,7 @@ def test_a_lock_that_was_given_back_is_free(tmp_path: Path) -> None:
         with holding(tmp_path):
             assert held_by(tmp_path)
         assert held_by(tmp_path) is None
-    assert {path.name for path in (tmp_path / FOLDER).iterdir()} == {"5", "5.beat", "5.released"}
+    assert {path.name for path in RunFolder(tmp_path).lock.iterdir()} == {"5", "5.beat", "5.released"}
 
 
 def test_of_many_that_start_together_one_holds(tmp_path: Path) -> None:
@@ -115,7 +116,7 @@ def test_one_look_tells_the_age_of_another_machines_beat(tmp_path: Path) -> None
 
 
 def test_a_process_id_that_is_used_again_holds_nothing(tmp_path: Path) -> None:
-    folder = tmp_path / FOLDER
+    folder = RunFolder(tmp_path).lock
     folder.mkdir()
     (folder / "1").write_text(json.dumps(asdict(replace(this_process(), born=1))))
     assert held_by(tmp_path) is None
@@ -126,24 +127,24 @@ def test_a_holder_that_was_taken_for_dead_stops(tmp_path: Path, newer: tuple[int
     job = holder(tmp_path)
     job.send_signal(signal.SIGSTOP)
     for number in newer:
-        (tmp_path / FOLDER / str(number)).write_text(json.dumps(asdict(this_process())))
+        (RunFolder(tmp_path).lock / str(number)).write_text(json.dumps(asdict(this_process())))
     for forgotten in ("1", "1.beat"):  # as every later holder removes them
-        (tmp_path / FOLDER / forgotten).unlink(missing_ok=True)
+        (RunFolder(tmp_path).lock / forgotten).unlink(missing_ok=True)
     job.send_signal(signal.SIGCONT)
     assert job.wait(timeout=20) == LOST
-    assert not (tmp_path / FOLDER / "1.beat").exists()
+    assert not (RunFolder(tmp_path).lock / "1.beat").exists()
 
 
 def test_a_holder_whose_lock_was_removed_stops(tmp_path: Path) -> None:
     job = holder(tmp_path)
-    shutil.rmtree(tmp_path / FOLDER)
+    shutil.rmtree(RunFolder(tmp_path).lock)
     assert job.wait(timeout=20) == LOST
     assert not list(tmp_path.iterdir())
 
 
 def test_a_number_that_another_process_took_again_is_not_ours(tmp_path: Path) -> None:
     job = holder(tmp_path)
-    (tmp_path / FOLDER / "1").write_text(json.dumps(asdict(this_process())))
+    (RunFolder(tmp_path).lock / "1").write_text(json.dumps(asdict(this_process())))
     assert job.wait(timeout=20) == LOST
 
 
@@ -167,7 +168,7 @@ def test_a_frozen_holder_puts_no_file_in_place_after_it_was_overtaken(tmp_path: 
     words = [sys.executable, "-c", WRITE, str(tmp_path), event, name]
     job = subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, text=True)
     assert os.WIFSTOPPED(os.waitpid(job.pid, os.WUNTRACED)[1])
-    lock = tmp_path / FOLDER / "1"
+    lock = RunFolder(tmp_path).lock / "1"
     lock.write_text(json.dumps({**json.loads(lock.read_text()), "machine": "another boot"}))
     with holding(tmp_path, stale_s=0.3):
         (tmp_path / "result.json").write_text("new")
@@ -176,7 +177,7 @@ def test_a_frozen_holder_puts_no_file_in_place_after_it_was_overtaken(tmp_path: 
     assert job.returncode == LOST, said
     assert "another process took this run over" in said
     assert (tmp_path / "result.json").read_text() == "new"
-    assert {path.name for path in tmp_path.iterdir()} == {FOLDER, "result.json"}
+    assert {path.name for path in tmp_path.iterdir()} == {".lock", "result.json"}
 
 
 @pytest.mark.parametrize("days", [-1, 1])
@@ -219,7 +220,7 @@ def test_a_clock_that_is_a_day_off_decides_nothing(
 def test_a_stray_file_among_locks_blocks_nothing(tmp_path: Path, name: str) -> None:
     for _ in range(3):
         with holding(tmp_path):
-            (tmp_path / FOLDER / name).touch()
+            (RunFolder(tmp_path).lock / name).touch()
             assert held_by(tmp_path)
         assert held_by(tmp_path) is None
 
@@ -229,7 +230,7 @@ def test_a_stray_file_among_locks_blocks_nothing(tmp_path: Path, name: str) -> N
     ["", "null", "[]", '{"pid": "x"}', "[" * 100_000, '{"host": 1, "machine": 2, "pid": "1", "born": [], "job": 0}'],
 )
 def test_a_damaged_lock_is_watched_like_one_of_another_machine(tmp_path: Path, text: str) -> None:
-    folder = tmp_path / FOLDER
+    folder = RunFolder(tmp_path).lock
     folder.mkdir()
     (folder / "1").write_text(text)
     assert held_by(tmp_path) is None
@@ -242,7 +243,7 @@ def test_a_folder_that_vanishes_under_a_look_is_free(tmp_path: Path) -> None:
 
     def removing() -> None:
         while not done.is_set():
-            shutil.rmtree(tmp_path / FOLDER, ignore_errors=True)
+            shutil.rmtree(RunFolder(tmp_path).lock, ignore_errors=True)
 
     def making() -> None:
         while not done.is_set():

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from src.config.train import WandbConfig, WandbMode
-from src.runs.history import HISTORY
+from src.runs.folder import RunFolder
 from src.runs.record import read_record
 from src.tracking.flat import flat, flat_config
 from src.tracking.recorder import recording
@@ -15,9 +15,9 @@ from src.tracking.run_metadata import RunMetadata
 def copy(run: Path, place: Path, mode: WandbMode) -> None:
     """One run: its configuration, the history that its folder holds, and its summary."""
     place.mkdir(parents=True)
-    shutil.copy(run / HISTORY, place / HISTORY)
+    shutil.copy(RunFolder(run).history, RunFolder(place).history)
     record = read_record(run)
-    config = flat_config(record["axes"], record["cohort"], record["code"])
+    config = flat_config(record.axes, record.cohort, record.code)
     with recording(WandbConfig(mode, "drg", "grid"), place, RunMetadata(config, run.name)) as recorder:
         recorder.log_summary(flat(record))
 

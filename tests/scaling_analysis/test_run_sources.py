@@ -28,7 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A grid of two sizes, two lengths and two seeds; one run has a metric that is not defined."""
     out = tmp_path_factory.mktemp("grid") / "runs"
     runs = grid_of(Truth(), models=("pico", "nano"), lengths=(96, 192), seeds=2)
-    dict(runs[0].record)["metrics"]["test/top5"] = float("nan")
+    runs[0].record.metrics["test/top5"] = float("nan")
     for run in runs:  # W&B has one history of 300 rows a run to read in each test
         run.curves["train/loss"] = dict(list(run.curves["train/loss"].items())[-20:])
     write_runs(out, runs)
@@ -53,21 +53,13 @@ def logged_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[WandbHere]:
 
 
 @pytest.mark.slow
-def test_records_offline_runs_and_a_project_give_the_same_table(
-    folder: Path, tmp_path: Path, logged_in: WandbHere
-) -> None:
+def test_records_and_a_project_give_the_same_table(folder: Path, tmp_path: Path, logged_in: WandbHere) -> None:
     records = tmp_path / "records"
     for run in folder.glob("pico-*"):
         shutil.copytree(run, records / run.name)
-    copied(records, tmp_path / "offline", "offline", dict(os.environ))
     copied(records, tmp_path / "online", "online", dict(os.environ))
-    gathered = tmp_path / "gathered"  # as somebody who collects what W&B wrote on several machines would
-    for written in (tmp_path / "offline").glob("*/wandb/offline-run-*"):
-        shutil.copytree(written, gathered / written.name)
     names = (
         str(records),
-        str(tmp_path / "offline"),
-        str(gathered),
         "wandb:researcher/drg",
         "wandb:researcher/drg/grid",
     )
@@ -160,9 +152,20 @@ def test_the_command_prints_and_writes_the_analysis(
     assert told == json.loads(json.dumps(as_json(analyse(read_source(str(folder))))))
 
 
-def test_what_training_told_w_and_b_offline_is_the_table_of_its_records(runs: dict[str, Path], tmp_path: Path) -> None:
+def test_what_w_and_b_wrote_offline_is_no_source_and_is_named(
+    runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for run in runs.values():
         shutil.copytree(run / "wandb", tmp_path / run.name / "wandb", symlinks=True)
-    records, offline = (read_source(str(folder)) for folder in (runs["single"].parent, tmp_path))
-    assert [run.curves for run in offline.runs] == [run.curves for run in records.runs]
-    assert tables(analyse(offline)) == tables(analyse(records, predictions_of=0))
+    with pytest.raises(UserError, match=r"holds what W&B wrote, and no result.json; name the folder in which the runs"):
+        read_source(str(tmp_path))
+    (tmp_path / "single" / "result.json").write_bytes((runs["single"] / "result.json").read_bytes())
+    assert [run.name for run in read_source(str(tmp_path)).runs] == ["single"]
+    assert f"{tmp_path / 'two'}: holds what W&B wrote, and no result.json; left out" in capsys.readouterr().err
+
+
+def test_the_folder_of_a_run_is_a_source(folder: Path) -> None:
+    run = sorted(folder.iterdir())[0]
+    source = read_source(str(run))
+    assert [run.name for run in source.runs] == [run.name]
+    assert not source.unfinished

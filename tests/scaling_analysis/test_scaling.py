@@ -12,8 +12,7 @@ import pytest
 from scipy import stats
 
 from src.evaluation.comparison import compare, read_runs
-from src.runs.finished import Run
-from src.runs.history import read_history
+from src.runs.finished import Run, read_run
 from src.scaling_analysis.analysis import METRICS, analyse
 from src.scaling_analysis.grid import gather
 from src.scaling_analysis.result import Scaling
@@ -30,7 +29,7 @@ def study(runs: Sequence[Run], **more: Any) -> Scaling:
 
 
 def changed(run: Run, **more: Any) -> Run:
-    return dataclasses.replace(run, record={**run.record, **more})
+    return dataclasses.replace(run, record=dataclasses.replace(run.record, **more))
 
 
 def test_a_cell_s_mean_has_student_s_interval_over_its_seeds() -> None:
@@ -48,7 +47,7 @@ def test_a_cell_of_one_seed_has_its_run_s_recorded_interval() -> None:
     by_name = {run.name: run for run in runs}
     for cell in study(runs).cells:
         told = cell.metrics["test/accuracy"]
-        recorded = by_name[cell.runs[0]].record["intervals"]["test/accuracy"]
+        recorded = by_name[cell.runs[0]].record.intervals["test/accuracy"]
         assert (told.both.low, told.both.high) == pytest.approx(recorded, abs=1e-9)
         assert math.isnan(told.seeds.low)
 
@@ -217,7 +216,7 @@ def test_cohorts_are_never_compared() -> None:
 def test_protocols_and_numbers_of_notes_are_kept_apart_too() -> None:
     runs = grid_of(Truth(), models=("pico",), lengths=(96,), seeds=3)
     runs[0] = changed(runs[0], axes={**runs[0].axes, "protocol": "paper"})
-    runs[1] = changed(runs[1], counts={**runs[1].record["counts"], "train": 60})
+    runs[1] = changed(runs[1], counts={**runs[1].record.counts, "train": 60})
     assert len(study(runs).grounds) == 3
 
 
@@ -273,12 +272,8 @@ def test_what_is_written_holds_every_number(tmp_path: Path) -> None:
 
 
 def test_predictions_give_the_paired_differences_of_the_comparison(runs: dict[str, Path], cohort: Path) -> None:
-    read = [
-        Run(path.name, json.loads((path / "result.json").read_text()), read_history(path), path)
-        for path in runs.values()
-    ]
-    found = study(read, data_dir=cohort)
-    compared, space = read_runs(list(runs.values()), cohort)
+    found = study(list(map(read_run, runs.values())), data_dir=cohort)
+    _, compared, space = read_runs(list(runs.values()), cohort)
     rows = compare(compared, space).differences.to_dicts()
     seen = 0
     for each in found.differences:

@@ -1,18 +1,19 @@
 from pathlib import Path
 
+from src.runs.record import RunRecord
 from src.runs.state import RunStatus
 from src.runs.status import StatusSnapshot
 from src.sweeps.status_table import Row, csv_rows, leaderboard
 
 
 def finished_row(name: str, cohort: str, accuracy: float) -> Row:
-    record = {
-        "cohort": cohort * 20,
-        "config": {"data": {"dir": f"data/{cohort}"}},
-        "counts": {"test": 100},
-        "metrics": {"test/accuracy": accuracy, "test/macro_f1": accuracy},
-        "axes": {},
-    }
+    record = RunRecord(
+        cohort=cohort * 20,
+        config={"data": {"dir": f"data/{cohort}"}},
+        counts={"test": 100},
+        metrics={"test/accuracy": accuracy, "test/macro_f1": accuracy},
+        axes={},
+    )
     return Row(name, "", StatusSnapshot(RunStatus.FINISHED, None, None), None, record, Path(name))
 
 

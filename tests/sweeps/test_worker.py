@@ -15,9 +15,10 @@ from src.cli.compose import compose_points, read_command_line
 from src.cli.errors import UserError
 from src.cli.progress import Clock, measured
 from src.config.train import TrainConfig
-from src.runs.job import LOG, write_job
+from src.runs.folder import RunFolder
+from src.runs.job import write_job
 from src.runs.lock import held_by, holding
-from src.runs.state import STATE, JobState, RunStatus, read_state, write_state
+from src.runs.state import JobState, RunStatus, read_state, write_state
 from src.runs.status import read_status
 from src.sweeps.sweep import plan_jobs
 from src.sweeps.worker import FAILED, LEFT_ALONE, PREEMPTED, work
@@ -56,8 +57,8 @@ def test_a_finished_cell_is_free_and_is_not_trained_again(job: Path) -> None:
 def test_an_error_is_kept_by_its_class_and_ours_by_its_words(job: Path) -> None:
     assert work(job, raising(ValueError(NOTE))) == FAILED
     assert read_state(job).error.startswith("ValueError")  # type: ignore[union-attr]
-    assert "Miller" not in (job / STATE).read_text()
-    assert "Miller" in (job / LOG).read_text()
+    assert "Miller" not in (RunFolder(job).state).read_text()
+    assert "Miller" in (RunFolder(job).log).read_text()
     assert work(job, raising(UserError("data.dir=x: no such folder"))) == FAILED
     state = read_state(job)
     assert state
@@ -121,4 +122,4 @@ def test_other_code_is_noticed_and_said(job: Path) -> None:
     assert state
     assert state.code[0] == "0123456789ab"
     assert len(state.code) == 2
-    assert "begun by other code (0123456789ab)" in (job / LOG).read_text()
+    assert "begun by other code (0123456789ab)" in (RunFolder(job).log).read_text()

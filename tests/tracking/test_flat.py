@@ -6,15 +6,18 @@ from typing import Any
 
 import pytest
 
+from src.runs.record import RunRecord
 from src.tracking.flat import flat, flat_config, is_finished, record_of
 
 PARTS = ("axes", "cohort", "code", "counts", "metrics", "intervals", "tokens_seen", "seconds")
 
 
-def back(record: dict[str, Any]) -> dict[str, Any]:
-    config = flat_config(record["axes"], record["cohort"], record["code"])
+def back(values: dict[str, Any]) -> dict[str, Any]:
+    record = RunRecord.of(values)
+    config = flat_config(record.axes, record.cohort, record.code)
     sent = {**flat(record), "train/loss": 0.5, "val/loss": 0.25, "trainer/global_step": 9, "_step": 3, "_runtime": 1.5}
-    return record_of({**json.loads(json.dumps(config)), "_wandb": {"t": 1}}, json.loads(json.dumps(sent)))
+    held = record_of({**json.loads(json.dumps(config)), "_wandb": {"t": 1}}, json.loads(json.dumps(sent)))
+    return {name: getattr(held, name) for name in PARTS}
 
 
 @pytest.mark.parametrize("scheme", ["single", "two", "joint"])
@@ -43,11 +46,11 @@ def test_any_record_comes_back() -> None:
 
 
 def test_metrics_that_are_not_defined_are_not_sent() -> None:
-    record: dict[str, Any] = {"intervals": {}, "counts": {}, "seconds": {}, "tokens_seen": 0}
-    assert flat({**record, "metrics": {"test/a": None, "test/b": math.nan}}) == {"tokens_seen": 0}
+    record = RunRecord(axes={}, cohort="3f2a", metrics={"test/a": None, "test/b": math.nan})
+    assert flat(record) == {"tokens_seen": 0}
 
 
 def test_a_run_that_goes_on_is_told_from_a_finished_one() -> None:
     assert not is_finished({"val/accuracy": 0.5, "train/loss": 1.0})
-    assert record_of({"model": "nano"}, {"val/accuracy": 0.5})["metrics"] == {"val/accuracy": 0.5}
+    assert record_of({"model": "nano"}, {"val/accuracy": 0.5}).metrics == {"val/accuracy": 0.5}
     assert is_finished({"tokens_seen": 0})

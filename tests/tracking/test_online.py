@@ -1,7 +1,6 @@
 """Runs that are sent while they go on: undisturbed, resumed after a kill, and with a server that is lost."""
 
 import gc
-import json
 import os
 import signal
 import socket
@@ -12,13 +11,13 @@ import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
 import pytest
 import wandb
 
 from src.config.train import WandbConfig, WandbMode
 from src.runs.history import Curves, read_history
+from src.runs.record import read_record
 from src.testing.wandb_here import WandbHere
 from src.tracking.flat import record_of
 from src.tracking.guard import public_name
@@ -234,10 +233,10 @@ def test_a_trained_run_is_at_the_server_what_it_is_in_its_folder(
     done = subprocess.run(train, cwd=ROOT, env=server.env(), capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stderr
     (run,) = server.runs
-    told: dict[str, Any] = json.loads((tmp_path / "sent" / "result.json").read_text())
-    told["metrics"] = {name: value for name, value in told["metrics"].items() if value is not None}
-    found = record_of(run.config, run.summary)
-    assert found == {name: told[name] for name in found}
+    own, sent = read_record(tmp_path / "sent"), record_of(run.config, run.summary)
+    assert sent.metrics == {name: value for name, value in own.metrics.items() if value is not None}
+    for part in ("axes", "cohort", "code", "counts", "intervals", "tokens_seen", "seconds"):
+        assert getattr(sent, part) == getattr(own, part), part
     assert [run.told[key] for key in ("groupName", "jobType", "tags")] == ["nano", "train", ["two", "llama", "clean"]]
     curves: Curves = {}
     for row in run.history:

@@ -19,8 +19,9 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from src.runs.folder import RunFolder
 from src.runs.history import read_history
-from src.training.checkpoints import BEFORE, FOLDER, LAST, read_checkpoint, write_checkpoint
+from src.training.checkpoints import BEFORE, LAST, read_checkpoint, write_checkpoint
 from src.training.learner import Progress
 
 ROOT = Path(__file__).parents[2]
@@ -47,7 +48,7 @@ def words(cohort: Path, out: Path) -> list[str]:
 
 def step_of(run: Path) -> int:
     try:
-        with safe_open(run / FOLDER / LAST, "pt") as file:
+        with safe_open(RunFolder(run).checkpoints / LAST, "pt") as file:
             return int(json.loads(file.metadata()["told"])["progress"]["step"])
     except Exception:  # not there yet, or being renamed
         return -1
@@ -108,7 +109,7 @@ def test_a_truncated_checkpoint_is_noticed_and_the_one_before_is_used(
     cohort: Path, undisturbed: Path, tmp_path: Path, command: Run
 ) -> None:
     assert stopped(cohort, tmp_path, signal.SIGKILL, 40) == -signal.SIGKILL
-    last = tmp_path / "run" / FOLDER / LAST
+    last = RunFolder(tmp_path / "run").checkpoints / LAST
     last.write_bytes(last.read_bytes()[:-1000])
     told = command("src.train", *words(cohort, tmp_path))
     assert "damaged" in told.stderr
@@ -118,7 +119,7 @@ def test_a_truncated_checkpoint_is_noticed_and_the_one_before_is_used(
 def test_an_unfinished_run_of_another_configuration_is_left_alone(
     cohort: Path, undisturbed: Path, tmp_path: Path, command: Run
 ) -> None:
-    shutil.copytree(undisturbed / FOLDER, tmp_path / "run" / FOLDER)
+    shutil.copytree(RunFolder(undisturbed).checkpoints, RunFolder(tmp_path / "run").checkpoints)
     told = command("src.train", *words(cohort, tmp_path), "lora.r=4", ok=False)
     assert "holds another run, which differs in lora.r (4, there 8); give this one another name=" in told.stderr
     assert "Traceback" not in told.stderr
@@ -156,7 +157,7 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_it_read(
 ) -> None:
     for step in (1, 2):
         write_checkpoint(tmp_path, {"weights/a": torch.full((50,), float(step))}, standing(step))
-    last = tmp_path / FOLDER / LAST
+    last = RunFolder(tmp_path).checkpoints / LAST
     damaged = damage(last.read_bytes())
     last.write_bytes(damaged)
     checkpoint = read_checkpoint(tmp_path)
@@ -165,14 +166,14 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_it_read(
     assert "last.safetensors: damaged" in capsys.readouterr().err
     assert last.with_name(f"{LAST}.damaged").read_bytes() == damaged
     write_checkpoint(tmp_path, {"weights/a": torch.ones(50)}, standing(3))
-    assert (tmp_path / FOLDER / BEFORE).is_file()  # what is damaged never takes its place
+    assert (RunFolder(tmp_path).checkpoints / BEFORE).is_file()  # what is damaged never takes its place
     for name in (LAST, BEFORE):
-        (tmp_path / FOLDER / name).write_bytes(b"")
+        (RunFolder(tmp_path).checkpoints / name).write_bytes(b"")
     assert read_checkpoint(tmp_path) is None
 
 
 def test_a_checkpoint_of_an_earlier_version_is_read(tmp_path: Path) -> None:
-    path = tmp_path / FOLDER / LAST
+    path = RunFolder(tmp_path).checkpoints / LAST
     path.parent.mkdir()
     weights = torch.arange(4.0)
     crc = zlib.crc32(weights.numpy().data, zlib.crc32(b"weights/a"))
@@ -199,7 +200,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_last_one(tmp_path: Path)
     found = read_checkpoint(tmp_path)
     assert found is not None
     assert found[1] == standing(1)
-    assert [path.name for path in (tmp_path / FOLDER).iterdir()] == [LAST]
+    assert [path.name for path in RunFolder(tmp_path).checkpoints.iterdir()] == [LAST]
 
 
 def test_the_order_of_notes_is_a_function_of_seed_and_epoch() -> None:

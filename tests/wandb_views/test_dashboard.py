@@ -15,8 +15,9 @@ from src.cli.errors import UserError
 from src.config.train import TrainConfig
 from src.display.published import PUBLISHED
 from src.runs.finished import Run
-from src.runs.history import HISTORY, read_history
+from src.runs.history import read_history
 from src.runs.job import Job, write_job
+from src.runs.record import read_record
 from src.sweeps.manifest import write_sweep
 from src.testing.wandb_here import WandbHere
 from src.tracking.flat import flat
@@ -39,7 +40,7 @@ def sweep(runs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Pa
         cells[-1].folder.mkdir()
         write_job(cells[-1], record["cohort"])
         if name != "waits":
-            for kept in ("result.json", HISTORY):
+            for kept in ("result.json", "history.jsonl"):
                 (cells[-1].folder / kept).write_bytes((run / kept).read_bytes())
     write_sweep(out, "small", cells)
     return out
@@ -107,8 +108,8 @@ def drawn(panel: Json) -> set[str]:
 def test_every_panel_draws_what_runs_log(workspace: Json, report: Json, runs: dict[str, Path]) -> None:
     known = {"history:trainer/global_step", "history:_runtime", "history:train/gpu_memory_gib"}  # no GPU here
     for run in runs.values():
-        record = json.loads((run / "result.json").read_text())
-        known |= {f"config:{axis}.value" for axis in record["axes"]} | {f"summary:{name}" for name in flat(record)}
+        record = read_record(run)
+        known |= {f"config:{axis}.value" for axis in record.axes} | {f"summary:{name}" for name in flat(record)}
         known |= {f"history:{name}" for name in read_history(run)}
     for spec in (workspace, report):
         names = [drawn(panel) for panel in panels(spec)]
@@ -140,7 +141,7 @@ def test_a_folder_of_runs_without_a_group_is_found_by_its_cohort(sweep: Path) ->
     subject = dashboard_source(str(sweep), Path("unused"), None, None)
     (run, *_) = subject.runs
     assert subject.groups == ()
-    assert subject.cohorts == (run.record["cohort"],)
+    assert subject.cohorts == (run.record.cohort,)
 
 
 def test_every_panel_comes_back_from_its_json(workspace: Json, report: Json) -> None:
@@ -331,7 +332,7 @@ def test_a_group_of_another_form_is_refused_without_repeating_it(sweep: Path) ->
 
 def changed(subject: DashboardSource, **axes: str) -> DashboardSource:
     (run, *rest) = subject.runs
-    named = Run(run.name, {**run.record, "axes": {**run.axes, **axes}}, run.curves, run.folder)
+    named = Run(run.name, dataclasses.replace(run.record, axes={**run.axes, **axes}), run.curves, run.folder)
     return dataclasses.replace(subject, runs=(named, *rest))
 
 

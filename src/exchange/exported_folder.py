@@ -1,7 +1,6 @@
 """The folder that a run is exported to: model, tokenizer, adapter, DRGs and card, whole and checked or absent."""
 
 import gc
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from src.models.bases import DTYPES, locate
 from src.models.classifier import load_adapters
 from src.models.pretrained import read_pretrained
 from src.models.prompts import encode_notes
+from src.runs.record import RunRecord
 from src.training.context import Session
 
 
@@ -30,12 +30,12 @@ def pick_written(asked: Precision, trained: Precision) -> Precision:
     return Precision.FP32 if trained is Precision.FP32 else Precision.BF16
 
 
-def write_export(session: Session, record: Mapping[str, Any], adapter: Path, out: Path, notes: int) -> float:
+def write_export(session: Session, record: RunRecord, adapter: Path, out: Path, notes: int) -> float:
     """Merges, writes, and checks the written model against the run's own; one copy of the base is held at a time.
 
     Args:
         session: of the run, with the precision in which the weights are written.
-        record: what the run's `result.json` holds.
+        record: the run's.
         adapter: the run's folder of adapters.
         out: where it all goes, absent or empty.
         notes: test notes of the check.
