@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from src.privacy.decodings import decodings, json_leaves
-from src.tracking.guard import CONFIG_NUMBERS, CONFIG_STRINGS, METRIC
+from src.tracking.guard import CONFIG_NUMBERS, CONFIG_STRINGS, METRIC, config_pattern
 
 Rule = Callable[[str], str | None]
 """From a field's text to what is wrong with it; None where it may stand."""
@@ -251,7 +251,7 @@ def _item_name(name: str, kind: str) -> str | None:
 
 def _config_text(text: str, names: list[str]) -> str | None:
     """What is wrong with a string of the configuration."""
-    known = CONFIG_STRINGS.get(names[0] if names else "")
+    known = config_pattern(names[0] if names else "")
     return _name(text) or (None if known and re.fullmatch(known, text) else "a text that its key does not take")
 
 

@@ -12,7 +12,7 @@ from src.cli.errors import UserError
 from src.cohort.prepared import read_cohort
 from src.config.launch import SCHEMAS, ProcessesConfig, RayConfig, SlurmConfig
 from src.config.train import TrainConfig
-from src.runs.identity import check_names, run_dir
+from src.runs.identity import as_read, check_names, run_dir
 from src.runs.job import Job, write_job
 from src.runs.provenance import code_version
 from src.runs.record import finished, read_record, record_of
@@ -26,23 +26,34 @@ Task = Callable[[Path], int]
 def plan_jobs(name: str, points: Sequence[Point[TrainConfig]]) -> list[Job]:
     """The cells of a sweep, each once, under the folder that follows from its configuration.
 
+    Says which cells are one run, because they differ in what their system does not read.
+
     Raises:
         UserError: two different cells would share a folder, or they lie under several `out` folders.
     """
     common = set.intersection(*(set(point.words) for point in points))
     jobs: dict[Path, Job] = {}
+    unread: dict[Path, list[list[str]]] = {}
     outs = {point.config.out for point in points}
     if len(outs) > 1:
         raise UserError(f"out={','.join(sorted(outs))}: a sweep has one folder; start it once for each")
     check_names([point.config for point in points])
     for point in points:
-        cfg = dataclasses.replace(point.config, wandb=dataclasses.replace(point.config.wandb))
+        cfg = dataclasses.replace(as_read(point.config), wandb=dataclasses.replace(point.config.wandb))
         cfg.wandb.group = cfg.wandb.group or name
         folder = run_dir(cfg)
         if cfg.name:
             record_of(cfg, folder)  # refuses another run's
         words = [word for word in point.words if word not in common]
-        jobs.setdefault(folder, Job(folder, cfg, words, point.launcher))
+        passed_over = [word for word in words if word.partition("=")[0] in cfg.model.kind.unread]
+        unread.setdefault(folder, []).append(passed_over)
+        jobs.setdefault(folder, Job(folder, cfg, [word for word in words if word not in passed_over], point.launcher))
+    for folder, alike in unread.items():
+        keys = dict.fromkeys(word.partition("=")[0] for words in alike for word in words)
+        if keys and len(alike) > 1:
+            model = jobs[folder].cfg.model.name
+            print(f"model={model}: does not read {', '.join(keys)}; {len(alike)} cells are one run, {folder.name}",
+                  file=sys.stderr)  # fmt: skip
     return list(jobs.values())
 
 

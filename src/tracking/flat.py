@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from src.config.train import Labels
+from src.display.catalog import GRID, label_number
 
 LOW, HIGH = "low", "high"
 
@@ -52,9 +52,9 @@ def coordinates(record: Mapping[str, Any]) -> dict[str, float]:
     if "axes" not in record or "config" not in record:
         return {}
     axes, config = record["axes"], record["config"]
-    told = {f"axes/{name}": axes[name] for name in ("params", "max_len", "lora_r")}
+    numbers = {f"axes/{axis.key}": axes[axis.key] for axis in GRID}
     hours = record["seconds"]["total"] * config.get("devices", 1) * config.get("nodes", 1) / 3600
-    return {**told, "axes/labels": list(Labels).index(Labels(axes["labels"])), "cost/device_hours": hours}
+    return {**numbers, "axes/labels": label_number(axes["labels"]), "cost/device_hours": hours}
 
 
 def flat_config(axes: Mapping[str, Any], cohort: str, code: Mapping[str, str | None]) -> dict[str, Any]:
