@@ -3,14 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from src.display.catalog import COORDINATES, MODEL, SIZE, axis_of
 from src.display.figure_style import GREY, INK, STYLES, ReportFigure, legend, panel, style
 from src.reporting.series import METRICS, bars, drawn_cells, intervals_in_words, name_of, upper
 from src.scaling_analysis.result import Difference, Scaling
 
 MOST = 24
 """Rows of a picture; the tables have all."""
-
-STEPS = {"params": "size", "max_len": "context", "lora_r": "rank", "labels": "labels"}
 
 
 def cell_drawings(scaling: Scaling, hours: Mapping[int, float], unit: str) -> list[ReportFigure]:
@@ -67,7 +66,7 @@ def _rows(axes: Any, names: Sequence[str]) -> None:
 
 def drawn_differences(scaling: Scaling, metric: str) -> list[Difference]:
     """The differences of a metric, of one ground, those along the field's axes first."""
-    order = {axis: place for place, axis in enumerate(STEPS)}
+    order = {axis.key: rank for rank, axis in enumerate(COORDINATES)}
     found = [each for each in scaling.differences if each.metric == metric]
     return sorted(found, key=lambda each: order.get(each.axis, len(order)))
 
@@ -84,7 +83,7 @@ def _differences(scaling: Scaling, metric: str) -> list[ReportFigure]:
     told: set[str] = set()
     for row, each in enumerate(shown):
         look = {**style(axis_names.index(each.axis)), "linestyle": "none"}
-        name = STEPS.get(each.axis, each.axis)
+        name = axis_of(each.axis).name
         low, high = each.both.low, each.both.high
         reach = [[each.value - low], [high - each.value]] if low == low else None
         sure = each.p_holm < 0.05
@@ -116,14 +115,7 @@ def _pair(scaling: Scaling, each: Difference) -> str:
     one, other = scaling.cells[each.one], scaling.cells[each.other]
     names = [cell.axes["model"] if each.axis == "params" else cell.axes.get(each.axis) for cell in (one, other)]
     held = [axis for axis in scaling.varied if axis not in (each.axis, "model")]
-    where = ", ".join(
-        str(one.axes["model"])
-        if axis == "params"
-        else f"r{one.axes[axis]}"
-        if axis == "lora_r"
-        else str(one.axes[axis])
-        for axis in held
-    )
+    where = ", ".join(str(one.axes[MODEL]) if axis == SIZE else axis_of(axis).brief(one.axes[axis]) for axis in held)
     return f"{names[0]} − {names[1]}" + (f" ({where})" if where else "")
 
 
