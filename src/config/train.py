@@ -90,36 +90,6 @@ class Kind(StrEnum):
         """It has no heads that a label scheme could give a meaning."""
         return self.reads_facts or self in (Kind.MAJORITY, Kind.TFIDF)
 
-    @property
-    def unread(self) -> tuple[str, ...]:
-        """Keys that change a LLaMA's result and are nothing to it.
-
-        Raises:
-            UserError: `UNREAD` does not say.
-        """
-        if self not in UNREAD:
-            raise UserError(f"model.kind={self}: nothing says what it reads; add it to src/config/train.py::UNREAD")
-        return UNREAD[self]
-
-
-BY_NETWORKS = ("lora.r", "lora.alpha", "lora.dropout", "lora.targets", "prompt", "precision")
-BY_TREES = (
-    *BY_NETWORKS, "max_len", "severity_weight", "batch_size", "max_steps", "lr", "weight_decay", "clip",
-)  # fmt: skip
-BY_LINEAR = (*BY_TREES, "epochs")
-
-UNREAD: dict[Kind, tuple[str, ...]] = {
-    Kind.LLAMA: (),
-    Kind.BERT: BY_NETWORKS,
-    Kind.CAML: BY_NETWORKS,
-    Kind.STRUCTURED: BY_TREES,
-    Kind.CODED: BY_TREES,
-    Kind.TFIDF: BY_LINEAR,
-    Kind.FUSION: BY_LINEAR,
-    Kind.MAJORITY: (*BY_LINEAR, "seed"),
-}
-"""What each kind does not read: runs that differ in nothing else are one run."""
-
 
 @dataclass
 class ModelConfig:

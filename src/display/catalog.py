@@ -26,9 +26,11 @@ class View(StrEnum):
     """A picture or a panel of its own, and sentences on it."""
     PARALLEL = "parallel"
     """A dashboard's parallel coordinates."""
+    BARS = "bars"
+    """The picture of systems beside each other."""
 
 
-T, L, C, R, F, P = View
+T, L, C, R, F, P, B = View
 """The views by their first letters, for the table below."""
 
 
@@ -42,6 +44,7 @@ class Metric:
         shown: where it is shown; the files that commands write have every metric.
         long: in a sentence and beside an axis; empty for the name.
         brief: in what a terminal shows; empty for the name.
+        interval: whether it has one, as what `src.metrics.weighted` sums up has.
     """
 
     key: str
@@ -49,6 +52,7 @@ class Metric:
     shown: tuple[View, ...] = ()
     long: str = ""
     brief: str = ""
+    interval: bool = True
 
     @property
     def test(self) -> str:
@@ -67,17 +71,17 @@ HEADS = ("", "base_", "severity_", "rule_")
 A metric's key begins with its head; one that a head shares with the DRG needs no row of its own."""
 
 METRICS = (
-    Metric("accuracy", "top-1", (T, L, C, R, F, P), long="top-1 accuracy"),
-    Metric("top5", "top-5", (T, L, C)),
+    Metric("accuracy", "top-1", (T, L, C, R, F, P, B), long="top-1 accuracy"),
+    Metric("top5", "top-5", (T, L, C, B)),
     Metric("top10", "top-10", (T,)),
-    Metric("macro_f1", "macro-F1", (T, L, C, R, F, P)),
+    Metric("macro_f1", "macro-F1", (T, L, C, R, F, P, B)),
     Metric("macro_f1_all", "macro-F1 over all classes"),
     Metric("micro_f1", "micro-F1", (T,)),
     Metric("micro_f1_all", "micro-F1 over all classes"),
     Metric("macro_auc", "macro-AUC", (T, L, C, R)),
     Metric("micro_auc", "micro-AUC", (T,)),
-    Metric("base_accuracy", "base DRG", (T, L, C, R, P), brief="base"),
-    Metric("severity_accuracy", "CC/MCC", (T, L, C, R, P)),
+    Metric("base_accuracy", "base DRG", (T, L, C, R, P, B), brief="base"),
+    Metric("severity_accuracy", "CC/MCC", (T, L, C, R, P, B)),
     Metric("rule_accuracy", "by rule", (T, C, R)),
 )
 """Every metric, in the order of the tables; a share of 1, better where it is higher."""

@@ -9,15 +9,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from src.cli.files import atomic_write
+from src.display.catalog import View, metrics_of
 
 COLOURS = ("#9aa0a6", "#e8a33d", "#3b7dd8", "#1b4f9c")
-SHOWN = {
-    "test/accuracy": "top-1",
-    "test/top5": "top-5",
-    "test/macro_f1": "macro-F1",
-    "test/base_accuracy": "base DRG",
-    "test/severity_accuracy": "CC/MCC",
-}
+SHOWN = {key: metric.name for key, metric in metrics_of(View.BARS).items()}
 BANDS = ((1, 2), (3, 5), (6, 10), (11, 25), (26, 10**9))
 """Training notes of a DRG: few to many."""
 

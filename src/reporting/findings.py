@@ -100,8 +100,8 @@ def _verdict(scaling: Scaling, axis: Axis, name: str, found: Sequence[Difference
     pair = f"{name_of(scaling, largest.one)} less {name_of(scaling, largest.other)}"
     return (
         f"{axis.more} {verdict} in {name}: {up} of {len(found)} steps from one {axis.unit} to the next gain, "
-        f"{sure_up} beyond doubt; {sure_down} lose beyond doubt (at 5 %, Holm). The mean step is {mean:+.3f}, the largest "
-        f"{value}: {pair}."
+        f"{sure_up} beyond doubt; {sure_down} lose beyond doubt (at 5 %, Holm). The mean step is {mean:+.3f}, "
+        f"the largest {value}: {pair}."
     )
 
 

@@ -22,6 +22,24 @@ ONLY_WHERE = (
 )  # fmt: skip
 """Keys that say where and how a run happens, not what comes out."""
 
+BY_NETWORKS = ("lora.r", "lora.alpha", "lora.dropout", "lora.targets", "prompt", "precision")
+BY_TREES = (
+    *BY_NETWORKS, "max_len", "severity_weight", "batch_size", "max_steps", "lr", "weight_decay", "clip",
+)  # fmt: skip
+BY_LINEAR = (*BY_TREES, "epochs")
+
+UNREAD: dict[Kind, tuple[str, ...]] = {
+    Kind.LLAMA: (),
+    Kind.BERT: BY_NETWORKS,
+    Kind.CAML: BY_NETWORKS,
+    Kind.STRUCTURED: BY_TREES,
+    Kind.CODED: BY_TREES,
+    Kind.TFIDF: BY_LINEAR,
+    Kind.FUSION: BY_LINEAR,
+    Kind.MAJORITY: (*BY_LINEAR, "seed"),
+}
+"""What each kind does not read: runs that differ in nothing else are one run."""
+
 SAMPLE = "by class"
 """Which notes `data.limit` takes, as records say; runs whose records do not say so took the first."""
 
@@ -110,7 +128,7 @@ def _deciding(values: Mapping[str, Any]) -> dict[str, Any]:
     for key in ONLY_WHERE:
         group, _, leaf = key.rpartition(".")
         (kept.get(group, {}) if group else kept).pop(leaf, None)
-    for key in Kind(kept.get("model", {}).get("kind", Kind.LLAMA)).unread:
+    for key in unread(Kind(kept.get("model", {}).get("kind", Kind.LLAMA))):
         group, _, leaf = key.rpartition(".")
         part = kept.get(group, {}) if group else kept
         if leaf in part:
@@ -118,10 +136,21 @@ def _deciding(values: Mapping[str, Any]) -> dict[str, Any]:
     return kept
 
 
+def unread(kind: Kind) -> tuple[str, ...]:
+    """Keys that change a LLaMA's result and are nothing to this kind of system.
+
+    Raises:
+        UserError: `UNREAD` does not say.
+    """
+    if kind not in UNREAD:
+        raise UserError(f"model.kind={kind}: nothing says what it reads; add it to src/runs/identity.py::UNREAD")
+    return UNREAD[kind]
+
+
 def as_read(cfg: TrainConfig) -> TrainConfig:
     """The configuration with the defaults of what its system does not read: TF-IDF at any `lora.r` is one run."""
     cfg = dataclasses.replace(cfg, lora=dataclasses.replace(cfg.lora))
-    for key in cfg.model.kind.unread:
+    for key in unread(cfg.model.kind):
         group, _, leaf = key.rpartition(".")
         part: Any = getattr(cfg, group) if group else cfg
         value, default = getattr(part, leaf), _defaults()[key]

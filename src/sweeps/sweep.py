@@ -2,7 +2,7 @@
 
 import dataclasses
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from src.cli.errors import UserError
 from src.cohort.prepared import read_cohort
 from src.config.launch import SCHEMAS, ProcessesConfig, RayConfig, SlurmConfig
 from src.config.train import TrainConfig
-from src.runs.identity import as_read, check_names, run_dir
+from src.runs.identity import as_read, check_names, run_dir, unread
 from src.runs.job import Job, write_job
 from src.runs.provenance import code_version
 from src.runs.record import finished, read_record, record_of
@@ -33,7 +33,7 @@ def plan_jobs(name: str, points: Sequence[Point[TrainConfig]]) -> list[Job]:
     """
     common = set.intersection(*(set(point.words) for point in points))
     jobs: dict[Path, Job] = {}
-    unread: dict[Path, list[list[str]]] = {}
+    needless_of: dict[Path, list[list[str]]] = defaultdict(list)
     outs = {point.config.out for point in points}
     if len(outs) > 1:
         raise UserError(f"out={','.join(sorted(outs))}: a sweep has one folder; start it once for each")
@@ -45,15 +45,14 @@ def plan_jobs(name: str, points: Sequence[Point[TrainConfig]]) -> list[Job]:
         if cfg.name:
             record_of(cfg, folder)  # refuses another run's
         words = [word for word in point.words if word not in common]
-        passed_over = [word for word in words if word.partition("=")[0] in cfg.model.kind.unread]
-        unread.setdefault(folder, []).append(passed_over)
-        jobs.setdefault(folder, Job(folder, cfg, [word for word in words if word not in passed_over], point.launcher))
-    for folder, alike in unread.items():
-        keys = dict.fromkeys(word.partition("=")[0] for words in alike for word in words)
-        if keys and len(alike) > 1:
-            model = jobs[folder].cfg.model.name
-            print(f"model={model}: does not read {', '.join(keys)}; {len(alike)} cells are one run, {folder.name}",
-                  file=sys.stderr)  # fmt: skip
+        needless = [word for word in words if word.partition("=")[0] in unread(cfg.model.kind)]
+        needless_of[folder].append(needless)
+        jobs.setdefault(folder, Job(folder, cfg, [word for word in words if word not in needless], point.launcher))
+    for folder, alike in needless_of.items():
+        if any(words != alike[0] for words in alike):
+            keys = ", ".join(dict.fromkeys(word.partition("=")[0] for words in alike for word in words))
+            print(f"model={jobs[folder].cfg.model.name}: does not read {keys}; {len(alike)} cells are one run, "
+                  f"{folder.name}", file=sys.stderr)  # fmt: skip
     return list(jobs.values())
 
 
