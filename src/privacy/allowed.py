@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from src.privacy.decodings import decodings, json_leaves
-from src.tracking.guard import CONFIG_NUMBERS, CONFIG_STRINGS, METRIC, config_pattern
+from src.tracking.guard import CONFIG_NUMBERS, METRIC, config_pattern
 
 Rule = Callable[[str], str | None]
 """From a field's text to what is wrong with it; None where it may stand."""
@@ -244,7 +244,7 @@ def _item_name(name: str, kind: str) -> str | None:
     if META.fullmatch(name) or (kind == "summary" and name == "runtime"):
         return None
     if kind == "config":
-        known = name in CONFIG_STRINGS or name in CONFIG_NUMBERS
+        known = config_pattern(name) or name in CONFIG_NUMBERS
         return _name(name) or (None if known else "a name that is none of our configuration")
     return _name(name) or (None if re.fullmatch(METRIC, name) else "a name that is none of our metrics")
 
