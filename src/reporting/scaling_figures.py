@@ -26,13 +26,13 @@ from src.scaling_analysis.result import Cell, Fit, Scaling
 
 def scaling_drawings(scaling: Scaling) -> list[ReportFigure]:
     """A picture for each metric and each axis along which cells differ."""
-    found = []
+    drawings = []
     for axis in GRID:
         for metric in METRICS:
             lines = lines_along(scaling, metric, axis.key)
             if lines:
-                found.append(_along(scaling, metric, lines))
-    return found + [each for metric in METRICS for each in _heat(scaling, metric)]
+                drawings.append(_along(scaling, metric, lines))
+    return drawings + [figure for metric in METRICS for figure in _heat(scaling, metric)]
 
 
 def _along(scaling: Scaling, metric: str, lines: Lines) -> ReportFigure:

@@ -123,13 +123,13 @@ def name_of(scaling: Scaling, at: int) -> str:
     cell = scaling.cells[at]
     if not cell.axes.get("params"):
         return str(cell.axes["model"])
-    told = [str(cell.axes["model"])]
+    words = [str(cell.axes["model"])]
     for axis in scaling.varied:
         if axis not in ("params", "model"):
-            told.append(axis_of(axis).brief(cell.axes.get(axis)))
-    if "labels" not in scaling.varied and len(told) == 1:
-        told.append(str(cell.axes.get("labels")))
-    return " ".join(told)
+            words.append(axis_of(axis).brief(cell.axes.get(axis)))
+    if "labels" not in scaling.varied and len(words) == 1:
+        words.append(str(cell.axes.get("labels")))
+    return " ".join(words)
 
 
 def fit_of(scaling: Scaling, metric: str, axis: str, line: Series) -> Fit | None:

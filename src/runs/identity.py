@@ -178,5 +178,5 @@ def axes(cfg: TrainConfig, parameters: int, protocol: str) -> dict[str, Any]:
     cfg = as_read(cfg)
     values = dict(flat_keys(dataclasses.asdict(cfg))) | {"model": cfg.model.name}
     given = {"params": parameters, "protocol": protocol}
-    found = {axis.key: given[axis.key] if axis.key in given else values[axis.typed] for axis in AXES}
-    return {key: str(value) if isinstance(value, StrEnum) else value for key, value in found.items()}
+    named = {axis.key: given[axis.key] if axis.key in given else values[axis.typed] for axis in AXES}
+    return {key: str(value) if isinstance(value, StrEnum) else value for key, value in named.items()}

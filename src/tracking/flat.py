@@ -4,14 +4,14 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from src.display.catalog import GRID, label_number
+from src.display.catalog import CURVES, GRID, label_number
 
 LOW, HIGH = "low", "high"
 
 SPLITS = ("val", "test")
 """First parts of the names of a record's metrics."""
 
-CURVES_ALONE = ("val/loss",)
+CURVES_ALONE = tuple(curve.key for curve in CURVES if curve.loss)
 """Logged under the names of metrics, but no part of a record."""
 
 GROUPS = ("counts", "seconds")
@@ -32,14 +32,14 @@ def flat(record: Mapping[str, Any]) -> dict[str, float]:
     {'test/accuracy': 0.5, 'test/accuracy/low': 0.4, 'test/accuracy/high': 0.6, 'counts/test': 9, 'seconds/total': 2.5,
      'tokens_seen': 80}
     """
-    told: dict[str, float] = {
+    summary: dict[str, float] = {
         name: value for name, value in record["metrics"].items() if value is not None and math.isfinite(value)
     }
     for name, (low, high) in record["intervals"].items():
-        told |= {f"{name}/{LOW}": low, f"{name}/{HIGH}": high}
+        summary |= {f"{name}/{LOW}": low, f"{name}/{HIGH}": high}
     for group in GROUPS:
-        told |= {f"{group}/{name}": value for name, value in record[group].items()}
-    return {**told, **coordinates(record), "tokens_seen": record["tokens_seen"]}
+        summary |= {f"{group}/{name}": value for name, value in record[group].items()}
+    return {**summary, **coordinates(record), "tokens_seen": record["tokens_seen"]}
 
 
 def coordinates(record: Mapping[str, Any]) -> dict[str, float]:
@@ -63,7 +63,7 @@ def flat_config(axes: Mapping[str, Any], cohort: str, code: Mapping[str, str | N
     >>> flat_config({"model": "nano"}, "3f2a", {"commit": None, "source": "77ab"})
     {'model': 'nano', 'cohort': '3f2a', 'code': '77ab', 'commit': None}
     """
-    return {**axes, "cohort": cohort, **{told: code[name] for name, told in CODE.items()}}
+    return {**axes, "cohort": cohort, **{key: code[name] for name, key in CODE.items()}}
 
 
 def record_of(config: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, Any]:
@@ -75,7 +75,7 @@ def record_of(config: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str
     record: dict[str, Any] = {
         "axes": {name: value for name, value in config.items() if name not in ("cohort", *CODE.values(), "_wandb")},
         "cohort": config.get("cohort"),
-        "code": {name: config.get(told) for name, told in CODE.items()},
+        "code": {name: config.get(key) for name, key in CODE.items()},
         "metrics": {},
         "intervals": {},
         **{group: {} for group in GROUPS},
