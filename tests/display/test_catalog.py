@@ -13,9 +13,11 @@ import pytest
 from src.cli.compose import compose, read_command_line
 from src.cli.errors import UserError
 from src.cli.typed_config import leaves
+from src.cohort.prepared import read_cohort
 from src.config.train import Kind, Labels, TrainConfig
 from src.display.catalog import AXES, LABEL_SCHEMES, METRICS, View, label_number, metrics_of
 from src.exchange.card import MEANING, SCORES
+from src.models.labelspace import LabelSpace
 from src.models.schemes import SCHEMES, build_scheme
 from src.runs.identity import UNREAD, as_read, axes, differences, identity, readable_name, unread
 from src.tracking.guard import LeakError, guarded, guarded_config
@@ -155,10 +157,10 @@ def test_every_label_scheme_is_in_every_table_and_keeps_its_number() -> None:
     assert [label_number(scheme) for scheme in ("single", "two", "joint")] == [0, 1, 2]
 
 
-def test_a_label_scheme_of_the_enum_alone_is_refused_with_the_file_to_edit(monkeypatch: pytest.MonkeyPatch) -> None:
-    from src.models.labelspace import LabelSpace
-
-    four, space = Further.FOUR, LabelSpace.from_labels([])
+def test_a_label_scheme_of_the_enum_alone_is_refused_with_the_file_to_edit(
+    cohort: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    four, space = Further.FOUR, LabelSpace.from_labels(read_cohort(cohort).labels)
     with pytest.raises(UserError, match=r"labels=four: .* add it to src/models/schemes.py::SCHEMES"):
         build_scheme(four, space, 0.5)  # type: ignore[arg-type]
     monkeypatch.setitem(SCHEMES, four, SCHEMES[Labels.SINGLE])  # type: ignore[misc]
