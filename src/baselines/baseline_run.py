@@ -16,7 +16,7 @@ from src.cli.json_files import REMADE, Damaged
 from src.cohort.split import Split
 from src.config.train import Kind, TrainConfig
 from src.runs.folder import SCORED, RunFolder
-from src.runs.identity import SAMPLE, axes
+from src.runs.identity import SAMPLE, as_read, axes
 from src.runs.predictions import Predictions, write_predictions
 from src.runs.provenance import code_version
 from src.runs.record import RunRecord, write_record
@@ -86,7 +86,7 @@ def train_baseline(cfg: TrainConfig, run_dir: Path) -> RunRecord:
         counts = {"train": len(material.notes(Split.TRAIN)), **sizes, "drgs": len(material.space.codes), **counts}
         counts["test_drgs"] = len(set(material.notes(Split.TEST).drg))
         record = RunRecord(
-            config=dataclasses.asdict(cfg),
+            config=dataclasses.asdict(as_read(cfg)),
             axes=named,
             cohort=material.cohort.fingerprint,
             sample=SAMPLE,

@@ -4,10 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from src.cohort.msdrg import load_drgs
-
-PAPER = {"notes": 262_436, "train": 236_192, "test": 26_244, "DRGs": 738, "base DRGs": 340, "CC/MCC states": 5}
-"""Source: DRG-LLaMA, npj Digital Medicine 2024, with MIMIC-IV 2.0 or 2.2 and note 2.2. The 340 base DRGs are those of
-all 757 codes."""
+from src.display.published import PAPER_COHORT
 
 CAVEATS = (
     "not guaranteed: the paper's code sorts by DRG with an unstable sort before its seeded split, so that its test "
@@ -19,7 +16,7 @@ CAVEATS = (
 
 
 def counts(record: Mapping[str, Any]) -> dict[str, int]:
-    """A cohort's counts under the names of `PAPER`."""
+    """A cohort's counts under the names of `PAPER_COHORT`."""
     notes = {name: int(part["notes"]) for name, part in record["splits"].items()}
     labels = record.get("labels") or list(load_drgs())
     drgs = load_drgs()
@@ -37,5 +34,5 @@ def deviations(record: Mapping[str, Any]) -> list[str]:
     """A line for each count beside the paper's, then what cannot be guaranteed."""
     lines = [f"{'':>14} {'here':>9} {'paper':>9} {'off by':>9}"]
     for name, here in counts(record).items():
-        lines.append(f"{name:>14} {here:>9,} {PAPER[name]:>9,} {here - PAPER[name]:>+9,}")
+        lines.append(f"{name:>14} {here:>9,} {PAPER_COHORT[name]:>9,} {here - PAPER_COHORT[name]:>+9,}")
     return [*lines, *CAVEATS]

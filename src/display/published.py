@@ -9,7 +9,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import sqrt
 
-TEST_NOTES = 26_244
+PAPER_COHORT = {
+    "notes": 262_436, "train": 236_192, "test": 26_244, "DRGs": 738, "DRGs of the version": 757, "base DRGs": 340,
+    "CC/MCC states": 5, "mean words of a note": 378,
+}  # fmt: skip
+"""The cohort of DRG-LLaMA, of MIMIC-IV 2.0 or 2.2 and note 2.2, which had no validation split. The 340 base DRGs are
+those of all 757 codes."""
+
+PAPER_MODELS, PAPER_LENGTHS = ("llama7b", "llama13b"), (512, 1024, 2048)
+"""The grid of DRG-LLaMA."""
+
+TEST_NOTES = PAPER_COHORT["test"]
 """Of DRG-LLaMA and of DRG-Sapphire."""
 
 DRG_LLAMA = "DRG-LLaMA, npj Digit Med 2024;7:16, doi:10.1038/s41746-023-00989-3"

@@ -13,6 +13,7 @@ from src.cli.errors import UserError
 from src.cli.json_files import tell_once
 from src.cli.progress import track
 from src.cohort.split import Split
+from src.display.catalog import View, metrics_of
 from src.metrics.intervals import SubsampledMetric, difference, estimate, holm
 from src.models.labelspace import LabelSpace
 from src.runs.folder import RunFolder
@@ -119,15 +120,12 @@ def _corrected(
     return [row | {"p_holm": p} for row, p in zip(rows, corrected, strict=True)]
 
 
-SHOWN = ("accuracy", "top5", "macro_f1", "macro_auc", "base_accuracy", "severity_accuracy", "rule_accuracy")
-"""What the command prints; its files have every metric."""
-
-
 def as_text(found: Comparison) -> str:
-    """The metrics with their intervals, and the differences, of the metrics in `SHOWN`."""
+    """The metrics that the catalog shows in a comparison, with their intervals and differences; files have all."""
     lines = []
     wide = max(map(len, found.metrics["run"]))
-    for metric in [name for name in SHOWN if name in set(found.metrics["metric"])]:
+    shown = [metric.key for metric in metrics_of(View.COMPARISON).values()]
+    for metric in [key for key in shown if key in set(found.metrics["metric"])]:
         lines.append(f"\n{metric}")
         for row in found.metrics.filter(pl.col("metric") == metric).to_dicts():
             lines.append(f"  {row['run']:<{wide}}  {row['value']:.3f}  [{row['low']:.3f}, {row['high']:.3f}]")

@@ -7,17 +7,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from src.display.catalog import View, metrics_of
 from src.display.figure_style import GREY, STYLES, WIDE, legend, panel, panels, settings, style, write_png
 from src.evaluation.error_tables import BANDS
 from src.evaluation.groups import band_name
 
-SHOWN = {
-    "test/accuracy": "top-1",
-    "test/top5": "top-5",
-    "test/macro_f1": "macro-F1",
-    "test/base_accuracy": "base DRG",
-    "test/severity_accuracy": "CC/MCC",
-}
+SHOWN = {key: metric.name for key, metric in metrics_of(View.BARS).items()}
 DASHED = {"color": GREY, "linewidth": 0.9, "linestyle": (0, (4, 3))}
 """Of lines to compare with."""
 

@@ -2,11 +2,7 @@
 
 from collections.abc import Mapping
 
-COLUMNS = {
-    "test/accuracy": "top-1", "test/top5": "top-5", "test/top10": "top-10", "test/macro_f1": "macro-F1",
-    "test/micro_f1": "micro-F1", "test/macro_auc": "macro-AUC", "test/micro_auc": "micro-AUC",
-    "test/base_accuracy": "base", "test/severity_accuracy": "CC/MCC", "test/rule_accuracy": "by rule",
-}  # fmt: skip
+from src.display.catalog import View, metrics_of
 
 
 def table(runs: Mapping[str, Mapping[str, float | None]], what: str = "run") -> str:
@@ -16,7 +12,8 @@ def table(runs: Mapping[str, Mapping[str, float | None]], what: str = "run") -> 
     run       top-1
     majority  0.050
     """
-    shown = {key: name for key, name in COLUMNS.items() if any(row.get(key) is not None for row in runs.values())}
+    names = {key: metric.brief or metric.name for key, metric in metrics_of(View.TABLE).items()}
+    shown = {key: name for key, name in names.items() if any(row.get(key) is not None for row in runs.values())}
     wide = max([len(what), *map(len, runs)])
     widths = [max(5, len(name)) for name in shown.values()]
     head = [

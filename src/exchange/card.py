@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from src.cli.errors import UserError
 from src.cli.files import atomic_write
 from src.cohort.disclosure import MIN_GROUP_PATIENTS, folded
 from src.cohort.split import Split
@@ -86,8 +87,13 @@ def card(session: Session, record: RunRecord, written: Mapping[str, Any]) -> str
         session: of the run.
         record: the run's.
         written: `precision`, `notes` and `difference` of the check, and `family`, the model's class.
+
+    Raises:
+        UserError: nothing says what the logits of its label scheme mean.
     """
     cfg = session.cfg
+    if cfg.labels not in MEANING or cfg.labels not in SCORES:
+        raise UserError(f"labels={cfg.labels}: the card lacks it; add it to src/exchange/card.py::MEANING and ::SCORES")
     base = Path(cfg.model.path).name if Path(locate(cfg.model)).is_dir() else cfg.model.path
     lora = f"LoRA r={cfg.lora.r}, alpha={cfg.lora.alpha} on {', '.join(cfg.lora.targets)}, merged"
     tag = "" if session.space.kind == "classes" else "ms-drg, "

@@ -3,6 +3,7 @@
 The rest of the code never asks which scheme it holds. Shapes: B notes, D DRGs, K base DRGs, S severities.
 """
 
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
@@ -12,6 +13,7 @@ from torch.nn.functional import cross_entropy, log_softmax
 from src.cli.errors import UserError
 from src.cohort.msdrg import Severity
 from src.config.train import Labels
+from src.display.catalog import label_number
 from src.models.engine.packing import send
 from src.models.labelspace import LabelSpace
 
@@ -174,8 +176,21 @@ class JointLabel:
         return own + base[..., base_of] + severity[..., severity_of]
 
 
+SCHEMES: dict[Labels, Callable[[LabelSpace, float], Scheme]] = {
+    Labels.SINGLE: lambda space, _: SingleLabel(space),
+    Labels.TWO: TwoLabel,
+    Labels.JOINT: JointLabel,
+}
+"""Every label scheme, from a label space and the severity's weight."""
+
+
 def build_scheme(labels: Labels, space: LabelSpace, severity_weight: float) -> Scheme:
-    """The scheme that `labels=` names."""
-    if labels is Labels.SINGLE:
-        return SingleLabel(space)
-    return TwoLabel(space, severity_weight) if labels is Labels.TWO else JointLabel(space, severity_weight)
+    """The scheme that `labels=` names.
+
+    Raises:
+        UserError: it is in the enum alone, or the label space lacks what it needs.
+    """
+    if labels not in SCHEMES:
+        raise UserError(f"labels={labels}: there is no such scheme; add it to src/models/schemes.py::SCHEMES")
+    label_number(labels)  # a run that has ended is too late to find that it has none
+    return SCHEMES[labels](space, severity_weight)

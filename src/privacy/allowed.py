@@ -9,7 +9,7 @@ from typing import Any
 from src.privacy.decodings import decodings, json_leaves
 from src.runs.history import HISTORY
 from src.runs.record import RECORD
-from src.tracking.guard import CONFIG_NUMBERS, CONFIG_STRINGS, METRIC
+from src.tracking.guard import CONFIG_NUMBERS, METRIC, config_pattern
 from src.tracking.replay import Replay
 from src.tracking.run_metadata import TRACKING
 from src.tracking.wandb_run import guarded_labels
@@ -267,14 +267,14 @@ def _item_name(name: str, kind: str) -> str | None:
     if META.fullmatch(name) or (kind == "summary" and name == "runtime"):
         return None
     if kind == "config":
-        known = name in CONFIG_STRINGS or name in CONFIG_NUMBERS
+        known = config_pattern(name) or name in CONFIG_NUMBERS
         return _name(name) or (None if known else "a name that is none of our configuration")
     return _name(name) or (None if re.fullmatch(METRIC, name) else "a name that is none of our metrics")
 
 
 def _config_text(text: str, names: list[str]) -> str | None:
     """What is wrong with a string of the configuration."""
-    known = CONFIG_STRINGS.get(names[0] if names else "")
+    known = config_pattern(names[0] if names else "")
     return _name(text) or (None if known and re.fullmatch(known, text) else "a text that its key does not take")
 
 

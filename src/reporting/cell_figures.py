@@ -3,14 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from src.display.catalog import COORDINATES, MODEL, SIZE, axis_of
 from src.display.figure_style import GREY, INK, STYLES, ReportFigure, legend, panel, style
 from src.reporting.series import METRICS, bars, drawn_cells, intervals_in_words, name_of, upper
 from src.scaling_analysis.result import Difference, Scaling
 
 MOST = 24
 """Rows of a picture; the tables have all."""
-
-STEPS = {"params": "size", "max_len": "context", "lora_r": "rank", "labels": "labels"}
 
 
 def cell_drawings(scaling: Scaling, hours: Mapping[int, float], unit: str) -> list[ReportFigure]:
@@ -67,7 +66,7 @@ def _rows(axes: Any, names: Sequence[str]) -> None:
 
 def drawn_differences(scaling: Scaling, metric: str) -> list[Difference]:
     """The differences of a metric, of one ground, those along the field's axes first."""
-    order = {axis: position for position, axis in enumerate(STEPS)}
+    order = {axis.key: rank for rank, axis in enumerate(COORDINATES)}
     differences = [difference for difference in scaling.differences if difference.metric == metric]
     return sorted(differences, key=lambda difference: order.get(difference.axis, len(order)))
 
@@ -86,7 +85,7 @@ def _differences(scaling: Scaling, metric: str) -> list[ReportFigure]:
     labelled: set[str] = set()
     for row, difference in enumerate(shown):
         look = {**style(axis_names.index(difference.axis)), "linestyle": "none"}
-        name = STEPS.get(difference.axis, difference.axis)
+        name = axis_of(difference.axis).name
         low, high = difference.both.low, difference.both.high
         reach = [[difference.value - low], [high - difference.value]] if low == low else None
         sure = difference.p_holm < 0.05
@@ -122,12 +121,7 @@ def _pair(scaling: Scaling, difference: Difference) -> str:
     ]
     held = [axis for axis in scaling.varied if axis not in (difference.axis, "model")]
     where = ", ".join(
-        str(first.axes["model"])
-        if axis == "params"
-        else f"r{first.axes[axis]}"
-        if axis == "lora_r"
-        else str(first.axes[axis])
-        for axis in held
+        str(first.axes[MODEL]) if axis == SIZE else axis_of(axis).brief(first.axes[axis]) for axis in held
     )
     return f"{names[0]} − {names[1]}" + (f" ({where})" if where else "")
 

@@ -12,6 +12,7 @@ from src.cohort.disclosure import MIN_GROUP_PATIENTS, folded, shown_groups, show
 from src.cohort.prepared import NOTES, Cohort
 from src.cohort.split import Split
 from src.config.train import TrainConfig, Weights
+from src.display.published import PAPER_COHORT
 from src.display.tables import Table, table_of, to_text
 from src.models.bases import load_tokenizer
 from src.models.prompts import prompt_template
@@ -21,16 +22,13 @@ from src.training.tokens import open_tokens, tokenizer_hash
 
 NOT_KNOWN = "not known"
 
-PAPER: Mapping[str, float] = {
-    "notes": 262_436,
-    "training and validation notes": 236_192,
-    "test notes": 26_244,
-    "DRGs with a note": 738,
-    "DRGs of the version": 757,
-    "base DRGs of the version": 340,
-    "mean words of a note": 378,
+PAPER: Mapping[str, float] = PAPER_COHORT | {
+    "training and validation notes": PAPER_COHORT["train"],
+    "test notes": PAPER_COHORT["test"],
+    "DRGs with a note": PAPER_COHORT["DRGs"],
+    "base DRGs of the version": PAPER_COHORT["base DRGs"],
 }
-"""DRG-LLaMA, https://doi.org/10.1038/s41746-023-00989-3, which had no validation split."""
+"""The paper's counts by the names of this report."""
 
 BANDS = {"1": (1, 1), "2 to 9": (2, 9), "10 to 99": (10, 99), "100 or more": (100, 10**12)}
 """Notes of a DRG: few to many."""

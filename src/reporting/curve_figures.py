@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 
 from src.cohort.disclosure import MIN_GROUP_PATIENTS
+from src.display.catalog import is_loss
 from src.display.figure_style import ReportFigure, legend, panel, short, style
 from src.reporting.series import drawn_cells, name_of
 from src.runs.finished import Run
-from src.scaling_analysis.result import Scaling, is_loss
+from src.scaling_analysis.result import Scaling
 
 MOST = 8
 """Curves in one picture: more cannot be told apart."""

@@ -2,26 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 
+from src.display.catalog import COORDINATES, MAIN, Axis, axis_of
 from src.display.published import PUBLISHED
 from src.display.tables import Estimate, shown
 from src.reporting.device_hours import Cost, unit_of
-from src.reporting.law_tables import OVER, point
+from src.reporting.law_tables import point
 from src.reporting.series import METRICS, drawn_cells, intervals_in_words, main_ground, name_of, tuned, upper
 from src.scaling_analysis.result import Cell, Difference, HeldOut, Scaling
-
-MAIN = "test/macro_f1"
-ASKED = {
-    "params": ("A larger base", "from one size to the next"),
-    "max_len": ("More context", "from one length to the next"),
-    "lora_r": ("A higher LoRA rank", "from one rank to the next"),
-    "labels": ("Another label scheme", "from one label scheme to the next"),
-}
 
 
 def summarise_findings(scaling: Scaling, costs: Mapping[int, Cost]) -> list[str]:
     """Sentences on the best cell, each axis, the fits and the cost; only what the runs can tell."""
     said = [*_best(scaling), *_against_baselines(scaling)]
-    for axis in ASKED:
+    for axis in COORDINATES:
         said += _axis(scaling, axis)
     said += _as_published(scaling)
     for metric in METRICS:
@@ -73,26 +66,25 @@ def _against_baselines(scaling: Scaling) -> list[str]:
     return [f"The best of {len(others)} baselines by macro-F1 is {name_of(scaling, top)} with {told}."]
 
 
-def _axis(scaling: Scaling, axis: str) -> list[str]:
+def _axis(scaling: Scaling, axis: Axis) -> list[str]:
     said = []
     for metric, name in METRICS.items():
         ground = main_ground(scaling)
         found = [
-            each for each in scaling.differences if (each.metric, each.axis, each.ground) == (metric, axis, ground)
+            each for each in scaling.differences if (each.metric, each.axis, each.ground) == (metric, axis.key, ground)
         ]
         if found:
             said.append(_verdict(scaling, axis, name, found))
     return said
 
 
-def _verdict(scaling: Scaling, axis: str, name: str, found: Sequence[Difference]) -> str:
-    subject, between = ASKED[axis]
+def _verdict(scaling: Scaling, axis: Axis, name: str, found: Sequence[Difference]) -> str:
     if len(found) == 1:
         (each,) = found
         value = shown(Estimate(each.value, each.both.low, each.both.high))
         sure = "beyond doubt" if each.p_holm < 0.05 else "not beyond doubt"
         pair = f"{name_of(scaling, each.one)} less {name_of(scaling, each.other)}"
-        return f"{upper(OVER[axis])}: {pair} is {value} in {name}, {sure} at 5 % (p = {each.p_holm:.2g})."
+        return f"{upper(axis.name)}: {pair} is {value} in {name}, {sure} at 5 % (p = {each.p_holm:.2g})."
     up = sum(each.value > 0 for each in found)
     sure_up = sum(each.value > 0 and each.p_holm < 0.05 for each in found)
     sure_down = sum(each.value < 0 and each.p_holm < 0.05 for each in found)
@@ -103,12 +95,13 @@ def _verdict(scaling: Scaling, axis: str, name: str, found: Sequence[Difference]
         "helps" if sure_up and not sure_down else "hurts" if sure_down and not sure_up
         else "helps here and hurts there" if sure_up else "makes no difference that can be told"
     )  # fmt: skip
-    if axis == "labels" and (sure_up or sure_down):
+    if not axis.number and (sure_up or sure_down):
         verdict = "makes a difference"
     pair = f"{name_of(scaling, largest.one)} less {name_of(scaling, largest.other)}"
     return (
-        f"{subject} {verdict} in {name}: {up} of {len(found)} steps {between} gain, {sure_up} beyond doubt; "
-        f"{sure_down} lose beyond doubt (at 5 %, Holm). The mean step is {mean:+.3f}, the largest {value}: {pair}."
+        f"{axis.more} {verdict} in {name}: {up} of {len(found)} steps from one {axis.unit} to the next gain, "
+        f"{sure_up} beyond doubt; {sure_down} lose beyond doubt (at 5 %, Holm). The mean step is {mean:+.3f}, "
+        f"the largest {value}: {pair}."
     )
 
 
@@ -141,7 +134,7 @@ def _laws(scaling: Scaling, metric: str) -> list[str]:
     together = [each for each in found if len(scaling.fits[each.fit].over) > 1]
     chosen = (together or found)[:3]
     if chosen:
-        over = " and ".join(OVER.get(name, name) for name in scaling.fits[chosen[0].fit].over)
+        over = " and ".join(axis_of(name).name for name in scaling.fits[chosen[0].fit].over)
         told = [
             f"{shown(Estimate(each.value, each.low, each.high))} for the {each.why} ({point(each.at)})"
             for each in chosen
@@ -163,7 +156,7 @@ def _held_often(held: Sequence[HeldOut], metric: str) -> str:
 
 
 def _held(scaling: Scaling, each: HeldOut, metric: str) -> str:
-    over = " and ".join(OVER.get(name, name) for name in each.over)
+    over = " and ".join(axis_of(name).name for name in each.over)
     inside = "inside" if each.low <= each.measured <= each.high else "outside"
     nearer = "nearer than" if abs(each.error) < abs(each.no_growth - each.measured) else "no nearer than"
     told = shown(Estimate(each.predicted, each.low, each.high))

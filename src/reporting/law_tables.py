@@ -3,22 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from src.display.figure_style import short
+from src.display.catalog import axis_of, metric_name
 from src.display.tables import Column, Entry, Estimate, Table
 from src.reporting.series import METRICS, name_of
 from src.scaling_analysis.result import Difference, Fit, HeldOut, Prediction, Scaling
-
-SHOWN = {
-    "test/macro_f1": "macro-F1",
-    "test/accuracy": "top-1",
-    "test/macro_auc": "macro-AUC",
-    "test/base_accuracy": "base DRG",
-    "test/severity_accuracy": "CC/MCC",
-    "test/rule_accuracy": "by rule",
-}
-"""Metrics of the table of results."""
-
-OVER = {"params": "size", "max_len": "context", "lora_r": "rank", "flop": "compute", "labels": "label scheme"}
 
 
 def differences_table(scaling: Scaling) -> Table:
@@ -35,16 +23,12 @@ def differences_table(scaling: Scaling) -> Table:
 def _difference(scaling: Scaling, each: Difference) -> list[Entry]:
     value = Estimate(each.value, each.both.low, each.both.high)
     names = (name_of(scaling, each.one), name_of(scaling, each.other))
-    return [OVER.get(each.axis, each.axis), *names, _metric(each.metric), value, each.p, each.p_holm, each.pairs]
+    return [axis_of(each.axis).name, *names, metric_name(each.metric), value, each.p, each.p_holm, each.pairs]
 
 
 def _first(each: Difference | Fit | Prediction | HeldOut) -> int:
     """The field's metrics first."""
     return list(METRICS).index(each.metric) if each.metric in METRICS else len(METRICS)
-
-
-def _metric(name: str) -> str:
-    return SHOWN.get(name) or METRICS.get(name) or name.replace("/", " ").replace("_", " ").replace("val", "validation")
 
 
 def fits_table(scaling: Scaling) -> Table:
@@ -54,7 +38,7 @@ def fits_table(scaling: Scaling) -> Table:
     columns += [Column("misfit", "misfit", 4), Column("told", "parameters")]
     rows: list[list[Entry]] = [
         [
-            _metric(fit.metric), _over(fit.over), point(fit.fixed), len(fit.cells),
+            metric_name(fit.metric), _over(fit.over), point(fit.fixed), len(fit.cells),
             *(_parameter(fit.parameters, name) for name in "abcdf"), fit.misfit if fit.freedom else None,
             "free" if fit.freedom == 0 else "told by the points" if fit.identified else "not all told by the points",
         ]
@@ -74,7 +58,7 @@ def _parameter(parameters: Mapping[str, Any], name: str) -> Entry:
 
 
 def _over(over: Sequence[str]) -> str:
-    return " and ".join(OVER.get(name, name) for name in over)
+    return " and ".join(axis_of(name).name for name in over)
 
 
 def point(at: Mapping[str, Any]) -> str:
@@ -83,13 +67,8 @@ def point(at: Mapping[str, Any]) -> str:
     >>> point({"params": 4.9e6, "max_len": 768.0, "labels": "two"})
     'size 4.9M, context 768, label scheme two'
     """
-    told = []
-    for name, value in at.items():
-        number = (
-            short(value) if name in ("params", "flop") else f"{value:g}" if isinstance(value, float) else str(value)
-        )
-        told.append(f"{OVER.get(name, name)} {number}")
-    return ", ".join(told)
+    axes = {axis_of(key): value for key, value in at.items()}
+    return ", ".join(f"{axis.name} {axis.shown(value)}" for axis, value in axes.items())
 
 
 def predictions_table(scaling: Scaling) -> Table:
@@ -97,7 +76,7 @@ def predictions_table(scaling: Scaling) -> Table:
     heads = {"metric": "metric", "why": "for", "at": "at", "predicted": "predicted", "over": "by the fit over"}
     rows: list[list[Entry]] = [
         [
-            _metric(each.metric), each.why, point(each.at), Estimate(each.value, each.low, each.high),
+            metric_name(each.metric), each.why, point(each.at), Estimate(each.value, each.low, each.high),
             _over(scaling.fits[each.fit].over),
         ]
         for each in sorted(scaling.predictions, key=_first)
@@ -112,7 +91,7 @@ def held_out_table(scaling: Scaling) -> Table:
     heads |= {"predicted": "predicted", "measured": "measured", "error": "error", "no_growth": "best of the others"}
     rows: list[list[Entry]] = [
         [
-            _metric(each.metric), _over(each.over), name_of(scaling, each.cell), each.points,
+            metric_name(each.metric), _over(each.over), name_of(scaling, each.cell), each.points,
             Estimate(each.predicted, each.low, each.high), each.measured, each.error, each.no_growth,
         ]
         for each in sorted(scaling.held_out, key=_first)

@@ -7,12 +7,9 @@ from datetime import UTC, datetime
 from math import prod
 from typing import Any
 
+from src.display.catalog import AXES, SIZE, axis_of
 from src.runs.finished import Run
 from src.runs.state import read_state
-
-AXES = ("model", "max_len", "lora_r", "lora_alpha", "labels", "prompt", "lr", "epochs", "batch_size", "seed")
-KEYS = {"lora_r": "lora.r", "lora_alpha": "lora.alpha"}
-"""Axes as they are typed."""
 
 PLACE = "data.dir=COHORT"
 
@@ -38,7 +35,7 @@ def training_commands(runs: Sequence[Run]) -> list[Command]:
 
 def _of(runs: Sequence[Run]) -> list[Command]:
     adapters = any(run.axes.get("params") for run in runs)
-    named = [axis for axis in AXES if adapters or not axis.startswith("lora")]
+    named = [axis.key for axis in AXES if axis.typed and axis.key != SIZE and (adapters or not axis.adapters_only)]
     columns = {axis: _values(axis, runs) for axis in named if any(axis in run.axes for run in runs)}
     limits = {run.record.config.get("data", {}).get("limit") for run in runs}
     limit = limits.pop() if len(limits) == 1 else None
@@ -70,7 +67,7 @@ def _values(axis: str, runs: Sequence[Run]) -> list[Any]:
 
 def _command(columns: Mapping[str, Sequence[Any]], limit: Any, makes: str) -> Command:
     many = any(len(values) > 1 for values in columns.values())
-    words = [f"{KEYS.get(axis, axis)}={','.join(str(value) for value in values)}" for axis, values in columns.items()]
+    words = [f"{axis_of(axis).typed}={','.join(str(value) for value in values)}" for axis, values in columns.items()]
     words += ["model.path=FOLDER"] if "local" in columns["model"] else []
     words += [PLACE] + ([f"data.limit={limit}"] if limit is not None else [])
     return Command(f"python -m src.train {'-m ' if many else ''}{' '.join(words)}", makes)

@@ -4,11 +4,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from src.display.catalog import COORDINATES, MODEL, SIZE, Metric, View, axis_of, metric_name, metrics_of
 from src.display.figure_style import short
 from src.display.published import ACCURACY, PUBLISHED, TEST_NOTES, Published, published, sampling_interval
 from src.display.tables import Column, Entry, Estimate, Table
 from src.reporting.device_hours import Cost
-from src.reporting.law_tables import SHOWN, differences_table, fits_table, held_out_table, predictions_table
+from src.reporting.law_tables import differences_table, fits_table, held_out_table, predictions_table
 from src.reporting.series import name_of
 from src.scaling_analysis.result import Cell, Interval, Measured, Scaling
 
@@ -20,12 +21,11 @@ def estimate(measured: Measured) -> Estimate:
 
 def results_table(scaling: Scaling) -> Table:
     """Every cell, and below the line what was published."""
-    columns = [Column("system", "system"), Column("params", "size"), Column("max_len", "tokens")]
-    columns += [Column("lora_r", "rank"), Column("labels", "labels")]
-    more = [axis for axis in scaling.varied if axis not in ("params", "model", "max_len", "lora_r", "labels")]
-    columns += [Column(axis, axis.replace("_", " ")) for axis in more]
+    columns = [Column("system", "system"), *(Column(axis.key, axis.heading) for axis in COORDINATES)]
+    more = [axis for axis in scaling.varied if axis not in (MODEL, *(axis.key for axis in COORDINATES))]
+    columns += [Column(axis, axis_of(axis).heading) for axis in more]
     columns += [Column("ground", "cohort")] if len(scaling.grounds) > 1 else []
-    columns += [Column("seeds", "seeds"), *(Column(name.removeprefix("test/"), head) for name, head in SHOWN.items())]
+    columns += [Column("seeds", "seeds"), *(Column(metric.key, metric.name) for metric in _metrics().values())]
     columns.append(Column("source", "source"))
     bases_first = sorted(scaling.cells, key=lambda cell: not cell.axes.get("params"))
     rows = [_result(scaling, cell, more) for cell in bases_first]
@@ -35,19 +35,27 @@ def results_table(scaling: Scaling) -> Table:
 
 
 def _result(scaling: Scaling, cell: Cell, more: Sequence[str]) -> list[Entry]:
-    axes, base = cell.axes, bool(cell.axes.get("params"))
-    row: list[Entry] = [str(axes["model"]), short(axes["params"]) if base else None, axes["max_len"]]
-    row += [axes.get("lora_r") if base else None, str(axes.get("labels"))]
+    axes, base = cell.axes, bool(cell.axes.get(SIZE))
+    row: list[Entry] = [str(axes[MODEL]), short(axes[SIZE]) if base else None]
+    row += [
+        None if axis.adapters_only and not base else axes.get(axis.key) if axis.number else str(axes.get(axis.key))
+        for axis in COORDINATES
+        if axis.key != SIZE
+    ]
     row += [_plain(axes.get(axis)) for axis in more]
     row += [scaling.grounds[cell.ground].cohort[:8]] if len(scaling.grounds) > 1 else []
     row.append(cell.seeds)
-    row += [estimate(cell.metrics[name]) if name in cell.metrics else None for name in SHOWN]
+    row += [estimate(cell.metrics[name]) if name in cell.metrics else None for name in _metrics()]
     return [*row, "here"]
+
+
+def _metrics() -> dict[str, Metric]:
+    return metrics_of(View.REPORT)
 
 
 def _published(row: Published, columns: int) -> list[Entry]:
     told: list[Entry] = [row.system, short(row.params) if row.params else None, row.max_len, None, row.labels]
-    metrics = [_reported(row, name) for name in SHOWN]
+    metrics = [_reported(row, name) for name in _metrics()]
     return [*told, *[None] * (columns - len(told) - len(metrics) - 1), *metrics, row.source.split(",")[0]]
 
 
@@ -67,7 +75,7 @@ def published_table() -> Table:
     heads = {"system": "system", "labels": "labels", "figures": "figures", "source": "source"}
     rows: list[list[Entry]] = []
     for row in PUBLISHED:
-        figures = ", ".join(f"{SHOWN.get(name, name)} {value:.3f}" for name, value in row.metrics.items())
+        figures = ", ".join(f"{metric_name(name)} {value:.3f}" for name, value in row.metrics.items())
         rows.append([row.system, row.labels, figures, row.source + ("" if row.same_test else " (another test set)")])
     title = (
         "The published figures and their sources. None has an interval; that of an accuracy above is what its "
@@ -94,7 +102,7 @@ def beside_table(scaling: Scaling) -> Table:
                 if name in cell.metrics:
                     here = cell.metrics[name]
                     gap = Estimate(here.mean - value, here.low - value, here.high - value)
-                    rows.append([name_of(scaling, at), SHOWN.get(name, name), estimate(here), value, gap, row.source])
+                    rows.append([name_of(scaling, at), metric_name(name), estimate(here), value, gap, row.source])
     title = "Cells that were published too, on other test notes; the differences take the published value for exact"
     return Table("beside_the_paper", title, columns, rows)
 

@@ -9,14 +9,14 @@ from typing import Any
 from src.cli.errors import UserError
 from src.cli.files import exchanging_folder
 from src.cli.json_files import read_json
+from src.display.catalog import MAIN, axis_of
 from src.display.figure_style import ReportFigure, pdf, settings, settle, svg
 from src.display.tables import Table, to_csv, to_latex, to_markdown
 from src.reporting.cell_figures import cell_drawings
 from src.reporting.cohort_section import cohort_drawing
 from src.reporting.curve_figures import curve_drawings
 from src.reporting.device_hours import costs_of, unit_of
-from src.reporting.findings import MAIN, best_cell, summarise_findings
-from src.reporting.law_tables import OVER
+from src.reporting.findings import best_cell, summarise_findings
 from src.reporting.reproduce import Command, codes_of, dates_of, training_commands
 from src.reporting.run_errors import RunErrors, outdated, read_errors
 from src.reporting.run_tables import report_tables
@@ -115,7 +115,7 @@ def _facts(source: str, runs: Sequence[Run], scaling: Scaling) -> dict[str, str]
             f"{cohort}; {ground.train:,} training notes, {ground.test:,} test notes{_drgs(runs, ground.cohort)}"
         )
     facts["Systems"] = ", ".join(dict.fromkeys(str(cell.axes["model"]) for cell in scaling.cells))
-    facts["Varied"] = ", ".join(OVER.get(axis, axis.replace("_", " ")) for axis in scaling.varied)
+    facts["Varied"] = ", ".join(axis_of(axis).name for axis in scaling.varied)
     dates, codes = dates_of(runs), codes_of(runs)
     if dates:
         facts["Trained on"] = f"{dates} (UTC)"

@@ -5,11 +5,12 @@ from typing import Any
 
 import numpy as np
 
+from src.display.catalog import GRID, axis_of
 from src.display.figure_style import GREY, INK, STYLES, ReportFigure, legend, panel, short, style, ticks
 from src.display.published import PUBLISHED
 from src.reporting.series import (
-    AXES,
     METRICS,
+    SERIES,
     Lines,
     Series,
     bars,
@@ -22,18 +23,16 @@ from src.reporting.series import (
 )
 from src.scaling_analysis.result import Cell, Fit, Scaling
 
-NAMES = {"params": "size", "max_len": "context", "lora_r": "rank"}
-
 
 def scaling_drawings(scaling: Scaling) -> list[ReportFigure]:
     """A picture for each metric and each axis along which cells differ."""
-    found = []
-    for axis in NAMES:
+    drawings = []
+    for axis in GRID:
         for metric in METRICS:
-            lines = lines_along(scaling, metric, axis)
+            lines = lines_along(scaling, metric, axis.key)
             if lines:
-                found.append(_along(scaling, metric, lines))
-    return found + [each for metric in METRICS for each in _heat(scaling, metric)]
+                drawings.append(_along(scaling, metric, lines))
+    return drawings + [figure for metric in METRICS for figure in _heat(scaling, metric)]
 
 
 def _along(scaling: Scaling, metric: str, lines: Lines) -> ReportFigure:
@@ -51,10 +50,10 @@ def _along(scaling: Scaling, metric: str, lines: Lines) -> ReportFigure:
     _paper(axes, metric, lines, scaling)
     _dress(axes, scaling, metric, lines)
     names = {line.name: place for place, line in enumerate(lines.lines) if line.name}
-    legend(figure, axes, columns=2 if lines.axis == "lora_r" else 3, lines=names)
-    name = f"{metric.removeprefix('test/')}_by_{NAMES[lines.axis]}"
+    legend(figure, axes, columns=2 if len(SERIES[lines.axis]) > 1 else 3, lines=names)
+    name = f"{metric.removeprefix('test/')}_by_{axis_of(lines.axis).name}"
     return ReportFigure(
-        name, f"{upper(METRICS[metric])} by {NAMES[lines.axis]}", _caption(scaling, metric, lines, fits), figure
+        name, f"{upper(METRICS[metric])} by {axis_of(lines.axis).name}", _caption(scaling, metric, lines, fits), figure
     )
 
 
@@ -119,7 +118,7 @@ def _dress(axes: Any, scaling: Scaling, metric: str, lines: Lines) -> None:
     else:
         labels = [f"{value:,}" for value in values]
     ticks(axes, values, labels)
-    axes.set_xlabel(AXES[lines.axis])
+    axes.set_xlabel(axis_of(lines.axis).title)
     axes.set_ylabel(f"test {METRICS[metric]}")
     axes.set_ylim(bottom=max(0.0, axes.get_ylim()[0]))
 
@@ -143,7 +142,7 @@ def _caption(scaling: Scaling, metric: str, lines: Lines, fits: Sequence[Fit]) -
 def _over(fits: Sequence[Fit]) -> str:
     if any(len(fit.over) > 1 for fit in fits):
         return "over size and context together"
-    return f"over {NAMES.get(fits[0].over[0], fits[0].over[0])}"
+    return f"over {axis_of(fits[0].over[0]).name}"
 
 
 def _heat(scaling: Scaling, metric: str) -> list[ReportFigure]:
@@ -166,7 +165,7 @@ def _heat(scaling: Scaling, metric: str) -> list[ReportFigure]:
     _squares(axes, values, [[by_place.get((*size, length)) for length in lengths] for size in sizes], metric)
     axes.set_xticks(range(len(lengths)), [f"{length:,}" for length in lengths])
     axes.set_yticks(range(len(sizes)), [f"{model}\n{short(params)}" for params, model in sizes])
-    axes.set_xlabel(AXES["max_len"])
+    axes.set_xlabel(axis_of("max_len").title)
     axes.set_ylabel("base")
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)

@@ -5,24 +5,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from src.display.catalog import GRID, SIZE, View, axis_of, metrics_of
 from src.display.figure_style import short
 from src.scaling_analysis.result import Cell, Fit, Measured, Scaling
 
-METRICS = {"test/macro_f1": "macro-F1", "test/accuracy": "top-1 accuracy"}
+METRICS = {key: metric.words for key, metric in metrics_of(View.FIGURES).items()}
 """The metrics that are drawn; the tables have more."""
-
-AXES = {
-    "params": "parameters of the base",
-    "max_len": "context (tokens read at most)",
-    "lora_r": "LoRA rank r",
-    "labels": "label scheme",
-}
-"""What the grid's axes are called."""
 
 MOST_LINES = 6
 """Lines of one picture."""
 
-SERIES = {"params": ("max_len",), "max_len": ("params",), "lora_r": ("params", "max_len")}
+SERIES = {
+    axis.key: tuple(line.key for line in GRID if line != axis and not line.adapters_only) for axis in GRID
+}  # fmt: skip
 """A line for each value of these, in a picture against the first."""
 
 
@@ -118,9 +113,9 @@ def _flat(key: tuple[Any, ...]) -> list[Any]:
 def value_of(cell: Cell, axis: str) -> str:
     """A cell's value on an axis, in words."""
     value = cell.axes.get(axis)
-    if axis == "params":
+    if axis == SIZE:
         return f"{cell.axes['model']} ({short(value)})" if value else str(cell.axes["model"])
-    return f"{value} tokens" if axis == "max_len" else f"r = {value}" if axis == "lora_r" else f"{axis} = {value}"
+    return axis_of(axis).in_words(value)
 
 
 def name_of(scaling: Scaling, at: int) -> str:
@@ -128,16 +123,13 @@ def name_of(scaling: Scaling, at: int) -> str:
     cell = scaling.cells[at]
     if not cell.axes.get("params"):
         return str(cell.axes["model"])
-    told = [str(cell.axes["model"])]
+    words = [str(cell.axes["model"])]
     for axis in scaling.varied:
         if axis not in ("params", "model"):
-            value = cell.axes.get(axis)
-            told.append(
-                f"r{value}" if axis == "lora_r" else str(value) if axis in ("max_len", "labels") else f"{axis} {value}"
-            )
-    if "labels" not in scaling.varied and len(told) == 1:
-        told.append(str(cell.axes.get("labels")))
-    return " ".join(told)
+            words.append(axis_of(axis).brief(cell.axes.get(axis)))
+    if "labels" not in scaling.varied and len(words) == 1:
+        words.append(str(cell.axes.get("labels")))
+    return " ".join(words)
 
 
 def fit_of(scaling: Scaling, metric: str, axis: str, line: Series) -> Fit | None:

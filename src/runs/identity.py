@@ -4,12 +4,16 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from enum import StrEnum
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from src.cli.compose import CONF
 from src.cli.errors import UserError
 from src.cohort.prepared import read_cohort
-from src.config.train import TrainConfig
+from src.config.train import Kind, TrainConfig
+from src.display.catalog import AXES, NAMED
 
 ONLY_WHERE = (
     "data.dir", "wandb", "device", "devices", "nodes", "shard", "threads", "out", "name", "dry_run", "model.access",
@@ -17,6 +21,24 @@ ONLY_WHERE = (
     "deterministic",
 )  # fmt: skip
 """Keys that say where and how a run happens, not what comes out."""
+
+BY_NETWORKS = ("lora.r", "lora.alpha", "lora.dropout", "lora.targets", "prompt", "precision")
+BY_TREES = (
+    *BY_NETWORKS, "max_len", "severity_weight", "batch_size", "max_steps", "lr", "weight_decay", "clip",
+)  # fmt: skip
+BY_LINEAR = (*BY_TREES, "epochs")
+
+UNREAD: dict[Kind, tuple[str, ...]] = {
+    Kind.LLAMA: (),
+    Kind.BERT: BY_NETWORKS,
+    Kind.CAML: BY_NETWORKS,
+    Kind.STRUCTURED: BY_TREES,
+    Kind.CODED: BY_TREES,
+    Kind.TFIDF: BY_LINEAR,
+    Kind.FUSION: BY_LINEAR,
+    Kind.MAJORITY: (*BY_LINEAR, "seed"),
+}
+"""What each kind does not read: runs that differ in nothing else are one run."""
 
 SAMPLE = "by class"
 """Which notes `data.limit` takes, as records say; runs whose records do not say so took the first."""
@@ -38,13 +60,14 @@ def check_names(cells: Sequence[TrainConfig]) -> None:
     """
     for name in dict.fromkeys(cfg.name for cfg in cells if cfg.name):
         named = [cfg for cfg in cells if cfg.name == name]
-        if any(cfg != named[0] for cfg in named):
+        if any(as_read(cfg) != as_read(named[0]) for cfg in named):
             raise UserError(f"name={name}: {len(named)} cells would share one folder; leave name out")
 
 
 def readable_name(cfg: TrainConfig) -> str:
     """The axes of the grid, as people read them."""
-    return f"{cfg.model.name}-len{cfg.max_len}-r{cfg.lora.r}-{cfg.labels}-s{cfg.seed}"
+    values = axes(cfg, 0, "")
+    return "-".join(axis.slug.format(values[axis.key]) for axis in NAMED)
 
 
 def identity(cfg: TrainConfig, cohort_fingerprint: str) -> str:
@@ -100,12 +123,48 @@ def flat_keys(values: Mapping[str, Any], group: str = "") -> Iterator[tuple[str,
 
 
 def _deciding(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration without the keys of `ONLY_WHERE`."""
+    """A configuration without the keys of `ONLY_WHERE`, and with the defaults of what its system does not read."""
     kept = {key: dict(value) if isinstance(value, Mapping) else value for key, value in values.items()}
     for key in ONLY_WHERE:
         group, _, leaf = key.rpartition(".")
         (kept.get(group, {}) if group else kept).pop(leaf, None)
+    for key in unread(Kind(kept.get("model", {}).get("kind", Kind.LLAMA))):
+        group, _, leaf = key.rpartition(".")
+        part = kept.get(group, {}) if group else kept
+        if leaf in part:
+            part[leaf] = _defaults()[key]
     return kept
+
+
+def unread(kind: Kind) -> tuple[str, ...]:
+    """Keys that change a LLaMA's result and are nothing to this kind of system.
+
+    Raises:
+        UserError: `UNREAD` does not say.
+    """
+    if kind not in UNREAD:
+        raise UserError(f"model.kind={kind}: nothing says what it reads; add it to src/runs/identity.py::UNREAD")
+    return UNREAD[kind]
+
+
+def as_read(cfg: TrainConfig) -> TrainConfig:
+    """The configuration with the defaults of what its system does not read: TF-IDF at any `lora.r` is one run."""
+    cfg = dataclasses.replace(cfg, lora=dataclasses.replace(cfg.lora))
+    for key in unread(cfg.model.kind):
+        group, _, leaf = key.rpartition(".")
+        part: Any = getattr(cfg, group) if group else cfg
+        value, default = getattr(part, leaf), _defaults()[key]
+        setattr(part, leaf, type(value)(default) if isinstance(value, StrEnum) else default)
+    return cfg
+
+
+@cache
+def _defaults() -> dict[str, Any]:
+    """The values of conf/train.yaml, by their keys as they are typed."""
+    from omegaconf import OmegaConf
+
+    values: Any = OmegaConf.to_container(OmegaConf.load(CONF / "train.yaml"))
+    return dict(flat_keys(values))
 
 
 def axes(cfg: TrainConfig, parameters: int, protocol: str) -> dict[str, Any]:
@@ -116,17 +175,8 @@ def axes(cfg: TrainConfig, parameters: int, protocol: str) -> dict[str, Any]:
         parameters: of the frozen base; 0 where there is none.
         protocol: what the cohort was prepared by.
     """
-    return {
-        "model": cfg.model.name,
-        "params": parameters,
-        "max_len": cfg.max_len,
-        "lora_r": cfg.lora.r,
-        "lora_alpha": cfg.lora.alpha,
-        "labels": str(cfg.labels),
-        "prompt": str(cfg.prompt),
-        "lr": cfg.lr,
-        "epochs": cfg.epochs,
-        "batch_size": cfg.batch_size,
-        "seed": cfg.seed,
-        "protocol": protocol,
-    }
+    cfg = as_read(cfg)
+    values = dict(flat_keys(dataclasses.asdict(cfg))) | {"model": cfg.model.name}
+    given = {"params": parameters, "protocol": protocol}
+    named = {axis.key: given[axis.key] if axis.key in given else values[axis.typed] for axis in AXES}
+    return {key: str(value) if isinstance(value, StrEnum) else value for key, value in named.items()}

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from src.display.catalog import is_loss
 from src.metrics.intervals import holm
 from src.scaling_analysis.combined_interval import combined_interval, seed_error
 from src.scaling_analysis.grid import Grid
 from src.scaling_analysis.resampling import Resampler
-from src.scaling_analysis.result import Difference, is_loss
+from src.scaling_analysis.result import Difference
 
 
 def neighbours(grid: Grid) -> Iterator[tuple[str, int, int]]:

@@ -8,28 +8,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from src.display.catalog import FLOP, GRID, MODEL, SIZE, axis_of, is_loss
+from src.display.published import PAPER_LENGTHS, PAPER_MODELS
 from src.scaling_analysis.grid import Grid
 from src.scaling_analysis.power_law import EXPONENTS, curve, fit
 from src.scaling_analysis.resampling import Resampler
-from src.scaling_analysis.result import Fit, HeldOut, Over, Parameter, Prediction, is_loss
+from src.scaling_analysis.result import Fit, HeldOut, Over, Parameter, Prediction
 
 BOTH: Over = ("params", "max_len")
-OVER: Mapping[Over, Over] = {
-    ("params",): ("params",),
-    ("max_len",): ("max_len",),
-    ("lora_r",): ("lora_r",),
-    ("flop",): BOTH,
-    BOTH: BOTH,
-}
+OVER: Mapping[Over, Over] = {**{(axis.key,): (axis.key,) for axis in GRID}, (FLOP,): BOTH, BOTH: BOTH}
 """What a fit is over, and the axes along which its cells may differ."""
 
 FEWEST = {1: 3, 2: 6}
 """Cells of a fit over one or two things."""
 
 NAMES = ("a", "b", "c", "d", "f")
-
-PAPER = ("llama7b", "llama13b"), (512, 1024, 2048)
-"""Models and lengths of DRG-LLaMA, https://doi.org/10.1038/s41746-023-00989-3."""
 
 
 def fits(grid: Grid, noise: Resampler, metrics: Sequence[str]) -> tuple[Fit, ...]:
@@ -72,7 +65,7 @@ def fitted(grid: Grid, noise: Resampler, metric: str, over: Over, cells: Sequenc
         metric=metric,
         over=over,
         fixed={
-            _word(axis): _plain(axis, value)
+            MODEL if axis == SIZE else axis: value[1] if axis == SIZE else value
             for axis, value in grid.coordinates(cells[0]).items()
             if axis not in OVER[over]
         },
@@ -104,7 +97,7 @@ def _misfit(left: NDArray[np.float64], drawn: NDArray[np.float64], freedom: int)
 
 def _points(grid: Grid, over: Over, cells: Sequence[int]) -> NDArray[np.float64]:
     def value(at: int, name: str) -> float:
-        return float(grid.cells[at].numbers["flop"] if name == "flop" else grid.cells[at].axes[name])
+        return float(grid.cells[at].numbers[FLOP] if name == FLOP else grid.cells[at].axes[name])
 
     return np.array([[value(at, name) for name in over] for at in cells], float).reshape(-1, len(over))
 
@@ -131,7 +124,7 @@ def predictions(grid: Grid, found: Sequence[Fit], seed: int) -> tuple[Prediction
     return tuple(
         Prediction(place, each.metric, told, why, *_predicted(each, point, np.random.default_rng([seed, place])))
         for place, each in enumerate(found)
-        if each.over != ("flop",)
+        if each.over != (FLOP,)
         for point, why, told in _asked(grid, each)
     )
 
@@ -148,17 +141,16 @@ def _asked(grid: Grid, of: Fit) -> Iterator[tuple[tuple[float, ...], str, dict[s
     values = [sorted({point[at] for point in have}) for at in range(len(of.over))]
     ahead = [_next(each) for each in values]
     last = [each[-1] for each in values]
-    words = {"params": "size", "max_len": "length", "lora_r": "rank"}
     asked: dict[tuple[float, ...], str] = {}
     if len(of.over) == 1:
-        asked[(ahead[0],)] = f"next {words[of.over[0]]}"
+        asked[(ahead[0],)] = f"next {axis_of(of.over[0]).unit}"
     else:
         asked[ahead[0], last[1]], asked[last[0], ahead[1]] = "next size", "next length"
         asked[ahead[0], ahead[1]] = "next size and length"
         asked |= {point: "a hole of the grid" for point in product(*values) if point not in have}
         models = {float(grid.cells[at].axes["params"]): grid.cells[at].axes["model"] for at in of.cells}
-        sizes = [size for size, model in models.items() if model in PAPER[0]]
-        for size, length in product(sizes, PAPER[1]):
+        sizes = [size for size, model in models.items() if model in PAPER_MODELS]
+        for size, length in product(sizes, PAPER_LENGTHS):
             if (size, length) not in have:
                 asked.setdefault((size, float(length)), "the paper's")
     for point, why in asked.items():
@@ -223,11 +215,3 @@ def _held(grid: Grid, noise: Resampler, metric: str, over: Over, out: int, rest:
         measured=grid.cells[out].metrics[metric].mean,
         no_growth=min(known) if told.falls else max(known),
     )
-
-
-def _word(axis: str) -> str:
-    return "model" if axis == "params" else axis
-
-
-def _plain(axis: str, value: Any) -> Any:
-    return value[1] if axis == "params" else value

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from src.display.catalog import COORDINATES, MODEL, is_loss
 from src.runs.finished import Run
 from src.scaling_analysis.combined_interval import combined_interval, patient_error, seed_error
-from src.scaling_analysis.result import Cell, DatasetKey, Measured, is_loss
+from src.scaling_analysis.result import Cell, DatasetKey, Measured
 
-MAIN = ("params", "max_len", "lora_r", "labels")
+MAIN = tuple(axis.key for axis in COORDINATES)
 """The axes that the field asks about; others may only follow one of them."""
 
 VALIDATION_LOSS, TRAINING_LOSS = "val/loss", "train/loss"
@@ -87,8 +88,8 @@ def _stable(ground: DatasetKey) -> tuple[Any, ...]:
 
 
 def _order(axes: Mapping[str, Any]) -> tuple[Any, ...]:
-    first = (axes.get("params", 0), str(axes.get("model")), axes.get("max_len", 0), axes.get("lora_r", 0))
-    return *first, str(axes.get("labels")), repr(sorted(axes.items()))
+    size, *rest = (axes.get(axis.key, 0) if axis.number else str(axes.get(axis.key)) for axis in COORDINATES)
+    return size, str(axes.get(MODEL)), *rest, repr(sorted(axes.items()))
 
 
 def _cell(ground: int, axes: dict[str, Any], runs: Sequence[Run]) -> Cell:

@@ -5,6 +5,7 @@ from itertools import product
 from math import prod
 from typing import Any
 
+from src.display.catalog import typed
 from src.scaling_analysis.grid import Grid
 from src.scaling_analysis.result import Missing
 
@@ -12,9 +13,6 @@ NO_RUN = "no run"
 
 MOST = 4
 """Runs of the product for each that is there; beyond, the runs are no grid."""
-
-KEYS = {"params": "model", "lora_r": "lora.r", "lora_alpha": "lora.alpha"}
-"""Axes as they are typed."""
 
 
 def missing_runs(grid: Grid, unfinished: Sequence[Missing]) -> tuple[list[Missing], list[str]]:
@@ -41,19 +39,10 @@ def missing_runs(grid: Grid, unfinished: Sequence[Missing]) -> tuple[list[Missin
             notes.append(f"the runs are no grid: {len(have):,} of the {size:,} that their axes span; no hole is named")
             continue
         for point in product(*values):
-            words = words_of(dict(zip((*grid.free, "seed"), point, strict=True)))
+            words = typed(zip((*grid.free, "seed"), point, strict=True))
             if point not in have and words not in known:
                 found.append(Missing("", words, NO_RUN))
     return found, notes
-
-
-def words_of(axes: dict[str, Any]) -> str:
-    """A run as it is typed.
-
-    >>> words_of({"params": "nano", "lora_r": 8, "seed": 2})
-    'model=nano lora.r=8 seed=2'
-    """
-    return " ".join(f"{KEYS.get(axis, axis)}={value}" for axis, value in axes.items())
 
 
 def _named(grid: Grid, at: int) -> list[Any]:

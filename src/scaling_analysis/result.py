@@ -21,15 +21,6 @@ run's own interval; differences as if the runs had been tested on different pati
 and fits as if half of the variance were common to all runs."""
 
 
-def is_loss(name: str) -> bool:
-    """Whether a metric is better where it is lower, has no share's bounds, and no interval over patients.
-
-    >>> is_loss("val/loss"), is_loss("test/accuracy")
-    (True, False)
-    """
-    return name.endswith("/loss")
-
-
 @dataclass(frozen=True)
 class Interval:
     """An interval of 95 %; nan to nan where there is none."""

@@ -8,19 +8,15 @@ from typing import Any
 
 from src.cli.errors import UserError
 from src.cli.progress import track
+from src.display.catalog import NAMED, STEP, typed
 from src.runs.finished import Run
 from src.runs.history import Curves
-from src.scaling_analysis.missing_runs import words_of
 from src.scaling_analysis.result import Missing
 from src.tracking.flat import is_finished, record_of
 from src.tracking.policy import ENVIRONMENT
-from src.tracking.wandb_run import STEP
 
 AT_ONCE = 8
 """Histories that are asked for at a time; each is a request of a thousand rows or more."""
-
-WORDS = ("model", "max_len", "lora_r", "labels", "seed")
-"""Axes by which an unfinished run is named."""
 
 Told = tuple[str, Mapping[str, Any], Mapping[str, Any], str]
 """A run's id, configuration, summary, and state as W&B calls it."""
@@ -52,7 +48,7 @@ def split(told: Iterable[Told]) -> tuple[list[Told], list[Missing]]:
         if is_finished(summary):
             finished.append((name, config, summary, state))
         else:
-            words = words_of({axis: config[axis] for axis in WORDS if axis in config})
+            words = typed((axis.key, config[axis.key]) for axis in NAMED if axis.key in config)
             missing.append(Missing(name, words, state))
     return finished, missing
 

@@ -1,6 +1,5 @@
 """What `python -m src.status` shows: a row a cell, and the finished cells as a leaderboard."""
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +9,8 @@ from typing import Any
 from src.cli.errors import UserError
 from src.cli.progress import minutes
 from src.cli.terminal import visible
+from src.display.catalog import View, metrics_of
+from src.display.published import sampling_interval
 from src.runs.find import ListedRun, find_runs
 from src.runs.provenance import code_version
 from src.runs.record import RunRecord, damage, read_record
@@ -107,10 +108,8 @@ def with_interval(value: float, notes: int) -> str:
     """
     if not notes:
         return f"{value:.3f}"
-    z = 1.96
-    middle = (value + z * z / (2 * notes)) / (1 + z * z / notes)
-    half = z / (1 + z * z / notes) * math.sqrt(value * (1 - value) / notes + z * z / (4 * notes * notes))
-    return f"{value:.3f} [{max(0.0, middle - half):.3f}, {min(1.0, middle + half):.3f}]"
+    low, high = sampling_interval(value, notes)
+    return f"{value:.3f} [{max(0.0, low):.3f}, {min(1.0, high):.3f}]"
 
 
 def summary(rows: Sequence[Row]) -> str:
@@ -145,14 +144,13 @@ def leaderboard(rows: Sequence[Row]) -> str:
 
 
 def _board(ranked: Sequence[Row]) -> str:
-    shown = {"test/accuracy": "top-1 [95 %]", "test/top5": "top-5", "test/macro_f1": "macro-F1",
-             "test/macro_auc": "macro-AUC", "test/base_accuracy": "base",
-             "test/severity_accuracy": "CC/MCC"}  # fmt: skip
+    shown = {key: metric.brief or metric.name for key, metric in metrics_of(View.LEADERBOARD).items()}
+    first = f"{shown.pop(METRIC)} [95 %]"
     body = [
-        [str(rank), row.name, row.metric.removeprefix("test "), *(_number(row, key) for key in list(shown)[1:])]
+        [str(rank), row.name, row.metric.removeprefix("test "), *(_number(row, key) for key in shown)]
         for rank, row in enumerate(ranked, 1)
     ]
-    return columns(["", "cell", *shown.values()], body)
+    return columns(["", "cell", first, *shown.values()], body)
 
 
 def csv_rows(rows: Sequence[Row]) -> tuple[list[str], list[list[Any]]]:

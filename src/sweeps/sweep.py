@@ -2,7 +2,7 @@
 
 import dataclasses
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from src.config.launch import SCHEMAS, ProcessesConfig, RayConfig, SlurmConfig
 from src.config.train import TrainConfig
 from src.runs.find import run_folders
 from src.runs.folder import RunFolder
-from src.runs.identity import check_names, run_dir
+from src.runs.identity import as_read, check_names, run_dir, unread
 from src.runs.job import Job, write_job
 from src.runs.provenance import code_version
 from src.runs.record import read_record, record_of
@@ -28,23 +28,33 @@ Task = Callable[[Path], int]
 def plan_jobs(name: str, points: Sequence[Point[TrainConfig]]) -> list[Job]:
     """The cells of a sweep, each once, under the folder that follows from its configuration.
 
+    Says which cells are one run, because they differ in what their system does not read.
+
     Raises:
         UserError: two different cells would share a folder, or they lie under several `out` folders.
     """
     common = set.intersection(*(set(point.words) for point in points))
     jobs: dict[Path, Job] = {}
+    needless_of: dict[Path, list[list[str]]] = defaultdict(list)
     outs = {point.config.out for point in points}
     if len(outs) > 1:
         raise UserError(f"out={','.join(sorted(outs))}: a sweep has one folder; start it once for each")
     check_names([point.config for point in points])
     for point in points:
-        cfg = dataclasses.replace(point.config, wandb=dataclasses.replace(point.config.wandb))
+        cfg = dataclasses.replace(as_read(point.config), wandb=dataclasses.replace(point.config.wandb))
         cfg.wandb.group = cfg.wandb.group or name
         folder = run_dir(cfg)
         if cfg.name:
             record_of(cfg, folder)  # refuses another run's
         words = [word for word in point.words if word not in common]
-        jobs.setdefault(folder, Job(folder, cfg, words, point.launcher))
+        needless = [word for word in words if word.partition("=")[0] in unread(cfg.model.kind)]
+        needless_of[folder].append(needless)
+        jobs.setdefault(folder, Job(folder, cfg, [word for word in words if word not in needless], point.launcher))
+    for folder, alike in needless_of.items():
+        if any(words != alike[0] for words in alike):
+            keys = ", ".join(dict.fromkeys(word.partition("=")[0] for words in alike for word in words))
+            print(f"model={jobs[folder].cfg.model.name}: does not read {keys}; {len(alike)} cells are one run, "
+                  f"{folder.name}", file=sys.stderr)  # fmt: skip
     return list(jobs.values())
 
 

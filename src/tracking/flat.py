@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from src.config.train import Labels
+from src.display.catalog import CURVES, GRID, label_number
 from src.runs.record import RunRecord
 
 LOW, HIGH = "low", "high"
@@ -12,7 +12,7 @@ LOW, HIGH = "low", "high"
 SPLITS = ("val", "test")
 """First parts of the names of a record's metrics."""
 
-CURVES_ALONE = ("val/loss",)
+CURVES_ALONE = tuple(curve.key for curve in CURVES if curve.loss)
 """Logged under the names of metrics, but no part of a record."""
 
 GROUPS = ("counts", "seconds")
@@ -53,9 +53,9 @@ def coordinates(record: RunRecord) -> dict[str, float]:
     axes, config = record.axes, record.config
     if not axes or not config:
         return {}
-    numbers = {f"axes/{name}": axes[name] for name in ("params", "max_len", "lora_r")}
+    numbers = {f"axes/{axis.key}": axes[axis.key] for axis in GRID}
     hours = record.seconds["total"] * config.get("devices", 1) * config.get("nodes", 1) / 3600
-    return {**numbers, "axes/labels": list(Labels).index(Labels(axes["labels"])), "cost/device_hours": hours}
+    return {**numbers, "axes/labels": label_number(axes["labels"]), "cost/device_hours": hours}
 
 
 def flat_config(axes: Mapping[str, Any], cohort: str, code: Mapping[str, str | None]) -> dict[str, Any]:
@@ -64,7 +64,7 @@ def flat_config(axes: Mapping[str, Any], cohort: str, code: Mapping[str, str | N
     >>> flat_config({"model": "nano"}, "3f2a", {"commit": None, "source": "77ab"})
     {'model': 'nano', 'cohort': '3f2a', 'code': '77ab', 'commit': None}
     """
-    return {**axes, "cohort": cohort, **{known_as: code[name] for name, known_as in CODE.items()}}
+    return {**axes, "cohort": cohort, **{key: code[name] for name, key in CODE.items()}}
 
 
 def record_of(config: Mapping[str, Any], summary: Mapping[str, Any]) -> RunRecord:
@@ -76,7 +76,7 @@ def record_of(config: Mapping[str, Any], summary: Mapping[str, Any]) -> RunRecor
     record = RunRecord(
         axes={name: value for name, value in config.items() if name not in ("cohort", *CODE.values(), "_wandb")},
         cohort=str(config.get("cohort", "")),
-        code={name: config.get(known_as) for name, known_as in CODE.items()},
+        code={name: config.get(key) for name, key in CODE.items()},
         metrics={},
         tokens_seen=summary.get("tokens_seen", 0),
     )

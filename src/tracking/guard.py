@@ -3,26 +3,25 @@
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any
 
+from src.cli.compose import CONF
 from src.config.prepare import Protocol
 from src.config.train import Kind, Labels, Prompt, is_wandb_name
+from src.display.catalog import AXES, COORDINATES, COSTS, COUNTS, CURVES, HERE, MEASURED, NAMED, SECONDS, STEP
 
 PIECES = (
     "llama", "alpaca", "vicuna", "mistral", "mixtral", "qwen", "smollm", "tiny", "open", "meta", "bio", "clinical",
     "med", "bert", "caml", "majority", "tfidf", "structured", "fusion", "codes", "upper", "bound", "nano", "pico",
     "femto", "local", "hf", "base", "chat", "instruct", "v", "b", "m", "k", "x", r"\d", "[-_.]",
 )  # fmt: skip
-"""What names of models are made of; a folder's name that has anything else goes by its hash."""
+"""What names of models are made of; a name that has anything else, and is none of conf/model, goes by its hash."""
 
 LONGEST = 24
 """Letters of a model's name in a run's id."""
 
-MODEL = rf"(?i:(?:{'|'.join(PIECES)}){{1,40}})|local-[0-9a-f]{{6}}"
-RUN = rf"(?:{MODEL})-len\d+-r\d+-(?:{'|'.join(Labels)})-s\d+-c[0-9a-f]{{7}}(?:-[0-9a-f]{{4}})?|run-[0-9a-f]{{8}}"
-
 CONFIG_STRINGS = {
-    "model": MODEL,
     "labels": "|".join(Labels),
     "prompt": "|".join(Prompt),
     "protocol": "|".join([*Protocol, "own"]),
@@ -30,26 +29,35 @@ CONFIG_STRINGS = {
     "code": "[0-9a-f]{12}",
     "commit": "[0-9a-f]{7,40}",
 }
-"""Keys of the configuration whose values are strings, and what those may be."""
+"""Keys of the configuration whose values are strings, and what those may be; `model` goes by `model_pattern`."""
 
-CONFIG_NUMBERS = ("params", "max_len", "lora_r", "lora_alpha", "lr", "epochs", "batch_size", "seed")
+CONFIG_NUMBERS = tuple(axis.key for axis in AXES if axis.number)
 
-MEASURED = r"(?:base_|severity_|rule_)?(?:accuracy|top\d{1,2}|(?:macro|micro)_(?:f1|f1_all|auc))"
-METRIC = (
-    rf"(?:val|test)/{MEASURED}(?:/(?:low|high))?|val/loss"
-    r"|train/(?:loss|lr|grad_norm|epoch|tokens_per_second|padding|cpu_percent|memory_gib|gpu_memory_gib|gpu_percent|seconds_left)"
-    r"|counts/(?:train|validation|test|drgs|test_drgs|trainable_parameters|base_parameters|steps|best_step)"
-    r"|seconds/(?:starting|training|evaluation|total)|trainer/global_step|tokens_seen"
-    r"|axes/(?:params|max_len|lora_r|labels)|cost/device_hours"
+METRIC = "|".join(
+    [
+        rf"(?:val|test)/(?:{'|'.join(MEASURED)})(?:/(?:low|high))?",
+        *(curve.key for curve in CURVES),
+        f"counts/(?:{'|'.join(COUNTS)})",
+        f"seconds/(?:{'|'.join(SECONDS)})",
+        f"axes/(?:{'|'.join(axis.key for axis in COORDINATES)})",
+        *COSTS,
+        STEP,
+    ]
 )
 """Names of everything that is measured; every part of them is ours."""
 
+TABLES = {"val": "METRICS", "test": "METRICS", "train": "CURVES", "counts": "COUNTS", "seconds": "SECONDS"}
+TABLES |= {"axes": "AXES", "cost": "COSTS"}
+"""The catalog's tables by the first part of the names that stand in them."""
+
+OURS = re.compile(rf"(?:{'|'.join(TABLES)})/[a-z][a-z0-9_]{{0,40}}(?:/(?:low|high))?|[a-z][a-z0-9_]{{0,40}}")
+"""The form of names that a program gives, which a refusal may repeat; whatever else is refused may be text."""
+
 LABELS = {
-    "name": RUN,
     "job type": "train|baseline",
     "tag": "|".join([*Labels, *Kind, *Protocol, "own"]),
 }
-"""What a run is found by, and what that may be; beside them a project and a group, which a person chose for W&B."""
+"""What a run is found by, and what that may be; beside them its name, and a project and a group that a person chose."""
 
 
 class LeakError(RuntimeError):
@@ -57,23 +65,28 @@ class LeakError(RuntimeError):
 
 
 def guarded(values: Mapping[str, Any]) -> dict[str, float]:
-    """Metrics, when each name is one of ours and each value a number.
+    """Metrics, when each name is one of the catalog's and each value a number.
 
     Raises:
-        LeakError: neither names nor values are repeated, for either may be text.
+        LeakError: a name of another form than ours is not repeated, nor is any value, for either may be text.
 
     >>> guarded({"train/loss": 0.5})
     {'train/loss': 0.5}
     >>> guarded({"train/Smith": 0.5})
     Traceback (most recent call last):
     src.tracking.guard.LeakError: a metric of an unknown name may not be logged
+    >>> guarded({"test/kappa": 0.5})
+    Traceback (most recent call last):
+    src.tracking.guard.LeakError: test/kappa: no such metric is known; add it to src/display/catalog.py::METRICS
     >>> guarded({"train/loss": "Smith"})
     Traceback (most recent call last):
     src.tracking.guard.LeakError: train/loss: only numbers may be logged
     """
     for key, value in values.items():
         if not (isinstance(key, str) and re.fullmatch(METRIC, key)):
-            raise LeakError("a metric of an unknown name may not be logged")
+            if not (isinstance(key, str) and OURS.fullmatch(key) and "/" in key):
+                raise LeakError("a metric of an unknown name may not be logged")
+            raise LeakError(f"{key}: no such metric is known; add it to {HERE}::{TABLES[key.partition('/')[0]]}")
         if not isinstance(value, int | float):
             raise LeakError(f"{key}: only numbers may be logged")
     return {key: int(value) if isinstance(value, int) else float(value) for key, value in values.items()}
@@ -92,15 +105,44 @@ def guarded_config(values: Mapping[str, Any]) -> dict[str, Any]:
     src.tracking.guard.LeakError: labels: its value is not one that may be logged
     """
     for key, value in values.items():
-        if key not in CONFIG_STRINGS and key not in CONFIG_NUMBERS:
-            raise LeakError("an unknown key of the configuration may not be logged")
-        if key in CONFIG_STRINGS:
-            fits = value is None or (isinstance(value, str) and re.fullmatch(CONFIG_STRINGS[key], value))
+        pattern = config_pattern(key)
+        if pattern is None and key not in CONFIG_NUMBERS:
+            raise LeakError(_unknown_key(key))
+        if pattern:
+            fits = value is None or (isinstance(value, str) and re.fullmatch(pattern, value))
         else:
             fits = isinstance(value, int | float)
         if not fits:
             raise LeakError(f"{key}: its value is not one that may be logged")
     return dict(values)
+
+
+def _unknown_key(key: Any) -> str:
+    if key in [axis.key for axis in AXES]:
+        return f"{key}: nothing says which texts it may be; add it to src/tracking/guard.py::CONFIG_STRINGS"
+    if isinstance(key, str) and OURS.fullmatch(key):
+        return f"{key}: no such key of the configuration is known; add it to {HERE}::AXES"
+    return "an unknown key of the configuration may not be logged"
+
+
+def config_pattern(key: Any) -> str | None:
+    """What the text of a key of the configuration may be; None for a number, or a key that is not known."""
+    return model_pattern() if key == "model" else CONFIG_STRINGS.get(key)
+
+
+@cache
+def model_pattern() -> str:
+    """What a model may be called: made of `PIECES`, one of the project's own, or a hash."""
+    own = [path.stem for path in sorted((CONF / "model").glob("*.yaml")) if is_wandb_name(path.stem)]
+    return rf"(?i:(?:{'|'.join(PIECES)}){{1,40}})|{'|'.join(map(re.escape, own))}|local-[0-9a-f]{{6}}"
+
+
+@cache
+def run_pattern() -> str:
+    """What a run may be called: by its axes and its identity, or by a hash."""
+    values = {"model": f"(?:{model_pattern()})", "labels": f"(?:{'|'.join(Labels)})"}
+    named = "-".join(axis.slug.format(values.get(axis.key, r"\d+")) for axis in NAMED)
+    return rf"{named}-c[0-9a-f]{{7}}(?:-[0-9a-f]{{4}})?|run-[0-9a-f]{{8}}"
 
 
 def guarded_label(what: str, value: str) -> str:
@@ -109,8 +151,8 @@ def guarded_label(what: str, value: str) -> str:
     Raises:
         LeakError: naming what it was to be, never the value.
     """
-    fits = isinstance(value, str) and (re.fullmatch(LABELS[what], value) if what in LABELS else is_wandb_name(value))
-    if not fits:
+    pattern = run_pattern() if what == "name" else LABELS.get(what)
+    if not isinstance(value, str) or not (re.fullmatch(pattern, value) if pattern else is_wandb_name(value)):
         raise LeakError(f"{what}: its value is not one that may be logged")
     return value
 
@@ -121,18 +163,18 @@ def guarded_tags(values: Iterable[str]) -> tuple[str, ...]:
 
 
 def public_model(name: str) -> str:
-    """A model's name where it is short and made of pieces of known models' names, else `local-` and a hash of it.
+    """A model's name where it is short and one that `model_pattern` knows, else `local-` and a hash of it.
 
     >>> public_model("llama13b"), public_model("Mistral-7B-Instruct-v0.3"), public_model("smith-icu")
     ('llama13b', 'Mistral-7B-Instruct-v0.3', 'local-85d01b')
     """
-    short = len(name) <= LONGEST and re.fullmatch(MODEL, name)
+    short = len(name) <= LONGEST and re.fullmatch(model_pattern(), name)
     return name if short else f"local-{short_hash(name, 6)}"
 
 
 def public_name(name: str) -> str:
     """A run's name where it is of the form that the configuration gives, else `run-` and a hash of it."""
-    return name if re.fullmatch(RUN, name) else f"run-{short_hash(name, 8)}"
+    return name if re.fullmatch(run_pattern(), name) else f"run-{short_hash(name, 8)}"
 
 
 def short_hash(text: str, digits: int) -> str:

@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from src.config.train import WandbConfig, WandbMode
+from src.display.catalog import STEP
 from src.tracking.guard import guarded, guarded_config, guarded_label, guarded_tags, public_name
 from src.tracking.policy import lock, no_defaults, settings
 from src.tracking.run_metadata import RunMetadata
-
-STEP = "trainer/global_step"
-"""What rows are drawn against: after a resume steps repeat, and the last counts."""
 
 T = TypeVar("T")
 

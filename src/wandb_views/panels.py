@@ -6,33 +6,13 @@ from typing import Any
 
 import wandb_workspaces.reports.v2 as wr
 
-from src.reporting.series import AXES, METRICS
-from src.scaling_analysis.result import is_loss
+from src.display.catalog import AXES, COORDINATES, COSTS, CURVES, GRID, NAMED, STEP, View, axis_of, metrics_of
+from src.reporting.series import METRICS
 from src.wandb_views.vega import chart_name
 
-STEP = "trainer/global_step"
-COSTS = {"cost/device_hours": "device-hours", "tokens_seen": "tokens seen in training"}
-
-LINES = (("params", "max_len", "lora_r"), ("max_len", "params", "lora_r"), ("lora_r", "params", "max_len"))
-"""What a metric is drawn against, a line for each value of what, and what parts lines too."""
-
-CURVES = {
-    "train/loss": "training loss",
-    "val/loss": "validation loss",
-    "val/accuracy": "validation accuracy",
-    "train/lr": "learning rate",
-    "train/grad_norm": "gradient norm",
-    "train/tokens_per_second": "tokens a second",
-    "train/padding": "share of padding",
-    "train/seconds_left": "seconds left",
-}
-MEMORY = {"train/memory_gib": "memory of the process (GiB)", "train/gpu_memory_gib": "GPU memory (GiB)"}
-GPU_MEMORY = r"system/gpu\.\d+\.memoryAllocatedBytes"
-"""W&B's own curve, a line a GPU. Source: https://docs.wandb.ai/ref/system-metrics"""
-
-LEGEND = "${config:model} ${config:max_len} r${config:lora_r} ${config:labels} s${config:seed}"
+LEGEND = " ".join((axis.value or "{}").format(f"${{config:{axis.key}}}") for axis in NAMED)
 GRADIENT = (("#440154", 0), ("#21918c", 50), ("#fde725", 100))
-COLUMNS = ("summary:test/macro_f1", "summary:test/accuracy", "config:model.value", "config:max_len.value")
+COLUMNS = (*(f"summary:{metric}" for metric in METRICS), "config:model.value", "config:max_len.value")
 
 
 @dataclass(frozen=True)
@@ -65,8 +45,8 @@ def dashboard_sections(entity: str, table: str) -> Iterator[DashboardSection]:
     yield DashboardSection("Single runs", ABOUT_POINTS, tuple(_points()))
     yield DashboardSection("Parallel coordinates", "", (_parallel(),), columns=1)
     yield DashboardSection("Run comparer", "", (wr.RunComparer(diff_only="split"),), columns=1)
-    yield DashboardSection("Learning curves", "", tuple(_curve(name, title) for name, title in CURVES.items()))
-    yield DashboardSection("Memory", "", (*(_curve(name, title) for name, title in MEMORY.items()), _gpus()))
+    yield DashboardSection("Learning curves", "", tuple(_curves("Learning curves")))
+    yield DashboardSection("Memory and device", "", tuple(_curves("Memory and device")))
 
 
 ABOUT_SCALING = (
@@ -78,21 +58,25 @@ ABOUT_POINTS = "A point is a run; its colour tells the third axis."
 
 
 def _lines(entity: str, metric: str) -> Iterator[wr.CustomChart]:
-    for x, line, other in LINES:
-        fields = {"x": f"axes/{x}", "line": f"axes/{line}", "labels": "axes/labels", "other": f"axes/{other}"}
-        strings = {"title": f"{METRICS[metric]} by {AXES[x]}", "x_title": AXES[x], "line_title": AXES[line]}
+    for x in GRID:
+        line, other = (axis for axis in GRID if axis != x)
+        fields = {"x": f"axes/{x.key}", "line": f"axes/{line.key}"}
+        fields |= {"labels": "axes/labels", "other": f"axes/{other.key}"}
+        strings = {"title": f"{METRICS[metric]} by {x.title}", "x_title": x.title, "line_title": line.title}
         yield _chart(entity, "lines", {**fields, **_measured(metric)}, {**strings, "y_title": METRICS[metric]})
 
 
 def _fronts(entity: str, metric: str) -> Iterator[wr.CustomChart]:
     for cost, unit in COSTS.items():
-        fields = {axis: f"axes/{axis}" for axis in ("params", "max_len", "lora_r", "labels")}
+        fields = {axis.key: f"axes/{axis.key}" for axis in COORDINATES}
         strings = {"title": f"{METRICS[metric]} by {unit}", "x_title": unit, "y_title": METRICS[metric]}
-        strings |= {"params_title": AXES["params"], "max_len_title": AXES["max_len"]}
+        strings |= {"params_title": axis_of("params").title, "max_len_title": axis_of("max_len").title}
         yield _chart(entity, "front", {"cost": cost, **fields, **_measured(metric)}, strings)
 
 
 def _measured(metric: str) -> dict[str, str]:
+    if not metrics_of(View.FIGURES)[metric].interval:  # W&B draws no run that lacks a name it is asked for
+        return {"y": metric, "low": metric, "high": metric}
     return {"y": metric, "low": f"{metric}/low", "high": f"{metric}/high"}
 
 
@@ -109,12 +93,13 @@ def _chart(entity: str, kind: str, fields: dict[str, str], strings: dict[str, st
 def _points() -> Iterator[wr.ScatterPlot]:
     gradient = [wr.GradientPoint(color=color, offset=offset) for color, offset in GRADIENT]
     for metric, named in METRICS.items():
-        for x, z in (("params", "max_len"), ("max_len", "params"), ("lora_r", "params")):
+        for x in GRID:
+            z = next(axis for axis in GRID if axis != x)
             yield wr.ScatterPlot(
-                title=f"{named} by {AXES[x]}, coloured by {AXES[z]}",
-                x=wr.Config(x),
+                title=f"{named} by {x.title}, coloured by {z.title}",
+                x=wr.Config(x.key),
                 y=wr.SummaryMetric(metric),
-                z=wr.Config(z),
+                z=wr.Config(z.key),
                 log_x=True,
                 log_z=True,
                 gradient=gradient,
@@ -122,21 +107,21 @@ def _points() -> Iterator[wr.ScatterPlot]:
 
 
 def _parallel() -> wr.ParallelCoordinatesPlot:
-    axes = [(wr.Config(axis), axis in ("params", "max_len", "lora_r", "lr")) for axis in SHOWN]
-    columns = axes + [(wr.SummaryMetric(name), False) for name in TESTED]
+    axes = [(wr.Config(axis.key), axis.log) for axis in AXES if axis.dashboard]
+    columns = axes + [(wr.SummaryMetric(name), False) for name in metrics_of(View.PARALLEL)]
     return wr.ParallelCoordinatesPlot(
         columns=[wr.ParallelCoordinatesPlotColumn(metric=metric, log=log or None) for metric, log in columns]
     )
 
 
-SHOWN = ("model", "params", "max_len", "lora_r", "labels", "lr", "seed")
-TESTED = (*METRICS, "test/base_accuracy", "test/severity_accuracy")
-
-
-def _curve(name: str, title: str) -> wr.LinePlot:
-    log = is_loss(name) or None
-    return wr.LinePlot(title=title, x=STEP, y=[name], log_y=log, legend_template=LEGEND, max_runs_to_show=100)
-
-
-def _gpus() -> wr.LinePlot:
-    return wr.LinePlot(title="GPU memory as W&B reads it (bytes)", x="RelativeTime(Process)", metric_regex=GPU_MEMORY)
+def _curves(section: str) -> Iterator[wr.LinePlot]:
+    for curve in CURVES:
+        if curve.name and curve.section == section:
+            yield wr.LinePlot(
+                title=curve.name,
+                x=STEP,
+                y=[curve.key],
+                log_y=curve.loss or None,
+                legend_template=LEGEND,
+                max_runs_to_show=100,
+            )

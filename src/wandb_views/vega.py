@@ -9,7 +9,7 @@ import hashlib
 import json
 from typing import Any
 
-from src.config.train import Labels
+from src.display.catalog import COORDINATES, LABEL_SCHEMES
 
 Spec = dict[str, Any]
 
@@ -19,8 +19,8 @@ SHORT_NUMBER = "replace(format(datum.value, '.2~s'), 'G', 'B')"
 PLAIN_BELOW = f"datum.value < 1e5 ? format(datum.value, '~r') : {SHORT_NUMBER}"
 """6.6B parameters, but 1024 tokens and 0.05 hours."""
 
-SCHEMES = f"{[str(scheme) for scheme in Labels]}[datum.value]"
-"""A label scheme goes by its place, for a summary holds numbers only."""
+SCHEMES = f"{list(LABEL_SCHEMES)}[datum.value]"
+"""A label scheme goes by its number, for a summary holds numbers only."""
 
 LOGARITHMIC: Spec = {
     "scale": {"type": "log", "nice": False, "padding": 12},
@@ -65,7 +65,7 @@ def front() -> Spec:
     Fields: `cost`, `y`, `low`, `high`, `params` (colour), `max_len` (shape), and `lora_r` and `labels`, which part
     cells too. The front is the best mean so far as the cost grows. Runs without a base are left out.
     """
-    cell = ["params", "max_len", "lora_r", "labels"]
+    cell = [axis.key for axis in COORDINATES]
     means = [{"op": "mean", "field": _name(field), "as": field} for field in ("cost", "y", "low", "high")]
     mean = {"aggregate": means, "groupby": [_name(field) for field in cell]}
     best = {"op": "max", "field": "y", "as": "best"}

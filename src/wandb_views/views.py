@@ -11,8 +11,9 @@ import wandb_workspaces.reports.v2 as wr
 import wandb_workspaces.workspaces as ws
 
 from src.cli.files import atomic_write
+from src.display.catalog import MAIN, STEP
 from src.wandb_views.dashboard_source import DashboardSource
-from src.wandb_views.panels import COLUMNS, STEP, DashboardSection, dashboard_sections
+from src.wandb_views.panels import COLUMNS, DashboardSection, dashboard_sections
 from src.wandb_views.vega import CHARTS, chart_name
 
 WIDTH, HEIGHT = 24, 9
@@ -40,7 +41,7 @@ def workspace_of(subject: DashboardSource) -> ws.Workspace:
         settings=ws.WorkspaceSettings(x_axis=STEP, max_runs=100),
         runset_settings=ws.RunsetSettings(
             filters=_filters(subject),
-            order=[expr.Ordering(expr.Summary("test/macro_f1"), ascending=False)],
+            order=[expr.Ordering(expr.Summary(MAIN), ascending=False)],
             pinned_columns=list(COLUMNS),
         ),
     )
