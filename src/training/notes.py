@@ -30,7 +30,7 @@ class CutNotes(Sequence[list[int]]):
 
     tokens: NoteTokens
     rows: NDArray[np.int64]
-    prompt_template: PromptTemplate
+    frame: PromptTemplate
 
     def __len__(self) -> int:
         return len(self.rows)
