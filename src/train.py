@@ -43,7 +43,6 @@ def train(cfg: TrainConfig, run_dir: Path) -> dict[str, Any]:
 def train_together(runs: Sequence[tuple[TrainConfig, Path]]) -> list[dict[str, Any]]:
     """Trains unfinished runs over one copy of the frozen base, each to its own record."""
     from src.cli.signals import Stop
-    from src.metrics.definitions import measure_choices
     from src.models.classifier import save_adapters
     from src.tracking.flat import flat
     from src.tracking.recorder import recording
@@ -63,7 +62,7 @@ def train_together(runs: Sequence[tuple[TrainConfig, Path]]) -> list[dict[str, A
             for session, (cfg, run_dir) in zip(sessions, runs, strict=True)
         ]
         run_dirs = [run_dir for _, run_dir in runs]
-        for cells, setting in open_learners(sessions, run_dirs, recorders, measure_choices):
+        for cells, setting in open_learners(sessions, run_dirs, recorders):
             clock.lap("starting")
             fit(cells, setting, stop)
             for cell in cells:

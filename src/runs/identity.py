@@ -105,6 +105,8 @@ def _deciding(values: Mapping[str, Any]) -> dict[str, Any]:
     for key in ONLY_WHERE:
         group, _, leaf = key.rpartition(".")
         (kept.get(group, {}) if group else kept).pop(leaf, None)
+    if not kept.get("callbacks"):  # runs of before this key are the same runs
+        kept.pop("callbacks", None)
     return kept
 
 

@@ -36,7 +36,7 @@ CONFIG_NUMBERS = ("params", "max_len", "lora_r", "lora_alpha", "lr", "epochs", "
 
 MEASURED = r"(?:base_|severity_|rule_)?(?:accuracy|top\d{1,2}|(?:macro|micro)_(?:f1|f1_all|auc))"
 METRIC = (
-    rf"(?:val|test)/{MEASURED}(?:/(?:low|high))?|val/loss"
+    rf"(?:val|test)/{MEASURED}(?:/(?:low|high))?|val/loss|lr-AdamW(?:-momentum|-weight_decay)?"
     r"|train/(?:loss|lr|grad_norm|epoch|tokens_per_second|padding|memory_gib|gpu_memory_gib|seconds_left)"
     r"|counts/(?:train|validation|test|drgs|test_drgs|trainable_parameters|base_parameters|steps|best_step)"
     r"|seconds/(?:starting|training|evaluation|total)|trainer/global_step|tokens_seen"
