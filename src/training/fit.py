@@ -86,7 +86,7 @@ def go_on(trainer: pl.Trainer, learners: Sequence[Learner]) -> None:
     loop.max_epochs = epoch + len(left)
     begun = {"ready": epoch + bool(done), "started": epoch + bool(done), "processed": epoch, "completed": epoch}
     started = {"ready": int(owed), "started": int(owed), "processed": 0, "completed": 0}
-    total, current = ({name: count for name in begun} for count in (step, done))
+    total, current = (dict.fromkeys(begun, count) for count in (step, done))
     steps = {"total": {"ready": step, "completed": step}, "current": {"ready": done, "completed": done}}
     loop.load_state_dict(
         {

@@ -228,7 +228,7 @@ class Learner:
         if self.callbacks:
             states, state_tensors = callback_states(self.callbacks)
             tensors |= state_tensors
-            standing |= {"stopped": self.stopped, "callbacks": states}
+            standing = {**standing, "stopped": self.stopped, "callbacks": states}
         write_checkpoint(self.run_dir, tensors, standing)
 
     def restore(self) -> bool:
