@@ -6,14 +6,12 @@ from typing import Any, Self
 import pytorch_lightning as pl
 import torch
 from torch import nn
-from torchmetrics import SumMetric
 
-from src.cohort.split import Split
 from src.models.classifier import read_together
 from src.training.batches import Batch
 from src.training.learner import Learner, MicroBatch, Stage
 from src.training.memory import Setting, probe_longest_step
-from src.training.validation_metrics import validation_metrics
+from src.training.validation_metrics import MeanLoss, validation_metrics
 
 
 class DrgModule(pl.LightningModule):
@@ -32,8 +30,7 @@ class DrgModule(pl.LightningModule):
         """The runs that the next validation is of; the data module says which."""
         self.classifiers = nn.ModuleList(learner.classifier for learner in learners)
         self.metrics = nn.ModuleList(validation_metrics(len(learner.session.space.codes)) for learner in learners)
-        # A loss that is nan counts: a run that diverged shows it. MeanMetric (1.9) would count all batches alike then.
-        self.losses = nn.ModuleList(SumMetric(nan_strategy="disable").set_dtype(torch.float64) for _ in learners)
+        self.losses = nn.ModuleList(MeanLoss() for _ in learners)
 
     def setup(self, stage: str) -> None:
         """Lets runs know the processes that share them, which have met by now."""
@@ -78,14 +75,14 @@ class DrgModule(pl.LightningModule):
             return
         index = self.learners.index(learner)
         self.metrics[index].update(learner.scheme.predict(logits), batch.drg.to(logits.device))
-        self.losses[index].update(learner.scheme.loss(logits, batch.drg).double() * len(batch))
+        self.losses[index].update(learner.scheme.loss(logits, batch.drg), len(batch))
 
     def on_validation_epoch_end(self) -> None:
         """Logs each run's metrics at its step, and keeps its weights where they are its best."""
         for learner in self.due:
             index = self.learners.index(learner)
             measured = {f"val/{name}": float(value) for name, value in self.metrics[index].compute().items()}
-            measured["val/loss"] = float(self.losses[index].compute()) / len(learner.notes[Split.VALIDATION])
+            measured["val/loss"] = float(self.losses[index].compute())
             self.metrics[index].reset()
             self.losses[index].reset()
             learner.validated(measured["val/accuracy"])

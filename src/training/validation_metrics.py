@@ -39,6 +39,31 @@ class ClassCounts(Metric):
         return torch.tensor(float(values[self.metric_name]), dtype=torch.float64)
 
 
+class MeanLoss(Metric):
+    """The mean loss over notes, in float64; nan where any is, as a run that diverged must show it.
+
+    torchmetrics' MeanMetric adds up in float32, and forgets the weights of batches where it may not drop what is nan.
+    """
+
+    full_state_update = False
+    is_differentiable = False
+    higher_is_better = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("notes", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, loss: Tensor, notes: int) -> None:
+        """Adds the mean loss of a batch of so many notes."""
+        self.total += loss.double() * notes
+        self.notes += notes
+
+    def compute(self) -> Tensor:
+        """The mean over all batches."""
+        return self.total / self.notes
+
+
 def validation_metrics(classes: int) -> MetricCollection:
     """The metrics of a validation over so many classes; all share one set of counts."""
     metrics = {name: ClassCounts(name, classes) for name in NAMES}
