@@ -224,7 +224,11 @@ class Learner:
         session = self.session
         config = dataclasses.asdict(session.cfg)
         decided = {"config": config, "cohort": session.cohort.fingerprint, "sample": SAMPLE}
-        standing: dict[str, Any] = {"identity": self._identity(), **decided, "progress": dataclasses.asdict(self.progress)}
+        standing: dict[str, Any] = {
+            "identity": self._identity(),
+            **decided,
+            "progress": dataclasses.asdict(self.progress),
+        }
         if self.callbacks:
             states, state_tensors = callback_states(self.callbacks)
             tensors |= state_tensors
