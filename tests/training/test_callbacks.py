@@ -34,14 +34,14 @@ import pytorch_lightning as pl
 class Watcher(pl.Callback):
     """Writes the hooks down, and may end the process in one of them or stop the Trainer after some steps."""
 
-    def __init__(self, log, kill="", steps=0):
-        self.log, self.kill, self.steps, self.seen = log, kill, steps, 0
+    def __init__(self, path, kill="", steps=0):
+        self.path, self.kill, self.steps, self.seen = path, kill, steps, 0
 
     def note(self, hook, trainer):
-        with open(self.log, "a") as file:
+        with open(self.path, "a") as file:
             print(hook, trainer.current_epoch, trainer.global_step, self.seen, file=file)
-        if hook == self.kill and not os.path.exists(self.log + ".killed"):
-            open(self.log + ".killed", "w").close()
+        if hook == self.kill and not os.path.exists(self.path + ".killed"):
+            open(self.path + ".killed", "w").close()
             os.kill(os.getpid(), signal.SIGKILL)
 
     def on_train_epoch_start(self, trainer, pl_module):
@@ -109,11 +109,12 @@ def test_early_stopping_ends_a_run_which_is_scored_and_recorded_and_a_rate_monit
     assert checkpoint[1]["stopped"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kill", ["validating", "epoch_end", "batch_13"])
 def test_a_run_that_is_killed_goes_on_with_the_state_of_its_callbacks(cohort: Path, tmp_path: Path, kill: str) -> None:
     (tmp_path / "calm").mkdir()
     (tmp_path / "struck").mkdir()
-    watch = "{{class:mine.Watcher,log:{}/log{}}}"
+    watch = "{{class:mine.Watcher,path:{}/log{}}}"
     assert trained(cohort, tmp_path / "calm", f"{{{STOP}}},{watch.format(tmp_path / 'calm', '')}") == 0
     struck = f"{{{STOP}}},{watch.format(tmp_path / 'struck', f',kill:{kill}')}"
     assert trained(cohort, tmp_path / "struck", struck) == -9
@@ -128,11 +129,11 @@ def test_a_run_that_is_killed_goes_on_with_the_state_of_its_callbacks(cohort: Pa
     assert trained(cohort, tmp_path / "struck", struck) == 0, "finished, and left as it is"
 
 
+@pytest.mark.slow
 def test_a_callback_that_stops_in_mid_epoch_is_validated_there_and_stays_stopped(cohort: Path, tmp_path: Path) -> None:
-    watch = f"{{class:mine.Watcher,log:{tmp_path}/log,steps:13,kill:validating}}"
+    watch = f"{{class:mine.Watcher,path:{tmp_path}/log,steps:13,kill:validating}}"
     assert trained(cohort, tmp_path, watch) == -9
-    for folder in (tmp_path / "run" / "checkpoints").iterdir():
-        assert folder.suffix == ".safetensors"
+    assert {file.suffix for file in (tmp_path / "run" / "checkpoints").iterdir()} == {".safetensors"}
     (tmp_path / "log.killed").unlink()
     assert trained(cohort, tmp_path, watch) == -9, "in the first validation, at step 10, once more"
     assert trained(cohort, tmp_path, watch) == 0
@@ -154,7 +155,7 @@ def test_a_callback_that_stops_in_mid_epoch_is_validated_there_and_stays_stopped
     ],
 )
 def test_a_callback_that_cannot_be_made_is_refused(entry: dict[str, Any], words: str) -> None:
-    with pytest.raises(UserError, match="^callbacks: class=") as refusal:
+    with pytest.raises(UserError, match=r"^callbacks: class=") as refusal:
         load_callbacks([entry])
     assert words in str(refusal.value)
 
@@ -192,7 +193,7 @@ def test_a_state_that_is_neither_json_nor_a_tensor_is_refused() -> None:
     fresh = Kept(None)
     load_states([fresh], json.loads(json.dumps(states, allow_nan=False)), tensors)
     assert fresh.state == kept.state
-    with pytest.raises(UserError, match="callbacks/Kept/state: a callback's state holds a Path"):
+    with pytest.raises(UserError, match="callbacks/Kept/state: a callback's state holds a PosixPath"):
         callback_states([Kept(Path("a"))])
 
 
