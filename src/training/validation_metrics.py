@@ -19,6 +19,9 @@ class ClassCounts(Metric):
     full_state_update = False
     is_differentiable = False
     higher_is_better = True
+    hits: Tensor
+    true: Tensor
+    predicted: Tensor
 
     def __init__(self, name: str, classes: int) -> None:
         super().__init__()
@@ -48,6 +51,8 @@ class MeanLoss(Metric):
     full_state_update = False
     is_differentiable = False
     higher_is_better = False
+    total: Tensor
+    notes: Tensor
 
     def __init__(self) -> None:
         super().__init__()
