@@ -39,7 +39,7 @@ class PromptTemplate:
     """The tokenizer's own tokens before a note: LLaMA's `<s>`."""
     last: tuple[int, ...]
     """The tokenizer's own tokens and the prompt's words after a note."""
-    room: int
+    max_note_tokens: int
     """Tokens of the note itself that are kept."""
 
     @property
@@ -47,24 +47,24 @@ class PromptTemplate:
         """Tokens around a note."""
         return len(self.first) + len(self.last)
 
-    def around(self, ids: Sequence[int]) -> list[int]:
+    def wrap(self, ids: Sequence[int]) -> list[int]:
         """What `encode_notes` gives for a note, from its tokens without the tokenizer's own.
 
-        >>> Frame((1,), (2,), room=3).around([11, 12, 13, 14])
+        >>> PromptTemplate((1,), (2,), max_note_tokens=3).wrap([11, 12, 13, 14])
         [1, 11, 12, 13, 2]
         """
-        return [*self.first, *ids[: self.room], *self.last]
+        return [*self.first, *ids[: self.max_note_tokens], *self.last]
 
 
 def prompt_template(tokenizer: Any, prompt: Prompt, max_len: int) -> PromptTemplate:
-    """The frame in which notes fill `max_len` tokens at most.
+    """The words around notes that fill `max_len` tokens at most.
 
     Raises:
         UserError: `max_len` leaves no place for a note.
     """
     after = _words_after(tokenizer, prompt)
     whole, bare = (tokenizer("a", add_special_tokens=own)["input_ids"] for own in (True, False))
-    start = next(at for at in range(len(whole)) if whole[at : at + len(bare)] == bare)
+    start = next(index for index in range(len(whole)) if whole[index : index + len(bare)] == bare)
     first, last = whole[:start], whole[start + len(bare) :]
     return PromptTemplate(tuple(first), (*last, *after), max(_room(max_len, after) - len(first) - len(last), 0))
 

@@ -30,9 +30,9 @@ WORD = re.compile(r"[^\W_]+")
 def decodings(text: str, depth: int = DEPTH) -> Iterator[str]:
     """The text, and every other text that is encoded in it.
 
-    >>> list(readings('the "note" said'))
+    >>> list(decodings('the "note" said'))
     ['the "note" said']
-    >>> list(readings("eyJub3RlIjogInByZXNlbnRlZCB3aXRoIGNoZXN0IHBhaW4ifQ=="))[1:]
+    >>> list(decodings("eyJub3RlIjogInByZXNlbnRlZCB3aXRoIGNoZXN0IHBhaW4ifQ=="))[1:]
     ['{"note": "presented with chest pain"}']
     """
     yield text

@@ -25,12 +25,12 @@ class CutNotes(Sequence[list[int]]):
     Attributes:
         tokens: every note of the cohort.
         rows: which of them, in order.
-        frame: what stands around a note, and how much of it is kept.
+        template: what stands around a note, and how much of it is kept.
     """
 
     tokens: NoteTokens
     rows: NDArray[np.int64]
-    frame: PromptTemplate
+    template: PromptTemplate
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -38,7 +38,7 @@ class CutNotes(Sequence[list[int]]):
     @property
     def lengths(self) -> NDArray[np.int64]:
         """Tokens of each note as it is read, what stands around it included."""
-        return np.minimum(self.tokens.lengths(self.rows), self.frame.room) + self.frame.tokens
+        return np.minimum(self.tokens.lengths(self.rows), self.template.max_note_tokens) + self.template.tokens
 
     @overload
     def __getitem__(self, index: int) -> list[int]: ...
@@ -46,8 +46,8 @@ class CutNotes(Sequence[list[int]]):
     def __getitem__(self, index: slice) -> "CutNotes": ...
     def __getitem__(self, index: int | slice) -> "list[int] | CutNotes":
         if isinstance(index, slice):
-            return CutNotes(self.tokens, self.rows[index], self.frame)
-        return self.frame.around(self.tokens.head(int(self.rows[index]), self.frame.room))
+            return CutNotes(self.tokens, self.rows[index], self.template)
+        return self.template.wrap(self.tokens.head(int(self.rows[index]), self.template.max_note_tokens))
 
 
 def tokenise(

@@ -23,7 +23,7 @@ LOGGED = (
 class ThroughputMeter:
     """Sums since the last row of the curves; nothing is read from the device until a row is due.
 
-    A row is of `FEWEST` notes or more: the loss of a step of few would tell of single admissions.
+    A row is of `MIN_GROUP_PATIENTS` notes or more: the loss of a step of few would tell of single admissions.
     """
 
     def __init__(self, device: str) -> None:

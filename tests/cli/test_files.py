@@ -95,8 +95,8 @@ def test_a_group_reads_by_a_named_choice_alone(
 
 def test_the_next_start_removes_what_a_killed_process_left(tmp_path: Path) -> None:
     killed(
-        "a = replacing(tmp_path / 'a.txt')\na.__enter__().write_text('half')\n"
-        "b = replacing_folder(tmp_path / 'folder')\n(b.__enter__() / 'notes').write_text('half')",
+        "a = atomic_write(tmp_path / 'a.txt')\na.__enter__().write_text('half')\n"
+        "b = atomic_folder(tmp_path / 'folder')\n(b.__enter__() / 'notes').write_text('half')",
         tmp_path,
     )
     assert len(list(tmp_path.iterdir())) == 2

@@ -75,7 +75,7 @@ def test_a_full_disk_is_one_sentence_that_names_the_path_and_leaves_nothing(writ
         "import os, resource, signal\nfrom pathlib import Path\nfrom tests.cli.test_system_errors import *\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, 5_000))\n"
-        f"with told_to_the_user():\n    WRITERS[{writer!r}](Path({str(tmp_path)!r}) / 'new' / 'target')\n"
+        f"with report_user_errors():\n    WRITERS[{writer!r}](Path({str(tmp_path)!r}) / 'new' / 'target')\n"
     )
     (tmp_path / "new").mkdir(mode=0o700)
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
@@ -159,7 +159,7 @@ def test_a_cell_that_the_system_stopped_says_why() -> None:
 
 
 def test_a_reader_that_ends_early_is_no_traceback() -> None:
-    code = "from src.cli.command import told_to_the_user\nwith told_to_the_user():\n    print('a' * 1_000_000)"
+    code = "from src.cli.command import report_user_errors\nwith report_user_errors():\n    print('a' * 1_000_000)"
     done = subprocess.run(
         ["bash", "-c", f'{sys.executable} -c "$0" | head -c 5; exit ${{PIPESTATUS[0]}}', code],
         cwd=ROOT, capture_output=True, text=True, check=False,
@@ -170,7 +170,7 @@ def test_a_reader_that_ends_early_is_no_traceback() -> None:
 
 
 def test_a_full_disk_behind_the_output_is_one_sentence() -> None:
-    code = "from src.cli.command import told_to_the_user\nwith told_to_the_user():\n    print('a')"
+    code = "from src.cli.command import report_user_errors\nwith report_user_errors():\n    print('a')"
     with open("/dev/full", "w") as full:
         done = subprocess.run(
             [sys.executable, "-c", code], cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, check=False
@@ -181,7 +181,7 @@ def test_a_full_disk_behind_the_output_is_one_sentence() -> None:
 
 
 def test_an_ascii_terminal_is_shown_numbers_and_a_file_given_every_letter() -> None:
-    code = "from src.cli.command import told_to_the_user\nwith told_to_the_user():\n    print('F\\xe4lle')"
+    code = "from src.cli.command import report_user_errors\nwith report_user_errors():\n    print('F\\xe4lle')"
     env = {**os.environ, "LC_ALL": "C", "PYTHONIOENCODING": "ascii"}
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, check=True)
     assert done.stdout.decode("utf-8") == "F\u00e4lle\n"
@@ -211,7 +211,7 @@ def test_a_command_that_works_apart_tells_how_it_ended(end: str, status: int, li
     code = (
         "import os, time\nfrom src.cli.command import *\n"
         f"def work(cfg):\n    {end}\n"
-        "with told_to_the_user():\n    apart(work)(None)"
+        "with report_user_errors():\n    apart(work)(None)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr.strip()) == (status, line)

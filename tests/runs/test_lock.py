@@ -148,7 +148,7 @@ def test_a_number_that_another_process_took_again_is_not_ours(tmp_path: Path) ->
 
 
 WRITE = (
-    "import os, signal, sys\nfrom pathlib import Path\nfrom src.cli.files import replacing, replacing_folder\n"
+    "import os, signal, sys\nfrom pathlib import Path\nfrom src.cli.files import atomic_folder, atomic_write\n"
     "from src.runs.lock import holding\n"
     "out = Path(sys.argv[1])\n"
     "def sleep(event, words, left=[1]):\n"
@@ -158,7 +158,7 @@ WRITE = (
     "with holding(out, beat_s=60):\n"
     "    while not (out / '.lock' / '1.beat').exists():\n        pass\n"
     "    sys.addaudithook(sleep)\n"
-    "    with replacing(out / 'result.json') as beside:\n        beside.write_text('stale')\n"
+    "    with atomic_write(out / 'result.json') as tmp:\n        tmp.write_text('stale')\n"
 )
 
 

@@ -254,12 +254,12 @@ import json, os, sys
 import wandb_workspaces.reports.v2 as wr, wandb_workspaces.workspaces as ws
 import src.wandb_views.saved_views as saved
 from pathlib import Path
-from src.wandb_views.dashboard_source import subject_of
+from src.wandb_views.dashboard_source import dashboard_source
 from src.cli.errors import UserError
 
 def told(*, project=None):
     try:
-        return list(saved.save_views(subject_of("small", Path(sys.argv[1]), project, None)))
+        return list(saved.save_views(dashboard_source("small", Path(sys.argv[1]), project, None)))
     except UserError as error:
         return str(error)
 

@@ -53,7 +53,7 @@ class KeyedDropout:
     def words(self) -> list[tuple[int, int, int]]:
         """Of each note, the two words of its Philox key and its level.
 
-        >>> Noise(0.5, ((7, 3, 1),)).words == [(7, (3 << 32) + 1, 2**15)]
+        >>> KeyedDropout(0.5, ((7, 3, 1),)).words == [(7, (3 << 32) + 1, 2**15)]
         True
         """
         return [(seed, (step << 32) + index, self.level) for seed, step, index in self.keys]
