@@ -47,7 +47,6 @@ def train_together(runs: Sequence[tuple[TrainConfig, Path]]) -> list["RunRecord"
     """Trains unfinished runs over one copy of the frozen base, each to its own record."""
     from src.cli.signals import Stop
     from src.cohort.split import Split
-    from src.metrics.definitions import measure_choices
     from src.models.classifier import save_adapters
     from src.runs.folder import RunFolder
     from src.tracking.flat import flat
@@ -68,7 +67,7 @@ def train_together(runs: Sequence[tuple[TrainConfig, Path]]) -> list["RunRecord"
             for session, (cfg, run_dir) in zip(sessions, runs, strict=True)
         ]
         run_dirs = [run_dir for _, run_dir in runs]
-        for cells, setting in open_learners(sessions, run_dirs, recorders, measure_choices):
+        for cells, setting in open_learners(sessions, run_dirs, recorders):
             clock.lap("starting")
             fit(cells, setting, stop)
             for cell in cells:

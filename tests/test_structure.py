@@ -2,6 +2,7 @@ import ast
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,38 @@ def test_a_room_imports_only_rooms_before_it() -> None:
                 assert ROOMS.index(room) <= ROOMS.index(parts[0]), f"{path} imports the later {name}"
     assert seen > 50
     assert sorted(ROOMS) == sorted(path.parent.name for path in (ROOT / "src").glob("*/__init__.py"))
+
+
+def test_every_import_of_ours_names_what_is_there() -> None:
+    """mypy asks for no types of libraries, and so takes a module or a name that is gone for one of theirs."""
+    seen = 0
+    for path in [*modules(), *sorted((ROOT / "tests").rglob("*.py"))]:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] in ("src", "tests"):
+                seen += 1
+                target = ROOT / node.module.replace(".", "/")
+                inner = {file.stem for file in target.glob("*.py")} | {
+                    file.parent.name for file in target.glob("*/*.py")
+                }
+                file = target.with_suffix(".py") if not target.is_dir() else target / "__init__.py"
+                assert target.is_dir() or file.is_file(), f"{path}: there is no {node.module}"
+                bound = (bound_at_the_top(file) if file.is_file() else set()) | inner
+                lacking = {name.name for name in node.names} - bound
+                assert not lacking, f"{path}: {node.module} has no {', '.join(sorted(lacking))}"
+    assert seen > 500
+
+
+@cache
+def bound_at_the_top(path: Path) -> set[str]:
+    bound = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            bound.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            bound.add(node.id)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            bound |= {name.asname or name.name for name in node.names}
+    return bound
 
 
 def test_the_top_level_is_what_the_readme_draws() -> None:

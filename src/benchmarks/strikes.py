@@ -33,14 +33,14 @@ from src.runs.lock import LOST
 
 SEAMS = {
     "load": "src.training.context:Session.base",
-    "restore": "src.training.learner:Cell.restore",
-    "step": "src.training.learner:Cell.update",
-    "validation": "src.training.module:DrgModule.validate",
-    "checkpoint": "src.training.learner:Cell.save",
+    "restore": "src.training.learner:Learner.restore",
+    "step": "src.training.learner:Learner.update",
+    "validation": "src.training.module:DrgModule.on_validation_epoch_end",
+    "checkpoint": "src.training.learner:Learner.save",
     "batch": "src.models.classifier:Classifier.forward",
     "adapters": "src.models.classifier:save_adapters",
     "scoring": "src.training.outcome:score_split",
-    "scored": "src.training.learner:Cell.scored",
+    "scored": "src.training.learner:Learner.scored",
     "record": "src.training.outcome:record",
 }
 """Where a run is struck, before and after the call: `batch` is one of a validation or of scoring."""

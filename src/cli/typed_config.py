@@ -81,6 +81,8 @@ def _wording(kind: Any) -> str:
     members = typing.get_args(kind)
     if typing.get_origin(kind) is list:
         return f"a list of {_wording(members[0]).removeprefix('a ')}s"
+    if typing.get_origin(kind) is dict:
+        return "a mapping"
     if members:
         return " or ".join(_wording(member) for member in members)
     if isinstance(kind, type) and issubclass(kind, StrEnum):

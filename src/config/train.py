@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from src.cli.errors import UserError
 from src.config.architecture import ATTENTION, FAMILIES, FEED_FORWARD, folder_of, own_architecture
@@ -238,6 +239,8 @@ class TrainConfig:
     """Print what would be trained and what it would take, and stop."""
     deterministic: bool = field(default=False, kw_only=True)  # records of before this key have none
     """Operators of a GPU whose sums come in any order are replaced by slower ones, so that a run repeats to the bit."""
+    callbacks: list[dict[str, Any]] = field(default_factory=list, kw_only=True)  # as above
+    """Lightning callbacks: the import path of each as `class`, and its arguments."""
 
     def problems(self) -> list[str]:
         """One line for each value that cannot be."""
@@ -249,6 +252,7 @@ class TrainConfig:
             + self._scheme()
             + self._lora_targets()
             + self._data_folder()
+            + self._callbacks()
         )
 
     def conflicts(self) -> list[str]:
@@ -353,6 +357,18 @@ class TrainConfig:
                 "runs share a base on one device; leave devices and nodes out, or write together=no",
             ),
         ]
+
+    def _callbacks(self) -> list[str]:
+        problems = [
+            f"callbacks={entry}: has no class; write [{{class: pytorch_lightning.callbacks.EarlyStopping, ...}}]"
+            for entry in self.callbacks
+            if not isinstance(entry.get("class"), str)
+        ]
+        if self.callbacks and self.model.kind is not Kind.LLAMA:
+            problems.append(f"callbacks: model={self.model.name} is not trained by Lightning; leave callbacks out")
+        if self.callbacks and self.together is Together.YES:
+            problems.append("together=yes: callbacks see one run; write together=auto, which trains these in turn")
+        return problems
 
     def _lora_targets(self) -> list[str]:
         unknown = [name for name in self.lora.targets if name not in PROJECTIONS]

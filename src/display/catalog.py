@@ -140,6 +140,7 @@ CURVES = (
     Curve("val/loss", "validation loss", loss=True),
     Curve("val/accuracy", "validation accuracy"),
     Curve("train/lr", "learning rate"),
+    *(Curve(f"lr-AdamW{end}") for end in ("", "-momentum", "-weight_decay")),
     Curve("train/grad_norm", "gradient norm"),
     Curve("train/tokens_per_second", "tokens a second"),
     Curve("train/padding", "share of padding"),

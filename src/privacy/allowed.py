@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from src.privacy.decodings import decodings, json_leaves
-from src.runs.history import HISTORY
-from src.runs.record import RECORD
+from src.runs.folder import RunFolder
 from src.tracking.guard import CONFIG_NUMBERS, METRIC, config_pattern
 from src.tracking.replay import Replay
-from src.tracking.run_metadata import TRACKING
 from src.tracking.wandb_run import guarded_labels
 
 Rule = Callable[[str], str | None]
@@ -197,16 +195,16 @@ def examine_file(name: str, text: str, place: str) -> Iterator[LoggedString | Fi
 
 def examine_replay(replay: Replay) -> Iterator[LoggedString | Finding]:
     """The same of what `src.sync` would send of a run."""
-    labels = guarded_labels(replay.wandb, replay.run, replay.metadata)
+    run, labels = RunFolder(replay.run), guarded_labels(replay.wandb, replay.run, replay.metadata)
     for label in (labels["project"], labels["group"] or "", labels["name"], labels["job_type"], *labels["tags"]):
         if label:
-            yield LoggedString(TRACKING, label)
+            yield LoggedString(run.tracking.name, label)
             if wrong := _dated_name(label):
-                yield Finding(TRACKING, wrong)
-    yield from examine_items(labels["config"], "config", TRACKING)
+                yield Finding(run.tracking.name, wrong)
+    yield from examine_items(labels["config"], "config", run.tracking.name)
     for step, row in replay.rows.items():
-        yield from examine_items(row, "history", f"{HISTORY}, step {step}")
-    yield from examine_items(replay.summary, "summary", RECORD)
+        yield from examine_items(row, "history", f"{run.history.name}, step {step}")
+    yield from examine_items(replay.summary, "summary", run.record.name)
 
 
 def examine_items(items: Mapping[str, Any], kind: str, place: str) -> Iterator[LoggedString | Finding]:

@@ -101,8 +101,9 @@ def differences(cfg: TrainConfig, cohort_fingerprint: str, kept: Mapping[str, An
 
     Keys that the other run's version did not have are left out.
     """
-    there = dict(flat_keys(_deciding(kept.get("config", {}))))
-    pairs = [(key, value, there[key]) for key, value in flat_keys(_deciding(dataclasses.asdict(cfg))) if key in there]
+    there = {"callbacks": [], **dict(flat_keys(_deciding(kept.get("config", {}))))}
+    here = {"callbacks": [], **dict(flat_keys(_deciding(dataclasses.asdict(cfg))))}
+    pairs = [(key, value, there[key]) for key, value in here.items() if key in there]
     if cfg.data.limit and kept.get("config") and "sample" not in kept:
         pairs.append(("the notes of data.limit", SAMPLE, "the first"))
     pairs.append(("the cohort", cohort_fingerprint, kept.get("cohort", cohort_fingerprint)))
@@ -133,6 +134,8 @@ def _deciding(values: Mapping[str, Any]) -> dict[str, Any]:
         part = kept.get(group, {}) if group else kept
         if leaf in part:
             part[leaf] = _defaults()[key]
+    if not kept.get("callbacks"):  # runs of before this key are the same runs
+        kept.pop("callbacks", None)
     return kept
 
 

@@ -1,5 +1,6 @@
 """Which notes each optimiser step reads: a pure function of seed and step, so that any step can be made anew."""
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,6 +41,10 @@ class TokenisedNotes:
         """Some notes, packed."""
         return Batch(pack([self.ids[row] for row in rows]), torch.tensor([self.drg[row] for row in rows]))
 
+    def validation_batch(self, rows: Sequence[int]) -> "Batch":
+        """Some notes, packed; where this process has none left, one that is read for nothing beside the others'."""
+        return dataclasses.replace(self.batch(rows or [0]), idle=not rows)
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -47,6 +52,8 @@ class Batch:
 
     notes: Packed
     drg: Tensor
+    idle: bool = False
+    """Whether it is read only because other processes read one: it counts for nothing."""
 
     def __len__(self) -> int:
         return len(self.notes.lengths)
@@ -84,6 +91,11 @@ class Steps:
         epoch, place = divmod(step, self.per_epoch)
         rows = _order(len(self.notes), self.seed, epoch)[place * self.batch_size : (place + 1) * self.batch_size]
         return rows.tolist()
+
+    @property
+    def ends(self) -> list[int]:
+        """The steps done when a validation is due: after each epoch, and at the end."""
+        return [*range(self.per_epoch, len(self), self.per_epoch), len(self)]
 
     def ends_epoch(self, step: int) -> bool:
         """Whether validation is due when this many steps are done."""

@@ -26,6 +26,8 @@ STANDING: Schema = {
     "config?": dict,
     "cohort?": str,
     "sample?": str,
+    "stopped?": bool,
+    "callbacks?": dict,
     "progress": {
         "stage?": str,
         "step": int,

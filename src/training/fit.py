@@ -1,132 +1,113 @@
-"""One fit: steps, validation after each epoch, checkpoints, the best epoch's weights at the end."""
+"""One fit: Lightning's Trainer over the steps that are left; the best epoch's weights at the end."""
 
-import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.loggers import Logger
 from pytorch_lightning.strategies import ModelParallelStrategy, SingleDeviceStrategy
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from src.cli.errors import Interrupted
-from src.cli.progress import Clock, measured
+from src.cli.errors import UserError
 from src.cli.signals import Stop
-from src.cohort.split import Split
 from src.config.train import TrainConfig
 from src.estimates.memory import Setting
+from src.training.callbacks import LogTraining, RunCheckpoints, ShowProgress
 from src.training.cluster import cluster
+from src.training.data_module import DrgDataModule
 from src.training.learner import Learner, Stage
-from src.training.memory import probe_longest_step
 from src.training.module import DrgModule
+from src.training.throughput import STEPS_BETWEEN_LOGS
 
 
 def fit(learners: Sequence[Learner], setting: Setting, stop: Stop) -> None:
-    """Trains cells over one base to their ends; each has the weights of its best validation accuracy then.
+    """Trains runs over one base to their ends; each has the weights of its best validation accuracy then.
 
     An interrupted run goes on from its last checkpoint, with what that names: steps, a validation, or nothing more.
 
     Raises:
         Interrupted: a signal came; the runs are saved.
-        UserError: memory runs out; the message says what would fit.
+        UserError: memory runs out, and the message says what would fit; or a callback cannot work here.
     """
     first = learners[0]
     for learner in learners:
         learner.restore()
-    if all(learner.trained for learner in learners):
-        for learner in learners:
-            learner.take_best()
-        return
-    module = DrgModule(learners, setting, stop)
-    module.train()  # loaded weights come in eval mode, without dropout
-    loop = Loop(module)
-    trainer = make_trainer(first.session.cfg, first.run_dir, first.session.device, loop)
-    if first.ranks.count == 1:
-        stop.check()  # a signal that came while the base was loaded; several processes agree on it below
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*across ranks is zero.*")
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        warnings.filterwarnings("ignore", message=".*`training_step` returned `None`.*")
-        trainer.fit(module, loop)
-    stop.check()
+    if not all(learner.trained for learner in learners):
+        module = DrgModule(learners, setting)
+        module.train()  # loaded weights come in eval mode, without dropout
+        callbacks = [LogTraining(), ShowProgress(), *first.callbacks, RunCheckpoints(learners, stop)]
+        logger = first.recorder if len(learners) == 1 else None
+        trainer = make_trainer(first.session.cfg, first.run_dir, first.session.device, callbacks, logger)
+        go_on(trainer, learners)
+        if first.ranks.count == 1:
+            stop.check()  # a signal that came while the base was loaded; several processes agree on it later
+        with warnings.catch_warnings():
+            for message in UNFOUNDED:
+                warnings.filterwarnings("ignore", message=message)
+            try:
+                trainer.fit(module, datamodule=DrgDataModule(module))
+            except MisconfigurationException as error:
+                if not first.callbacks:
+                    raise
+                raise UserError(f"callbacks: {error}") from None
+        stop.check()
     for learner in learners:
         learner.take_best()
 
 
-class Loop(pl.Callback):
-    """What Lightning goes through: the steps that are left, with validations and checkpoints between them."""
-
-    def __init__(self, module: DrgModule) -> None:
-        self.module, self.learners, self.stop = module, module.learners, module.stop
-        cfg = self.learners[0].session.cfg
-        self.seconds_between = 60 * cfg.checkpoint_minutes
-        self.saved = time.monotonic()
-        left = [len(learner.steps) - learner.progress.step for learner in self.learners]
-        self.left = max(left)
-        name = f"{cfg.model.name} {cfg.labels}" if len(left) == 1 else f"{cfg.model.name}, {len(left)} runs"
-        self.clock = Clock(total=self.left, what=name, unit="step")
-
-    def __len__(self) -> int:
-        return self.left
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(range(len(self)))
-
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Takes up what is owed before any step; where none is left, Lightning does not come to `on_train_start`."""
-        for learner in self.learners:
-            learner.ranks = type(learner.ranks).here()
-        self.clock.quiet = not self.learners[0].ranks.first
-        if not self._asked():
-            probe_longest_step(self.module)
-            self._validate_those_due()
-        if self._asked():
-            raise Interrupted(self.stop.asked or 0)
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.stop.listen()  # Lightning has set handlers of its own
-
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        self.clock.step(lambda: f"loss {self.learners[0].last_loss:.3f}")
-        self._validate_those_due()
-        if self._asked() or self.seconds_between <= time.monotonic() - self.saved:
-            self._save(self.learners)
-        if self._asked():
-            trainer.should_stop = True
-
-    def _asked(self) -> bool:
-        """Whether any process was asked to stop: all of them save at the same step then."""
-        ranks = self.learners[0].ranks
-        if ranks.count == 1:
-            return self.stop.asked is not None
-        asked = [number for number in ranks.gathered(self.stop.asked) if number is not None]
-        self.stop.asked = asked[0] if asked else None
-        return bool(asked)
-
-    def _validate_those_due(self) -> None:
-        due = [learner for learner in self.learners if learner.stage is Stage.VALIDATE]
-        if due and not self._asked():
-            self._save(due)  # validation may take longer than a grace period
-            for learner in due:
-                self.module.validate(learner)
-                epoch, notes = learner.steps.epoch(learner.progress.step), len(learner.notes[Split.VALIDATION])
-                measured(learner.accuracy, notes)
-                if not self.clock.quiet:
-                    run = learner.run_dir.name
-                    print(f"{run}: epoch {epoch}, validation accuracy {learner.accuracy:.3f}", flush=True)
-            self._save(due)
-
-    def _save(self, learners: Sequence[Learner]) -> None:
-        for learner in learners:
-            learner.save()
-        self.saved = time.monotonic()
+UNFOUNDED = (
+    ".*across ranks is zero.*",
+    ".*does not have many workers.*",
+    ".*`training_step` returned `None`.*",
+    ".*smaller than the logging interval.*",
+    ".*your dataloader is not resumable.*",  # its sampler goes on from the run's step
+    ".*It is recommended to use .*sync_dist=True.*",  # what is logged is the same in every process already
+)
+"""Lightning's warnings of what is meant here."""
 
 
-def make_trainer(cfg: TrainConfig, run_dir: Path, device: str, loop: Loop) -> pl.Trainer:
-    """Lightning's trainer: devices, processes and nodes; steps, checkpoints and progress are the loop's."""
+def go_on(trainer: pl.Trainer, learners: Sequence[Learner]) -> None:
+    """Sets Lightning's loops to where the runs stand, in the form of its own checkpoints.
+
+    A lone run goes on in the middle of an epoch, with Lightning's counts of before. Where a validation is owed, the
+    epoch's steps count as done and its validation as begun, and Lightning goes back to that first.
+    """
+    step = max(learner.progress.step for learner in learners)
+    owed = any(learner.stage is Stage.VALIDATE for learner in learners)
+    epoch, done = 0, int(owed)  # the Trainer's epochs of several runs begin anew with each start
+    if len(learners) == 1:
+        per_epoch = learners[0].steps.per_epoch
+        epoch = (step - owed) // per_epoch
+        done = step - epoch * per_epoch
+    loop, left = trainer.fit_loop, {end for learner in learners for end in learner.steps_to_validations()}
+    loop.max_epochs = epoch + len(left)
+    begun = {"ready": epoch + bool(done), "started": epoch + bool(done), "processed": epoch, "completed": epoch}
+    started = {"ready": int(owed), "started": int(owed), "processed": 0, "completed": 0}
+    total, current = (dict.fromkeys(begun, count) for count in (step, done))
+    steps = {"total": {"ready": step, "completed": step}, "current": {"ready": done, "completed": done}}
+    loop.load_state_dict(
+        {
+            "epoch_progress": {"total": begun, "current": dict(begun)},
+            "epoch_loop.state_dict": {"_batches_that_stepped": step - owed},
+            "epoch_loop.batch_progress": {"total": total, "current": current, "is_last_batch": owed},
+            "epoch_loop.manual_optimization.optim_step_progress": steps,
+            "epoch_loop.val_loop.batch_progress": {
+                "total": started,
+                "current": dict(started),
+                "is_last_batch": False,
+            },
+        }
+    )
+    loop.restarting = done > 0
+
+
+def make_trainer(
+    cfg: TrainConfig, run_dir: Path, device: str, callbacks: Sequence[pl.Callback], logger: Logger | None = None
+) -> pl.Trainer:
+    """Lightning's trainer: devices, processes, nodes, epochs, validations, callbacks and the logger."""
     strategy: Any = "ddp"
     if cfg.devices * cfg.nodes == 1:
         strategy = SingleDeviceStrategy(device=device)
@@ -137,10 +118,11 @@ def make_trainer(cfg: TrainConfig, run_dir: Path, device: str, loop: Loop) -> pl
         devices=cfg.devices,
         num_nodes=cfg.nodes,
         strategy=strategy,
-        max_epochs=1,
-        logger=False,
-        callbacks=[loop],
-        enable_checkpointing=False,
+        max_epochs=cfg.epochs,
+        logger=logger or False,
+        log_every_n_steps=STEPS_BETWEEN_LOGS,
+        callbacks=list(callbacks),
+        reload_dataloaders_every_n_epochs=1,
         enable_progress_bar=False,
         enable_model_summary=False,
         use_distributed_sampler=False,

@@ -2,14 +2,12 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from src.cli.errors import UserError
@@ -17,16 +15,27 @@ from src.cohort.split import Split
 from src.models.classifier import AdapterBatch, Classifier
 from src.runs.identity import SAMPLE, another_run, identity
 from src.training.batches import Batch, Steps, TokenisedNotes
+from src.training.callback_states import callback_states, load_states
 from src.training.checkpoints import read_checkpoint, write_checkpoint
 from src.training.context import Session
 from src.training.optimiser import adamw
 from src.training.ranks import Ranks
 from src.training.throughput import STEPS_BETWEEN_LOGS, ThroughputMeter
 
+if TYPE_CHECKING:
+    from pytorch_lightning import Callback
+
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
-MetricFunction = Callable[[NDArray[np.int64], NDArray[np.int64], int], dict[str, float]]
-"""Metrics, `accuracy` among them, of chosen and true classes, [B] each, of so many."""
+
+class MicroBatch(NamedTuple):
+    """Some notes of a step."""
+
+    inputs: AdapterBatch
+    """What the classifier reads: tokens, and the dropout of their adapters' inputs."""
+    notes: Batch
+    share: float
+    """By which their loss counts in the step's."""
 
 
 class Stage(StrEnum):
@@ -74,12 +83,13 @@ class Learner:
         notes: Mapping[Split, TokenisedNotes],
         run_dir: Path,
         recorder: Any,
-        judge: MetricFunction,
         ranks: Ranks,
+        callbacks: "Sequence[Callback]" = (),
     ) -> None:
         cfg = session.cfg
         self.session, self.classifier, self.run_dir, self.recorder = session, classifier, run_dir, recorder
-        self.judge = judge
+        self.callbacks = list(callbacks)
+        """The user's; their states go into checkpoints."""
         self.notes, self.ranks, self.scheme = notes, ranks, session.scheme
         self.steps = Steps(notes[Split.TRAIN], cfg.batch_size, cfg.epochs, cfg.max_steps, cfg.seed)
         self.weights = classifier.trained()
@@ -91,7 +101,11 @@ class Learner:
         self.window = ThroughputMeter(session.device)
         self._loss = torch.zeros((), device=session.device)
         self._since = time.monotonic()
-        self._at_once = 1
+        self.stopped = False
+        """Whether a callback ended training before its last step."""
+        self.due_row: dict[str, float] = {}
+        """Of the curves, to be logged."""
+        self._set_rate()
 
     @property
     def stage(self) -> Stage:
@@ -103,23 +117,27 @@ class Learner:
         """Whether every step is done and validated."""
         return self.stage in (Stage.SCORE, Stage.RECORD)
 
-    def micro_batches(self, at_once: int) -> list[tuple[AdapterBatch, Batch, float]]:
-        """This process's notes of the next step, `at_once` at a time, each with its share of the step's loss.
+    def steps_to_validations(self) -> list[int]:
+        """Steps from now to each validation that is left; 0 for one that is owed."""
+        step = self.progress.step
+        later = [end - step for end in self.steps.ends if end > step and not (self.stopped or self.trained)]
+        return [0, *later] if self.stage is Stage.VALIDATE else later
+
+    def micro_batches(self, step: int, at_once: int) -> list[MicroBatch]:
+        """This process's notes of a step, `at_once` at a time, each with its share of the step's loss.
 
         The shares of all processes add up to the number of processes: gradients are averaged over them.
         """
-        step, rows, self._at_once = self.progress.step, self.steps.rows(self.progress.step), at_once
+        rows = self.steps.rows(step)
         of = len(rows) / self.ranks.count
         turns = self.ranks.turns(len(rows), at_once)
         return [self.micro_batch(step, rows, some or [0], of if some else float("inf")) for some in turns]
 
-    def micro_batch(
-        self, step: int, rows: list[int], places: list[int], of: float
-    ) -> tuple[AdapterBatch, Batch, float]:
+    def micro_batch(self, step: int, rows: list[int], places: list[int], of: float) -> MicroBatch:
         """The notes at some places of a step, and their share of its loss: their number over `of`."""
         batch = self.steps.notes.batch([rows[place] for place in places])
         noise = self.steps.noise(step, places, self.session.cfg.lora.dropout)
-        return AdapterBatch(self.classifier, batch.notes, noise), batch, len(places) / of
+        return MicroBatch(AdapterBatch(self.classifier, batch.notes, noise), batch, len(places) / of)
 
     def loss(self, logits: Tensor, batch: Batch, share: float) -> Tensor:
         """A micro-batch's part of the step's loss."""
@@ -127,8 +145,12 @@ class Learner:
         self._loss += loss.detach() / self.ranks.count
         return loss
 
-    def update(self) -> None:
+    def update(self, optimiser: Any, at_once: int) -> None:
         """The optimiser step, once all gradients of it are there.
+
+        Args:
+            optimiser: the run's own, as Lightning wraps it.
+            at_once: notes of a micro-batch.
 
         Raises:
             RuntimeError: no step is due.
@@ -137,38 +159,41 @@ class Learner:
             raise RuntimeError(f"{self.run_dir}: a step was taken where the run was to {self.stage}")
         cfg, step = self.session.cfg, self.progress.step
         rows = self.steps.rows(step)
-        rate = cfg.lr * (1 - step / len(self.steps))
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
+        rate = self.optimiser.param_groups[0]["lr"]
         norm = torch.nn.utils.clip_grad_norm_(self.leaves, cfg.clip)
-        self.optimiser.step()
+        optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         self.progress.step += 1
+        self._set_rate()
         ended = self.steps.ends_epoch(self.progress.step)
         self.progress.stage = Stage.VALIDATE if ended else Stage.TRAIN
         self.progress.notes_seen += len(rows)
         tokens = int(self.steps.notes.lengths[rows].sum())
         self.progress.tokens_seen += tokens
-        idle = self.ranks.idle_turns(len(rows), self._at_once)
+        idle = self.ranks.idle_turns(len(rows), at_once)
         self.window.add(self._loss, norm, len(rows), tokens, idle * int(self.steps.notes.lengths[rows[0]]))
         if self.progress.step % STEPS_BETWEEN_LOGS == 0 or ended:
-            self._log(rate)
+            row = self.window.tell(len(self.steps) - self.progress.step, self.ranks)
+            self.last_loss = row.get("train/loss", self.last_loss)
+            self.due_row = {"train/lr": rate, "train/epoch": self.progress.step / self.steps.per_epoch, **row}
         self._loss = torch.zeros_like(self._loss)
 
-    def _log(self, rate: float) -> None:
-        step = self.progress.step
-        row = self.window.tell(len(self.steps) - step, self.ranks)
-        self.last_loss = row.get("train/loss", self.last_loss)
-        self.recorder.log_metrics({"train/lr": rate, "train/epoch": step / self.steps.per_epoch, **row}, step)
+    def _set_rate(self) -> None:
+        """Sets the next step's learning rate, a function of its number alone."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.session.cfg.lr * (1 - self.progress.step / len(self.steps))
 
-    def validated(self, chosen: NDArray[np.int64], truth: NDArray[np.int64], loss: float) -> None:
-        """Takes the DRGs of a validation, [B] each, and its mean loss; the best epoch's weights are kept."""
-        measured = self.judge(chosen, truth, len(self.session.space.codes))
-        accuracy = measured["accuracy"]
+    def stop_early(self) -> None:
+        """Ends training here, after a validation where none was made at this step."""
+        self.stopped = True
+        if self.stage is Stage.TRAIN:
+            self.progress.stage = Stage.SCORE if self.progress.validated == self.progress.step else Stage.VALIDATE
+
+    def validated(self, accuracy: float) -> None:
+        """Takes a validation's accuracy; the best epoch's weights are kept."""
         self.progress.validated, self.accuracy = self.progress.step, accuracy
-        self.progress.stage = Stage.SCORE if self.progress.step == len(self.steps) else Stage.TRAIN
-        told = {f"val/{name}": value for name, value in measured.items()}
-        self.recorder.log_metrics({**told, "val/loss": loss}, self.progress.step)
+        ended = self.stopped or self.progress.step == len(self.steps)
+        self.progress.stage = Stage.SCORE if ended else Stage.TRAIN
         if accuracy > self.progress.best:
             self.progress.best, self.progress.best_step = accuracy, self.progress.step
             self.best_weights = {name: weight.detach().clone() for name, weight in self.weights.items()}
@@ -199,7 +224,15 @@ class Learner:
         session = self.session
         config = dataclasses.asdict(session.cfg)
         decided = {"config": config, "cohort": session.cohort.fingerprint, "sample": SAMPLE}
-        standing = {"identity": self._identity(), **decided, "progress": dataclasses.asdict(self.progress)}
+        standing: dict[str, Any] = {
+            "identity": self._identity(),
+            **decided,
+            "progress": dataclasses.asdict(self.progress),
+        }
+        if self.callbacks:
+            states, state_tensors = callback_states(self.callbacks)
+            tensors |= state_tensors
+            standing |= {"stopped": self.stopped, "callbacks": states}
         write_checkpoint(self.run_dir, tensors, standing)
 
     def restore(self) -> bool:
@@ -214,6 +247,9 @@ class Learner:
         if standing["identity"] != self._identity():
             raise another_run(self.session.cfg, self.session.cohort.fingerprint, self.run_dir, standing)
         self.progress = self._progress(standing["progress"])
+        self.stopped = standing.get("stopped", False)
+        load_states(self.callbacks, standing.get("callbacks", {}), tensors)
+        self._set_rate()
         with torch.no_grad():
             for name, weight in self.weights.items():
                 weight.copy_(self._fitting(tensors, f"weights/{name}", weight))

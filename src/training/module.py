@@ -3,85 +3,115 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from src.cli.signals import Stop
-from src.cohort.split import Split
 from src.estimates.memory import Setting
 from src.models.classifier import read_together
-from src.training.learner import Learner, Stage
-from src.training.scoring import score_share
+from src.training.batches import Batch
+from src.training.learner import Learner, MicroBatch, Stage
+from src.training.memory import probe_longest_step
+from src.training.validation_metrics import MeanLoss, validation_metrics
 
 
 class DrgModule(pl.LightningModule):
-    """Trains the adapters and heads of some cells, whose notes share one pass over the frozen base.
+    """Trains the adapters and heads of some runs, whose notes share one pass over the frozen base.
 
-    Lightning brings devices and processes; the optimiser step is our own, as each cell has its own, with micro-batches,
-    and with gradients averaged over processes in one message.
+    Optimisation is manual: each run has an optimiser of its own, a step has micro-batches of as many notes as fit, and
+    gradients are averaged over processes in one message.
     """
 
-    def __init__(self, learners: Sequence[Learner], setting: Setting, stop: Stop) -> None:
+    def __init__(self, learners: Sequence[Learner], setting: Setting) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self.allow_zero_length_dataloader_with_multiple_devices = True  # a validation alone may be left
-        self.learners, self.setting, self.stop = list(learners), setting, stop
+        self.allow_zero_length_dataloader_with_multiple_devices = True
+        self.learners, self.setting = list(learners), setting
+        self.due: list[Learner] = []
+        """The runs that the next validation is of; the data module says which."""
         self.classifiers = nn.ModuleList(learner.classifier for learner in learners)
+        self.metrics = nn.ModuleList(validation_metrics(len(learner.session.space.codes)) for learner in learners)
+        self.losses = nn.ModuleList(MeanLoss() for _ in learners)
 
-    def configure_optimizers(self) -> Any:
-        return [learner.optimiser for learner in self.learners]
+    def setup(self, stage: str) -> None:
+        """Lets runs know the processes that share them, which have met by now."""
+        for learner in self.learners:
+            learner.ranks = type(learner.ranks).here()
 
     def configure_model(self) -> None:
         """Spreads the frozen base over the processes, where the strategy is to shard it."""
         if self.device_mesh is not None:
             shard_base(self.classifiers[0].backbone, self.device_mesh["data_parallel"])
 
+    def configure_optimizers(self) -> Any:
+        """AdamW of each run; the rate decays in `Learner.update`, as a function of the step."""
+        return [learner.optimiser for learner in self.learners]
+
+    def on_fit_start(self) -> None:
+        """Tries the longest step, so that running out of memory shows before training."""
+        probe_longest_step(self)
+
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        """One step of every run that has steps left; what it learned is logged every few steps (`LogTraining`)."""
+        training = [learner for learner in self.learners if learner.stage is Stage.TRAIN]
+        steps: list[list[MicroBatch]] = batch if len(training) > 1 else [batch]
+        for micro_batches in side_by_side(steps):
+            logits = read_together([part.inputs for _, part in micro_batches], recompute=self.setting.recompute)
+            losses = [
+                training[index].loss(scores, part.notes, part.share)
+                for scores, (index, part) in zip(logits, micro_batches, strict=True)
+            ]
+            # Not manual_backward: DDP would wait for gradients that are averaged below.
+            torch.stack(losses).sum().backward()
+        optimisers = dict(zip(map(id, self.learners), self._optimisers(), strict=True))
+        for learner in training:
+            learner.ranks.average_gradients(learner.leaves)
+            learner.update(optimisers[id(learner)], self.setting.notes)
+
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Counts what a run chose for some of its validation notes; a loader is of one run."""
+        learner = self.due[dataloader_idx]
+        logits = learner.classifier(batch.notes)
+        if batch.idle:
+            return
+        index = self.learners.index(learner)
+        self.metrics[index].update(learner.scheme.predict(logits), batch.drg.to(logits.device))
+        self.losses[index].update(learner.scheme.loss(logits, batch.drg), len(batch))
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs each run's metrics at its step, and keeps its weights where they are its best."""
+        for learner in self.due:
+            index = self.learners.index(learner)
+            measured = {f"val/{name}": float(value) for name, value in self.metrics[index].compute().items()}
+            measured["val/loss"] = float(self.losses[index].compute())
+            self.metrics[index].reset()
+            self.losses[index].reset()
+            learner.validated(measured["val/accuracy"])
+            if len(self.learners) > 1:
+                # The Trainer has one table of metrics; runs with callbacks never come here.
+                learner.recorder.log_metrics(measured, learner.progress.step)
+                continue
+            values = {**measured, "step": learner.progress.step}
+            self.log_dict({name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()})
+
     def cpu(self) -> Self:
         """Leaves everything on its device, from which Lightning takes a module when `fit` ends: scoring comes next."""
         return self
 
-    def training_step(self, places: Any, index: int) -> None:
-        """One step of every cell that has steps left."""
-        busy = [learner for learner in self.learners if learner.stage is Stage.TRAIN]
-        for pieces in together([learner.micro_batches(self.setting.notes) for learner in busy]):
-            logits = read_together([asked for _, (asked, _, _) in pieces], recompute=self.setting.recompute)
-            losses = (busy[at].loss(each, *rest) for each, (at, (_, *rest)) in zip(logits, pieces, strict=True))
-            torch.stack(list(losses)).sum().backward()
-        for learner in busy:
-            learner.ranks.average_gradients(learner.leaves)
-            learner.update()
-
-    def validate(self, learner: Learner) -> None:
-        """Measures a cell on its validation notes."""
-        notes, session = learner.notes[Split.VALIDATION], learner.session
-        chosen: list[Tensor] = []
-        truth: list[Tensor] = []
-        loss = torch.zeros((), dtype=torch.float64, device=session.device)
-        self.eval()
-        for logits, batch in score_share(
-            learner.classifier, notes, learner.ranks, session.cfg.batch_size, self.stop, device=session.device
-        ):
-            chosen.append(learner.scheme.predict(logits))
-            truth.append(batch.drg)
-            loss += learner.scheme.loss(logits, batch.drg).double() * len(batch)
-        self.train()
-        # One wait for the device, when all is computed.
-        mine = [torch.cat(drgs).tolist() if drgs else [] for drgs in (chosen, truth)]
-        every = learner.ranks.gathered((*mine, float(loss)))
-        chosen_by_all, truth_of_all = (np.array([drg for part in every for drg in part[which]]) for which in (0, 1))
-        learner.validated(chosen_by_all, truth_of_all, sum(part[2] for part in every) / len(notes))
+    def _optimisers(self) -> list[Any]:
+        """Lightning's, which count steps and call `on_before_optimizer_step`."""
+        optimisers: Any = self.optimizers()
+        return optimisers if isinstance(optimisers, list) else [optimisers]
 
 
-def together(learners: Sequence[Sequence[Any]]) -> Iterator[list[tuple[int, Any]]]:
-    """The first micro-batch of each cell, then the second, each with its cell's place.
+def side_by_side(learners: Sequence[Sequence[Any]]) -> Iterator[list[tuple[int, Any]]]:
+    """The first micro-batch of each run, then the second, each with its run's index.
 
-    >>> list(together([["a", "b"], ["c"]]))
+    >>> list(side_by_side([["a", "b"], ["c"]]))
     [[(0, 'a'), (1, 'c')], [(0, 'b')]]
     """
     for turn in range(max(map(len, learners), default=0)):
-        yield [(at, pieces[turn]) for at, pieces in enumerate(learners) if turn < len(pieces)]
+        yield [(index, parts[turn]) for index, parts in enumerate(learners) if turn < len(parts)]
 
 
 def shard_base(backbone: Any, mesh: Any) -> None:

@@ -18,9 +18,10 @@ from src.models.classifier import Classifier, read_together, with_adapters
 from src.models.devices import wait
 from src.training.batches import Steps, TokenisedNotes
 from src.training.context import Session
-from src.training.learner import Learner, MetricFunction
+from src.training.learner import Learner
 from src.training.memory import check_fits, plan
 from src.training.ranks import ALONE, Ranks
+from src.training.user_callbacks import load_callbacks
 
 PAYS = 1.03
 """How much faster one pass must be than turns to be taken."""
@@ -44,15 +45,16 @@ def steps_of(session: Session, notes: TokenisedNotes) -> Steps:
 
 
 def open_learners(
-    sessions: Sequence[Session], run_dirs: Sequence[Path], recorders: Sequence[Any], judge: MetricFunction
+    sessions: Sequence[Session], run_dirs: Sequence[Path], recorders: Sequence[Any]
 ) -> Iterator[tuple[list[Learner], Setting]]:
     """Loads the base and yields the runs to train at once, with how their steps are taken.
 
-    Each run tells its `recorder` how it goes; `judge` measures its validations.
+    Each run logs to its `recorder`. Runs with callbacks are trained in turn: a callback expects a Trainer of its run.
 
     Raises:
-        UserError: the smallest step does not fit into memory.
+        UserError: the smallest step does not fit into memory, or a callback cannot be made.
     """
+    callbacks = [load_callbacks(session.cfg.callbacks) for session in sessions]
     notes = [{split: session.notes(split) for split in Split} for session in sessions]
     steps = [steps_of(session, each[Split.TRAIN]) for session, each in zip(sessions, notes, strict=True)]
     alone = [plan([session], [each]) for session, each in zip(sessions, steps, strict=True)]
@@ -61,10 +63,11 @@ def open_learners(
     shared = plan(sessions, steps)
     learners = []
     base: Any = sessions[0].base()
-    for place, (session, each, run_dir, recorder) in enumerate(zip(sessions, notes, run_dirs, recorders, strict=True)):
-        classifier = _classifier(session, base, place)
+    for index, (session, *rest) in enumerate(zip(sessions, notes, run_dirs, recorders, callbacks, strict=True)):
+        classifier = _classifier(session, base, index)
         base = classifier.backbone
-        learners.append(Learner(session, classifier, each, run_dir, recorder, judge, _ranks(session.cfg)))
+        split_notes, run_dir, recorder, own = rest
+        learners.append(Learner(session, classifier, split_notes, run_dir, recorder, _ranks(session.cfg), own))
     if len(learners) == 1:
         yield learners, alone[0].setting
     elif _in_one_pass(learners, shared.setting, shared.fits):
@@ -90,6 +93,9 @@ def _ranks(cfg: TrainConfig) -> Ranks:
 
 def _in_one_pass(learners: Sequence[Learner], setting: Setting, fits: bool) -> bool:
     asked = {learner.session.cfg.together for learner in learners}
+    if any(learner.callbacks for learner in learners):
+        print("one base: in turn, as callbacks see one run", file=sys.stderr)
+        return False
     if Together.YES in asked:
         return True
     if not fits:
@@ -118,7 +124,7 @@ def measure_sharing(learners: Sequence[Learner], setting: Setting, rounds: int =
 def _seconds(passes: Sequence[Sequence[Learner]], setting: Setting) -> float:
     start = time.perf_counter()
     for learners in passes:
-        pieces = [learner.micro_batches(setting.notes)[0] for learner in learners]
+        pieces = [learner.micro_batches(0, setting.notes)[0] for learner in learners]
         logits = read_together([asked for asked, _, _ in pieces], recompute=setting.recompute)
         losses = [
             learner.scheme.loss(each, batch.drg)

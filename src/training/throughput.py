@@ -13,6 +13,12 @@ from src.training.ranks import Ranks
 STEPS_BETWEEN_LOGS = 10
 GIB = 2**30
 
+LOGGED = (
+    "train/loss", "train/lr", "train/grad_norm", "train/epoch", "train/tokens_per_second", "train/padding",
+    "train/memory_gib", "train/gpu_memory_gib", "train/seconds_left",
+)  # fmt: skip
+"""What a run logs of its training."""
+
 
 class ThroughputMeter:
     """Sums since the last row of the curves; nothing is read from the device until a row is due.

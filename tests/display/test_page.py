@@ -12,7 +12,7 @@ from jinja2 import UndefinedError
 
 from src.display import page as pages
 from src.display.figure_style import ReportFigure, panel, svg
-from src.display.page import Block, Page, Section, prose, render
+from src.display.page import Page, PageBlock, Section, prose, render
 from src.display.tables import table_of
 from tests.display.test_writers import HOSTILE
 
@@ -37,10 +37,10 @@ def whole_page(text: str) -> str:
     axes.plot([0, 1], [0, 1])
     drawn = ReportFigure("line", text, text, figure)
     blocks = [
-        Block(text),
-        Block(prose("{} stands here", text), code=text),
-        Block(figures=[drawn], files="figures"),
-        Block(table=table_of([text, "n"], [[text, 1]]), folded=text),
+        PageBlock(text),
+        PageBlock(prose("{} stands here", text), code=text),
+        PageBlock(figures=[drawn], files="figures"),
+        PageBlock(table=table_of([text, "n"], [[text, 1]]), folded=text),
     ]
     return render(Page(text, text, [Section("one", text, blocks)], {text: text}, [text], [text]), {"line": svg(drawn)})
 
@@ -53,7 +53,7 @@ def test_hostile_text_is_shown_as_text_wherever_a_page_has_text(text: str) -> No
 
 
 def test_a_section_without_a_block_is_neither_shown_nor_linked() -> None:
-    written = render(Page("t", "s", [Section("full", "Full", [Block("x")]), Section("empty", "Empty", [])]), {})
+    written = render(Page("t", "s", [Section("full", "Full", [PageBlock("x")]), Section("empty", "Empty", [])]), {})
     assert "Full" in written
     assert "Empty" not in written
     assert written.count("<h2") == 1

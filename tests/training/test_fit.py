@@ -32,8 +32,7 @@ def test_lightning_trains_where_the_session_lies(
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     cfg = compose(TrainConfig, read_command_line([f"data.dir={cohort}", *words], "train"))[0]
     session_device = pick_device(cfg)
-    loop: Any = pl.Callback()
-    trainer = make_trainer(cfg, tmp_path, session_device, loop)
+    trainer = make_trainer(cfg, tmp_path, session_device, [pl.callbacks.Checkpoint()])
     strategy: Any = trainer.strategy
     assert session_device == device
     assert strategy.root_device == torch.device(device)

@@ -12,13 +12,13 @@ import traceback
 from dataclasses import replace
 
 import torch
-from tests.models.test_engine import EVERYWHERE, engine
 from torch import Tensor
 
 from src.models.classifier import AdapterBatch, read_together
 from src.models.engine import elementwise, kernels
 from src.models.engine.dropout import Drops, KeyedDropout
 from src.models.engine.packing import pack
+from tests.models.engine.test_engine import EVERYWHERE, engine
 
 CPU = torch.device("cpu")
 
