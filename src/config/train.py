@@ -244,16 +244,9 @@ class TrainConfig:
 
     def problems(self) -> list[str]:
         """One line for each value that cannot be."""
-        found = [f"{key}={value}: {must}" for key, value, holds, must in self._bounds() + self._devices() if not holds]
-        return (
-            self.model.problems()
-            + found
-            + self.conflicts()
-            + self._scheme()
-            + self._lora_targets()
-            + self._data_folder()
-            + self._callbacks()
-        )
+        bounds = [f"{key}={value}: {must}" for key, value, holds, must in self._bounds() + self._devices() if not holds]
+        others = self.conflicts() + self._scheme() + self._lora_targets() + self._data_folder() + self._callbacks()
+        return self.model.problems() + bounds + others
 
     def conflicts(self) -> list[str]:
         """One line for each value that another key rules out; a sweep leaves such cells out."""
@@ -279,26 +272,15 @@ class TrainConfig:
             ("max_len", self.max_len, self.max_len >= 16, "must be at least 16"),
             ("batch_size", self.batch_size, self.batch_size >= 1, "must be at least 1"),
             ("epochs", self.epochs, self.epochs >= 1, "must be at least 1"),
-            ("max_steps", self.max_steps, self.max_steps is None or self.max_steps >= 1, "must be at least 1 or null"),
+            _one_or_null("max_steps", self.max_steps),
             ("lr", self.lr, self.lr > 0, "must be above 0"),
             ("weight_decay", self.weight_decay, self.weight_decay >= 0, "must be at least 0"),
             ("clip", self.clip, self.clip > 0, "must be above 0"),
             ("severity_weight", self.severity_weight, self.severity_weight >= 0, "must be at least 0"),
             ("seed", self.seed, 0 <= self.seed < 2**32, "must be from 0 to 4294967295"),
-            (
-                "data.limit",
-                self.data.limit,
-                self.data.limit is None or self.data.limit >= 1,
-                "must be at least 1 or null",
-            ),
-            ("threads", self.threads, self.threads is None or self.threads >= 1, "must be at least 1 or null"),
-            (
-                "device",
-                self.device,
-                self.device in ("auto", "cpu", "cuda")
-                or (self.device.startswith("cuda:") and self.device[5:].isdigit()),
-                "must be auto, cpu, cuda or cuda:N",
-            ),
+            _one_or_null("data.limit", self.data.limit),
+            _one_or_null("threads", self.threads),
+            ("device", self.device, bool(re.fullmatch(DEVICE, self.device)), "must be auto, cpu, cuda or cuda:N"),
             ("wandb.project", self.wandb.project, is_wandb_name(self.wandb.project), WANDB_NAME),
             ("wandb.group", self.wandb.group, is_wandb_name(self.wandb.group or "-"), WANDB_NAME),
             (
@@ -317,12 +299,7 @@ class TrainConfig:
                 self.batch_size >= self.devices * self.nodes,
                 f"must be at least devices x nodes, {self.devices * self.nodes}: each reads a note of every step",
             ),
-            (
-                "micro_batch",
-                self.micro_batch,
-                self.micro_batch is None or self.micro_batch >= 1,
-                "must be at least 1 or null",
-            ),
+            _one_or_null("micro_batch", self.micro_batch),
             (
                 "micro_batch",
                 self.micro_batch,
@@ -388,6 +365,10 @@ class TrainConfig:
         return []
 
 
+def _one_or_null(key: str, value: int | None) -> tuple[str, object, bool, str]:
+    return key, value, value is None or value >= 1, "must be at least 1 or null"
+
+
 def is_folder_name(name: str, most: int) -> bool:
     """Whether a folder may be called so.
 
@@ -396,6 +377,8 @@ def is_folder_name(name: str, most: int) -> bool:
     """
     return bool(name) and name.isprintable() and "/" not in name and name[0] != "." and len(name.encode()) <= most
 
+
+DEVICE = r"auto|cpu|cuda(:\d+)?"
 
 FOLDER_NAME = "must be one folder's name, without / or a leading dot,"
 
