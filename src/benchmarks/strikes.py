@@ -27,6 +27,7 @@ from typing import Any
 
 from src.cli.command import report_user_errors
 from src.cli.errors import UserError
+from src.display.catalog import TIMED
 from src.runs.folder import RunFolder
 from src.runs.history import read_history
 from src.runs.lock import LOST
@@ -49,8 +50,6 @@ OPERATIONS = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmo
 """File operations as Python's audit events name them, each right before the system is asked."""
 
 SIGNALS = ("SIGKILL", "SIGKILL", "SIGTERM", "SIGINT", "SIGUSR1")
-TIMED = ("train/tokens_per_second", "train/seconds_left", "train/memory_gib")
-"""Curves that no two runs share."""
 
 STRUCK = "struck here"
 """What a log says of a strike that was reached."""

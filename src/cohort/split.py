@@ -5,7 +5,6 @@ go to test. So a split does not change with row order or library versions, and l
 """
 
 import hashlib
-from enum import StrEnum
 from pathlib import Path
 
 import polars as pl
@@ -13,19 +12,7 @@ import polars as pl
 from src.cli.errors import UserError
 from src.cli.files import atomic_write
 from src.cohort.split_ids import KEY, ids_of, key_of, write_key
-
-
-class Split(StrEnum):
-    """What a patient's notes are used for."""
-
-    TRAIN = "train"
-    VALIDATION = "validation"
-    TEST = "test"
-
-    @property
-    def prefix(self) -> str:
-        """The first part of the names of its metrics, as in `val/accuracy`."""
-        return "val" if self is Split.VALIDATION else str(self)
+from src.cohort.split_names import Split as Split
 
 
 def place_of(who: int | str, seed: int) -> float:

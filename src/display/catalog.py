@@ -153,6 +153,12 @@ CURVES = (
 )
 """Every curve, in the order of the panels."""
 
+TIMED = (
+    "train/tokens_per_second", "train/seconds_left", "train/memory_gib", "train/cpu_percent", "train/gpu_memory_gib",
+    "train/gpu_percent",
+)  # fmt: skip
+"""Curves that tell of the machine and the moment: the same run again has others."""
+
 COUNTS = (
     "train", "validation", "test", "drgs", "test_drgs", "trainable_parameters", "base_parameters", "steps", "best_step",
 )  # fmt: skip

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from src.cohort.split import Split
+from src.cohort.split_names import Split
 
 SCORED = (Split.VALIDATION, Split.TEST)
 """The splits whose predictions a run keeps."""

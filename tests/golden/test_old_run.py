@@ -64,9 +64,10 @@ def same_bits(run: Path, other: Path) -> bool:
 
 def curves(run: Path) -> list[dict[str, float]]:
     """What training measured by step, without its speed."""
-    timed = ("train/tokens_per_second", "train/memory_gib", "train/seconds_left")
+    from src.display.catalog import TIMED
+
     lines = [json.loads(line) for line in (run / "history.jsonl").read_text("utf-8").splitlines()]
-    return [{name: value for name, value in line.items() if name not in timed} for line in lines]
+    return [{name: value for name, value in line.items() if name not in TIMED} for line in lines]
 
 
 def test_an_old_unfinished_run_goes_on_to_the_bits_of_the_old_one_that_was_never_stopped(

@@ -36,7 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def copied(folder: Path, out: Path, mode: str, env: dict[str, str]) -> None:
-    script = str(ROOT / "tests" / "analysis" / "copied.py")
+    script = str(ROOT / "tests" / "scaling_analysis" / "copied.py")
     words = [sys.executable, script, str(folder), str(out), mode]
     subprocess.run(words, cwd=ROOT, env={**env, "PYTHONPATH": str(ROOT)}, check=True, timeout=200)
 

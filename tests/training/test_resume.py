@@ -19,14 +19,13 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from src.display.catalog import TIMED
 from src.runs.folder import RunFolder
 from src.runs.history import read_history
 from src.training.checkpoints import BEFORE, LAST, read_checkpoint, write_checkpoint
 from src.training.learner import Progress
 
 ROOT = Path(__file__).parents[2]
-TIMED = ("tokens_per_second", "seconds_left", "cpu_percent", "memory_gib")
-"""Curves that no two runs share."""
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -100,7 +99,7 @@ def test_a_run_killed_and_terminated_in_mid_epoch_ends_bit_equal(
     assert one[2].equals(two[2])
     curves = [read_history(run) for run in (undisturbed, tmp_path / "run")]
     assert curves[0].keys() == curves[1].keys()
-    for name in curves[0].keys() - {f"train/{timed}" for timed in TIMED}:
+    for name in curves[0].keys() - set(TIMED):
         assert curves[0][name] == curves[1][name], name
 
 

@@ -62,7 +62,7 @@ def cell_at(progress: Progress) -> Learner:
 def test_no_step_is_taken_where_none_is_due(stage: Stage) -> None:
     learner = cell_at(Progress(stage, step=2))
     with pytest.raises(RuntimeError, match=f"a step was taken where the run was to {stage}"):
-        learner.update()
+        learner.update(None, 1)
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,12 @@ def drawn(panel: Json) -> set[str]:
 
 
 def test_every_panel_draws_what_runs_log(workspace: Json, report: Json, runs: dict[str, Path]) -> None:
-    known = {"history:trainer/global_step", "history:_runtime", "history:train/gpu_memory_gib"}  # no GPU here
+    known = {
+        "history:trainer/global_step",
+        "history:_runtime",
+        "history:train/gpu_memory_gib",
+        "history:train/gpu_percent",
+    }  # no GPU here
     for run in runs.values():
         record = read_record(run)
         known |= {f"config:{axis}.value" for axis in record.axes} | {f"summary:{name}" for name in flat(record)}

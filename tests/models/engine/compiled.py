@@ -1,6 +1,6 @@
 """A program of its own: compiles every kernel for a card that need not be here, as a 7B and a 13B step launch them.
 
-    python -m tests.models.compiled 80
+    python -m tests.models.engine.compiled 80
 
 writes one JSON object: of each number of rows, of each kernel and its arguments' types, the bytes it spills.
 The shells of `kernels.py` are called with tensors that hold nothing; what they would launch is compiled instead.

@@ -1,6 +1,6 @@
 """A program of its own: runs the kernels by Triton's interpreter, which works without a card.
 
-    TRITON_INTERPRET=1 python -m tests.models.interpreted
+    TRITON_INTERPRET=1 python -m tests.models.engine.interpreted
 
 writes one JSON object: of each function here, why it failed; nothing where its claim holds. The variable must stand
 before Triton is imported, so that no other process can do it.

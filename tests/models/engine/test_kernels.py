@@ -27,7 +27,7 @@ needs_triton = pytest.mark.skipif(find_spec("triton") is None, reason="Triton is
 
 
 def run(tmp_path: Path, *words: str, interpret: bool = False) -> Any:
-    """What a program of `tests.models` writes, as its JSON."""
+    """What a program of `tests.models.engine` writes, as its JSON."""
     environment = {**os.environ, "TRITON_CACHE_DIR": str(tmp_path), "TRITON_INTERPRET": str(int(interpret))}
     done = subprocess.run(
         [sys.executable, "-m", *words], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
@@ -38,7 +38,7 @@ def run(tmp_path: Path, *words: str, interpret: bool = False) -> Any:
 
 @pytest.fixture(scope="module")
 def interpreted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    return run(tmp_path_factory.mktemp("triton"), "tests.models.interpreted", interpret=True)
+    return run(tmp_path_factory.mktemp("triton"), "tests.models.engine.interpreted", interpret=True)
 
 
 @pytest.mark.slow
@@ -55,7 +55,7 @@ def test_in_tritons_interpreter(claim: str, interpreted: dict[str, str]) -> None
 def test_every_kernel_compiles_without_spilling_and_once_for_any_number_of_rows(
     capability: str, tmp_path: Path
 ) -> None:
-    variants = run(tmp_path, "tests.models.compiled", capability)
+    variants = run(tmp_path, "tests.models.engine.compiled", capability)
     four_notes, *others = variants.values()
     assert {variant.partition(":")[0] for variant in four_notes} == NAMES
     assert set(four_notes.values()) == {0}, four_notes
