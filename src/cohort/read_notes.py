@@ -38,8 +38,8 @@ def gather(source: Source, extract: Extract, heap: TextSpool) -> tuple[pl.DataFr
     if not parts:
         roles = {role: pl.String for role in source.columns.named if role != "text"}
         empty: dict[str, Any] = {"row": pl.UInt32, **roles, "words": pl.UInt32, "digest": pl.UInt64}
-        places = dict.fromkeys(("text_at", "text_bytes", "diagnosis_at", "diagnosis_bytes"), pl.Int64)
-        return pl.DataFrame(schema={**empty, **places}), rejected
+        offsets = dict.fromkeys(("text_at", "text_bytes", "diagnosis_at", "diagnosis_bytes"), pl.Int64)
+        return pl.DataFrame(schema={**empty, **offsets}), rejected
     return pl.concat(parts), rejected
 
 
