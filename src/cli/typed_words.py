@@ -114,12 +114,9 @@ def _choices(key: str, value: str) -> str:
     override = parsed(f"{key}={value}")
     if not override.is_discrete_sweep() or not hasattr(override._value, "tags"):
         return f"{key}={value}"
-    texts = ["null" if text is None else quoted(str(text)) for text in override.sweep_iterator(_unquoted)]
+    values = override.sweep_iterator(lambda value: getattr(value, "text", value))
+    texts = ["null" if text is None else quoted(str(text)) for text in values]
     return f"{key}={','.join(texts)}"
-
-
-def _unquoted(value: Any) -> Any:
-    return getattr(value, "text", value)
 
 
 def _is_path(value: str) -> bool:

@@ -22,7 +22,7 @@ def gather(source: Source, extract: Extract, heap: TextSpool) -> tuple[pl.DataFr
 
     Returns:
         A row a note, in file order: `row`, the ids as they stand in the file, `words` of the text (null without one),
-        `digest` of the text, equal for equal texts, and the places of text and diagnosis in the heap; and the rows
+        `digest` of the text, equal for equal texts, and the offsets of text and diagnosis in the heap; and the rows
         that are not text, with the reason.
     """
     parts, rejected = [], []

@@ -23,7 +23,7 @@ class TextSpool:
         self._file.close()
 
     def add(self, texts: Sequence[bytes | None]) -> tuple[pl.Series, pl.Series]:
-        """Appends texts, as UTF-8; their places and lengths, in bytes. None has length 0."""
+        """Appends texts, as UTF-8; their offsets and lengths, in bytes. None has length 0."""
         lengths = pl.Series([len(text) if text else 0 for text in texts], dtype=pl.Int64)
         offsets = (lengths.cum_sum() - lengths + self._end).cast(pl.Int64)
         self._file.write(b"".join(text for text in texts if text))
@@ -31,7 +31,7 @@ class TextSpool:
         return offsets, lengths
 
     def read(self, offsets: Iterable[int], lengths: Iterable[int]) -> list[str]:
-        """The texts at these places."""
+        """The texts at these offsets."""
         texts = []
         for offset, length in zip(offsets, lengths, strict=True):
             self._file.seek(offset)

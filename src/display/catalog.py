@@ -297,8 +297,8 @@ def axis_of(key: str) -> Axis:
     >>> axis_of("lora_r").name, axis_of("flop").name, axis_of("weight_decay").name
     ('rank', 'compute', 'weight decay')
     """
-    known = {axis.key: axis for axis in (*AXES, Axis(FLOP, "", "compute"))}
-    return known.get(key) or Axis(key, key, key.replace("_", " "))
+    by_key = {axis.key: axis for axis in (*AXES, Axis(FLOP, "", "compute"))}
+    return by_key.get(key) or Axis(key, key, key.replace("_", " "))
 
 
 def typed(axes: Iterable[tuple[str, Any]]) -> str:

@@ -48,7 +48,7 @@ class Tables:
             stored = left + timedelta(hours=random.randrange(1, 60))
             self._row(
                 "note/discharge",
-                [f"{ids[0]}-DS-{number}", *ids, "DS", number, _day(left), _time(stored), text],
+                [f"{ids[0]}-DS-{number}", *ids, "DS", number, f"{left:%Y-%m-%d} 00:00:00", _time(stored), text],
             )
         self._drg_rows(stay, ids)
         self._admission_row(stay, ids, left)
@@ -127,10 +127,6 @@ LONGEST_APR = 70
 
 def _time(when: datetime) -> str:
     return f"{when:%Y-%m-%d %H:%M:%S}"
-
-
-def _day(when: datetime) -> str:
-    return f"{when:%Y-%m-%d} 00:00:00"
 
 
 @contextmanager
