@@ -54,14 +54,14 @@ def compare(cfg: CompareConfig) -> None:
     from src.evaluation.comparison import compare as compared
 
     records, runs, space = read_runs([Path(run) for run in cfg.runs], Path(cfg.data_dir) if cfg.data_dir else None)
-    found = compared(runs, space, Path(cfg.baseline).name if cfg.baseline else None)
+    comparison = compared(runs, space, Path(cfg.baseline).name if cfg.baseline else None)
     count = len(next(iter(runs.values())).drg)
     print(f"{count:,} test notes; intervals of 95 % and p-values by patient, corrected by Holm for each metric\n")
     for name, record in zip(runs, records, strict=True):
         print(f"{name}: {record.counts['train']:,} training notes, trained in {minutes(record.seconds['training'])}")
-    print(f"\n{as_text(found)}")
+    print(f"\n{as_text(comparison)}")
     if cfg.out:
-        tables = {"metrics": found.metrics, "differences": found.differences}
+        tables = {"metrics": comparison.metrics, "differences": comparison.differences}
         for name, table in tables.items():
             with atomic_write(Path(cfg.out) / f"{name}.csv") as tmp:
                 write_frame(tmp, table)

@@ -55,9 +55,9 @@ def dashboard(cfg: DashboardConfig) -> None:
     from src.cli.files import check_folder
     from src.wandb_views.dashboard_source import dashboard_source
 
-    beside = Path(cfg.source) if Path(cfg.source).is_dir() else Path(cfg.out)
+    parent = Path(cfg.source) if Path(cfg.source).is_dir() else Path(cfg.out)
     if not cfg.save:
-        check_folder(Path(cfg.to) if cfg.to else beside, "name a folder with to=DIR")
+        check_folder(Path(cfg.to) if cfg.to else parent, "name a folder with to=DIR")
     subject = dashboard_source(cfg.source, Path(cfg.out), cfg.wandb.project, cfg.wandb.entity)
     if cfg.save:
         from src.wandb_views.saved_views import save_views
@@ -67,7 +67,7 @@ def dashboard(cfg: DashboardConfig) -> None:
         return
     from src.wandb_views.views import write_views
 
-    for path in write_views(subject, Path(cfg.to) if cfg.to else beside / f"dashboard-{subject.name}"):
+    for path in write_views(subject, Path(cfg.to) if cfg.to else parent / f"dashboard-{subject.name}"):
         print(path)
     print("save=true saves them to W&B")
 

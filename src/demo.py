@@ -102,7 +102,7 @@ def _close(cfg: DemoConfig, cohort_dir: Path, runs: list[Path], out: Path) -> No
     seen = np.bincount([space.index[code] for code in train["drg"]], minlength=len(space.codes))
     files = [RunFolder(run).predictions(Split.TEST) for run in runs]
     tests = {name: read_predictions(path, space) for name, path in zip(records, files, strict=True)}
-    right = {name: each.heads["scores"].argmax(1) == each.drg for name, each in tests.items()}
+    right = {name: predictions.heads["scores"].argmax(1) == predictions.drg for name, predictions in tests.items()}
     drg = next(iter(tests.values())).drg
     title = f"{counts['test']:,} test notes, {counts['test_drgs']} DRGs, {counts['train']:,} training notes"
     draw_comparison(out / "comparison.png", rows, title)

@@ -40,18 +40,18 @@ def audit(path: Path, version: str = "v34", separator: str | None = None, encodi
     if twice := [name for name in added if name in header]:
         raise UserError(f"{path}: has a column {', '.join(twice)} already; rename it first")
     print_csv([*header, *added])
-    told: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for chunk in read_records(layout, header, "auditing"):
         for row, reason in chunk.rejected:
             raise UserError(f"{path}: row {row} holds {reason}; of another encoding than UTF-8 say so, encoding=cp1252")
         cells: dict[str, str | None]
         for cells in chunk.rows.select(header).iter_rows(named=True):
             kind = cells[names["drg_type"]] if "drg_type" in names else None
-            found = _decide(cells[names["drg_code"]] or "", cells[names["description"]] or "", kind, version)
-            told["decided" if found[0] else found[-1]] += 1
-            print_csv([*cells.values(), *found])
-    for how, rows in told.most_common():
-        print(f"{rows:>9,}  {visible(how)}", file=sys.stderr)
+            decision = _decide(cells[names["drg_code"]] or "", cells[names["description"]] or "", kind, version)
+            counts["decided" if decision[0] else decision[-1]] += 1
+            print_csv([*cells.values(), *decision])
+    for rule, rows in counts.most_common():
+        print(f"{rows:>9,}  {visible(rule)}", file=sys.stderr)
 
 
 def _decide(code: str, description: str, kind: str | None, version: str) -> tuple[str, ...]:
@@ -62,8 +62,8 @@ def _decide(code: str, description: str, kind: str | None, version: str) -> tupl
     match = resolve(code, description.strip(), version)
     drg = match.drg
     if drg is None:
-        return ("", "", "", "", "", "", match.how)
-    return (drg.code, drg.title, drg.mdc, str(drg.type), drg.base_drg, drg.severity.name, match.how)
+        return ("", "", "", "", "", "", match.reason)
+    return (drg.code, drg.title, drg.mdc, str(drg.type), drg.base_drg, drg.severity.name, match.reason)
 
 
 def main() -> None:

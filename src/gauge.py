@@ -51,13 +51,13 @@ def gauge(cfg: GaugeConfig) -> None:
         targets["severity"] = lambda code: str(labels[code].severity)
     print(f"{'words':>6} " + " ".join(f"{name:>9}" for name in targets))
     for words in cfg.words:
-        seen = [first_words(text, words) for text in train["text"]]
-        asked = [first_words(text, words) for text in test["text"]]
+        train_texts = [first_words(text, words) for text in train["text"]]
+        test_texts = [first_words(text, words) for text in test["text"]]
         right = []
         for label in targets.values():
-            told = TfidfLinear().fit(seen, [label(code) for code in train["drg"]]).predict(asked)
-            truth = [label(code) for code in test["drg"]]
-            right.append(sum(a == b for a, b in zip(told, truth, strict=True)) / len(truth))
+            predicted = TfidfLinear().fit(train_texts, [label(code) for code in train["drg"]]).predict(test_texts)
+            target = [label(code) for code in test["drg"]]
+            right.append(sum(a == b for a, b in zip(predicted, target, strict=True)) / len(target))
         print(f"{words:>6} " + " ".join(f"{share:>9.3f}" for share in right), flush=True)
 
 

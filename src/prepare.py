@@ -1,7 +1,5 @@
 """Makes a cohort from MIMIC-IV files, or any hospital's: `python -m src.prepare data.dir=MIMIC data.out=COHORT`."""
 
-from typing import Any
-
 from src.cli.command import apart, command
 from src.cli.terminal import one_line, visible
 from src.config.prepare import PrepareConfig, Protocol
@@ -34,14 +32,10 @@ def prepare(cfg: PrepareConfig) -> None:
     if len(record["undecided"]) > 5:
         print(f"and {len(record['undecided']) - 5} more; all are in cohort.json")
     if cfg.protocol is Protocol.PAPER:
-        print("\n".join(_against_the_paper(record)))
+        from src.cohort.paper_counts import deviations
+
+        print("\n".join(deviations(record)))
     print(f"cohort: {cfg.data.out}")
-
-
-def _against_the_paper(record: dict[str, Any]) -> list[str]:
-    from src.cohort.paper_counts import deviations
-
-    return deviations(record)
 
 
 def main() -> None:

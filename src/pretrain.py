@@ -22,9 +22,9 @@ def pretrain(cfg: PretrainConfig) -> None:
     courses, diagnoses = notes["text"].to_list(), notes["diagnosis"].to_list()
     with atomic_folder(Path(cfg.out)) as folder:
         tokenizer = train_tokenizer([*courses, *diagnoses], cfg.vocab_size, cfg.context)
-        model, told = train_base(tokenizer, courses, diagnoses, cfg)
-        write_base(folder, tokenizer, model, cfg, told)
-    print(f"{cfg.out}: perplexity {told['perplexity']:.2f} on held-out training notes, {told['seconds']:.0f} s")
+        model, measured = train_base(tokenizer, courses, diagnoses, cfg)
+        write_base(folder, tokenizer, model, cfg, measured)
+    print(f"{cfg.out}: perplexity {measured['perplexity']:.2f} on held-out training notes, {measured['seconds']:.0f} s")
 
 
 def main() -> None:

@@ -63,7 +63,7 @@ def scaling(cfg: ScalingConfig) -> None:
     check_folder(folder, "name a folder with to=DIR")
     while True:
         source = read_source(cfg.source, Path(cfg.out))
-        found = analyse(
+        analysis = analyse(
             source,
             seed=cfg.seed,
             metrics=cfg.metrics,
@@ -72,8 +72,8 @@ def scaling(cfg: ScalingConfig) -> None:
         )
         if cfg.live and sys.stdout.isatty():
             print("\033[2J\033[H", end="")
-        print(as_text(found, cfg.metrics), flush=True)
-        print(f"\nscaling: {write_scaling(found, folder)}", flush=True)
+        print(as_text(analysis, cfg.metrics), flush=True)
+        print(f"\nscaling: {write_scaling(analysis, folder)}", flush=True)
         if not (cfg.live and source.unfinished):
             return
         time.sleep(cfg.every_s)

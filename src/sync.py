@@ -71,8 +71,8 @@ def sync(cfg: SyncConfig) -> None:
             print(f"not sent: {visible(str(error))}")
     if replays:
         with connected(cfg.entity) as server:
-            for run, what in send(replays, server):
-                print(f"{run}: {what}, {server.url}", flush=True)
+            for run, outcome in send(replays, server):
+                print(f"{run}: {outcome}, {server.url}", flush=True)
     if dirty:
         print(f"{len(dirty)} of {len(runs)} runs were not sent: the audit found what must not leave the machine")
     if dirty or left_out:

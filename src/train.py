@@ -150,26 +150,26 @@ def main() -> None:
     """Checks the whole command line before anything heavy is imported, then runs one job or a multirun."""
     with report_user_errors():
         line = read_command_line(sys.argv[1:], "train")
-        asked = None if line.shows else compose_points(TrainConfig, line)
-        for out in {point.config.out for point in asked.points if not point.config.dry_run} if asked else ():
+        composed = None if line.shows else compose_points(TrainConfig, line)
+        for out in {point.config.out for point in composed.points if not point.config.dry_run} if composed else ():
             check_folder(Path(out), "name another with out=")
-        cells = [point.config for point in asked.points] if asked and asked.multirun else []
+        cells = [point.config for point in composed.points] if composed and composed.multirun else []
         if cells and cells[0].together is not Together.NO and not cells[0].dry_run:
             run_together(cells, sweep_name(line))
             return
-        if asked and asked.multirun and "kind" in asked.points[0].launcher:
-            sweep(sweep_name(line), asked)
+        if composed and composed.multirun and "kind" in composed.points[0].launcher:
+            sweep(sweep_name(line), composed)
             return
-        several = asked is not None and asked.multirun
-        if asked and not several and asked.points[0].launcher.get("kind", "processes") != "processes":
-            raise UserError(f"hydra/launcher={asked.points[0].launcher['kind']}: is for multiruns; add -m")
-        overrides = (asked or spelt(TrainConfig, line)).overrides
+        several = composed is not None and composed.multirun
+        if composed and not several and composed.points[0].launcher.get("kind", "processes") != "processes":
+            raise UserError(f"hydra/launcher={composed.points[0].launcher['kind']}: is for multiruns; add -m")
+        overrides = (composed or spelt(TrainConfig, line)).overrides
         sys.argv = [sys.argv[0], *(word for word in sys.argv[1:] if word not in line.overrides), *overrides]
         hydra_main(line, several)
-        if asked and several and not asked.points[0].config.dry_run:
+        if composed and several and not composed.points[0].config.dry_run:
             from src.runs.identity import run_dir
 
-            print_results([run_dir(point.config) for point in asked.points])
+            print_results([run_dir(point.config) for point in composed.points])
 
 
 def sweep_name(line: CommandLine) -> str:
@@ -177,15 +177,15 @@ def sweep_name(line: CommandLine) -> str:
     return line.config_name if line.config_name != "train" else "multirun"
 
 
-def sweep(name: str, asked: Composed[TrainConfig]) -> None:
+def sweep(name: str, composed: Composed[TrainConfig]) -> None:
     """Runs a grid on the launcher that `hydra/launcher=` names; or only says what it would take."""
     from src.cell import work_on
     from src.sweeps.sweep import plan_jobs, run_sweep
 
-    for line in asked.dropped:
+    for line in composed.dropped:
         print(line, file=sys.stderr)
-    cells = plan_jobs(name, asked.points)
-    if asked.points[0].config.dry_run:
+    cells = plan_jobs(name, composed.points)
+    if composed.points[0].config.dry_run:
         from src.sweeps.dry_run import print_costs
 
         print_costs(name, cells)

@@ -114,14 +114,16 @@ def compose_points(schema: type[S], line: CommandLine) -> Composed[S]:
     with initialize_config_dir(str(home.absolute()), version_base="1.3"), _in_our_words(where):
         others = [f"file://{folder.absolute()}" for folder in line.searched if folder != home]
         extra = [f"hydra.searchpath=[{','.join(others)}]"] if others else []
-        cells, multirun, problems = _asked(schema, line, extra)
+        cells, multirun, problems = _job_overrides(schema, line, extra)
         composer = Composer(schema, line, extra, {_key(text) for cell in cells for text in cell} if multirun else set())
         points, dropped = [], []
         for words in cells:
             config, launcher, wrong, conflicts = composer.point(words)
-            at = f" (in the cell {' '.join(words)})" if multirun else ""
+            suffix = f" (in the cell {' '.join(words)})" if multirun else ""
             wrong += [] if multirun else conflicts
-            problems += [problem + at for problem in wrong if not any(told.startswith(problem) for told in problems)]
+            problems += [
+                problem + suffix for problem in wrong if not any(reported.startswith(problem) for reported in problems)
+            ]
             dropped += [f"{' '.join(words)}: left out; {conflict}" for conflict in conflicts if multirun]
             points += [Point(words, config, launcher)] if config and not wrong and not conflicts else []
     problems += [] if points or problems else dropped
@@ -141,7 +143,9 @@ def _in_our_words(where: str) -> Iterator[None]:
         raise_all([" ".join(str(error).split())], where)
 
 
-def _asked(schema: type[Schema], line: CommandLine, extra: list[str]) -> tuple[list[list[str]], bool, list[str]]:
+def _job_overrides(
+    schema: type[Schema], line: CommandLine, extra: list[str]
+) -> tuple[list[list[str]], bool, list[str]]:
     """The overrides of each cell, whether they are a multirun's, and the problems of the overrides."""
     from hydra import compose as hydra_compose
 
@@ -324,8 +328,8 @@ def _one_override(text: str, kinds: dict[str, Any], groups: dict[str, list[str]]
     if key.split(".")[0].split("/")[0] == "hydra":
         return []
     if override.is_sweep_override() and not (override.is_discrete_sweep() and hasattr(override._value, "tags")):
-        known = f"there are {', '.join(groups[key])}" if key in groups else f"write its values, {key}=A,B"
-        return [f"{text}: names no values to run; {known}"]
+        advice = f"there are {', '.join(groups[key])}" if key in groups else f"write its values, {key}=A,B"
+        return [f"{text}: names no values to run; {advice}"]
     values = list(override.sweep_iterator()) if override.is_sweep_override() else [override.value()]
     if key in groups:
         wrong = [value for value in values if str(value) not in groups[key]]
@@ -340,8 +344,8 @@ def _one_override(text: str, kinds: dict[str, Any], groups: dict[str, list[str]]
 
 
 def _groups(folders: Sequence[Path]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
+    groups: dict[str, list[str]] = {}
     for folder in folders:
         for path in sorted(folder.glob("*/*.yaml")):
-            found.setdefault(path.parent.name, []).append(path.stem)
-    return found
+            groups.setdefault(path.parent.name, []).append(path.stem)
+    return groups

@@ -44,10 +44,10 @@ def access_mask() -> int:
     Raises:
         UserError: the variable holds something else.
     """
-    chosen = os.environ.get(ACCESS, "")
-    if chosen not in ("", "group"):
-        raise UserError(f"{ACCESS}={chosen}: must be group, or not set")
-    return 0o027 if chosen else 0o077
+    access = os.environ.get(ACCESS, "")
+    if access not in ("", "group"):
+        raise UserError(f"{ACCESS}={access}: must be group, or not set")
+    return 0o027 if access else 0o077
 
 
 def private_folder(path: Path, whole: bool = False) -> Path:
@@ -117,7 +117,7 @@ def atomic_write(path: Path, former: Path | None = None) -> Iterator[Path]:
         path: the file.
         former: where the file that is there goes.
     """
-    tmp = _beside(path)
+    tmp = _tmp_path(path)
     _begun.add(tmp)
     try:
         with _named(path, tmp):
@@ -149,7 +149,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         raise UserError(f"{path}: the folder is not empty; name another, or remove it first")
     if path.exists() and not path.is_dir():
         raise UserError(f"{path}: is a file; name a folder, or remove it first")
-    with _folder_beside(path) as tmp:
+    with _tmp_folder(path) as tmp:
         with _named(path, tmp):
             yield tmp
             _settle(tmp)
@@ -170,7 +170,7 @@ def exchanging_folder(path: Path, ours: Callable[[Path], bool], instead: str) ->
     """
     if path.exists() and not (path.is_dir() and (not any(path.iterdir()) or ours(path))):
         raise UserError(f"{path}: is there and holds something else; {instead}")
-    with _folder_beside(path) as tmp:
+    with _tmp_folder(path) as tmp:
         new, former = tmp / NEW, tmp / FORMER
         new.mkdir(mode=0o777 & ~access_mask())
         with _named(path, new):
@@ -213,8 +213,8 @@ def _named(path: Path, tmp: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _folder_beside(path: Path) -> Iterator[Path]:
-    tmp = _beside(path)
+def _tmp_folder(path: Path) -> Iterator[Path]:
+    tmp = _tmp_path(path)
     _begun.add(tmp)
     try:
         with _named(path, tmp):
@@ -232,7 +232,7 @@ def _abandon(tmp: Path) -> None:
         tmp.unlink()
 
 
-def _beside(path: Path) -> Path:
+def _tmp_path(path: Path) -> Path:
     if not path.parent.is_dir():
         private_folder(path.parent)
     writer = f"by-{_machine_hash()}-{os.getpid()}-{born(os.getpid()) or 0}"

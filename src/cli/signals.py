@@ -11,10 +11,10 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
 class Stop:
-    """While entered, a signal only leaves its number in `asked`; the same signal again ends the process as ever."""
+    """While entered, a signal only leaves its number in `received`; the same signal again ends the process as ever."""
 
     def __init__(self) -> None:
-        self.asked: int | None = None
+        self.received: int | None = None
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> "Stop":
@@ -35,9 +35,9 @@ class Stop:
 
     def check(self) -> None:
         """Raises `Interrupted` when a signal came."""
-        if self.asked is not None:
-            raise Interrupted(self.asked)
+        if self.received is not None:
+            raise Interrupted(self.received)
 
     def _noticed(self, number: int, frame: FrameType | None) -> None:
-        self.asked = number
+        self.received = number
         signal.signal(number, self._before.get(signal.Signals(number)) or signal.SIG_DFL)

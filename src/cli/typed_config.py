@@ -54,8 +54,8 @@ def converted(schema: type[S], config: Any) -> tuple[S | None, list[str]]:
             continue
         try:
             kind = kinds[key]
-            chosen = kind(value) if isinstance(kind, type) and issubclass(kind, StrEnum) else value
-            OmegaConf.update(fresh, key, chosen, force_add=False)
+            typed = kind(value) if isinstance(kind, type) and issubclass(kind, StrEnum) else value
+            OmegaConf.update(fresh, key, typed, force_add=False)
         except (OmegaConfBaseException, ValueError):
             problems.append(f"{key}={value}: must be {_wording(kinds[key])}")
     if problems:

@@ -42,7 +42,7 @@ def spell(word: str, kinds: Mapping[str, Any], multirun: bool = False) -> str:
             return f"{key}=[{_items(value[1:-1], null=False)}]"
         return f"{key}={_with_texts(value)}" if override and value.startswith("[") else word
     if FUNCTION.fullmatch(value.strip()):
-        return _chosen(key, _with_texts(value, null)) if override else word
+        return _choices(key, _with_texts(value, null)) if override else word
     if override is None and multirun and not _is_path(value):
         return f"{key}={_items(value, null)}"
     if override is not None and override.is_sweep_override() and (multirun or not _is_path(value)):
@@ -109,17 +109,14 @@ def unread(word: str, kinds: Mapping[str, Any], groups: Mapping[str, list[str]])
     return f"{word}: {value or 'nothing'} is no value that {key} can have"
 
 
-def _chosen(key: str, value: str) -> str:
+def _choices(key: str, value: str) -> str:
     """The texts of a `choice()` or `range()` as `a,b`: Hydra forgets which of them stood in quotes."""
     override = parsed(f"{key}={value}")
     if not override.is_discrete_sweep() or not hasattr(override._value, "tags"):
         return f"{key}={value}"
-    texts = ["null" if text is None else quoted(str(text)) for text in override.sweep_iterator(_unquoted)]
+    values = override.sweep_iterator(lambda value: getattr(value, "text", value))
+    texts = ["null" if text is None else quoted(str(text)) for text in values]
     return f"{key}={','.join(texts)}"
-
-
-def _unquoted(value: Any) -> Any:
-    return getattr(value, "text", value)
 
 
 def _is_path(value: str) -> bool:

@@ -55,10 +55,10 @@ def write_admissions(folder: Path, source: str | None, rows: pl.DataFrame) -> No
     if source is None or find_table(Path(source), ("hosp", "admissions")) is None:
         return
     wanted = rows.select("hadm_id").unique()
-    found = _facts(Path(source), wanted)
+    facts = _facts(Path(source), wanted)
     for name, (table, columns) in LISTS.items():
-        found = found.join(_lists(Path(source), table, columns, wanted, name), "hadm_id", how="left")
-    whole = found.select(pl.col(name).cast(kind) for name, kind in SCHEMA.items())
+        facts = facts.join(_lists(Path(source), table, columns, wanted, name), "hadm_id", how="left")
+    whole = facts.select(pl.col(name).cast(kind) for name, kind in SCHEMA.items())
     whole.sort("hadm_id").write_parquet(folder / ADMISSIONS)
 
 
@@ -104,8 +104,8 @@ def _lists(source: Path, table: str, columns: list[str], wanted: pl.DataFrame, n
     order = pl.col(columns[1]).cast(pl.Int64, strict=False) if columns[1] == "seq_num" else pl.col(columns[1])
     coded = pl.col("icd_version") + ":" + pl.col("icd_code").str.strip_chars()
     value = coded if "icd_code" in columns else pl.col(columns[2])
-    each = rows.select("hadm_id", order.alias("order"), value.alias(name)).sort("hadm_id", "order")
-    return each.group_by("hadm_id", maintain_order=True).agg(pl.col(name).drop_nulls())
+    values = rows.select("hadm_id", order.alias("order"), value.alias(name)).sort("hadm_id", "order")
+    return values.group_by("hadm_id", maintain_order=True).agg(pl.col(name).drop_nulls())
 
 
 def _table(source: Path, table: str, columns: list[str], wanted: pl.DataFrame) -> pl.DataFrame:

@@ -42,7 +42,7 @@ def build(cfg: PrepareConfig) -> tuple[Flow, dict[str, Any]]:
     flow = Flow()
     with atomic_folder(Path(cfg.data.out)) as folder:
         with TextSpool(folder / ".texts") as heap:
-            rows, labels, record = _chosen(cfg, extract, heap, flow)
+            rows, labels, record = _labelled_rows(cfg, extract, heap, flow)
             if rows.is_empty():
                 raise UserError(
                     f"{cfg.data.path or cfg.data.dir}: no note is left; the counts were\n" + "\n".join(flow.lines())
@@ -72,10 +72,10 @@ def extractor(cfg: PrepareConfig) -> Extract:
         for name in cfg.data.sections
         if name not in SECTIONS
     ]
-    for each in cfg.data.headings:
-        name, _, heading = each.partition(":")
+    for typed in cfg.data.headings:
+        name, _, heading = typed.partition(":")
         if name not in more or not heading.strip():
-            wrong.append(f"data.headings: {each}: must be SECTION:HEADING with one of {', '.join(HEADINGS)}")
+            wrong.append(f"data.headings: {typed}: must be SECTION:HEADING with one of {', '.join(HEADINGS)}")
         else:
             more[name].append(heading.strip())
     if cfg.protocol is Protocol.PAPER and (cfg.data.sections != ["hospital_course"] or cfg.data.headings):
@@ -91,47 +91,47 @@ def with_diagnosis(sections: Sections, named: Sequence[str] | None) -> Extract:
 
     def extract(notes: Sequence[bytes]) -> tuple[Texts, Texts]:
         texts = pl.Series(notes, dtype=pl.Binary).cast(pl.String)
-        found = sections.join(texts, named).cast(pl.Binary).to_list() if named else paper_course(notes)
-        return found, sections.find(texts, "discharge_diagnosis").cast(pl.Binary).to_list()
+        extracted = sections.join(texts, named).cast(pl.Binary).to_list() if named else paper_course(notes)
+        return extracted, sections.find(texts, "discharge_diagnosis").cast(pl.Binary).to_list()
 
     return extract
 
 
-def _chosen(
+def _labelled_rows(
     cfg: PrepareConfig, extract: Extract, heap: TextSpool, flow: Flow
 ) -> tuple[pl.DataFrame, Labels, dict[str, Any]]:
     """The cohort's rows with their `drg`, the labels, and which classes there are."""
     sections = " and ".join(name.replace("_", " ") for name in cfg.data.sections)
     if cfg.data.path is not None:
-        return _chosen_own(cfg, extract, heap, flow, sections)
+        return _labelled_own_rows(cfg, extract, heap, flow, sections)
     folder = Path(str(cfg.data.dir))
     labels = mimic_labels(read_table(folder, DRG_CODES), cfg.version, title_first=cfg.protocol is Protocol.PAPER)
-    decided = ", ".join(f"{rule} ({rows:,} rows)" for rule, rows in labels.how.items())
+    decided = ", ".join(f"{rule} ({rows:,} rows)" for rule, rows in labels.rules.items())
     flow.remarks.append(f"labels in hosp/drgcodes: MS-DRGs of {cfg.version} by {decided}")
     source = mimic_source(folder, Path(cfg.data.notes) if cfg.data.notes else None, cfg.data.encoding)
-    found, rejected = gather(source, extract, heap)
+    notes, rejected = gather(source, extract, heap)
     flow.remarks += source.remarks
-    flow.start("discharge summaries", found.height, rejected)
-    rows = with_ids(found, flow)
+    flow.start("discharge summaries", notes.height, rejected)
+    rows = with_ids(notes, flow)
     if cfg.protocol is Protocol.PAPER:
         rows = paper(rows, labels, flow)
         return rows, labels, {"drg_version": cfg.version, "labels": sorted(rows["drg"].unique())}
     return clean(rows, labels, flow, sections, cfg.data.words), labels, {"drg_version": cfg.version}
 
 
-def _chosen_own(
+def _labelled_own_rows(
     cfg: PrepareConfig, extract: Extract, heap: TextSpool, flow: Flow, sections: str
 ) -> tuple[pl.DataFrame, Labels, dict[str, Any]]:
     data = cfg.data
     columns = Columns(str(data.text), patient=data.patient, label=data.label, split=data.split)
     source = Source(Path(str(data.path)), columns, Dialect(data.separator, data.encoding), data.missing)
-    found, rejected = gather(source, extract, heap)
+    notes, rejected = gather(source, extract, heap)
     flow.remarks += source.remarks
-    flow.start("rows", found.height, rejected)
-    labels = own_labels(found["label"], data.labels, str(data.label), cfg.version)
+    flow.start("rows", notes.height, rejected)
+    labels = own_labels(notes["label"], data.labels, str(data.label), cfg.version)
     flow.remarks += labels.remarks
-    rows = own(with_own_ids(found), labels, flow, sections, data.words)
-    if set(rows["drg"].unique()) <= set(load_drgs(cfg.version)) and "own label" not in labels.how:
+    rows = own(with_own_ids(notes), labels, flow, sections, data.words)
+    if set(rows["drg"].unique()) <= set(load_drgs(cfg.version)) and "own label" not in labels.rules:
         return rows, labels, {"drg_version": cfg.version}
     return rows, labels, {"drg_version": None, "labels": sorted(rows["drg"].unique())}
 
@@ -243,10 +243,7 @@ def _refuse_empty(cfg: PrepareConfig, rows: pl.DataFrame) -> None:
 
 def _pieces(rows: pl.DataFrame, heap: TextSpool) -> Iterator[pl.DataFrame]:
     for piece in rows.iter_slices(PIECE):
-        texts = {
-            name: heap.read(piece[f"{place}_at"], piece[f"{place}_bytes"])
-            for name, place in (("text", "text"), ("diagnosis", "diagnosis"))
-        }
+        texts = {name: heap.read(piece[f"{name}_at"], piece[f"{name}_bytes"]) for name in ("text", "diagnosis")}
         whole = piece.with_columns(pl.Series(name, values, dtype=pl.String) for name, values in texts.items())
         yield whole.select(pl.col(name).cast(kind) for name, kind in SCHEMA.items())
 
@@ -267,7 +264,7 @@ def _described(cfg: PrepareConfig, rows: pl.DataFrame, labels: Labels, flow: Flo
             for name in split.Split
             for part in [rows.filter(pl.col("split") == name)]
         },
-        "labels_decided_by": labels.how,
+        "labels_decided_by": labels.rules,
         "undecided": labels.undecided,
         "words": {"mean": rows["words"].mean(), "p90": rows["words"].quantile(0.9)},
         "split": {

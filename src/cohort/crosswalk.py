@@ -49,7 +49,7 @@ def counterpart(code: str, version: str) -> str | None:
     entry = crosswalk().get(code)
     if entry is None or entry.others:
         return None
-    present = [other for other in entry.counterparts if other in drgs]
+    present = [candidate for candidate in entry.counterparts if candidate in drgs]
     return present[0] if len(present) == 1 else None
 
 
@@ -62,7 +62,7 @@ def why_none(code: str, version: str) -> str:
     entry = crosswalk().get(code)
     if entry is None:
         return f"{code} is a code of no version"
-    present = [other for other in entry.counterparts if other in load_drgs(version)]
+    present = [candidate for candidate in entry.counterparts if candidate in load_drgs(version)]
     if not present:
         return f"{code} of another version has no counterpart in {version}: {entry.note}"
     others = " or another" if entry.others else ""

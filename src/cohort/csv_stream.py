@@ -36,7 +36,7 @@ class Chunk:
     """Records left out, with the reason: their bytes are no text."""
 
 
-def read_records(layout: Layout, wanted: Sequence[str], what: str, notes: str | None = None) -> Iterator[Chunk]:
+def read_records(layout: Layout, wanted: Sequence[str], activity: str, notes: str | None = None) -> Iterator[Chunk]:
     """Yields the wanted columns of every record, a block at a time, and tells how far the file is.
 
     A record has as many fields as the header, also where only some are wanted; blank lines are none. The column
@@ -50,7 +50,7 @@ def read_records(layout: Layout, wanted: Sequence[str], what: str, notes: str | 
     path, form = layout.path, _Form(layout, wanted, notes)
     parts, row, above = [b""], 0, layout.start
     try:
-        with Clock(total=max(1, path.stat().st_size), what=what, unit="B") as progress:
+        with Clock(total=max(1, path.stat().st_size), what=activity, unit="B") as progress:
             for whole_block in utf8_blocks(path, layout.encoding, progress, BLOCK):
                 block, above = whole_block[above:], max(0, above - len(whole_block))
                 more = block.split(b'"')

@@ -54,13 +54,13 @@ def with_several(labels: Sequence[str]) -> list[str]:
         parts = {label: _parts(label, sign) for label in labels}
         often = Counter(part for label in labels for part in set(parts[label]))
         for label in labels:
-            known = [
+            are_labels = [
                 (_CODE.fullmatch(part) and (len(part) > 2 or sign in _SURE))
                 or (part in whole if sign in _UNSURE else often[part] > 1)
                 for part in parts[label]
             ]
             listed = label.startswith("[") and label.endswith("]")
-            if len(known) > 1 and (listed or all(known)):
+            if len(are_labels) > 1 and (listed or all(are_labels)):
                 several.add(label)
     return sorted(several)
 

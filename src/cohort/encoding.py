@@ -47,22 +47,22 @@ class CutShortError(Exception):
     """The compressed bytes end too early, or are none."""
 
 
-def encoding_of(path: Path, chosen: str | None) -> str:
-    """The encoding of a file: what its byte-order mark says, or its NUL bytes, else `chosen`, else UTF-8.
+def encoding_of(path: Path, declared: str | None) -> str:
+    """The encoding of a file: what its byte-order mark says, or its NUL bytes, else `declared`, else UTF-8.
 
     Raises:
-        UserError: the file cannot be read, is empty, is no text, or is not of the chosen encoding.
+        UserError: the file cannot be read, is empty, is no text, or is not of the declared encoding.
     """
     head = head_of(path)
     _refuse_what_is_no_text(path, head)
     marked = next((name for mark, name in MARKS.items() if head.startswith(mark)), None) or _by_nul_bytes(head)
-    if chosen is None:
+    if declared is None:
         return marked or "utf-8"
-    name = codecs.lookup(chosen).name.removesuffix("-sig")
+    name = codecs.lookup(declared).name.removesuffix("-sig")
     if marked and not marked.startswith(name):
-        raise UserError(f"{path}: is {marked.upper()} by its first bytes, not {chosen}; leave the encoding out")
+        raise UserError(f"{path}: is {marked.upper()} by its first bytes, not {declared}; leave the encoding out")
     if not marked and name != "utf-8" and not head.isascii() and _is_utf8(head):
-        raise UserError(f"{path}: is UTF-8 as it stands, {chosen} would garble its letters; leave the encoding out")
+        raise UserError(f"{path}: is UTF-8 as it stands, {declared} would garble its letters; leave the encoding out")
     return marked or name
 
 

@@ -20,9 +20,9 @@ class Flow:
     remarks: list[str] = field(default_factory=list)
     """How the file was understood where it can be understood in several ways, a sentence each; they may hold labels."""
 
-    def start(self, what: str, rows: int, rejected: list[tuple[int, str]]) -> None:
+    def start(self, step: str, rows: int, rejected: list[tuple[int, str]]) -> None:
         """Counts the file's rows, and those of them that are no text."""
-        self.steps.append({"step": what, "excluded": 0, "left": rows + len(rejected)})
+        self.steps.append({"step": step, "excluded": 0, "left": rows + len(rejected)})
         if rejected:
             self.steps.append({"step": "of readable text", "excluded": len(rejected), "left": rows})
             schema = {"row": pl.UInt32, "excluded": pl.String}
@@ -30,20 +30,20 @@ class Flow:
                 pl.DataFrame(rejected, schema=schema, orient="row").with_columns(note=pl.lit(None, pl.String))
             )
 
-    def keep(self, rows: pl.DataFrame, where: pl.Expr, what: str) -> pl.DataFrame:
+    def keep(self, rows: pl.DataFrame, where: pl.Expr, step: str) -> pl.DataFrame:
         """The rows where `where` holds; counts and lists the others."""
         fits = rows.select(where.fill_null(False)).to_series()
         out = rows.filter(~fits)
-        self.steps.append({"step": what, "excluded": out.height, "left": rows.height - out.height})
+        self.steps.append({"step": step, "excluded": out.height, "left": rows.height - out.height})
         note = pl.col("note").cast(pl.String) if "note" in rows.columns else pl.lit(None, pl.String)
-        self.gone.append(out.select("row", excluded=pl.lit(f"not {what}"), note=note))
+        self.gone.append(out.select("row", excluded=pl.lit(f"not {step}"), note=note))
         return rows.filter(fits)
 
-    def grow(self, rows: pl.DataFrame, what: str) -> pl.DataFrame:
+    def grow(self, rows: pl.DataFrame, step: str) -> pl.DataFrame:
         """Counts rows that a step added."""
         added = rows.height - int(self.steps[-1]["left"])
         if added:
-            self.steps.append({"step": what, "excluded": -added, "left": rows.height})
+            self.steps.append({"step": step, "excluded": -added, "left": rows.height})
         return rows
 
     def lines(self) -> list[str]:
@@ -57,10 +57,10 @@ class Flow:
         return rows.select("row", note_id="note", excluded="excluded").sort("row", "excluded")
 
 
-def with_ids(found: pl.DataFrame, flow: Flow) -> pl.DataFrame:
+def with_ids(notes: pl.DataFrame, flow: Flow) -> pl.DataFrame:
     """The notes of a MIMIC-IV file whose ids are whole, with `note_id`, `subject_id` and `hadm_id`."""
     ids = {name: pl.col(role).cast(pl.Int64, strict=False) for name, role in _MIMIC_IDS.items()}
-    rows = found.with_columns(**ids)
+    rows = notes.with_columns(**ids)
     rows = flow.keep(rows, pl.col("admission").is_not_null(), "of an admission")
     rows = flow.keep(rows, (pl.col("hadm_id") > 0) & (pl.col("subject_id") > 0), "with ids above zero")
     rows = flow.keep(
@@ -72,13 +72,13 @@ def with_ids(found: pl.DataFrame, flow: Flow) -> pl.DataFrame:
 _MIMIC_IDS = {"hadm_id": "admission", "subject_id": "patient"}
 
 
-def with_own_ids(found: pl.DataFrame) -> pl.DataFrame:
+def with_own_ids(notes: pl.DataFrame) -> pl.DataFrame:
     """The notes of any hospital's file; a row without a patient counts as a patient of its own."""
     row = pl.col("row").cast(pl.Int64)
     columns = {"note_id": pl.col("row").cast(pl.String), "hadm_id": row, "subject_id": row}
-    rows = found.with_columns(**columns)
-    if "patient" in found.columns:
-        rows = rows.with_columns(subject_id=numbered(found["patient"])).with_columns(
+    rows = notes.with_columns(**columns)
+    if "patient" in notes.columns:
+        rows = rows.with_columns(subject_id=numbered(notes["patient"])).with_columns(
             pl.col("subject_id").fill_null(-row)
         )
     return rows
@@ -100,10 +100,10 @@ def clean(rows: pl.DataFrame, labels: Labels, flow: Flow, sections: str, fewest:
     rows = flow.keep(rows, pl.col("words") >= fewest, f"of {fewest} words or more")
     rows = flow.keep(rows, pl.col("hadm_id").is_first_distinct(), "one an admission")
     # Two spellings of one DRG do not conflict; a row that names none conflicts with one that does.
-    each = labels.rows.group_by("hadm_id").agg(
+    by_admission = labels.rows.group_by("hadm_id").agg(
         pl.col("drg").n_unique().alias("drgs"), pl.col("drg").sort(nulls_last=True).first()
     )
-    coded = rows.join(each, on="hadm_id", how="left", maintain_order="left")
+    coded = rows.join(by_admission, on="hadm_id", how="left", maintain_order="left")
     coded = flow.keep(coded, pl.col("drgs").is_not_null(), "with a row of type HCFA")
     coded = flow.keep(coded, pl.col("drgs") == 1, "with one MS-DRG")
     return flow.keep(coded, pl.col("drg").is_not_null(), f"with a description that names a DRG of {labels.version}")
@@ -126,8 +126,8 @@ def own(rows: pl.DataFrame, labels: Labels, flow: Flow, sections: str, fewest: i
     rows = flow.keep(rows.sort("row"), pl.col("words") > 0, f"with a text ({sections})")
     rows = flow.keep(rows, pl.col("words") >= fewest, f"of {fewest} words or more")
     rows = flow.keep(rows, pl.col("label").is_not_null(), "with a label")
-    known = rows.join(labels.rows, on="label", how="left", maintain_order="left")
-    return flow.keep(known, pl.col("drg").is_not_null(), "with a label of the cohort's kind")
+    labelled = rows.join(labels.rows, on="label", how="left", maintain_order="left")
+    return flow.keep(labelled, pl.col("drg").is_not_null(), "with a label of the cohort's kind")
 
 
 def one_a_text(rows: pl.DataFrame, flow: Flow) -> pl.DataFrame:
@@ -136,19 +136,23 @@ def one_a_text(rows: pl.DataFrame, flow: Flow) -> pl.DataFrame:
     Copies with several labels keep the one that most of them have, or that of the first.
     """
     given = pl.col("split").replace_strict(_BEFORE, default=3, return_dtype=pl.Int8)
-    ranked = rows.with_row_index("place").with_columns(
+    ranked = rows.with_row_index("index").with_columns(
         copies=pl.len().over("digest", "drg"), before=given if "split" in rows.columns else pl.lit(0, pl.Int8)
     )
-    best = ranked.sort("copies", "before", "place", descending=[True, False, False]).unique("digest", keep="first")
+    best = ranked.sort("copies", "before", "index", descending=[True, False, False]).unique("digest", keep="first")
     labels = best.select("digest", label_kept="drg")
-    known = rows.join(labels, on="digest", how="left", maintain_order="left")
-    if several := known.filter(pl.col("drg") != pl.col("label_kept"))["digest"].n_unique():
+    labelled = rows.join(labels, on="digest", how="left", maintain_order="left")
+    if several := labelled.filter(pl.col("drg") != pl.col("label_kept"))["digest"].n_unique():
         flow.remarks.append(
             f"{several:,} of {best.height:,} texts stand under several labels; each keeps that of most of its copies, "
             "or of the first"
         )
-        known = flow.keep(known, pl.col("drg") == pl.col("label_kept"), "with the label of most copies of its text")
-    return flow.keep(known.drop("label_kept"), pl.col("row").is_in(best["row"].implode()), "without exact duplicates")
+        labelled = flow.keep(
+            labelled, pl.col("drg") == pl.col("label_kept"), "with the label of most copies of its text"
+        )
+    return flow.keep(
+        labelled.drop("label_kept"), pl.col("row").is_in(best["row"].implode()), "without exact duplicates"
+    )
 
 
 _BEFORE = {"test": 0, "validation": 1, "train": 2}

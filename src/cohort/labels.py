@@ -23,7 +23,7 @@ class Labels:
     rows: pl.DataFrame
     """`hadm_id` and `drg` of every row of type HCFA (MIMIC-IV), or `label` and `drg` of every label text; `drg` null
     where it was not decided."""
-    how: dict[str, int]
+    rules: dict[str, int]
     """How often each rule decided."""
     undecided: list[dict[str, Any]]
     """Codes and descriptions that were not decided, with the reason, the number of rows, and MIMIC-IV's patients."""
@@ -45,13 +45,13 @@ def mimic_labels(table: pl.DataFrame, version: str = "v34", *, title_first: bool
     matches = [_match(code, description, version, title_first) for code, description, *_ in pairs.iter_rows()]
     decided = pairs.with_columns(
         drg=pl.Series([match.drg.code if match.drg else None for match in matches], dtype=pl.String),
-        how=pl.Series([match.how for match in matches], dtype=pl.String),
+        reason=pl.Series([match.reason for match in matches], dtype=pl.String),
     )
     rows = hcfa.join(decided.select("drg_code", "description", "drg"), on=["drg_code", "description"], how="left")
     open_ = decided.filter(pl.col("drg").is_null()).sort(
         "rows", "drg_code", "description", descending=[True, False, False]
     )
-    undecided = open_.select("drg_code", "description", pl.col("how").alias("reason"), "rows", "patients").to_dicts()
+    undecided = open_.select("drg_code", "description", "reason", "rows", "patients").to_dicts()
     return Labels(rows.select("hadm_id", "drg"), _counted(decided), undecided, version)
 
 
@@ -84,11 +84,11 @@ def own_labels(labels: pl.Series, kind: LabelKind, column: str, version: str = "
     drgs = [name if plain else drg.code if (drg := matches[name].drg) else None for name in rows]
     decided = texts.with_columns(
         drg=pl.Series(drgs, dtype=pl.String),
-        how=pl.Series(["own label" if plain else matches[name].how for name in rows], dtype=pl.String),
+        reason=pl.Series(["own label" if plain else matches[name].reason for name in rows], dtype=pl.String),
     )
     undecided = [
-        {"drg_code": "", "description": kept(label), "reason": how, "rows": count}
-        for label, count, drg, how in decided.iter_rows()
+        {"drg_code": "", "description": kept(label), "reason": reason, "rows": count}
+        for label, count, drg, reason in decided.iter_rows()
         if drg is None
     ]
     read_aloud = _as_classes if plain else _as_drgs
@@ -148,14 +148,15 @@ def _refuse_doubtful(matches: dict[str, Match], column: str, version: str) -> No
     if better or (named and undecided and 2 * named > len(matches)):
         raise UserError(
             f"{where}: {named} of {len(matches)} labels are MS-DRGs, but not {shown([odd])!r} "
-            f"({matches[odd].how}){better}; write {missing}data.labels=drg to leave such rows out, or data.labels=any"
+            f"({matches[odd].reason}){better}; write {missing}data.labels=drg to leave such rows out, or "
+            "data.labels=any"
         )
 
 
 def _of_another(matches: dict[str, Match], version: str) -> str:
     """That another version has more of the labels: all, or twice as many of those that this one lacks."""
     hopeless = re.compile("no title|.*APR-DRG")
-    open_ = [name for name in matches if not matches[name].drg and not hopeless.match(matches[name].how)]
+    open_ = [name for name in matches if not matches[name].drg and not hopeless.match(matches[name].reason)]
     more = {name: sum(_drg(label, name).drg is not None for label in open_) for name in VERSIONS if name != version}
     best = max(more.values(), default=0)
     named = len(matches) - sum(match.drg is None for match in matches.values())
@@ -169,7 +170,7 @@ def _of_another(matches: dict[str, Match], version: str) -> str:
 
 def _as_drgs(rows: dict[str, int], matches: dict[str, Match], column: str, version: str) -> list[str]:
     drgs = {drg.code: drg.title for match in matches.values() if (drg := match.drg)}
-    rules = " and ".join(sorted({match.how for match in matches.values() if match.drg}))
+    rules = " and ".join(sorted({match.reason for match in matches.values() if match.drg}))
     samples = shown([f"{int(code)}: {title}" for code, title in sorted(drgs.items())], 2)
     better = _of_another(matches, version)
     return [
@@ -212,11 +213,11 @@ def _drg(label: str, version: str) -> Match:
         return Match(drg, "code" if drg else f"{code} is no code of {version}")
     match = resolve(code, title, version)
     # Two letters of a class may abbreviate the one word of a title.
-    guessed = match.drg and not code and len(words(title)) < 2 and match.how != "title"
+    guessed = match.drg and not code and len(words(title)) < 2 and match.reason != "title"
     return Match(None, "too short for a title") if guessed else match
 
 
 def _counted(decided: pl.DataFrame) -> dict[str, int]:
-    kinds = pl.when(pl.col("drg").is_null()).then(pl.lit("not decided")).otherwise("how")
+    kinds = pl.when(pl.col("drg").is_null()).then(pl.lit("not decided")).otherwise("reason")
     counts = decided.group_by(kinds.alias("kind")).agg(pl.col("rows").sum()).sort("kind")
     return {str(kind): int(rows) for kind, rows in counts.iter_rows()}

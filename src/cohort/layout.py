@@ -36,8 +36,8 @@ class Layout:
     def column(self, name: str) -> int | None:
         """The place of a column: by its name, else by the only one that is the same but for capitals."""
         plain = " ".join(name.split())
-        exact = [index for index, known in enumerate(self.header) if known == plain]
-        alike = exact or [index for index, known in enumerate(self.header) if known.casefold() == plain.casefold()]
+        exact = [index for index, column in enumerate(self.header) if column == plain]
+        alike = exact or [index for index, column in enumerate(self.header) if column.casefold() == plain.casefold()]
         return alike[0] if len(alike) == 1 else None
 
     def require(self, names: Sequence[str]) -> None:

@@ -76,8 +76,8 @@ def split_title(title: str) -> tuple[str, Severity]:
     ('CHEST PAIN', <Severity.NONE: 4>)
     """
     for pattern, severity in _STATES:
-        if found := pattern.search(title):
-            return title[: found.start()], severity
+        if match := pattern.search(title):
+            return title[: match.start()], severity
     return title, Severity.NONE
 
 

@@ -132,12 +132,12 @@ def write_notes(folder: Path, pieces: Iterable[pl.DataFrame]) -> str:
     """Writes `notes.parquet` piece by piece; 16 hex digits that change with any note, split or label."""
     digest = hashlib.sha256()
 
-    def told(columns: list[str] | None, where: Any, rows: int | None, size: int | None) -> Iterator[pl.DataFrame]:
+    def stream(columns: list[str] | None, where: Any, rows: int | None, size: int | None) -> Iterator[pl.DataFrame]:
         for piece in pieces:
             _add(digest, piece)
             yield piece.select(columns) if columns else piece
 
-    register_io_source(told, schema=SCHEMA).sink_parquet(folder / NOTES, row_group_size=10_000)
+    register_io_source(stream, schema=SCHEMA).sink_parquet(folder / NOTES, row_group_size=10_000)
     return digest.hexdigest()[:16]
 
 

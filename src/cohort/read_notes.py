@@ -22,7 +22,7 @@ def gather(source: Source, extract: Extract, heap: TextSpool) -> tuple[pl.DataFr
 
     Returns:
         A row a note, in file order: `row`, the ids as they stand in the file, `words` of the text (null without one),
-        `digest` of the text, equal for equal texts, and the places of text and diagnosis in the heap; and the rows
+        `digest` of the text, equal for equal texts, and the offsets of text and diagnosis in the heap; and the rows
         that are not text, with the reason.
     """
     parts, rejected = [], []
@@ -38,8 +38,8 @@ def gather(source: Source, extract: Extract, heap: TextSpool) -> tuple[pl.DataFr
     if not parts:
         roles = {role: pl.String for role in source.columns.named if role != "text"}
         empty: dict[str, Any] = {"row": pl.UInt32, **roles, "words": pl.UInt32, "digest": pl.UInt64}
-        places = dict.fromkeys(("text_at", "text_bytes", "diagnosis_at", "diagnosis_bytes"), pl.Int64)
-        return pl.DataFrame(schema={**empty, **places}), rejected
+        offsets = dict.fromkeys(("text_at", "text_bytes", "diagnosis_at", "diagnosis_bytes"), pl.Int64)
+        return pl.DataFrame(schema={**empty, **offsets}), rejected
     return pl.concat(parts), rejected
 
 

@@ -76,10 +76,10 @@ class Sections:
 
     def join(self, texts: pl.Series, sections: Sequence[str]) -> pl.Series:
         """Several sections of each note in the order given, a blank line between; null when none is there."""
-        found = pl.DataFrame([self.find(texts, name).alias(name) for name in sections])
+        parts = pl.DataFrame([self.find(texts, name).alias(name) for name in sections])
         present = [pl.when(pl.col(name) != "").then(pl.col(name)) for name in sections]
         joined = pl.concat_str(present, separator="\n\n", ignore_nulls=True)
-        return found.select(text=pl.when(pl.any_horizontal(pl.all().is_not_null())).then(joined))["text"]
+        return parts.select(text=pl.when(pl.any_horizontal(pl.all().is_not_null())).then(joined))["text"]
 
 
 def from_byte(texts: pl.Series, start: pl.Series) -> pl.Series:
@@ -101,7 +101,7 @@ def hospital_course(text: str) -> str | None:
     >>> hospital_course("Discharge Diagnosis:\\nPneumonia") is None
     True
     """
-    return _one(text, "hospital_course")
+    return _section(text, "hospital_course")
 
 
 def discharge_diagnosis(text: str) -> str | None:
@@ -110,12 +110,12 @@ def discharge_diagnosis(text: str) -> str | None:
     >>> discharge_diagnosis("Discharge Diagnosis:\\nPneumonia\\n\\nDischarge Condition:\\nGood")
     'Pneumonia'
     """
-    return _one(text, "discharge_diagnosis")
+    return _section(text, "discharge_diagnosis")
 
 
-def _one(text: str, section: str) -> str | None:
-    found: str | None = Sections().find(pl.Series([text], dtype=pl.String), section)[0]
-    return found
+def _section(text: str, section: str) -> str | None:
+    content: str | None = Sections().find(pl.Series([text], dtype=pl.String), section)[0]
+    return content
 
 
 def _line(patterns: Sequence[str]) -> str:

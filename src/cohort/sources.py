@@ -136,9 +136,9 @@ class Source:
     def _refuse_lists(self, part: pl.DataFrame, start: int) -> None:
         for name, kind in part.schema.items():
             if kind.is_nested() and (filled := part[name].is_not_null().arg_true()).len():
-                what = "an object" if isinstance(kind, pl.Struct) else "a list"
+                content = "an object" if isinstance(kind, pl.Struct) else "a list"
                 raise UserError(
-                    f"{self.path}: row {start + filled[0] + 1}: {name} holds {what}, where one text is read"
+                    f"{self.path}: row {start + filled[0] + 1}: {name} holds {content}, where one text is read"
                 )
 
     def _json(self, wanted: list[str]) -> Iterator[Chunk]:
@@ -217,11 +217,11 @@ def mimic_source(folder: Path, notes: Path | None = None, encoding: str | None =
     Raises:
         UserError: the table is missing, or the file under its name is another table.
     """
-    held = notes or folder
-    path = find_table(held, NOTES) or (find_table(notes.parent, (notes.name, NOTES[1])) if notes else None)
+    source_dir = notes or folder
+    path = find_table(source_dir, NOTES) or (find_table(notes.parent, (notes.name, NOTES[1])) if notes else None)
     if path is None:
         raise UserError(
-            f"{held}: no note/discharge.csv.gz or .csv; data.dir= is a folder of MIMIC-IV with note and hosp. "
+            f"{source_dir}: no note/discharge.csv.gz or .csv; data.dir= is a folder of MIMIC-IV with note and hosp. "
             f"{TWO_DOWNLOADS}"
         )
     dialect = Dialect(encoding=encoding)

@@ -75,8 +75,8 @@ def fits(said: tuple[str, ...], title: tuple[str, ...], cut: bool) -> bool:
         return False
     ends = len(said) - 1
     return all(
-        _abbreviates(word, whole) or (cut and place == ends and whole.startswith(word))
-        for place, (word, whole) in enumerate(zip(said, title, strict=False))
+        _abbreviates(word, whole) or (cut and index == ends and whole.startswith(word))
+        for index, (word, whole) in enumerate(zip(said, title, strict=False))
     )
 
 
@@ -89,13 +89,13 @@ def nearly_fits(said: tuple[str, ...], title: tuple[str, ...]) -> bool:
     """
     if not 2 <= len(said) <= len(title) <= len(said) + 2:
         return False
-    place = 0
+    matched = 0
     for word in title:
-        if place < len(said) and (_abbreviates(said[place], word) or _misspells(said[place], word)):
-            place += 1
+        if matched < len(said) and (_abbreviates(said[matched], word) or _misspells(said[matched], word)):
+            matched += 1
         elif word in _DECISIVE or any(letter.isdigit() for letter in word):
             return False
-    return place == len(said)
+    return matched == len(said)
 
 
 def spells(said: tuple[str, ...], title: tuple[str, ...], cut: bool) -> bool:
@@ -121,20 +121,20 @@ def _ends(word: str, title: tuple[str, ...], start: int, last: bool) -> set[int]
     return ends
 
 
-def _joined_ends(rest: str, title: tuple[str, ...], place: int) -> set[int]:
+def _joined_ends(rest: str, title: tuple[str, ...], start: int) -> set[int]:
     """Where `rest` ends that is words of the title, each whole or its first letters, and silent words between them."""
     if not rest:
-        return {place}
+        return {start}
     ends: set[int] = set()
     for silent in _SILENT:
         if rest.startswith(silent):
-            ends |= _joined_ends(rest[len(silent) :], title, place)
-    if place < len(title):
-        whole = title[place]
+            ends |= _joined_ends(rest[len(silent) :], title, start)
+    if start < len(title):
+        whole = title[start]
         shortest = len(whole) if whole in _DECISIVE else min(SHORTEST_JOINED, len(whole))
         for size in range(shortest, len(whole) + 1):
             if rest.startswith(whole[:size]):
-                ends |= _joined_ends(rest[size:], title, place + 1)
+                ends |= _joined_ends(rest[size:], title, start + 1)
     return ends
 
 
@@ -142,7 +142,9 @@ def _misspells(word: str, whole: str) -> bool:
     """One letter is wrong, missing, added or swapped in a word of six letters or more."""
     if min(len(word), len(whole)) < 6 or abs(len(word) - len(whole)) > 1 or word == whole:
         return False
-    start = next((at for at, (a, b) in enumerate(zip(word, whole, strict=False)) if a != b), min(len(word), len(whole)))
+    start = next(
+        (index for index, (a, b) in enumerate(zip(word, whole, strict=False)) if a != b), min(len(word), len(whole))
+    )
     a, b = word[start:], whole[start:]
     return a[1:] == b[1:] or a[1:] == b or a == b[1:] or (a[:2] == b[:2][::-1] and a[2:] == b[2:])
 

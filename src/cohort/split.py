@@ -29,24 +29,24 @@ def split_of(subject_id: int | str, seed: int, test_share: float, validation_sha
     >>> split_of(10000032, seed=0, test_share=1.0, validation_share=0.0)
     <Split.TEST: 'test'>
     """
-    place = place_of(subject_id, seed)
-    if place < test_share:
+    position = place_of(subject_id, seed)
+    if position < test_share:
         return Split.TEST
-    return Split.VALIDATION if place < test_share + validation_share else Split.TRAIN
+    return Split.VALIDATION if position < test_share + validation_share else Split.TRAIN
 
 
 def by_patient(rows: pl.DataFrame, seed: int, test: float, validation: float) -> pl.Series:
     """Splits patients so that each DRG has its share in each split, as far as whole patients allow.
 
-    A patient counts for the rarest DRG among the notes. Of the patients of a DRG those with the lowest places
-    go to test; where a share is no whole number of patients, the DRG's own place decides on the last.
+    A patient counts for the rarest DRG among the notes. Of the patients of a DRG those with the lowest positions
+    go to test; where a share is no whole number of patients, the DRG's own position decides on the last.
     """
     often = rows.group_by("drg").len("often")
     rarest = rows.join(often, on="drg").sort("often", "drg").unique("subject_id", keep="first", maintain_order=True)
     patients = rarest.select("subject_id", "drg").with_columns(
-        place=_places(rarest["subject_id"], seed), last=_places(rarest["drg"], seed)
+        position=_positions(rarest["subject_id"], seed), last=_positions(rarest["drg"], seed)
     )
-    rank = pl.col("place").rank("ordinal").over("drg") - 1
+    rank = pl.col("position").rank("ordinal").over("drg") - 1
     count = pl.len().over("drg")
     tests, others = ((count * share + pl.col("last")).floor() for share in (test, test + validation))
     split = pl.when(rank < tests).then(pl.lit("test")).when(rank < others).then(pl.lit("validation"))
@@ -65,10 +65,12 @@ def sampled(rows: pl.DataFrame, limit: int | None) -> pl.DataFrame:
     """
     if limit is None or limit >= rows.height:
         return rows
-    rank = pl.col("place").rank("ordinal").over("drg") - 1
-    placed = rows.select("drg", place=_places(rows["note_id"], 0), last=_places(rows["drg"], 0)).with_row_index("at")
-    share = placed.select("at", share=(rank + pl.col("last")) / pl.len().over("drg"))
-    return rows[share.sort("share", "at").head(limit)["at"].sort()]
+    rank = pl.col("position").rank("ordinal").over("drg") - 1
+    placed = rows.select(
+        "drg", position=_positions(rows["note_id"], 0), last=_positions(rows["drg"], 0)
+    ).with_row_index("index")
+    share = placed.select("index", share=(rank + pl.col("last")) / pl.len().over("drg"))
+    return rows[share.sort("share", "index").head(limit)["index"].sort()]
 
 
 def by_row(rows: pl.DataFrame, validation: float) -> pl.Series:
@@ -79,19 +81,19 @@ def by_row(rows: pl.DataFrame, validation: float) -> pl.Series:
     """
     from sklearn.model_selection import train_test_split
 
-    order = rows.with_row_index("at").sort("drg", maintain_order=True)
+    order = rows.with_row_index("index").sort("drg", maintain_order=True)
     try:
         _, test = train_test_split(
-            order["at"].to_list(), test_size=0.1, stratify=order["drg"].to_list(), random_state=42
+            order["index"].to_list(), test_size=0.1, stratify=order["drg"].to_list(), random_state=42
         )
     except ValueError as error:
         raise UserError(f"the paper's split needs more notes: {error}") from None
-    chosen = set(test)
+    tested = set(test)
     names = rows["note_id"].to_list()
     return pl.Series(
         [
-            "test" if at in chosen else "validation" if place_of(name, 42) < validation else "train"
-            for at, name in enumerate(names)
+            "test" if index in tested else "validation" if place_of(name, 42) < validation else "train"
+            for index, name in enumerate(names)
         ]
     )
 
@@ -109,17 +111,17 @@ def by_time(rows: pl.DataFrame, groups: pl.DataFrame, since: str | None, seed: i
     Raises:
         UserError: no patient has the group, a patient has none, or one side would be empty.
     """
-    known = rows.select("subject_id").join(
+    grouped = rows.select("subject_id").join(
         groups.unique("subject_id"), on="subject_id", how="left", maintain_order="left"
     )
-    if missing := known["anchor_year_group"].null_count():
+    if missing := grouped["anchor_year_group"].null_count():
         raise UserError(f"split=time: {missing:,} notes are of patients without an anchor_year_group in hosp/patients")
-    names = sorted(known["anchor_year_group"].unique())
+    names = sorted(grouped["anchor_year_group"].unique())
     first = since if since is not None else names[-1]
     if first not in names or first == names[0]:
         raise UserError(f"split_since={first}: must be one of {', '.join(names[1:])}, so that earlier patients train")
     rest = pl.Series([str(split_of(who, seed, 0.0, validation)) for who in rows["subject_id"]])
-    return pl.select(pl.when(known["anchor_year_group"] >= first).then(pl.lit("test")).otherwise(rest)).to_series()
+    return pl.select(pl.when(grouped["anchor_year_group"] >= first).then(pl.lit("test")).otherwise(rest)).to_series()
 
 
 def by_file(rows: pl.DataFrame, path: Path, key_path: Path | None) -> tuple[pl.Series, bytes | None]:
@@ -174,10 +176,10 @@ def write_split(path: Path, rows: pl.DataFrame, key: bytes) -> None:
         pl.DataFrame({"id": ids, "split": rows["split"]}).unique("id", keep="first").sort("id").write_csv(tmp)
 
 
-def _places(who: pl.Series, seed: int) -> pl.Series:
-    known = who.unique()
-    return _looked_up(who, known, pl.Series([place_of(name, seed) for name in known], dtype=pl.Float64))
+def _positions(who: pl.Series, seed: int) -> pl.Series:
+    distinct = who.unique()
+    return _looked_up(who, distinct, pl.Series([place_of(name, seed) for name in distinct], dtype=pl.Float64))
 
 
-def _looked_up(keys: pl.Series, known: pl.Series, values: pl.Series) -> pl.Series:
-    return keys.replace_strict(known, values, default=None, return_dtype=values.dtype)
+def _looked_up(keys: pl.Series, entries: pl.Series, values: pl.Series) -> pl.Series:
+    return keys.replace_strict(entries, values, default=None, return_dtype=values.dtype)

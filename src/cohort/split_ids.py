@@ -58,9 +58,9 @@ def ids_of(rows: pl.DataFrame, column: str, key: bytes | None) -> pl.Series:
     kind = "n" if column == "note_id" else "p"
     named = rows["note_id"] + ":" + rows["drg"] if kind == "n" else rows["subject_id"].cast(pl.String)
     digest = _keyed(key) if key is not None else _plain
-    known = named.unique()
-    ids = pl.Series([kind + digest(f"{kind}:{name}".encode()) for name in known], dtype=pl.String)
-    return named.replace_strict(known, ids, default=None, return_dtype=pl.String)
+    distinct = named.unique()
+    ids = pl.Series([kind + digest(f"{kind}:{name}".encode()) for name in distinct], dtype=pl.String)
+    return named.replace_strict(distinct, ids, default=None, return_dtype=pl.String)
 
 
 def _keyed(key: bytes) -> Callable[[bytes], str]:

@@ -17,21 +17,23 @@ class TextSpool:
     def __enter__(self) -> "TextSpool":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._file.close()
 
     def add(self, texts: Sequence[bytes | None]) -> tuple[pl.Series, pl.Series]:
-        """Appends texts, as UTF-8; their places and lengths, in bytes. None has length 0."""
+        """Appends texts, as UTF-8; their offsets and lengths, in bytes. None has length 0."""
         lengths = pl.Series([len(text) if text else 0 for text in texts], dtype=pl.Int64)
-        places = (lengths.cum_sum() - lengths + self._end).cast(pl.Int64)
+        offsets = (lengths.cum_sum() - lengths + self._end).cast(pl.Int64)
         self._file.write(b"".join(text for text in texts if text))
         self._end += int(lengths.sum())
-        return places, lengths
+        return offsets, lengths
 
-    def read(self, places: Iterable[int], lengths: Iterable[int]) -> list[str]:
-        """The texts at these places."""
+    def read(self, offsets: Iterable[int], lengths: Iterable[int]) -> list[str]:
+        """The texts at these offsets."""
         texts = []
-        for place, length in zip(places, lengths, strict=True):
-            self._file.seek(place)
+        for offset, length in zip(offsets, lengths, strict=True):
+            self._file.seek(offset)
             texts.append(self._file.read(length).decode())
         return texts

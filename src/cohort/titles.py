@@ -21,10 +21,10 @@ Words = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Match:
-    """The DRG of a description, or the reason why there is none."""
+    """The DRG of a description and what decided it, or the reason why there is none."""
 
     drg: Drg | None
-    how: str
+    reason: str
 
 
 def resolve(code: str, description: str, version: str = "v34") -> Match:
@@ -37,9 +37,9 @@ def resolve(code: str, description: str, version: str = "v34") -> Match:
     '291'
     >>> resolve("807", "VAGINAL DELIVERY W/O STERILIZATION OR D&C W/O CC/MCC").drg.code
     '775'
-    >>> resolve("775", "VAGINAL DELIVERY W/O COMPLICATING DIAGNOSES", "v41").how
+    >>> resolve("775", "VAGINAL DELIVERY W/O COMPLICATING DIAGNOSES", "v41").reason
     '775 of another version may be 805 or 806 or 807 in v41: severity decides'
-    >>> resolve("292", "HEART FAILURE & SHOCK W MCC").how
+    >>> resolve("292", "HEART FAILURE & SHOCK W MCC").reason
     'the title is that of 291, but 292 is another DRG'
 
     Raises:
@@ -60,8 +60,8 @@ def resolve(code: str, description: str, version: str = "v34") -> Match:
     if not fitting and (row := _former(said, cut, digits)) is not None:
         return _of_former(digits, row, version)
     if fitting:
-        how = "code and abbreviated title" if digits in _codes(fitting) else "abbreviated title"
-        return _decided(digits, fitting, version, how)
+        rule = "code and abbreviated title" if digits in _codes(fitting) else "abbreviated title"
+        return _decided(digits, fitting, version, rule)
     near = [title for title in titles() if nearly_fits(said, title)]
     if _codes(near) == {digits}:
         return _decided(digits, near, version, "code and shortened or misspelt title")
@@ -73,24 +73,24 @@ def resolve(code: str, description: str, version: str = "v34") -> Match:
     return Match(None, f"no title of {VERSIONS[0]} to {VERSIONS[-1]} fits")
 
 
-def _decided(digits: str, fitting: Iterable[Words], version: str, how: str) -> Match:
+def _decided(digits: str, fitting: Iterable[Words], version: str, rule: str) -> Match:
     """The one DRG of the titles that fit, unless the code says another."""
     codes, drgs = _codes(fitting), load_drgs(version)
     if digits in codes:
         drg = counterpart(digits, version)
-        return Match(drgs[drg], how) if drg else Match(None, why_none(digits, version))
-    found = {drg for title in fitting for drg in _own_titles(version).get(title) or _counterparts(title, version)}
-    if len(found) > 1:
-        return Match(None, f"fits {len(found)} titles, and code {digits or '(none)'} decides for none")
-    (drg,) = found
+        return Match(drgs[drg], rule) if drg else Match(None, why_none(digits, version))
+    candidates = {drg for title in fitting for drg in _own_titles(version).get(title) or _counterparts(title, version)}
+    if len(candidates) > 1:
+        return Match(None, f"fits {len(candidates)} titles, and code {digits or '(none)'} decides for none")
+    (drg,) = candidates
     if drg is None:
         return Match(None, why_none(min(codes), version))
     if _of_v24(digits) and drgs[drg].severity is Severity.WITH_CC and "CC/MCC" not in drgs[drg].title:
         return Match(None, f"{digits} is a code of v24 or before, where with CC meant with CC or MCC of today")
     if not _agrees(digits, drg, version):
-        is_ = "is that of" if how == "title" else "looks like that of"
+        is_ = "is that of" if rule == "title" else "looks like that of"
         return Match(None, f"the title {is_} {drg}, but {digits} is another DRG")
-    return Match(drgs[drg], how)
+    return Match(drgs[drg], rule)
 
 
 def _of_former(digits: str, row: dict[str, str], version: str) -> Match:
@@ -116,13 +116,13 @@ def _counterparts(title: Words, version: str) -> set[str | None]:
 @cache
 def titles() -> dict[Words, set[str]]:
     """The codes of every title of every version at hand."""
-    found: dict[Words, set[str]] = defaultdict(set)
+    codes: dict[Words, set[str]] = defaultdict(set)
     for code, drg in load_drgs().items():
-        found[words(drg.title)].add(code)
+        codes[words(drg.title)].add(code)
     for version in VERSIONS[1:]:
         for code, row in package_table(version).items():
-            found[words(row["desc"])].add(f"{int(code):03d}")
-    return dict(found)
+            codes[words(row["desc"])].add(f"{int(code):03d}")
+    return dict(codes)
 
 
 @cache
@@ -134,12 +134,12 @@ def _own_titles(version: str) -> dict[Words, set[str]]:
 @cache
 def _bases() -> dict[Words, set[str]]:
     """The codes of every title without the CC/MCC state that it ends with."""
-    found: dict[Words, set[str]] = defaultdict(set)
+    codes: dict[Words, set[str]] = defaultdict(set)
     for version in VERSIONS:
         for code, drg in load_drgs(version).items():
             if drg.severity is not Severity.NONE:
-                found[words(split_title(drg.title)[0])].add(code)
-    return dict(found)
+                codes[words(split_title(drg.title)[0])].add(code)
+    return dict(codes)
 
 
 @cache

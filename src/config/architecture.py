@@ -26,8 +26,8 @@ HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 def folder_of(path: str) -> Path | None:
     """The folder that `model.path` names, here or in the project; None for a hub id and a PyPI package."""
-    places = (Path(path), ROOT / path) if path else ()
-    return next((place for place in places if place.is_dir()), None)
+    folders = (Path(path), ROOT / path) if path else ()
+    return next((folder for folder in folders if folder.is_dir()), None)
 
 
 def own_architecture(path: str) -> dict[str, Any]:
@@ -57,8 +57,8 @@ def _from_hub(path: str) -> Path:
     try:
         return Path(hf_hub_download(path, "config.json", local_files_only=not hub_answers()))
     except (OSError, ValueError) as error:  # every error of the hub's client is one of these
-        told = type(error).__name__
-        raise UserError(f"model.path={path}: no such folder, and no config.json from the hub ({told})") from None
+        error_name = type(error).__name__
+        raise UserError(f"model.path={path}: no such folder, and no config.json from the hub ({error_name})") from None
 
 
 def hub_answers() -> bool:

@@ -25,10 +25,10 @@ class Dialect:
             names = ", ".join(SEPARATORS)
             wrong.append(f"{self.key}separator={self.separator}: must be one of {names}, or one other ASCII character")
         try:
-            known = self.encoding is None or codecs.lookup(self.encoding)._is_text_encoding
+            valid = self.encoding is None or codecs.lookup(self.encoding)._is_text_encoding
         except LookupError:
-            known = False
-        if not known:
+            valid = False
+        if not valid:
             wrong.append(
                 f"{self.key}encoding={self.encoding}: unknown; such as utf-8, cp1252, latin-1, utf-16, shift_jis"
             )

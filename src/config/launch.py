@@ -29,12 +29,12 @@ class ProcessesConfig:
 
     def problems(self) -> list[str]:
         """One line for each value that cannot be."""
-        found = _retries(self.retries)
+        problems = _retries(self.retries)
         if self.workers is not None and self.workers < 1:
-            found.append(f"hydra.launcher.workers={self.workers}: must be at least 1 or null")
+            problems.append(f"hydra.launcher.workers={self.workers}: must be at least 1 or null")
         if self.gpus_per_cell < 1:
-            found.append(f"hydra.launcher.gpus_per_cell={self.gpus_per_cell}: must be at least 1")
-        return found
+            problems.append(f"hydra.launcher.gpus_per_cell={self.gpus_per_cell}: must be at least 1")
+        return problems
 
 
 @dataclass
@@ -82,15 +82,15 @@ class SlurmConfig:
 
     def problems(self) -> list[str]:
         """One line for each value that cannot be."""
-        found = _retries(self.retries)
+        problems = _retries(self.retries)
         if not 0 < self.signal_delay_s < 60 * self.timeout_min:
-            found.append(
+            problems.append(
                 f"hydra.launcher.signal_delay_s={self.signal_delay_s}: must be above 0 and below "
                 f"60 * hydra.launcher.timeout_min={self.timeout_min}, or the signal comes at once"
             )
         if self.poll_s <= 0:
-            found.append(f"hydra.launcher.poll_s={self.poll_s}: must be above 0")
-        return found
+            problems.append(f"hydra.launcher.poll_s={self.poll_s}: must be above 0")
+        return problems
 
 
 @dataclass
@@ -111,13 +111,13 @@ class RayConfig:
 
     def problems(self) -> list[str]:
         """One line for each value that cannot be."""
-        found = _retries(self.retries)
-        found += [
+        problems = _retries(self.retries)
+        problems += [
             f"hydra.launcher.{key}={value}: must not be below 0"
             for key, value in (("num_cpus", self.num_cpus), ("num_gpus", self.num_gpus))
             if value < 0
         ]
-        return found
+        return problems
 
 
 def _retries(retries: int) -> list[str]:

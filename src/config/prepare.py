@@ -94,63 +94,65 @@ class PrepareConfig:
 
     def problems(self) -> list[str]:
         """One line for each value that cannot be."""
-        found = self._shares() + self._source() + self._split()
-        found += Dialect(self.data.separator, self.data.encoding).problems()
+        problems = self._shares() + self._source() + self._split()
+        problems += Dialect(self.data.separator, self.data.encoding).problems()
         if self.data.words < 1:
-            found.append(f"data.words={self.data.words}: must be at least 1")
+            problems.append(f"data.words={self.data.words}: must be at least 1")
         if self.protocol is Protocol.PAPER and self.version != "v34":
-            found.append(f"version={self.version}: the paper's DRGs are of v34; leave protocol=paper or version out")
+            problems.append(f"version={self.version}: the paper's DRGs are of v34; leave protocol=paper or version out")
         if not self.data.sections:
-            found.append("data.sections=[]: name at least one section")
+            problems.append("data.sections=[]: name at least one section")
         if Path(self.data.out).is_dir() and any(Path(self.data.out).iterdir()):
-            found.append(f"data.out={self.data.out}: the folder is not empty; name another, or remove it first")
-        return found
+            problems.append(f"data.out={self.data.out}: the folder is not empty; name another, or remove it first")
+        return problems
 
     def _shares(self) -> list[str]:
-        found = []
+        problems = []
         for key, share in (("test_share", self.test_share), ("validation_share", self.validation_share)):
             if not 0 <= share < 1:
-                found.append(f"{key}={share}: must be at least 0 and below 1")
+                problems.append(f"{key}={share}: must be at least 0 and below 1")
         if self.test_share + self.validation_share >= 1:
-            found.append("test_share and validation_share: together they must leave patients for training")
-        return found
+            problems.append("test_share and validation_share: together they must leave patients for training")
+        return problems
 
     def _source(self) -> list[str]:
-        data, found = self.data, []
+        data, problems = self.data, []
         if data.path is None:
             where = "it is where MIMIC-IV's note and hosp folders lie"
             if data.dir is None or not Path(data.dir).is_dir():
-                found.append(
+                problems.append(
                     f"data.dir={data.dir}: no such folder; {where}. For your own file write data=csv data.path=FILE"
                 )
             if data.notes is not None and not Path(data.notes).is_dir():
-                found.append(f"data.notes={data.notes}: no such folder; it is the download of MIMIC-IV-Note")
+                problems.append(f"data.notes={data.notes}: no such folder; it is the download of MIMIC-IV-Note")
             own = {key: getattr(data, key) for key in ("label", "patient", "split", "separator", "missing")}
-            return found + [
+            return problems + [
                 f"data.{key}={value}: belongs to data=csv data.path=FILE" for key, value in own.items() if value
             ]
         if data.notes is not None:
-            found.append(f"data.notes={data.notes}: belongs to MIMIC-IV files; leave data.path out")
+            problems.append(f"data.notes={data.notes}: belongs to MIMIC-IV files; leave data.path out")
         if not Path(data.path).is_file():
-            found.append(f"data.path={data.path}: no such file")
+            problems.append(f"data.path={data.path}: no such file")
         if self.protocol is Protocol.PAPER:
-            found.append("protocol=paper: reads MIMIC-IV files; leave data.path out")
-        return found + [
+            problems.append("protocol=paper: reads MIMIC-IV files; leave data.path out")
+        return problems + [
             f"data.{key}: not given; name the column, data.{key}=COLUMN"
             for key, value in (("text", data.text), ("label", data.label))
             if value is None
         ]
 
     def _split(self) -> list[str]:
-        found = []
+        problems = []
         if self.split is SplitBy.FILE and (self.split_file is None or not Path(self.split_file).is_file()):
-            found.append(f"split_file={self.split_file}: no such file; split=file needs a split.csv that prepare wrote")
+            problems.append(
+                f"split_file={self.split_file}: no such file; split=file needs a split.csv that prepare wrote"
+            )
         if self.split is not SplitBy.FILE and self.split_file is not None:
-            found.append(f"split_file={self.split_file}: needs split=file")
+            problems.append(f"split_file={self.split_file}: needs split=file")
         if self.split_key is not None and not Path(self.split_key).is_file():
-            found.append(f"split_key={self.split_key}: no such file; it is the split.key that prepare wrote")
+            problems.append(f"split_key={self.split_key}: no such file; it is the split.key that prepare wrote")
         if self.split_since is not None and self.split is not SplitBy.TIME:
-            found.append(f"split_since={self.split_since}: needs split=time")
+            problems.append(f"split_since={self.split_since}: needs split=time")
         if self.split is SplitBy.TIME and self.data.path is not None:
-            found.append("split=time: needs MIMIC-IV's hosp/patients; leave data.path out")
-        return found
+            problems.append("split=time: needs MIMIC-IV's hosp/patients; leave data.path out")
+        return problems

@@ -66,7 +66,7 @@ class PretrainConfig:
             ("epochs", self.epochs, self.epochs >= 1, "must be at least 1"),
             ("lr", self.lr, self.lr > 0, "must be above 0"),
         ]
-        found = [f"{key}={value}: {must}" for key, value, holds, must in bounds if not holds]
+        problems = [f"{key}={value}: {must}" for key, value, holds, must in bounds if not holds]
         if not (Path(self.data.dir) / "cohort.json").is_file():
-            found.append(f"data.dir={self.data.dir}: no prepared cohort there; make one with python -m src.prepare")
-        return found
+            problems.append(f"data.dir={self.data.dir}: no prepared cohort there; make one with python -m src.prepare")
+        return problems

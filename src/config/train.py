@@ -359,9 +359,9 @@ class TrainConfig:
             return [f"data.dir={folder}: no such folder; {PREPARE_FIRST} data.out={folder}"]
         if not (folder / "cohort.json").is_file():
             mimic = (folder / "note").is_dir() or (folder / "hosp").is_dir()
-            what = "holds MIMIC-IV files, not a prepared cohort" if mimic else "holds no cohort.json"
+            reason = "holds MIMIC-IV files, not a prepared cohort" if mimic else "holds no cohort.json"
             source = str(folder) if mimic else "MIMIC"
-            return [f"data.dir={folder}: {what}; {PREPARE_FIRST.replace('MIMIC', source)} data.out=COHORT"]
+            return [f"data.dir={folder}: {reason}; {PREPARE_FIRST.replace('MIMIC', source)} data.out=COHORT"]
         return []
 
 

@@ -192,7 +192,7 @@ class Axis:
         step: what one step along it is from, as in `next size`; empty for the name.
         more: what a step up is, as a sentence begins.
         value: how a value is shown where the axis is not named.
-        beside: how it is shown in a list of values of one kind.
+        listed: how it is shown in a list of values of one kind.
         slug: its part of a run's name; empty for an axis that the name does not show.
         main: whether it is one that the field asks about; others may only follow one of these.
         number: whether its values are numbers.
@@ -209,7 +209,7 @@ class Axis:
     step: str = ""
     more: str = ""
     value: str = ""
-    beside: str = ""
+    listed: str = ""
     slug: str = ""
     main: bool = False
     number: bool = True
@@ -223,7 +223,7 @@ class Axis:
 
     def in_words(self, value: Any) -> str:
         """A value in a legend."""
-        return self.beside.format(value) if self.beside else f"{self.key} = {value}"
+        return self.listed.format(value) if self.listed else f"{self.key} = {value}"
 
     def shown(self, value: Any) -> str:
         """A value after the axis's name: parameters in few letters."""
@@ -256,7 +256,7 @@ AXES = (
         "{} tokens", "len{}", main=True, log=True, dashboard=True,
     ),
     Axis(
-        "lora_r", "lora.r", "rank", title="LoRA rank r", more="A higher LoRA rank", value="r{}", beside="r = {}",
+        "lora_r", "lora.r", "rank", title="LoRA rank r", more="A higher LoRA rank", value="r{}", listed="r = {}",
         slug="r{}", main=True, log=True, dashboard=True, adapters_only=True,
     ),
     Axis("lora_alpha", "lora.alpha", "lora alpha", adapters_only=True),
@@ -303,8 +303,8 @@ def axis_of(key: str) -> Axis:
     >>> axis_of("lora_r").name, axis_of("flop").name, axis_of("weight_decay").name
     ('rank', 'compute', 'weight decay')
     """
-    known = {axis.key: axis for axis in (*AXES, Axis(FLOP, "", "compute"))}
-    return known.get(key) or Axis(key, key, key.replace("_", " "))
+    by_key = {axis.key: axis for axis in (*AXES, Axis(FLOP, "", "compute"))}
+    return by_key.get(key) or Axis(key, key, key.replace("_", " "))
 
 
 def typed(axes: Iterable[tuple[str, Any]]) -> str:

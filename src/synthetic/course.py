@@ -36,21 +36,25 @@ def phrases() -> dict[str, list[str]]:
     return dict(yaml.load(text, Loader=yaml.CSafeLoader))
 
 
-def write_course(stay: Admission, known: Knowledge, random: Random) -> list[Paragraph]:
+def write_course(stay: Admission, knowledge: Knowledge, random: Random) -> list[Paragraph]:
     """The paragraphs of the hospital course, in order."""
     patient, principal = stay.patient, stay.principal
     severe = sum(level(code) == "MCC" for _, code in stay.documented)
     stretch = 0.32 * min(severe, 2) + 0.08 * min(len(stay.documented), 6) - (0.5 if principal.light else 0.0)
     length = min(1600.0, 2.718281828 ** (MEAN_LOG + SPREAD_LOG * random.gauss(0, 1) * 0.92 + stretch - 0.25))
-    absent = not_present(stay, known, random)
+    absent = not_present(stay, knowledge, random)
     opening, main = _opening(stay, absent, random), _main(stay, random)
     severe_ones = [pair for pair in stay.documented if level(pair[1]) == "MCC"]
     others = [pair for pair in stay.documented if level(pair[1]) != "MCC"]
-    early = [_problem(one, patient.heldout, patient.sex, random) for one, _ in others if not one.chronic]
-    chronic = [_problem(one, patient.heldout, patient.sex, random) for one, _ in others if one.chronic]
+    early = [
+        _problem(condition, patient.heldout, patient.sex, random) for condition, _ in others if not condition.chronic
+    ]
+    chronic = [
+        _problem(condition, patient.heldout, patient.sex, random) for condition, _ in others if condition.chronic
+    ]
     late: list[Paragraph] = []
-    for one, _ in severe_ones:
-        (late if random.random() < LATE else early).append(_problem(one, patient.heldout, patient.sex, random))
+    for condition, _ in severe_ones:
+        (late if random.random() < LATE else early).append(_problem(condition, patient.heldout, patient.sex, random))
     random.shuffle(early)
     if random.random() < 0.45:
         early = [main, *early]
@@ -61,7 +65,7 @@ def write_course(stay: Admission, known: Knowledge, random: Random) -> list[Para
             main,
         ]
     denied = random.sample(absent, min(len(absent), random.randint(0, 3)))
-    negatives = [Paragraph(sentence(_absent("negative", [one], random))) for one in denied]
+    negatives = [Paragraph(sentence(_absent("negative", [condition], random))) for condition in denied]
     budget = length - sum(len(paragraph.text.split()) for paragraph in (opening, *early, *late, *chronic, *negatives))
     filler = _filler(budget, patient.sex, random)
     half = len(filler) // 2 + len(filler) // 4
@@ -90,17 +94,17 @@ def write_course(stay: Admission, known: Knowledge, random: Random) -> list[Para
     return paragraphs
 
 
-def not_present(stay: Admission, known: Knowledge, random: Random) -> list[Condition]:
+def not_present(stay: Admission, knowledge: Knowledge, random: Random) -> list[Condition]:
     """Conditions that this patient has not: the note may deny them, or tell of them as long past."""
     present = {code[:3] for _, code in stay.documented} | {code[:3] for code in stay.coded} | {stay.code[:3]}
-    drawn = random.sample(list(known.secondaries.values()), 14)
+    drawn = random.sample(list(knowledge.secondaries.values()), 14)
     return [
-        one
-        for one in drawn
-        if not one.chronic
-        and not any(code[:3] in present for code in one.codes)
-        and all(allowed(one, code, stay.principal, stay.code, stay.patient) for code in one.codes)
-    ] or [known.secondaries["gout"]]
+        condition
+        for condition in drawn
+        if not condition.chronic
+        and not any(code[:3] in present for code in condition.codes)
+        and all(allowed(condition, code, stay.principal, stay.code, stay.patient) for code in condition.codes)
+    ] or [knowledge.secondaries["gout"]]
 
 
 def _absent(kind: str, absent: list[Condition], random: Random) -> str:
@@ -115,9 +119,9 @@ def past(absent: list[Condition], random: Random) -> str:
 def _opening(stay: Admission, absent: list[Condition], random: Random) -> Paragraph:
     patient = stay.patient
     chronic = [
-        one.phrase(random, patient.heldout)
-        for one, _ in stay.documented
-        if one.chronic and level(one.codes[0]) != "MCC"
+        condition.phrase(random, patient.heldout)
+        for condition, _ in stay.documented
+        if condition.chronic and level(condition.codes[0]) != "MCC"
     ][:4]
     before = ", ".join([*chronic, *(past(absent, random) for _ in range(random.randint(0, 2)))])
     who = (
@@ -125,11 +129,11 @@ def _opening(stay: Admission, absent: list[Condition], random: Random) -> Paragr
         if random.random() < 0.6
         else f"{stay.age}yo {patient.sex}"
     )
-    told = random.random() < 0.3
-    why = stay.principal.phrase(random, patient.heldout) if told else random.choice(stay.principal.complaint)
+    named = random.random() < 0.3
+    why = stay.principal.phrase(random, patient.heldout) if named else random.choice(stay.principal.complaint)
     verb = random.choice(("who presented with", "admitted with", "p/w", "presenting with"))
     return Paragraph(
-        f"{who} {'with PMH of ' + before + ' ' if before else ''}{verb} {why}.", "principal" if told else ""
+        f"{who} {'with PMH of ' + before + ' ' if before else ''}{verb} {why}.", "principal" if named else ""
     )
 
 
@@ -151,15 +155,15 @@ def _main(stay: Admission, random: Random) -> Paragraph:
     return Paragraph(" ".join(parts), "principal")
 
 
-def _problem(one: Condition, heldout: bool, sex: str, random: Random) -> Paragraph:
+def _problem(condition: Condition, heldout: bool, sex: str, random: Random) -> Paragraph:
     """A paragraph of a secondary diagnosis: named, or told only by its evidence."""
-    evidence = sentence(fill(random.choice(one.found), random, sex))
-    did = sentence(fill(random.choice(one.did), random, sex))
-    if not one.chronic and random.random() < IMPLICIT:
-        return Paragraph(f"{random.choice(('', '- ', '# Events: '))}{evidence} {did}", one.name, implicit=True)
-    name = one.phrase(random, heldout)
+    evidence = sentence(fill(random.choice(condition.found), random, sex))
+    did = sentence(fill(random.choice(condition.did), random, sex))
+    if not condition.chronic and random.random() < IMPLICIT:
+        return Paragraph(f"{random.choice(('', '- ', '# Events: '))}{evidence} {did}", condition.name, implicit=True)
+    name = condition.phrase(random, heldout)
     heading = random.choice((f"# {name}: ", f"# {name[0].upper() + name[1:]}. ", f"- {name} - ", f"{name.upper()}: "))
-    return Paragraph(f"{heading}{evidence if random.random() < 0.6 else ''} {did}".replace("  ", " "), one.name)
+    return Paragraph(f"{heading}{evidence if random.random() < 0.6 else ''} {did}".replace("  ", " "), condition.name)
 
 
 def _filler(words: float, sex: str, random: Random) -> list[Paragraph]:
@@ -190,9 +194,9 @@ def first_word(paragraphs: list[Paragraph], about: str) -> int | None:
 
 def facts_of(paragraphs: list[Paragraph], stay: Admission) -> dict[str, Any]:
     """What the gauge counts: places of MCC evidence, and how much of it is implicit."""
-    places = [first_word(paragraphs, one.name) for one, code in stay.documented if level(code) == "MCC"]
+    positions = [first_word(paragraphs, condition.name) for condition, code in stay.documented if level(code) == "MCC"]
     implicit = {paragraph.about for paragraph in paragraphs if paragraph.implicit}
     return {
-        "mcc": [place for place in places if place is not None],
-        "implicit": sum(one.name in implicit for one, code in stay.documented if level(code) == "MCC"),
+        "mcc": [position for position in positions if position is not None],
+        "implicit": sum(condition.name in implicit for condition, code in stay.documented if level(code) == "MCC"),
     }

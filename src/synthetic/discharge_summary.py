@@ -22,22 +22,22 @@ class Note:
     mcc_implicit: int
 
 
-def write_note(stay: Admission, known: Knowledge, random: Random) -> Note:
+def write_note(stay: Admission, knowledge: Knowledge, random: Random) -> Note:
     """Renders the admission's facts; nothing in the note contradicts them."""
-    paragraphs = write_course(stay, known, random)
+    paragraphs = write_course(stay, knowledge, random)
     course = _marked(as_course(paragraphs), random)
-    told = facts_of(paragraphs, stay)
+    evidence = facts_of(paragraphs, stay)
     if random.random() < VERY_SHORT:
         course = random.choice(("See operative note.", "Uneventful, see above.", "Please see ___ note for details."))
-        told = {"mcc": [], "implicit": 0}
+        evidence = {"mcc": [], "implicit": 0}
     heading = random.choice(OTHER_HEADINGS) if random.random() < 0.02 else "Medications on Admission:"
     sections = [
-        *_admission(stay, known, random),
+        *_admission(stay, knowledge, random),
         _section(_heading(random), course),
         _section(heading, MEDICATIONS),
         *_discharge(stay, random),
     ]
-    return Note("\n".join(sections), len(course.split()), told["mcc"], told["implicit"])
+    return Note("\n".join(sections), len(course.split()), evidence["mcc"], evidence["implicit"])
 
 
 ALLERGIES = ("No Known Allergies / Adverse Drug Reactions", "Penicillins", "Sulfa (Sulfonamide Antibiotics)")
@@ -47,12 +47,12 @@ MEDICATIONS = "1. Acetaminophen 650 mg PO Q6H:PRN pain"
 OTHER_HEADINGS = ("___ on Admission:", "___  on Admission:")
 
 
-def _admission(stay: Admission, known: Knowledge, random: Random) -> list[str]:
+def _admission(stay: Admission, knowledge: Knowledge, random: Random) -> list[str]:
     """The sections before the hospital course."""
     patient, principal = stay.patient, stay.principal
-    absent = not_present(stay, known, random)
+    absent = not_present(stay, knowledge, random)
     before = [past(absent, random) for _ in range(random.randint(1, 3))]
-    chronic = [one.phrase(random, patient.heldout) for one, _ in stay.documented if one.chronic]
+    chronic = [condition.phrase(random, patient.heldout) for condition, _ in stay.documented if condition.chronic]
     who = f"{stay.age} y/o {patient.sex} with {', '.join([*chronic[:2], *before])}"
     vitals = f"VS: T 98.{random.randint(0, 9)} HR {random.randint(60, 98)} RR {random.randint(12, 20)}"
     blood = f"WBC-{random.randint(40, 110) / 10} Hgb-{random.randint(90, 145) / 10}* Plt ___"
@@ -79,7 +79,7 @@ def _discharge(stay: Admission, random: Random) -> list[str]:
     """The sections after the medications on admission."""
     heldout = stay.patient.heldout
     diagnoses = [stay.principal.phrase(random, heldout)]
-    diagnoses += [one.phrase(random, heldout) for one, _ in stay.documented if random.random() < 0.7]
+    diagnoses += [secondary.phrase(random, heldout) for secondary, _ in stay.documented if random.random() < 0.7]
     condition = "Mental Status: Clear and coherent.\nActivity Status: Ambulatory - Independent."
     wishes = "Dear ___,\n\nIt was a pleasure caring for you at ___."
     return [
@@ -108,7 +108,7 @@ def _heading(random: Random) -> str:
 def _marked(course: str, random: Random) -> str:
     words = course.split(" ")
     for _ in range(round(len(words) * MARKS)):
-        place = random.randrange(len(words))
-        if words[place].isalpha() and words[place].islower():
-            words[place] = "___"
+        index = random.randrange(len(words))
+        if words[index].isalpha() and words[index].islower():
+            words[index] = "___"
     return " ".join(words)

@@ -52,11 +52,11 @@ class Admission:
     drg: str
 
 
-def admissions(known: Knowledge, count: int, random: Random, heldout: tuple[int, float]) -> Iterator[Admission]:
+def admissions(knowledge: Knowledge, count: int, random: Random, heldout: tuple[int, float]) -> Iterator[Admission]:
     """Yields `count` admissions, those of a patient one after the other.
 
     Args:
-        known: what conditions there are.
+        knowledge: what conditions there are.
         count: how many admissions.
         random: the source of every choice.
         heldout: split seed and share of patients whose notes may use held-out phrasings.
@@ -70,12 +70,12 @@ def admissions(known: Knowledge, count: int, random: Random, heldout: tuple[int,
         for _ in range(min(count - done, 1 + int(random.expovariate(1.6) * 1.2))):
             stay = None
             while stay is None:
-                stay = _admission(known, patient, done, when, chronic, random)
+                stay = _admission(knowledge, patient, done, when, chronic, random)
             yield stay
             done += 1
             if stay.died:
                 break
-            chronic = [(one, code) for one, code in stay.documented if one.chronic]
+            chronic = [(condition, code) for condition, code in stay.documented if condition.chronic]
             when = stay.admitted + timedelta(days=stay.days + random.expovariate(1 / 150))
 
 
@@ -100,7 +100,7 @@ def _patient(number: int, random: Random, heldout: tuple[int, float]) -> Patient
 
 
 def _admission(
-    known: Knowledge,
+    knowledge: Knowledge,
     patient: Patient,
     number: int,
     when: datetime,
@@ -108,19 +108,19 @@ def _admission(
     random: Random,
 ) -> Admission | None:
     age = min(91, patient.age + when.year - patient.year)
-    principal, code, procedures = _principal(known, patient, age, random)
+    principal, code, procedures = _principal(knowledge, patient, age, random)
     if principal is None:
         return None
-    documented = _secondaries(known, patient, principal, code, chronic, random)
-    coded = [one for _, one in documented if random.random() > NOT_CODED] + [
-        one for one in principal.extra if one != code
+    documented = _secondaries(knowledge, patient, principal, code, chronic, random)
+    coded = [secondary for _, secondary in documented if random.random() > NOT_CODED] + [
+        extra for extra in principal.extra if extra != code
     ]
-    for condition, one in documented:
-        coded += [extra for extra in condition.extra if one in coded]
+    for condition, secondary in documented:
+        coded += [extra for extra in condition.extra if secondary in coded]
     documented = [pair for pair in documented if pair[1] not in coded or random.random() > NOT_WRITTEN]
-    severe = any(level(one) == "MCC" for _, one in documented)
+    severe = any(level(secondary) == "MCC" for _, secondary in documented)
     died = random.random() < min(0.5, principal.dies + (0.03 if severe else 0.0)) and not principal.light
-    pcs = [one for codes, _ in procedures for one in codes]
+    pcs = [procedure for codes, _ in procedures for procedure in codes]
     coded = list(dict.fromkeys(coded))
     drg = group(code, coded, pcs, sex=patient.sex, alive=not died)
     if drg is None:
@@ -143,32 +143,32 @@ def _admission(
 
 
 def _principal(
-    known: Knowledge, patient: Patient, age: int, random: Random
+    knowledge: Knowledge, patient: Patient, age: int, random: Random
 ) -> tuple[Condition | None, str, list[tuple[tuple[str, ...], str]]]:
     draw = random.random()
     if draw < CURATED:
-        one = random.choices(known.principals, [row.weight for row in known.principals])[0]
-        if (one.sex and one.sex != patient.sex) or not one.ages[0] <= age <= one.ages[1]:
+        condition = random.choices(knowledge.principals, [row.weight for row in knowledge.principals])[0]
+        if (condition.sex and condition.sex != patient.sex) or not condition.ages[0] <= age <= condition.ages[1]:
             return None, "", []
-        done = [known.procedures[name] for name, chance in one.procedures.items() if random.random() < chance]
+        done = [knowledge.procedures[name] for name, chance in condition.procedures.items() if random.random() < chance]
         return (
-            one,
-            one.code(random),
-            [(random.choice(each.choices), random.choice(each.says)) for each in done],
+            condition,
+            condition.code(random),
+            [(random.choice(procedure.choices), random.choice(procedure.says)) for procedure in done],
         )
     done_codes: tuple[str, ...] = ()
     if draw < CURATED + MEDICAL_TAIL:
-        family = random.choice(known.medical_tail)
+        family = random.choice(knowledge.medical_tail)
     else:
-        family, done_codes = random.choice(known.surgical_tail)
+        family, done_codes = random.choice(knowledge.surgical_tail)
     code = random.choice(family[:: max(1, len(family) // 12)])  # a dozen codes of each family are in use
-    title = known.titles[code]
+    title = knowledge.titles[code]
     if not _suits(title, code, patient, age):
         return None, "", []
     name = clinical(title)
     done_code = random.choice(done_codes[:: max(1, len(done_codes) // 8)]) if done_codes else ""
     surgical: list[tuple[tuple[str, ...], str]] = (
-        [((done_code,), clinical(known.titles[done_code]))] if done_code else []
+        [((done_code,), clinical(knowledge.titles[done_code]))] if done_code else []
     )
     tail = Condition(
         name=name,
@@ -222,7 +222,7 @@ def _suits(title: str, code: str, patient: Patient, age: int) -> bool:
 
 
 def _secondaries(
-    known: Knowledge,
+    knowledge: Knowledge,
     patient: Patient,
     principal: Condition,
     code: str,
@@ -230,26 +230,26 @@ def _secondaries(
     random: Random,
 ) -> list[tuple[Condition, str]]:
     """Secondary diagnoses: companions of the principal one, chronic ones from before, and others."""
-    chosen: dict[str, tuple[Condition, str]] = {}
+    secondaries: dict[str, tuple[Condition, str]] = {}
 
-    def add(one: Condition, its: str) -> None:
-        others = [code, *(other for _, other in chosen.values())]
-        if allowed(one, its, principal, code, patient) and not any(_exclude(its, other) for other in others):
-            chosen.setdefault(one.name, (one, its))
+    def add(condition: Condition, its: str) -> None:
+        others = [code, *(present for _, present in secondaries.values())]
+        if allowed(condition, its, principal, code, patient) and not any(_exclude(its, present) for present in others):
+            secondaries.setdefault(condition.name, (condition, its))
 
-    for one, its in chronic:
+    for condition, its in chronic:
         if random.random() < 0.9:
-            add(one, its)
+            add(condition, its)
     for name, chance in principal.companions.items():
         if random.random() < chance:
-            add(known.secondaries[name], known.secondaries[name].code(random))
+            add(knowledge.secondaries[name], knowledge.secondaries[name].code(random))
     light = principal.light
     sick = 0.0 if light else random.random()
     more = random.choices(range(8), (30, 40, 20, 10, 0, 0, 0, 0) if light else (6, 12, 18, 20, 18, 12, 8, 6))[0]
-    names, weights = _drawn(known, 2 if sick > 0.72 else 0 if light or sick < 0.3 else 1)
+    names, weights = _drawn(knowledge, 2 if sick > 0.72 else 0 if light or sick < 0.3 else 1)
     for name in random.choices(names, weights, k=more):
-        add(known.secondaries[name], known.secondaries[name].code(random))
-    pairs = list(chosen.values())
+        add(knowledge.secondaries[name], knowledge.secondaries[name].code(random))
+    pairs = list(secondaries.values())
     random.shuffle(pairs)
     return pairs
 
@@ -258,26 +258,26 @@ _ONE_OF = (("E10", "E11", "E13"), ("E43", "E44", "E66", "R64"), ("I11", "I10", "
 """Families of which a patient has one at most."""
 
 
-def _exclude(code: str, other: str) -> bool:
+def _exclude(first: str, second: str) -> bool:
     """Whether two codes repeat or contradict each other."""
-    return code[:3] == other[:3] or any(code[:3] in family and other[:3] in family for family in _ONE_OF)
+    return first[:3] == second[:3] or any(first[:3] in family and second[:3] in family for family in _ONE_OF)
 
 
 _DRAWN: dict[int, tuple[list[str], list[float]]] = {}
 
 
-def _drawn(known: Knowledge, sick: int) -> tuple[list[str], list[float]]:
+def _drawn(knowledge: Knowledge, sick: int) -> tuple[list[str], list[float]]:
     if sick not in _DRAWN:
         factor = {"MCC": (0.0, 0.35, 2.6)[sick], "CC": (0.25, 1.0, 1.2)[sick], "": 1.0}
-        rows = known.secondaries
-        _DRAWN[sick] = list(rows), [one.weight * factor[level(one.codes[0])] for one in rows.values()]
+        rows = knowledge.secondaries
+        _DRAWN[sick] = list(rows), [condition.weight * factor[level(condition.codes[0])] for condition in rows.values()]
     return _DRAWN[sick]
 
 
-def allowed(one: Condition, its: str, principal: Condition, code: str, patient: Patient) -> bool:
+def allowed(condition: Condition, its: str, principal: Condition, code: str, patient: Patient) -> bool:
     """Whether a condition may stand beside the principal diagnosis without contradicting or repeating it."""
-    if one.sex and one.sex != patient.sex:
+    if condition.sex and condition.sex != patient.sex:
         return False
-    if one.needs and not code.startswith(one.needs):
+    if condition.needs and not code.startswith(condition.needs):
         return False
     return its[:3] != code[:3] and not its.startswith(principal.guards or (code[:3],))

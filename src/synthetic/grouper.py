@@ -23,16 +23,16 @@ def group(
     >>> group("I5023", ["N179"], [], sex="F", alive=True)
     '292'
     """
-    found = engine().get_drg(
+    drg = engine().get_drg(
         [principal, *secondaries],
         list(procedures),
         gender=sex,
         is_alive=alive,
         discharge_status="01" if alive else "20",
     )
-    if not str(found).isdigit():
+    if not str(drg).isdigit():
         return None
-    code = f"{int(found):03d}"
+    code = f"{int(drg):03d}"
     if code in ("817", "818", "819", "831", "832", "833"):
         for start, older in (("O00", "777"), ("O200", "778"), ("O47", "780")):
             if principal.startswith(start):

@@ -26,23 +26,23 @@ def write_hospital(out: Path, count: int, seed: int, split_seed: int, test_share
     Raises:
         UserError: `out` holds something.
     """
-    random, known = Random(seed), knowledge()
+    random, medicine = Random(seed), knowledge()
     drgs: set[str] = set()
     totals: Counter[str] = Counter()
     words: list[int] = []
     splits: dict[int, str] = {}
-    stays = admissions(known, count, random, (split_seed, test_share))
+    stays = admissions(medicine, count, random, (split_seed, test_share))
     with atomic_folder(out) as folder:
         with open_tables(folder, random) as tables:
             for stay in track(stays, total=count, what="admissions", unit="admission"):
-                note = write_note(stay, known, random)
+                note = write_note(stay, medicine, random)
                 tables.add(stay, note.text)
                 drgs.add(stay.drg)
                 splits[stay.patient.subject_id] = "test" if stay.patient.heldout else "train"
                 words.append(note.words)
                 totals.update(_coding(stay))
                 totals["mcc"] += len(note.mcc_places)
-                totals["mcc_late"] += sum(place >= 400 for place in note.mcc_places)
+                totals["mcc_late"] += sum(position >= 400 for position in note.mcc_places)
                 totals["mcc_implicit"] += note.mcc_implicit
         counts = {
             "admissions": count,

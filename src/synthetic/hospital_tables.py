@@ -48,16 +48,16 @@ class Tables:
             stored = left + timedelta(hours=random.randrange(1, 60))
             self._row(
                 "note/discharge",
-                [f"{ids[0]}-DS-{number}", *ids, "DS", number, _day(left), _time(stored), text],
+                [f"{ids[0]}-DS-{number}", *ids, "DS", number, f"{left:%Y-%m-%d} 00:00:00", _time(stored), text],
             )
         self._drg_rows(stay, ids)
         self._admission_row(stay, ids, left)
-        for place, code in enumerate([stay.code, *stay.coded], 1):
-            self._row("hosp/diagnoses_icd", [*ids, place, code, 10])
-        for place, code in enumerate([one for codes, _ in stay.procedures for one in codes], 1):
+        for seq_num, code in enumerate([stay.code, *stay.coded], 1):
+            self._row("hosp/diagnoses_icd", [*ids, seq_num, code, 10])
+        for seq_num, code in enumerate([code for codes, _ in stay.procedures for code in codes], 1):
             self._row(
                 "hosp/procedures_icd",
-                [*ids, place, f"{stay.admitted + timedelta(days=min(1, stay.days)):%Y-%m-%d}", code, 10],
+                [*ids, seq_num, f"{stay.admitted + timedelta(days=min(1, stay.days)):%Y-%m-%d}", code, 10],
             )
         self._remember(stay)
 
@@ -88,8 +88,8 @@ class Tables:
         if random.random() >= WITHOUT_HCFA:
             self._row("hosp/drgcodes", [*ids, "HCFA", *described(stay.drg, random), "", ""])
             if random.random() < TWO_HCFA:
-                other = random.choice((stay.drg, "981", "948"))
-                self._row("hosp/drgcodes", [*ids, "HCFA", *described(other, random), "", ""])
+                second = random.choice((stay.drg, "981", "948"))
+                self._row("hosp/drgcodes", [*ids, "HCFA", *described(second, random), "", ""])
         kind = "APR " if random.random() < 0.2 else "APR"
         title = stay.principal.says[0].upper()[:LONGEST_APR]
         self._row(
@@ -127,10 +127,6 @@ LONGEST_APR = 70
 
 def _time(when: datetime) -> str:
     return f"{when:%Y-%m-%d %H:%M:%S}"
-
-
-def _day(when: datetime) -> str:
-    return f"{when:%Y-%m-%d} 00:00:00"
 
 
 @contextmanager

@@ -141,9 +141,9 @@ def _medical_tail(titles: dict[str, str]) -> list[tuple[str, ...]]:
         if not _adult(code, titles):
             continue
         for rule in rules:
-            found = re.match(r"^((?:\d{3}&?)+)\|(PDX|PRINCIPAL|.*PDX$)", rule)
-            if found and not rows[found.group(1)[:3]]["is_surgical"] and rows[found.group(1)[:3]]["mdc"] != "15":
-                families[found.group(1)].append(code)
+            match = re.match(r"^((?:\d{3}&?)+)\|(PDX|PRINCIPAL|.*PDX$)", rule)
+            if match and not rows[match.group(1)[:3]]["is_surgical"] and rows[match.group(1)[:3]]["mdc"] != "15":
+                families[match.group(1)].append(code)
     return [tuple(sorted(set(codes))) for _, codes in sorted(families.items())]
 
 
@@ -152,8 +152,8 @@ def _surgical_tail(titles: dict[str, str]) -> list[tuple[tuple[str, ...], tuple[
     for code, rules in engine().dxmap.items():
         if _adult(code, titles) and code[0] != "Z":
             for rule in rules:
-                if found := re.fullmatch(r"_MDC(\d\d)", rule):
-                    by_mdc[found.group(1)].append(code)
+                if match := re.fullmatch(r"_MDC(\d\d)", rule):
+                    by_mdc[match.group(1)].append(code)
     procedures: dict[str, list[str]] = defaultdict(list)
     for code, drgs in engine().orpcsmap.items():
         for drg in drgs:

@@ -26,11 +26,11 @@ def _parts(template: str) -> tuple[str, ...]:
 @cache
 def _range(slot: str) -> tuple[int, int, int] | None:
     """Lower and upper bound in units of the last decimal, and the number of decimals."""
-    found = _RANGE.fullmatch(slot)
-    if not found:
+    match = _RANGE.fullmatch(slot)
+    if not match:
         return None
-    decimals = len(found.group(2) or "")
-    low, high = (round(float(bound) * 10**decimals) for bound in (found.group(1), found.group(3)))
+    decimals = len(match.group(2) or "")
+    low, high = (round(float(bound) * 10**decimals) for bound in (match.group(1), match.group(3)))
     return low, high, decimals
 
 
@@ -51,19 +51,19 @@ def fill(template: str, random: Random, sex: str) -> str:
     if len(parts) == 1:
         return template
     said = list(parts)
-    for place in range(1, len(parts), 2):
-        slot = parts[place]
+    for index in range(1, len(parts), 2):
+        slot = parts[index]
         if slot in _PRONOUNS:
             word = "she" if sex == "F" else "he"
-            said[place] = word.capitalize() if slot[0].isupper() else word
+            said[index] = word.capitalize() if slot[0].isupper() else word
         elif slot in LABS:
-            said[place] = str(random.randint(*LABS[slot]))
+            said[index] = str(random.randint(*LABS[slot]))
         elif bounds := _range(slot):
             low, high, decimals = bounds
             number = random.randint(low, high)
-            said[place] = f"{number / 10**decimals:.{decimals}f}" if decimals else str(number)
+            said[index] = f"{number / 10**decimals:.{decimals}f}" if decimals else str(number)
         else:
-            said[place] = random.choice(_choices(slot))
+            said[index] = random.choice(_choices(slot))
     return "".join(said)
 
 

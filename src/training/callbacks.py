@@ -77,7 +77,7 @@ class RunCheckpoints(pl.callbacks.Checkpoint):
             Interrupted: it was.
         """
         if self._asked():
-            raise Interrupted(self.stop.asked or 0)
+            raise Interrupted(self.stop.received or 0)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Listens to signals again, for which Lightning has set handlers of its own."""
@@ -97,7 +97,7 @@ class RunCheckpoints(pl.callbacks.Checkpoint):
         if asked or (not due and self.seconds_between <= time.monotonic() - self.saved):
             self._save(self.learners)
         if asked:
-            raise Interrupted(self.stop.asked or 0)
+            raise Interrupted(self.stop.received or 0)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Saves first: a validation may take longer than a grace period."""
@@ -124,9 +124,9 @@ class RunCheckpoints(pl.callbacks.Checkpoint):
         """Whether any process was asked to stop: all of them save at the same step then."""
         ranks: Ranks = self.learners[0].ranks
         if ranks.count == 1:
-            return self.stop.asked is not None
-        asked = [number for number in ranks.gathered(self.stop.asked) if number is not None]
-        self.stop.asked = asked[0] if asked else None
+            return self.stop.received is not None
+        asked = [number for number in ranks.gathered(self.stop.received) if number is not None]
+        self.stop.received = asked[0] if asked else None
         return bool(asked)
 
     def _save(self, learners: Sequence[Learner]) -> None:

@@ -61,7 +61,7 @@ def test_a_fourth_digit_makes_a_code_no_msdrgs_whatever_the_title_says(code: str
     assert too_long(code)
     for version in VERSIONS:
         match = resolve(code, "CHEST PAIN", version)
-        assert (match.drg, match.how) == (None, too_long(code))
+        assert (match.drg, match.reason) == (None, too_long(code))
 
 
 def test_a_leading_zero_is_no_fourth_digit_but_beside_severities() -> None:

@@ -23,7 +23,7 @@ def test_every_title_of_every_version_is_brought_to_its_counterpart_or_reported(
         for code, drg in load_drgs(version).items():
             found, expected = resolve(code, drg.title, target), counterpart(code, target)
             assert (found.drg.code if found.drg else None) == expected
-            assert expected or code in found.how
+            assert expected or code in found.reason
             seen += 1
     assert seen == sum(len(load_drgs(version)) for version in VERSIONS)
 
@@ -60,14 +60,14 @@ def test_a_version_that_is_not_at_hand_is_refused() -> None:
 )
 def test_a_hospitals_spelling_finds_its_drg(code: str, description: str, expected: str) -> None:
     found = resolve(code, description)
-    assert found.drg is not None, found.how
+    assert found.drg is not None, found.reason
     assert found.drg.code == expected
 
 
 def test_a_title_decides_where_its_code_is_of_no_version() -> None:
     found = resolve("127", "HEART FAILURE & SHOCK W MCC")
     assert found.drg is not None
-    assert (found.drg.code, found.how) == ("291", "title")
+    assert (found.drg.code, found.reason) == ("291", "title")
 
 
 @pytest.mark.parametrize("code", ["", "0", "000", "12345", "APR", "²", "-1", "29１"])
@@ -91,7 +91,7 @@ def test_letters_that_fit_several_titles_or_anothers_code_decide_nothing() -> No
 
 def test_what_no_title_fits_is_left_open_with_its_reason() -> None:
     assert resolve("291", "HEART TRANSPLANT REJECTION").drg is None
-    assert "fits" in resolve("291", "HEART TRANSPLANT REJECTION").how
+    assert "fits" in resolve("291", "HEART TRANSPLANT REJECTION").reason
 
 
 def test_the_synthetic_hospitals_descriptions_lead_back_to_their_drgs() -> None:
@@ -112,7 +112,7 @@ def test_real_descriptions_find_the_drg_of_their_code() -> None:
         rows = {(r["drg_code"], r["description"]) for r in csv.DictReader(lines) if r["drg_type"] == "HCFA"}
     assert len({description for _, description in rows}) == 151
     found = {row: resolve(*row) for row in rows}
-    assert {row: match.how for row, match in found.items() if match.drg is None} == {}
+    assert {row: match.reason for row, match in found.items() if match.drg is None} == {}
     assert {code: match.drg.code for (code, _), match in found.items() if match.drg and match.drg.code != code} == {
         "230": "229"  # v34 has only with and without MCC
     }
@@ -174,4 +174,4 @@ def test_former_and_misspelt_titles_find_their_code(code: str, description: str,
 def test_what_is_not_certain_is_reported(code: str, description: str, reason: str) -> None:
     match = resolve(code, description)
     assert match.drg is None
-    assert reason in match.how
+    assert reason in match.reason
