@@ -240,10 +240,8 @@ def load_adapters(base: nn.Module, folder: Path, width: int, device: str) -> Cla
         raise Damaged(folder, type(error).__name__, REMADE) from None
     classifier = Classifier(adapted, _hidden_size(base), width, device)
     in_base = {name.replace(".default", "") for name, _ in classifier.backbone.named_parameters() if "lora_" in name}
-    if in_base != set(expected):
-        raise UserError(
-            f"{folder}: {len(in_base ^ set(expected))} adapter weights do not fit model.path; is it the same?"
-        )
+    if differing := in_base ^ set(expected):
+        raise UserError(f"{folder}: {len(differing)} adapter weights do not fit model.path; is it the same?")
     if weight.shape != classifier.head.weight.shape:
         shapes = f"{tuple(weight.shape)} where {tuple(classifier.head.weight.shape)} is needed"
         raise UserError(f"{folder / HEAD_FILE}: the head is {shapes}; labels or cohort differ from the run's")

@@ -91,9 +91,7 @@ def quantised(layer: nn.Linear, quantisation: Any) -> nn.Module:
         else:
             kind, nested = quantisation.bnb_4bit_quant_type, quantisation.bnb_4bit_use_double_quant
             dtype = quantisation.bnb_4bit_compute_dtype
-            made = bits.Linear4bit(
-                *shape, quantisation.bnb_4bit_compute_dtype, compress_statistics=nested, quant_type=kind
-            )
+            made = bits.Linear4bit(*shape, dtype, compress_statistics=nested, quant_type=kind)
     if quantisation.load_in_8bit:
         codes, scales, _ = functional.int8_vectorwise_quant(weight.half())
         made.weight = bits.Int8Params(codes, requires_grad=False, CB=codes, SCB=scales)
