@@ -54,8 +54,8 @@ class Pieces:
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of each text's head between [CLS] and [SEP]."""
-        found: list[list[int]] = self.tokenizer(list(texts), truncation=True, max_length=self.most)["input_ids"]
-        return found
+        ids: list[list[int]] = self.tokenizer(list(texts), truncation=True, max_length=self.most)["input_ids"]
+        return ids
 
     def save(self, folder: Path) -> None:
         """Writes the tokenizer."""
@@ -76,13 +76,13 @@ class Network(nn.Module):
         super().__init__()
         self.bert = bert
 
-    def forward(self, ids: Tensor, there: Tensor) -> Tensor:
-        """Logits [b, width] of ids [b, T], of which `there` [b, T] are tokens."""
-        mask = there.long()
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Logits [b, width] of ids [b, T], of which `mask` [b, T] are tokens."""
+        attention = mask.long()
         if self.bert.config._attn_implementation == "sdpa":
             # As sdpa takes it: of two dimensions, transformers would wait for the device to see whether all are there.
-            mask = there[:, None, None, :].expand(-1, 1, ids.shape[1], -1)
-        logits: Tensor = self.bert(input_ids=ids, attention_mask=mask).logits
+            attention = mask[:, None, None, :].expand(-1, 1, ids.shape[1], -1)
+        logits: Tensor = self.bert(input_ids=ids, attention_mask=attention).logits
         return logits
 
 
@@ -97,10 +97,10 @@ def build(pieces: Pieces, texts: Sequence[str], width: int, cfg: TrainConfig) ->
     torch.manual_seed(cfg.seed)
     if cfg.model.weights is Weights.RANDOM:
         return rebuild(pieces, width, cfg)
-    how: dict[str, Any] = {"num_labels": width, "ignore_mismatched_sizes": True}  # a folder may hold another head
+    options: dict[str, Any] = {"num_labels": width, "ignore_mismatched_sizes": True}  # a folder may hold another head
     if not Path(cfg.model.path).is_dir():
-        how["use_safetensors"] = None  # Bio_ClinicalBERT is published as a .bin alone, of which torch reads no code
-    return Network(loaded(cfg.model, AutoModelForSequenceClassification, cfg.model.path, **how))
+        options["use_safetensors"] = None  # Bio_ClinicalBERT is published as a .bin alone, of which torch reads no code
+    return Network(loaded(cfg.model, AutoModelForSequenceClassification, cfg.model.path, **options))
 
 
 def rebuild(pieces: Pieces, width: int, cfg: TrainConfig) -> Network:
@@ -116,7 +116,7 @@ def rebuild(pieces: Pieces, width: int, cfg: TrainConfig) -> Network:
             num_hidden_layers=model.layers,
             num_attention_heads=model.heads,
             max_position_embeddings=model.context,
-            id2label={place: str(place) for place in range(width)},
+            id2label={index: str(index) for index in range(width)},
         )
     else:
         config = loaded(model, AutoConfig, model.path, num_labels=width)

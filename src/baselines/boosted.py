@@ -49,16 +49,16 @@ class Boosted:
 
         train, validation = (self.material.notes(split) for split in (Split.TRAIN, Split.VALIDATION))
         self.classes = np.unique(train.drg)
-        known = np.isin(validation.drg, self.classes)
+        learnable = np.isin(validation.drg, self.classes)
         label = np.searchsorted(self.classes, train.drg)
         data = lgb.Dataset(self.facts.fit(train.rows).tocsr(), label, free_raw_data=False)
-        seen = self.facts.of(validation.rows)[np.flatnonzero(known)]
-        held = lgb.Dataset(seen, np.searchsorted(self.classes, validation.drg[known]), reference=data)
+        seen = self.facts.of(validation.rows)[np.flatnonzero(learnable)]
+        held_out = lgb.Dataset(seen, np.searchsorted(self.classes, validation.drg[learnable]), reference=data)
         rounds = self.material.cfg.epochs
         clock = Clock(total=rounds, what=self.material.cfg.model.name, unit="round")
         settings = {**SETTINGS, "num_class": len(self.classes), "seed": self.material.cfg.seed}
         callbacks: list[Any] = [lgb.early_stopping(PATIENCE, verbose=False), lambda _: clock.step()]
-        self.booster = lgb.train(settings, data, rounds, valid_sets=[held], callbacks=callbacks)
+        self.booster = lgb.train(settings, data, rounds, valid_sets=[held_out], callbacks=callbacks)
         return {"trainable_parameters": self.booster.num_trees(), "steps": self.booster.best_iteration}
 
     def scores(self, notes: Notes) -> Scores:
@@ -68,12 +68,12 @@ class Boosted:
 
     def save(self, folder: Path) -> None:
         self.booster.save_model(folder / "trees.txt", num_iteration=self.booster.best_iteration)
-        told = {"classes": self.classes.tolist(), "facts": self.facts.learnt()}
-        (folder / "trees.json").write_text(json.dumps(told), "utf-8")
+        learnt = {"classes": self.classes.tolist(), "facts": self.facts.learnt()}
+        (folder / "trees.json").write_text(json.dumps(learnt), "utf-8")
 
     def load(self, folder: Path) -> None:
         import lightgbm as lgb
 
         self.booster = lgb.Booster(model_file=str(folder / "trees.txt"))
-        told = json.loads((folder / "trees.json").read_text("utf-8"))
-        self.classes, self.facts = np.array(told["classes"], dtype=np.int64), Facts.from_learnt(told["facts"])
+        learnt = json.loads((folder / "trees.json").read_text("utf-8"))
+        self.classes, self.facts = np.array(learnt["classes"], dtype=np.int64), Facts.from_learnt(learnt["facts"])

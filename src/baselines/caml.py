@@ -39,8 +39,8 @@ class Words:
     def of(cls, texts: Sequence[str], cfg: TrainConfig) -> "Words":
         """Learns the words of `texts`."""
         seen = Counter(word for text in texts for word in set(WORD.findall(text.lower())))
-        kept = sorted(word for word, notes in seen.items() if notes >= FEWEST)
-        return cls({word: place for place, word in enumerate(kept, UNKNOWN + 1)}, cfg.max_len)
+        frequent = sorted(word for word, notes in seen.items() if notes >= FEWEST)
+        return cls({word: index for index, word in enumerate(frequent, UNKNOWN + 1)}, cfg.max_len)
 
     @property
     def size(self) -> int:
@@ -49,8 +49,8 @@ class Words:
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of the first words of each text; one unknown word for a text without any."""
-        found = (WORD.findall(text.lower())[: self.most] for text in texts)
-        return [[self.ids.get(word, UNKNOWN) for word in words] or [UNKNOWN] for words in found]
+        notes = (WORD.findall(text.lower())[: self.most] for text in texts)
+        return [[self.ids.get(word, UNKNOWN) for word in words] or [UNKNOWN] for words in notes]
 
     def save(self, folder: Path) -> None:
         """Writes the words."""
@@ -75,10 +75,10 @@ class Network(nn.Module):
         for weight in (self.convolution.weight, self.attention.weight, self.last.weight):
             nn.init.xavier_uniform_(weight)
 
-    def forward(self, ids: Tensor, there: Tensor) -> Tensor:
-        """Logits [b, width] of ids [b, T], of which `there` [b, T] are words."""
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Logits [b, width] of ids [b, T], of which `mask` [b, T] are words."""
         seen = self.convolution(self.dropout(self.vectors(ids)).transpose(1, 2))[:, :, : ids.shape[1]].tanh()
-        scores = (self.attention.weight @ seen).masked_fill(~there[:, None], -torch.inf)
+        scores = (self.attention.weight @ seen).masked_fill(~mask[:, None], -torch.inf)
         read = scores.softmax(-1) @ seen.transpose(1, 2)
         return torch.einsum("bwf,wf->bw", read, self.last.weight) + self.last.bias
 
@@ -89,13 +89,13 @@ def build(words: Words, texts: Sequence[str], width: int, cfg: TrainConfig) -> N
 
     torch.manual_seed(cfg.seed)
     network = Network(words, width)
-    names = {place: word for word, place in words.ids.items()}
-    sentences = [[names.get(place, "") for place in ids] for ids in words.encode(texts)]
-    told = Word2Vec(sentences, vector_size=VECTOR, min_count=0, epochs=5, sg=0, workers=1, seed=cfg.seed).wv
+    names = {index: word for word, index in words.ids.items()}
+    sentences = [[names.get(index, "") for index in ids] for ids in words.encode(texts)]
+    vectors = Word2Vec(sentences, vector_size=VECTOR, min_count=0, epochs=5, sg=0, workers=1, seed=cfg.seed).wv
     table = network.vectors.weight.detach().numpy()
-    for word, place in words.ids.items():
-        if word in told:
-            table[place] = told[word] / max(float(np.linalg.norm(told[word])), 1e-6)
+    for word, index in words.ids.items():
+        if word in vectors:
+            table[index] = vectors[word] / max(float(np.linalg.norm(vectors[word])), 1e-6)
     return network
 
 

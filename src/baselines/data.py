@@ -18,7 +18,7 @@ from src.training.notes import split_rows
 
 @dataclass(frozen=True, eq=False)
 class Notes:
-    """B notes: their rows, and the place of each one's DRG in the label space."""
+    """B notes: their rows, and the index of each note's DRG in the label space."""
 
     rows: pl.DataFrame
     """Columns of `notes.parquet`, with those of `admissions.parquet` where a baseline reads them."""

@@ -31,42 +31,42 @@ class Facts:
     def fit(self, rows: pl.DataFrame) -> csr_matrix:
         """Learns the columns of training admissions; what `of` gives for them."""
         seen = Counter(value for values in self._values(rows) for value in set(values))
-        self.columns = {value: place for place, value in enumerate(sorted(v for v, n in seen.items() if n >= FEWEST))}
+        self.columns = {value: index for index, value in enumerate(sorted(v for v, n in seen.items() if n >= FEWEST))}
         self.largest = [float(_number(rows, name).max(initial=1.0)) for name in NUMBERS]
         return self.of(rows)
 
     def of(self, rows: pl.DataFrame) -> csr_matrix:
         """[B, columns]: numbers as shares of the largest in training, and 1 where an admission has a value."""
         numbers = np.stack([_number(rows, name) / most for name, most in zip(NUMBERS, self.largest, strict=True)], 1)
-        place, column, data = [], [], []
+        row_index, column_index, data = [], [], []
         for row, values in enumerate(self._values(rows)):
-            known = {self.columns[value] for value in values if value in self.columns}
-            known_numbers = dict(enumerate(numbers[row]))
-            place += [row] * (len(known_numbers) + len(known))
-            column += [*known_numbers, *(len(NUMBERS) + each for each in known)]
-            data += [*known_numbers.values(), *[1.0] * len(known)]
+            columns = {self.columns[value] for value in values if value in self.columns}
+            own_numbers = dict(enumerate(numbers[row]))
+            row_index += [row] * (len(own_numbers) + len(columns))
+            column_index += [*own_numbers, *(len(NUMBERS) + index for index in columns)]
+            data += [*own_numbers.values(), *[1.0] * len(columns)]
         shape = (rows.height, len(NUMBERS) + len(self.columns))
-        return csr_matrix((np.array(data, dtype=np.float32), (place, column)), shape=shape)
+        return csr_matrix((np.array(data, dtype=np.float32), (row_index, column_index)), shape=shape)
 
     def learnt(self) -> dict[str, Any]:
         """What `from_learnt` needs."""
         return {"coded": self.coded, "columns": self.columns, "largest": self.largest}
 
     @classmethod
-    def from_learnt(cls, told: Mapping[str, Any]) -> "Facts":
+    def from_learnt(cls, learnt: Mapping[str, Any]) -> "Facts":
         """The same columns."""
-        return cls(told["coded"], told["columns"], told["largest"])
+        return cls(learnt["coded"], learnt["columns"], learnt["largest"])
 
     def _values(self, rows: pl.DataFrame) -> list[list[str]]:
         """Named values of each admission, such as `insurance=Medicare`."""
-        found = [[f"{kind}={value}" for kind, value in row.items()] for row in rows.select(KINDS).to_dicts()]
+        admissions = [[f"{kind}={value}" for kind, value in row.items()] for row in rows.select(KINDS).to_dicts()]
         lists = ("services", "diagnoses", "procedures") if self.coded else ("services",)
         for name in lists:
-            for own, values in zip(found, rows[name].to_list(), strict=True):
-                own += [f"{name}={value}" for value in values or []]
+            for admission, values in zip(admissions, rows[name].to_list(), strict=True):
+                admission += [f"{name}={value}" for value in values or []]
                 if name == "diagnoses" and values:
-                    own.append(f"principal={values[0]}")
-        return found
+                    admission.append(f"principal={values[0]}")
+        return admissions
 
 
 def _number(rows: pl.DataFrame, name: str) -> NDArray[np.float32]:

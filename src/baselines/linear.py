@@ -79,9 +79,9 @@ class Linear:
 
     def load(self, folder: Path) -> None:
         self.weights = load_file(folder / "linear.safetensors")
-        told = json.loads((folder / "linear.json").read_text("utf-8"))
-        self.vocabulary = told["vocabulary"]
-        self.facts = Facts.from_learnt(told["facts"]) if told["facts"] else None
+        learnt = json.loads((folder / "linear.json").read_text("utf-8"))
+        self.vocabulary = learnt["vocabulary"]
+        self.facts = Facts.from_learnt(learnt["facts"]) if learnt["facts"] else None
 
 
 def expand_to_all_drgs(values: NDArray[np.floating], classes: NDArray[np.int64], drgs: int) -> NDArray[np.float32]:

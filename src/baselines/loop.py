@@ -31,7 +31,7 @@ PATIENCE = 10
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
-    """B notes as token ids, with the place of each one's DRG."""
+    """B notes as token ids, with the index of each note's DRG."""
 
     ids: Sequence[Sequence[int]]
     drg: NDArray[np.int64]
@@ -46,18 +46,19 @@ class Encoded:
         alike = [rows[np.argsort(lengths[rows], kind="stable")] for rows in some]
         batches = [rows[start : start + size] for rows in alike for start in range(0, len(rows), size)]
         last = batches.pop()  # may be smaller: it stays the last
-        mixed = [batches[place] for place in draw.permutation(len(batches))]
+        mixed = [batches[index] for index in draw.permutation(len(batches))]
         return [int(row) for batch in [*mixed, last] for row in batch]
 
     def batches(self, order: Sequence[int], size: int, device: str) -> Iterator[tuple[Tensor, Tensor, Tensor, int]]:
-        """Ids [b, T] padded with 0 on the right, which of them are there [b, T], DRGs [b] on the host, and tokens."""
+        """Ids [b, T] padded with 0 on the right, the mask of real ones [b, T], DRGs [b] on the host, and tokens."""
         for start in range(0, len(order), size):
             rows = order[start : start + size]
-            some = [torch.tensor(self.ids[row]) for row in rows]
-            ids = nn.utils.rnn.pad_sequence(some, batch_first=True)
-            there = torch.arange(ids.shape[1])[None] < torch.tensor([len(each) for each in some])[:, None]
-            ids, there = send([ids, there], torch.device(device))
-            yield ids, there, torch.from_numpy(self.drg[list(rows)]), sum(map(len, some))
+            note_ids = [torch.tensor(self.ids[row]) for row in rows]
+            lengths = [len(ids) for ids in note_ids]
+            ids = nn.utils.rnn.pad_sequence(note_ids, batch_first=True)
+            mask = torch.arange(ids.shape[1])[None] < torch.tensor(lengths)[:, None]
+            ids, mask = send([ids, mask], torch.device(device))
+            yield ids, mask, torch.from_numpy(self.drg[list(rows)]), sum(lengths)
 
 
 def tune(
@@ -66,7 +67,7 @@ def tune(
     """Trains every weight with AdamW, decaying linearly to zero; the optimiser steps it took.
 
     Args:
-        network: from ids and which are there to logits [b, scheme.width].
+        network: from ids and their mask to logits [b, scheme.width].
         scheme: the loss on them.
         notes: of training and validation.
         cfg: learning rate, batch size, epochs and seed.
@@ -79,21 +80,21 @@ def tune(
     per_epoch = math.ceil(len(train.drg) / cfg.batch_size)
     steps, window = cfg.max_steps or cfg.epochs * per_epoch, ThroughputMeter(device)
     clock = Clock(total=steps, what=f"{cfg.model.name} {cfg.labels}", unit="step")
-    best, kept, since, step = -1.0, copy.deepcopy(network.state_dict()), 0, 0
+    best, best_weights, since, step = -1.0, copy.deepcopy(network.state_dict()), 0, 0
     for epoch in range(cfg.epochs):
         network.train()
         order = train.order(cfg.batch_size, cfg.seed, epoch)
-        for ids, there, drg, read in train.batches(order, cfg.batch_size, device):
+        for ids, mask, drg, read in train.batches(order, cfg.batch_size, device):
             for group in optimiser.param_groups:
                 group["lr"] = cfg.lr * (1 - step / steps)
-            loss = scheme.loss(network(ids, there), drg)
+            loss = scheme.loss(network(ids, mask), drg)
             loss.backward()
             norm = nn.utils.clip_grad_norm_(weights, cfg.clip)
             optimiser.step()
             optimiser.zero_grad()
             step += 1
             clock.step(partial("loss {:.3f}".format, loss.detach()))
-            window.add(loss.detach(), norm, len(drg), read, there.numel() - read)
+            window.add(loss.detach(), norm, len(drg), read, mask.numel() - read)
             if step % STEPS_BETWEEN_LOGS == 0 or step % per_epoch == 0:
                 rates = {"train/lr": optimiser.param_groups[0]["lr"], "train/epoch": step / per_epoch}
                 log.log_metrics({**rates, **window.tell(steps - step, ALONE)}, step)
@@ -106,10 +107,10 @@ def tune(
         print(f"{cfg.model.name} {cfg.labels}: epoch {epoch + 1}, validation accuracy {accuracy:.3f}", flush=True)
         since += 1
         if accuracy > best:
-            best, kept, since = accuracy, copy.deepcopy(network.state_dict()), 0
+            best, best_weights, since = accuracy, copy.deepcopy(network.state_dict()), 0
         if since == PATIENCE or step == steps:
             break
-    network.load_state_dict(kept)
+    network.load_state_dict(best_weights)
     return step
 
 
@@ -122,7 +123,7 @@ def score(
     batches = notes.batches(range(len(notes.drg)), cfg.batch_size, device)
     total = math.ceil(len(notes.drg) / cfg.batch_size)
     with torch.inference_mode():
-        for ids, there, _, _ in track(batches, total=total, what=what, unit="batch") if what else batches:
-            for name, scores in scheme.heads(network(ids, there)).items():
+        for ids, mask, _, _ in track(batches, total=total, what=what, unit="batch") if what else batches:
+            for name, scores in scheme.heads(network(ids, mask)).items():
                 parts.setdefault(name, []).append(scores.float())
     return on_the_host(parts)

@@ -30,7 +30,7 @@ class TfidfLinear:
 
     def learnt(self) -> tuple[dict[str, int], dict[str, NDArray[Any]]]:
         """The vocabulary, and `idf`, `coef`, `intercept` and `classes`, a row of `coef` for each class."""
-        vocabulary = {word: int(place) for word, place in self._words.vocabulary_.items()}
+        vocabulary = {word: int(column) for word, column in self._words.vocabulary_.items()}
         arrays = {"idf": self._words.idf_.astype(np.float32), "classes": np.asarray(self._linear.classes_)}
         coef, intercept = self._linear.coef_.astype(np.float32), self._linear.intercept_
         if len(coef) == 1:  # of two classes scikit-learn keeps the second's

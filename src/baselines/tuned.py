@@ -45,7 +45,7 @@ class Tuned:
         steps = tune(
             self.network, self.scheme, (self._encoded(train), self._encoded(validation)), cfg, self.device, log
         )
-        return {"trainable_parameters": sum(each.numel() for each in self.network.parameters()), "steps": steps}
+        return {"trainable_parameters": sum(weight.numel() for weight in self.network.parameters()), "steps": steps}
 
     def scores(self, notes: Notes) -> Scores:
         return score(self.network, self.scheme, self._encoded(notes), self.material.cfg, self.device, "scores")

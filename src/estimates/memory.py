@@ -31,9 +31,9 @@ def base_bytes(model: ModelConfig, parameters: Parameters, precision: Precision)
     if not precision.is_quantised:
         return float(parameters.base * DTYPES[precision].itemsize)
     matrices = shapes(model).values()
-    held = model.layers * sum(held_bytes(precision, *matrix) for matrix in matrices)
+    maps = model.layers * sum(held_bytes(precision, *matrix) for matrix in matrices)
     rest = parameters.base - model.layers * sum(inputs * outputs for inputs, outputs in matrices)
-    return held + rest * DTYPES[precision].itemsize
+    return maps + rest * DTYPES[precision].itemsize
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ def _together(
     with torch.inference_mode():
         for rows in track(turns, total=len(turns), what=what, unit="batch"):
             packed = notes.batch(rows).notes
-            logits = classifier.at(packed, ends(packed, lengths).flatten()).view(len(lengths), len(rows), -1)
+            logits = classifier.logits_at(packed, ends(packed, lengths).flatten()).view(len(lengths), len(rows), -1)
             for length, cut_logits in zip(lengths, logits, strict=True):
                 for name, scores in session.scheme.heads(cut_logits).items():
                     parts[length].setdefault(name, []).append(scores.float())

@@ -67,7 +67,7 @@ def _titles(session: Session) -> dict[str, str]:
 
 def write_drgs(path: Path, session: Session) -> None:
     """Writes a row a DRG, in the order of the scores: its code, its title, and the logits that make it up."""
-    places, title_of, public = session.scheme.places(), _titles(session), session.cohort.public_names
+    places, title_of, public = session.scheme.logit_indices(), _titles(session), session.cohort.public_names
     rows = zip(*places.values(), strict=True)
     named = [[public[code], title_of[code], *row] for code, row in zip(session.space.codes, rows, strict=True)]
     write_csv(path, ["code", "title", *places], named)

@@ -17,14 +17,14 @@ TOP = (5, 10)
 
 
 def measure_scores(
-    scores: NDArray[np.floating], truth: NDArray[np.int64], chosen: NDArray[np.int64] | None = None
+    scores: NDArray[np.floating], target: NDArray[np.int64], predicted: NDArray[np.int64] | None = None
 ) -> dict[str, float]:
     """All metrics that a score for each class allows.
 
     Args:
         scores: [B, C], log-probabilities or logits; -inf stands for an impossible class.
-        truth: [B], positions in 0..C-1.
-        chosen: [B], the classes that were predicted, if not those with the best score.
+        target: [B], indices in 0..C-1.
+        predicted: [B], the classes that were predicted, if not those with the best score.
 
     Returns:
         Keys `accuracy`, `top5`, `top10`, `macro_f1`, `macro_f1_all`, `micro_f1`, `micro_f1_all`, `macro_auc`
@@ -38,22 +38,22 @@ def measure_scores(
     >>> {key: round(metrics[key], 3) for key in ("accuracy", "top5", "macro_f1", "macro_f1_all", "macro_auc")}
     {'accuracy': 0.667, 'top5': 1.0, 'macro_f1': 0.667, 'macro_f1_all': 0.444, 'macro_auc': 1.0}
     """
-    scores, truth = np.asarray(scores), np.asarray(truth)
-    _check(scores, truth)
-    ranks = truth_ranks(scores, truth)
-    found = measure_choices(scores.argmax(1) if chosen is None else chosen, truth, scores.shape[1])
-    return found | {f"top{k}": float(np.mean(ranks < k)) for k in TOP} | place(scores, truth).areas()
+    scores, target = np.asarray(scores), np.asarray(target)
+    _check(scores, target)
+    ranks = truth_ranks(scores, target)
+    metrics = measure_choices(scores.argmax(1) if predicted is None else predicted, target, scores.shape[1])
+    return metrics | {f"top{k}": float(np.mean(ranks < k)) for k in TOP} | placements_of(scores, target).areas()
 
 
-def measure_choices(chosen: NDArray[np.int64], truth: NDArray[np.int64], classes: int) -> dict[str, float]:
+def measure_choices(predicted: NDArray[np.int64], target: NDArray[np.int64], classes: int) -> dict[str, float]:
     """All metrics that a chosen class for each note allows: `accuracy` and the four F1.
 
     Accuracy is the share of notes whose class was chosen.
     """
-    return {"accuracy": float(np.mean(chosen == truth))} | f1_scores(chosen, truth, classes)
+    return {"accuracy": float(np.mean(predicted == target))} | f1_scores(predicted, target, classes)
 
 
-def truth_ranks(scores: NDArray[np.float32], truth: NDArray[np.int64]) -> NDArray[np.int64]:
+def truth_ranks(scores: NDArray[np.float32], target: NDArray[np.int64]) -> NDArray[np.int64]:
     """How many classes are ranked before the true one, [B]: top-k accuracy is the share of ranks below k.
 
     Equal scores are ranked in the order of the classes, so that rank 0 is the same as argmax; `torch.topk`, and so
@@ -62,12 +62,12 @@ def truth_ranks(scores: NDArray[np.float32], truth: NDArray[np.int64]) -> NDArra
     >>> truth_ranks(np.array([[0.1, 0.8, 0.1]] * 3), np.array([0, 1, 2])).tolist()
     [1, 0, 2]
     """
-    own = np.take_along_axis(scores, truth[:, None], 1)
-    before = np.arange(scores.shape[1])[None, :] < truth[:, None]
+    own = np.take_along_axis(scores, target[:, None], 1)
+    before = np.arange(scores.shape[1])[None, :] < target[:, None]
     return ((scores > own) | ((scores == own) & before)).sum(1)
 
 
-def f1_scores(chosen: NDArray[np.int64], truth: NDArray[np.int64], classes: int) -> dict[str, float]:
+def f1_scores(predicted: NDArray[np.int64], target: NDArray[np.int64], classes: int) -> dict[str, float]:
     """F1 of each class is 2 TP / (chosen + true), 0 for a class that is neither; four averages of it.
 
     - `macro_f1`: the mean over the classes present. The paper's.
@@ -82,15 +82,15 @@ def f1_scores(chosen: NDArray[np.int64], truth: NDArray[np.int64], classes: int)
     >>> f1_scores(np.array([0, 2, 1]), np.array([0, 1, 1]), 4)["macro_f1"]  # doctest: +ELLIPSIS
     0.8333...
     """
-    counts = [np.bincount(each, minlength=classes) for each in (truth[chosen == truth], truth, chosen)]
-    return {name: float(value) for name, value in f1_of(*(each.astype(np.float64) for each in counts)).items()}
+    counts = [np.bincount(indices, minlength=classes) for indices in (target[predicted == target], target, predicted)]
+    return {name: float(value) for name, value in f1_of(*(count.astype(np.float64) for count in counts)).items()}
 
 
 def f1_of(
-    hits: NDArray[np.floating], true: NDArray[np.floating], chosen: NDArray[np.floating]
+    hits: NDArray[np.floating], true: NDArray[np.floating], predicted: NDArray[np.floating]
 ) -> dict[str, NDArray[np.floating]]:
     """The averages of `f1_scores` from the counts of each class, [..., C] each."""
-    either = true + chosen
+    either = true + predicted
     f1 = 2 * hits / np.maximum(either, 1)
     present = true > 0
     return {
@@ -110,7 +110,7 @@ class Placements:
     1982; DeLong et al. 1988 for the name).
     """
 
-    truth: NDArray[np.int64]
+    target: NDArray[np.int64]
     """[B]: the class of each note."""
     in_class: NDArray[np.float64]
     """[B]: among the scores of the notes of other classes for this class; nan where there is no such note."""
@@ -126,12 +126,12 @@ class Placements:
         Equal to torchmetrics' `MulticlassAUROC(average="none", thresholds=None)[present].mean()` and
         `BinaryAUROC(thresholds=None)`; with bins torchmetrics is off by 0.06.
         """
-        count = np.bincount(self.truth)
-        each = np.bincount(self.truth, self.in_class)[count > 0] / count[count > 0]
-        return {"macro_auc": float(np.mean(each)), "micro_auc": float(np.mean(self.in_all))}
+        count = np.bincount(self.target)
+        areas = np.bincount(self.target, self.in_class)[count > 0] / count[count > 0]
+        return {"macro_auc": float(np.mean(areas)), "micro_auc": float(np.mean(self.in_all))}
 
 
-def place(scores: NDArray[np.floating], truth: NDArray[np.int64]) -> Placements:
+def placements_of(scores: NDArray[np.floating], target: NDArray[np.int64]) -> Placements:
     """The placements of B notes with scores [B, C].
 
     An AUC compares scores of different notes, hence of probabilities, as the paper does: each row is first
@@ -139,29 +139,29 @@ def place(scores: NDArray[np.floating], truth: NDArray[np.int64]) -> Placements:
     """
     notes, classes = scores.shape
     by_class = np.ascontiguousarray(log_softmax(scores).T)
-    own = by_class[truth, np.arange(notes)]
+    own = by_class[target, np.arange(notes)]
     by_class.sort(1)
     in_class = np.full(notes, np.nan)
-    for d, mine in members(truth):
+    for d, mine in members(target):
         if len(mine) < notes:
             above = _ranked(own[mine], by_class[d]) - _ranked(own[mine], np.sort(own[mine]))
             in_class[mine] = above / (notes - len(mine))
     if classes == 1:
-        return Placements(truth, in_class, np.full(notes, np.nan))
+        return Placements(target, in_class, np.full(notes, np.nan))
     pairs = by_class.reshape(-1)
     pairs.sort()
     in_all = (_ranked(own, pairs) - _ranked(own, np.sort(own))) / (notes * (classes - 1))
-    return Placements(truth, in_class, in_all)
+    return Placements(target, in_class, in_all)
 
 
-def members(truth: NDArray[np.int64]) -> list[tuple[int, NDArray[np.int64]]]:
-    """The classes present, ascending, each with the places of its notes.
+def members(target: NDArray[np.int64]) -> list[tuple[int, NDArray[np.int64]]]:
+    """The classes present, ascending, each with the indices of its notes.
 
     >>> members(np.array([4, 0, 4]))
     [(0, array([1])), (4, array([0, 2]))]
     """
-    order = np.argsort(truth, kind="stable")
-    classes, starts = np.unique(truth[order], return_index=True)
+    order = np.argsort(target, kind="stable")
+    classes, starts = np.unique(target[order], return_index=True)
     return [(int(d), mine) for d, mine in zip(classes, np.split(order, starts[1:]), strict=True)]
 
 
@@ -183,11 +183,11 @@ def _ranked(values: NDArray[np.float64], ordered: NDArray[np.float64]) -> NDArra
     return (below + up_to) / 2
 
 
-def _check(scores: NDArray[np.float32], truth: NDArray[np.int64]) -> None:
-    if scores.ndim != 2 or truth.shape != scores.shape[:1] or not scores.size:
-        raise ValueError(f"scores {scores.shape} and truth {truth.shape}: must be [B, D] and [B], B and D above 0")
-    if truth.min() < 0 or truth.max() >= scores.shape[1]:
-        raise ValueError(f"truth runs from {truth.min()} to {truth.max()}: must be in 0..{scores.shape[1] - 1}")
+def _check(scores: NDArray[np.float32], target: NDArray[np.int64]) -> None:
+    if scores.ndim != 2 or target.shape != scores.shape[:1] or not scores.size:
+        raise ValueError(f"scores {scores.shape} and truth {target.shape}: must be [B, D] and [B], B and D above 0")
+    if target.min() < 0 or target.max() >= scores.shape[1]:
+        raise ValueError(f"truth runs from {target.min()} to {target.max()}: must be in 0..{scores.shape[1] - 1}")
     best = scores.max(1)
     if not np.isfinite(best).all():
         raise ValueError(f"scores of note {int(np.isfinite(best).argmin())} are not numbers, or all -inf")

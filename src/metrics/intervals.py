@@ -70,7 +70,7 @@ class SubsampledMetric:
         """The standard error at the whole size; nan where the parts have none."""
         if not len(self.halves) or not np.isfinite(self.whole):
             return float("nan")
-        half, quarter = (float(each.var(1, ddof=1).mean()) for each in (self.halves, self.quarters))
+        half, quarter = (float(parts.var(1, ddof=1).mean()) for parts in (self.halves, self.quarters))
         # No variance falls faster than with the number of patients, and none rises with it.
         return float(np.sqrt(half * (np.clip(half / quarter, 0.5, 1.0) if quarter > 0 else 0.5)))
 
@@ -105,7 +105,7 @@ def subsample(
 
 def estimates(parts: Mapping[str, SubsampledMetric], patients: int) -> dict[str, Estimate]:
     """The interval of each metric, all of which are from 0 to 1."""
-    return {name: estimate(each.whole, each.error, patients) for name, each in parts.items()}
+    return {name: estimate(metric.whole, metric.error, patients) for name, metric in parts.items()}
 
 
 def estimate(value: float, error: float, patients: int) -> Estimate:
@@ -113,8 +113,8 @@ def estimate(value: float, error: float, patients: int) -> Estimate:
 
     A metric of exactly 0 or 1 has no spread to measure: its interval is Wilson's for as many patients.
 
-    >>> told = estimate(0.9, 0.03, 100)
-    >>> round(told.low, 3), round(told.high, 3)
+    >>> interval = estimate(0.9, 0.03, 100)
+    >>> round(interval.low, 3), round(interval.high, 3)
     (0.824, 0.945)
     >>> round(estimate(1.0, 0.0, 10).low, 3)
     0.722
@@ -129,9 +129,9 @@ def estimate(value: float, error: float, patients: int) -> Estimate:
     return Estimate(value, error, low, high)
 
 
-def difference(one: SubsampledMetric, other: SubsampledMetric) -> Difference:
+def difference(first: SubsampledMetric, second: SubsampledMetric) -> Difference:
     """One run's metric less another's on the same notes; p is two-sided, from the normal distribution."""
-    parts = one - other
+    parts = first - second
     error, value = parts.error, parts.whole
     if not np.isfinite(error):
         return Difference(value, error, float("nan"), float("nan"), float("nan"))
@@ -151,13 +151,13 @@ def far_from_nothing(value: float, error: float) -> float:
 def holm(p: Sequence[float]) -> list[float]:
     """The p-values of several comparisons, corrected so that together they err as one does (Holm 1979).
 
-    >>> [round(each, 3) for each in holm([0.01, 0.04, 0.03])]
+    >>> [round(p, 3) for p in holm([0.01, 0.04, 0.03])]
     [0.03, 0.06, 0.06]
     """
     corrected, largest = [0.0] * len(p), 0.0
-    for rank, place in enumerate(sorted(range(len(p)), key=lambda place: p[place])):
-        largest = max(largest, min(1.0, (len(p) - rank) * p[place]))
-        corrected[place] = largest
+    for rank, index in enumerate(sorted(range(len(p)), key=lambda index: p[index])):
+        largest = max(largest, min(1.0, (len(p) - rank) * p[index]))
+        corrected[index] = largest
     return corrected
 
 

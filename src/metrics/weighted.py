@@ -38,12 +38,12 @@ class NoteMeans:
 class ClassF1:
     """The four averages of F1."""
 
-    def __init__(self, prefix: str, chosen: NDArray[np.int64], truth: NDArray[np.int64], classes: int) -> None:
-        used, place = np.unique(np.r_[truth, chosen], return_inverse=True)
+    def __init__(self, prefix: str, predicted: NDArray[np.int64], target: NDArray[np.int64], classes: int) -> None:
+        used, positions = np.unique(np.r_[target, predicted], return_inverse=True)
         self._prefix, self._share = prefix, len(used) / classes
-        true, found = np.split(place, 2)
-        hits = np.where(true == found, true, -1)
-        self._sums = tuple(_by_class(each, len(used)) for each in (hits, true, found))
+        true, guessed = np.split(positions, 2)
+        hits = np.where(true == guessed, true, -1)
+        self._sums = tuple(_by_class(indices, len(used)) for indices in (hits, true, guessed))
 
     def over(self, weights: Weights) -> dict[str, NDArray[np.float64]]:
         averages = f1_of(*((sums @ weights.T).T for sums in self._sums))
@@ -58,42 +58,43 @@ class ClassAreas:
     components of DeLong et al. 1988).
     """
 
-    def __init__(self, prefix: str, placements: Placements, others: NDArray[np.float64]) -> None:
-        classes, true = np.unique(placements.truth, return_inverse=True)
-        self._name, self._others = f"{prefix}macro_auc", others.astype(np.float32)
+    def __init__(self, prefix: str, placements: Placements, from_others: NDArray[np.float64]) -> None:
+        classes, true = np.unique(placements.target, return_inverse=True)
+        self._name, self._from_others = f"{prefix}macro_auc", from_others.astype(np.float32)
         self._count = _by_class(true, len(classes))
         self._above = _by_class(true, len(classes), placements.in_class)
 
     def over(self, weights: Weights) -> dict[str, NDArray[np.float64]]:
         count, above = ((sums @ weights.T).T.astype(np.float64) for sums in (self._count, self._above))
         present = count > 0
-        each = np.divide(above, count, out=np.zeros_like(above), where=present)
-        others = weights @ self._others / weights.sum(1)
-        return {self._name: each.sum(1) / present.sum(1) + others}
+        areas = np.divide(above, count, out=np.zeros_like(above), where=present)
+        from_others = weights @ self._from_others / weights.sum(1)
+        return {self._name: areas.sum(1) / present.sum(1) + from_others}
 
 
-def _by_class(place: NDArray[np.int64], classes: int, values: NDArray[np.floating] | None = None) -> csr_array:
-    """[C, B]: the value of each note in its class's row; nothing for a note at place -1."""
-    notes = np.flatnonzero(place >= 0)
+def _by_class(index: NDArray[np.int64], classes: int, values: NDArray[np.floating] | None = None) -> csr_array:
+    """[C, B]: the value of each note in its class's row; nothing for a note of index -1."""
+    notes = np.flatnonzero(index >= 0)
     data = np.ones(len(notes)) if values is None else values[notes]
-    return csr_array((data.astype(np.float32), (place[notes], notes)), shape=(classes, len(place)))
+    return csr_array((data.astype(np.float32), (index[notes], notes)), shape=(classes, len(index)))
 
 
 def other_placements(
-    scores: NDArray[np.floating], truth: NDArray[np.int64], placements: Placements
+    scores: NDArray[np.floating], target: NDArray[np.int64], placements: Placements
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """What each note, as one that does not belong, adds to `macro_auc` and to `micro_auc`, [B] each; means are 0.
 
-    The counterpart of `place`: how many of those that belong are above its scores, less how many are on average.
+    The counterpart of `placements_of`: how many of those that belong are above its scores, less how
+    many are on average.
     """
     notes, classes = scores.shape
     by_class = np.ascontiguousarray(log_softmax(scores).T)
-    own = by_class[truth, np.arange(notes)]
+    own = by_class[target, np.arange(notes)]
     macro, pairs = np.zeros(notes), np.zeros(notes)
     every = np.sort(own)
-    present = dict(members(truth))
+    present = dict(members(target))
     for d in range(classes):
-        outside = np.flatnonzero(truth != d)
+        outside = np.flatnonzero(target != d)
         outside = outside[by_class[d, outside].argsort()]  # ascending values are looked up faster
         pairs[outside] += _above(by_class[d, outside], every)
         if d in present and len(outside):

@@ -63,14 +63,14 @@ def load_base(model: ModelConfig, precision: Precision, device: str) -> torch.nn
     return base
 
 
-def _pretrained(model: ModelConfig, **how: Any) -> torch.nn.Module:
+def _pretrained(model: ModelConfig, **options: Any) -> torch.nn.Module:
     from transformers import AutoConfig, AutoModel
 
     where = locate(model)
     config = loaded(model, AutoConfig, where, **_gguf(where))
     check_architecture(model, config.to_dict())
-    base, told = loaded(model, AutoModel, where, output_loading_info=True, **how, **_gguf(where))
-    if missing := sorted(told["missing_keys"]):
+    base, loading = loaded(model, AutoModel, where, output_loading_info=True, **options, **_gguf(where))
+    if missing := sorted(loading["missing_keys"]):
         raise UserError(f"model.path={where}: {len(missing)} weights are missing there, as {missing[0]}; copy it again")
     return base
 
@@ -107,8 +107,8 @@ def check_architecture(model: ModelConfig, config: Mapping[str, Any]) -> None:
     if own["context"] < model.context:
         differ.append(f"context={own['context']}")
     if differ:
-        told = f"model.path={model.path}: a base with {', '.join(differ)}, unlike model={model.name}"
-        raise UserError(f"{told}; write model=local model.path={model.path}")
+        reason = f"model.path={model.path}: a base with {', '.join(differ)}, unlike model={model.name}"
+        raise UserError(f"{reason}; write model=local model.path={model.path}")
 
 
 def load_tokenizer(model: ModelConfig) -> Any:

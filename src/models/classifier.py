@@ -43,10 +43,10 @@ class Classifier(nn.Module):
         """Logits [B, width] of B packed notes, fp32."""
         return read_together([AdapterBatch(self, notes)])[0]
 
-    def at(self, notes: Packed, places: Tensor) -> Tensor:
-        """Logits [P, width] at P places of the packed row: what each note would get if it ended there."""
+    def logits_at(self, notes: Packed, rows: Tensor) -> Tensor:
+        """Logits [P, width] at P tokens of the packed row: what each note would get if it ended there."""
         hidden = _hidden([AdapterBatch(self, notes)], notes, prune=False)
-        return self.head(hidden[send([places], hidden.device)[0]].to(self.head.weight.dtype))
+        return self.head(hidden[send([rows], hidden.device)[0]].to(self.head.weight.dtype))
 
     @property
     def adapters(self) -> AdapterTable:
@@ -85,27 +85,27 @@ class AdapterBatch:
 
 
 def read_together(
-    asked: Sequence[AdapterBatch], *, prune: bool = True, recompute: bool = False, backend: Backend | None = None
+    batches: Sequence[AdapterBatch], *, prune: bool = True, recompute: bool = False, backend: Backend | None = None
 ) -> list[Tensor]:
     """Logits [B, width] of each classifier's notes, in one pass over the base that they share.
 
     Args:
-        asked: classifiers on one base, each with notes of its own.
+        batches: classifiers on one base, each with notes of its own.
         prune: the last block computes the notes' last tokens only; the same logits.
         recompute: keep one hidden state a block and compute the rest again in the backward pass.
         backend: which attention; None for the fastest.
     """
-    notes = join([part.notes for part in asked])
-    hidden = _hidden(asked, notes, prune=prune, recompute=recompute, backend=backend)
+    notes = join([batch.notes for batch in batches])
+    hidden = _hidden(batches, notes, prune=prune, recompute=recompute, backend=backend)
     if not prune:
         hidden = hidden[send([notes.last], hidden.device)[0]]
-    ends = hidden.split([len(part.notes.lengths) for part in asked])
-    heads = (part.classifier.head for part in asked)
+    ends = hidden.split([len(batch.notes.lengths) for batch in batches])
+    heads = (batch.classifier.head for batch in batches)
     return [head(end.to(head.weight.dtype)) for head, end in zip(heads, ends, strict=True)]
 
 
 def _hidden(
-    asked: Sequence[AdapterBatch],
+    batches: Sequence[AdapterBatch],
     notes: Packed,
     *,
     prune: bool,
@@ -113,14 +113,14 @@ def _hidden(
     backend: Backend | None = None,
 ) -> Tensor:
     """Hidden states [T, h] of the joined notes; with `prune` [B, h], of their last tokens."""
-    backbone: Any = asked[0].classifier.backbone
+    backbone: Any = batches[0].classifier.backbone
     words = backbone.get_input_embeddings()
     device = words.weight.device
-    ids, positions, last, starts, dropping = _sent(asked, notes, device)
+    ids, positions, last, starts, dropping = _sent(batches, notes, device)
     dtype = getattr(words, "activations", words.weight.dtype)
     block = layers_of(backbone)[0].block
     reading = PackedForward(
-        parts=_parts(asked, dtype),
+        parts=_parts(batches, dtype),
         lengths=notes.lengths,
         last=last,
         starts=starts,
@@ -136,14 +136,16 @@ def _hidden(
 
 
 def _sent(
-    asked: Sequence[AdapterBatch], notes: Packed, device: torch.device
+    batches: Sequence[AdapterBatch], notes: Packed, device: torch.device
 ) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, Tensor], Dropping | None]:
     """Ids, positions, last rows, starts of notes and of ends, and dropout, on `device` by one copy."""
     count, lengths = len(notes.lengths), torch.tensor(notes.lengths)
     last, note = notes.last, torch.repeat_interleave(torch.arange(count), lengths)
     starts = torch.cat([torch.zeros(1, dtype=torch.int64), last + 1])
     words = [
-        word for part in asked for word in (part.noise.words if part.noise else [(0, 0, 0)] * len(part.notes.lengths))
+        word
+        for batch in batches
+        for word in (batch.noise.words if batch.noise else [(0, 0, 0)] * len(batch.notes.lengths))
     ]
     values = [notes.ids, notes.positions, last, starts, torch.arange(count + 1), note, torch.tensor(words), lengths - 1]
     ids, positions, last, starts, counted, note, keys, end_row = send(values, device)
@@ -152,13 +154,13 @@ def _sent(
     return ids, positions, last, (starts.int(), counted.int()), dropping if drawn else None
 
 
-def _parts(asked: Sequence[AdapterBatch], dtype: torch.dtype) -> tuple[AdapterSegment, ...]:
+def _parts(batches: Sequence[AdapterBatch], dtype: torch.dtype) -> tuple[AdapterSegment, ...]:
     """Whose rows are whose, with each cell's adapters in the format of activations."""
     parts, row, note = [], 0, 0
-    for one in asked:
-        rows, notes = sum(one.notes.lengths), len(one.notes.lengths)
-        alone = len(asked) == 1
-        table, gain = one.classifier.adapters, one.noise.gain if one.noise and one.noise.level else 1.0
+    for batch in batches:
+        rows, notes = sum(batch.notes.lengths), len(batch.notes.lengths)
+        alone = len(batches) == 1
+        table, gain = batch.classifier.adapters, batch.noise.gain if batch.noise and batch.noise.level else 1.0
         adapters = table.cast(dtype)
         gradient, handle = table.gradient() if torch.is_grad_enabled() and table.weights else (None, None)
         own_rows, own_notes = slice(row, row + rows), slice(note, note + notes)
@@ -237,9 +239,9 @@ def load_adapters(base: nn.Module, folder: Path, width: int, device: str) -> Cla
     except (ValueError, KeyError, TypeError, SafetensorError) as error:
         raise Damaged(folder, type(error).__name__, REMADE) from None
     classifier = Classifier(adapted, _hidden_size(base), width, device)
-    held = {name.replace(".default", "") for name, _ in classifier.backbone.named_parameters() if "lora_" in name}
-    if held != set(expected):
-        raise UserError(f"{folder}: {len(held ^ set(expected))} adapter weights do not fit model.path; is it the same?")
+    in_base = {name.replace(".default", "") for name, _ in classifier.backbone.named_parameters() if "lora_" in name}
+    if differing := in_base ^ set(expected):
+        raise UserError(f"{folder}: {len(differing)} adapter weights do not fit model.path; is it the same?")
     if weight.shape != classifier.head.weight.shape:
         shapes = f"{tuple(weight.shape)} where {tuple(classifier.head.weight.shape)} is needed"
         raise UserError(f"{folder / HEAD_FILE}: the head is {shapes}; labels or cohort differ from the run's")

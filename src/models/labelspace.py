@@ -99,19 +99,19 @@ class LabelSpace:
         False
         """
         codes = tuple(label.code for label in labels)
-        index = {code: place for place, code in enumerate(codes)}
+        index = {code: i for i, code in enumerate(codes)}
         if not codes:
             raise UserError("the cohort has no labels")
         if len(index) < len(codes):
-            twice = next(code for place, code in enumerate(codes) if index[code] != place)
+            twice = next(code for i, code in enumerate(codes) if index[code] != i)
             raise UserError(f"label {twice} comes twice in the cohort's labels")
         pairs = [(label.base_drg, label.severity) for label in labels]
-        known = [(name, int(state)) for name, state in pairs if name is not None and state is not None]
-        pairs_used = known if len(known) == len(codes) else []
+        complete = [(name, int(state)) for name, state in pairs if name is not None and state is not None]
+        pairs_used = complete if len(complete) == len(codes) else []
         bases = tuple(dict.fromkeys(name for name, _ in pairs_used))
         severities = tuple(sorted({state for _, state in pairs_used}))
-        place_of = {name: place for place, name in enumerate(bases)}
-        base = np.array([place_of[name] for name, _ in pairs_used], dtype=np.int64)
+        base_index = {name: i for i, name in enumerate(bases)}
+        base = np.array([base_index[name] for name, _ in pairs_used], dtype=np.int64)
         severity = np.array([severities.index(state) for _, state in pairs_used], dtype=np.int64)
         drg = _drg_of(codes, base, severity, (len(bases), len(severities)))
         return cls(codes, MappingProxyType(index), bases, severities, base, severity, drg)
@@ -121,9 +121,9 @@ def _drg_of(
     codes: tuple[str, ...], base: NDArray[np.int64], severity: NDArray[np.int64], shape: tuple[int, int]
 ) -> NDArray[np.int64]:
     drg = np.full(shape, -1, dtype=np.int64)
-    for place, (k, s) in enumerate(zip(base, severity, strict=True)):
+    for index, (k, s) in enumerate(zip(base, severity, strict=True)):
         if drg[k, s] >= 0:
-            same = f"labels {codes[drg[k, s]]} and {codes[place]}"
+            same = f"labels {codes[drg[k, s]]} and {codes[index]}"
             raise UserError(f"{same} have the same base DRG and severity: their titles do not tell them apart")
-        drg[k, s] = place
+        drg[k, s] = index
     return drg

@@ -54,13 +54,13 @@ def train_base(
     chance = random.Random(cfg.seed)
     texts = encode(tokenizer, courses, diagnoses)
     chance.shuffle(texts)
-    held = texts[: max(1, round(len(texts) * HELD_OUT))]
-    taught = texts[len(held) :] or held
+    held_out = texts[: max(1, round(len(texts) * HELD_OUT))]
+    taught = texts[len(held_out) :] or held_out
     model = new_model(tokenizer, cfg).to(device)
     batches = [list(_batches(taught, cfg, chance)) for _ in range(cfg.epochs)]
     _steps(model, [batch for epoch in batches for batch in epoch], cfg, device)
-    told = {"perplexity": math.exp(_held_out_loss(model, held, cfg, device)), "notes": len(taught)}
-    return model, {**told, "seconds": round(time.monotonic() - start, 1)}
+    measured = {"perplexity": math.exp(_held_out_loss(model, held_out, cfg, device)), "notes": len(taught)}
+    return model, {**measured, "seconds": round(time.monotonic() - start, 1)}
 
 
 def encode(tokenizer: Any, courses: Sequence[str], diagnoses: Sequence[str]) -> list[Text]:
@@ -93,13 +93,13 @@ def new_model(tokenizer: Any, cfg: PretrainConfig) -> Any:
     return model
 
 
-def write_base(folder: Path, tokenizer: Any, model: Any, cfg: PretrainConfig, told: dict[str, float]) -> None:
+def write_base(folder: Path, tokenizer: Any, model: Any, cfg: PretrainConfig, result: dict[str, float]) -> None:
     """Writes weights (bf16 safetensors), tokenizer and `pretrain.json`, the settings that made them."""
     model.set_attn_implementation("sdpa")
     model.to(torch.bfloat16).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     settings = {key: value for key, value in dataclasses.asdict(cfg).items() if key not in ("data", "out")}
-    (folder / "pretrain.json").write_text(json.dumps({"settings": settings, "result": told}, indent=2) + "\n")
+    (folder / "pretrain.json").write_text(json.dumps({"settings": settings, "result": result}, indent=2) + "\n")
 
 
 def _batches(texts: Sequence[Text], cfg: PretrainConfig, chance: random.Random) -> Iterator[tuple[Packed, Tensor]]:
@@ -107,8 +107,8 @@ def _batches(texts: Sequence[Text], cfg: PretrainConfig, chance: random.Random) 
     order = chance.sample(range(len(texts)), len(texts))
     rows: list[list[int]] = []
     weights: list[float] = []
-    for place in order:
-        text = texts[place]
+    for index in order:
+        text = texts[index]
         room = max(8, chance.randint(cfg.shortest, cfg.context) - len(text.answer))
         course = text.course[:room]
         rows.append(course + text.answer)
@@ -125,9 +125,9 @@ def _batches(texts: Sequence[Text], cfg: PretrainConfig, chance: random.Random) 
 
 def _loss(model: Any, batch: Packed, weights: Tensor, device: str) -> Tensor:
     """Weighted mean cross-entropy of each next token in nats; `weights` lie on the host."""
-    places = weights[1:].nonzero().squeeze(1)
-    ids, positions, places, counted = send(
-        [batch.ids, batch.positions, places, weights[1:][places]], torch.device(device)
+    targets = weights[1:].nonzero().squeeze(1)
+    ids, positions, targets, counted = send(
+        [batch.ids, batch.positions, targets, weights[1:][targets]], torch.device(device)
     )
     hidden = model.model(
         input_ids=ids[None],
@@ -135,7 +135,7 @@ def _loss(model: Any, batch: Packed, weights: Tensor, device: str) -> Tensor:
         note_lengths=batch.lengths,
         use_cache=False,
     ).last_hidden_state[0]
-    losses = cross_entropy(model.lm_head(hidden[:-1][places]).float(), ids[1:][places], reduction="none")
+    losses = cross_entropy(model.lm_head(hidden[:-1][targets]).float(), ids[1:][targets], reduction="none")
     return (losses * counted).sum() / counted.sum()
 
 

@@ -36,7 +36,7 @@ class Scheme(Protocol):
     logits: tuple[str, ...]
     """What each logit stands for: a DRG's code, or a base DRG or a severity in words."""
 
-    def places(self) -> dict[str, list[int]]:
+    def logit_indices(self) -> dict[str, list[int]]:
         """The logits that make up each DRG, [D] each."""
 
     def loss(self, logits: Tensor, drg: Tensor) -> Tensor:
@@ -57,7 +57,7 @@ class SingleLabel:
         self.width = len(space.codes)
         self.logits = space.codes
 
-    def places(self) -> dict[str, list[int]]:
+    def logit_indices(self) -> dict[str, list[int]]:
         return {"logit": list(range(self.width))}
 
     def loss(self, logits: Tensor, drg: Tensor) -> Tensor:
@@ -94,7 +94,7 @@ class TwoLabel:
         self._impossible = ~torch.as_tensor(space.states)
         self._tables: dict[torch.device, tuple[Tensor, Tensor, Tensor]] = {}
 
-    def places(self) -> dict[str, list[int]]:
+    def logit_indices(self) -> dict[str, list[int]]:
         severity = self.bases + self.space.severity
         return {"base_logit": self.space.base.tolist(), "severity_logit": severity.tolist()}
 
@@ -152,9 +152,9 @@ class JointLabel:
         self.width = len(space.codes) + self._parts.width
         self.logits = (*space.codes, *self._parts.logits)
 
-    def places(self) -> dict[str, list[int]]:
+    def logit_indices(self) -> dict[str, list[int]]:
         own = len(self.space.codes)
-        parts = {name: [own + place for place in places] for name, places in self._parts.places().items()}
+        parts = {name: [own + index for index in indices] for name, indices in self._parts.logit_indices().items()}
         return {"logit": list(range(own)), **parts}
 
     def loss(self, logits: Tensor, drg: Tensor) -> Tensor:

@@ -76,5 +76,5 @@ def read_sweep(out: Path, name: str) -> dict[str, Any]:
     try:
         return read_json(path, SWEEP, "start the sweep again")
     except FileNotFoundError:
-        known = ", ".join(sorted(file.stem for file in (out / SWEEPS).glob("*.json"))) or "none"
-        raise UserError(f"{name}: no sweep of that name was started with out={out}; there are {known}") from None
+        sweeps = ", ".join(sorted(file.stem for file in (out / SWEEPS).glob("*.json"))) or "none"
+        raise UserError(f"{name}: no sweep of that name was started with out={out}; there are {sweeps}") from None

@@ -80,34 +80,34 @@ def identity(cfg: TrainConfig, cohort_fingerprint: str) -> str:
     return "c" + hashlib.sha256(text.encode()).hexdigest()[:7]
 
 
-def another_run(cfg: TrainConfig, cohort_fingerprint: str, run_dir: Path, kept: Mapping[str, Any]) -> UserError:
+def another_run(cfg: TrainConfig, cohort_fingerprint: str, run_dir: Path, recorded: Mapping[str, Any]) -> UserError:
     """The refusal of a configuration whose folder holds another run, with the keys that differ.
 
     Args:
         cfg: the configuration.
         cohort_fingerprint: of the cohort that it reads.
         run_dir: the folder.
-        kept: the `config` and the `cohort` of the run that is there; a checkpoint of an earlier version has neither.
+        recorded: `config` and `cohort` of the run that is there; a checkpoint of an earlier version has neither.
     """
-    differing = differences(cfg, cohort_fingerprint, kept) or ["its configuration or cohort"]
+    differing = differences(cfg, cohort_fingerprint, recorded) or ["its configuration or cohort"]
     return UserError(
         f"{run_dir}: holds another run, which differs in {'; '.join(differing)}; "
         "give this one another name=, or remove the folder"
     )
 
 
-def differences(cfg: TrainConfig, cohort_fingerprint: str, kept: Mapping[str, Any]) -> list[str]:
+def differences(cfg: TrainConfig, cohort_fingerprint: str, recorded: Mapping[str, Any]) -> list[str]:
     """What decides a result and differs from the run that is there, as `lora.r (4, there 8)`.
 
     Keys that the other run's version did not have are left out.
     """
-    there = {"callbacks": [], **dict(flat_keys(_deciding(kept.get("config", {}))))}
-    here = {"callbacks": [], **dict(flat_keys(_deciding(dataclasses.asdict(cfg))))}
-    pairs = [(key, value, there[key]) for key, value in here.items() if key in there]
-    if cfg.data.limit and kept.get("config") and "sample" not in kept:
+    theirs = {"callbacks": [], **dict(flat_keys(_deciding(recorded.get("config", {}))))}
+    ours = {"callbacks": [], **dict(flat_keys(_deciding(dataclasses.asdict(cfg))))}
+    pairs = [(key, value, theirs[key]) for key, value in ours.items() if key in theirs]
+    if cfg.data.limit and recorded.get("config") and "sample" not in recorded:
         pairs.append(("the notes of data.limit", SAMPLE, "the first"))
-    pairs.append(("the cohort", cohort_fingerprint, kept.get("cohort", cohort_fingerprint)))
-    return [f"{key} ({mine}, there {theirs})" for key, mine, theirs in pairs if mine != theirs]
+    pairs.append(("the cohort", cohort_fingerprint, recorded.get("cohort", cohort_fingerprint)))
+    return [f"{key} ({value}, there {stored})" for key, value, stored in pairs if value != stored]
 
 
 def flat_keys(values: Mapping[str, Any], group: str = "") -> Iterator[tuple[str, Any]]:
@@ -180,6 +180,6 @@ def axes(cfg: TrainConfig, parameters: int, protocol: str) -> dict[str, Any]:
     """
     cfg = as_read(cfg)
     values = dict(flat_keys(dataclasses.asdict(cfg))) | {"model": cfg.model.name}
-    given = {"params": parameters, "protocol": protocol}
-    named = {axis.key: given[axis.key] if axis.key in given else values[axis.typed] for axis in AXES}
+    from_elsewhere = {"params": parameters, "protocol": protocol}
+    named = {axis.key: from_elsewhere[axis.key] if axis.key in from_elsewhere else values[axis.typed] for axis in AXES}
     return {key: str(value) if isinstance(value, StrEnum) else value for key, value in named.items()}

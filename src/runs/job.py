@@ -39,18 +39,18 @@ class Job:
 
 def write_job(job: Job, cohort_fingerprint: str) -> None:
     """Writes what a process needs to work on the cell, `cell.json`, unless it is there already."""
-    told = {
+    content = {
         "config": dataclasses.asdict(job.cfg),
         "words": job.words,
         "cohort": cohort_fingerprint,
         "code": code_version(),
     }
     try:
-        same = read_job(job.folder) == told
+        same = read_job(job.folder) == content
     except UserError:
         same = False
     if not same:
-        write_json(RunFolder(job.folder).job, told, SCHEMA, indent=1)
+        write_json(RunFolder(job.folder).job, content, SCHEMA, indent=1)
 
 
 def read_job(folder: Path) -> dict[str, Any]:

@@ -85,17 +85,17 @@ def holding(run_dir: Path, beat_s: float = BEAT_S, stale_s: float = STALE_S) -> 
     Raises:
         Busy: another process works on the run.
     """
-    held = _take(RunFolder(run_dir).lock, stale_s)
+    lock = _take(RunFolder(run_dir).lock, stale_s)
     done = threading.Event()
-    beating = threading.Thread(target=_beat, args=(held, beat_s, done), daemon=True)
+    beating = threading.Thread(target=_beat, args=(lock, beat_s, done), daemon=True)
     beating.start()
     try:
-        with guarded(run_dir, held.check):
+        with guarded(run_dir, lock.check):
             yield
     finally:
         done.set()
         beating.join()
-        held.release()
+        lock.release()
 
 
 @contextmanager
@@ -176,18 +176,18 @@ def _take(folder: Path, stale_s: float) -> HeldLock:
         number = _newest(folder)
         if number and not (folder / f"{number}.released").exists():
             _await_death(folder, number, stale_s)
-        held = HeldLock(folder, number + 1, holder)
+        lock = HeldLock(folder, number + 1, holder)
         try:
-            descriptor = os.open(folder / str(held.number), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o640)
+            descriptor = os.open(folder / str(lock.number), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o640)
             with os.fdopen(descriptor, "w") as file:
                 json.dump(asdict(holder), file)
-            if held.ours:
+            if lock.ours:
                 taken_over = number and not (folder / f"{number}.released").exists()
                 _forget(folder, number)
                 if taken_over:
                     remove_leftovers(folder.parent)
-                return held
-            (folder / f"{held.number}.released").touch()  # the first look was at an old list of the folder
+                return lock
+            (folder / f"{lock.number}.released").touch()  # the first look was at an old list of the folder
         except (FileExistsError, FileNotFoundError):
             continue  # another was faster, or removed the folder; look again
 
@@ -223,15 +223,15 @@ def _beats(folder: Path, number: int, seconds: float) -> bool:
     return False
 
 
-def _beat(held: HeldLock, beat_s: float, done: threading.Event) -> None:
+def _beat(lock: HeldLock, beat_s: float, done: threading.Event) -> None:
     count = 0
     while True:
         count += 1
         try:
-            held.check()
-            (held.folder / f"{held.number}.beat").write_text(str(count))
+            lock.check()
+            (lock.folder / f"{lock.number}.beat").write_text(str(count))
         except OSError as error:  # a file system that is away for a moment is no reason to give up
-            print(f"lock {held.folder}: {type(error).__name__}", file=sys.stderr, flush=True)
+            print(f"lock {lock.folder}: {type(error).__name__}", file=sys.stderr, flush=True)
         if done.wait(beat_s):
             return
 

@@ -13,7 +13,7 @@ from scipy.sparse import csr_array
 from src.cli.files import atomic_write
 from src.cli.json_files import REMADE, Damaged
 from src.cohort.msdrg import recombine
-from src.metrics.definitions import TOP, log_softmax, measure_choices, measure_scores, place, truth_ranks
+from src.metrics.definitions import TOP, log_softmax, measure_choices, measure_scores, placements_of, truth_ranks
 from src.metrics.intervals import ROUNDS, Estimate, SubsampledMetric, estimates, subsample
 from src.metrics.weighted import ClassAreas, ClassF1, NoteMeans, WeightedMetric, other_placements
 from src.models.labelspace import LabelSpace
@@ -40,9 +40,9 @@ class Task:
 
     prefix: str
     """Before the names of its metrics."""
-    truth: NDArray[np.int64]
+    target: NDArray[np.int64]
     """[B]."""
-    chosen: NDArray[np.int64]
+    predicted: NDArray[np.int64]
     """[B]."""
     classes: int
     scores: NDArray[np.floating] | None = None
@@ -54,19 +54,19 @@ class Task:
         Top-k is left out where it is 1 by the number of classes; the DRG's own always stand.
         """
         if self.scores is None:
-            found = measure_choices(self.chosen, self.truth, self.classes)
+            measured = measure_choices(self.predicted, self.target, self.classes)
         else:
-            found = measure_scores(self.scores, self.truth, self.chosen)
-        return {f"{self.prefix}{name}": value for name, value in found.items() if self._says(name)}
+            measured = measure_scores(self.scores, self.target, self.predicted)
+        return {f"{self.prefix}{name}": value for name, value in measured.items() if self._says(name)}
 
     def tallies(self) -> list[WeightedMetric]:
         """The same metrics as sums over notes."""
-        counts = ClassF1(self.prefix, self.chosen, self.truth, self.classes)
-        hit = self.chosen == self.truth
+        counts = ClassF1(self.prefix, self.predicted, self.target, self.classes)
+        hit = self.predicted == self.target
         if self.scores is None:
             return [NoteMeans({f"{self.prefix}accuracy": hit}), counts]
-        ranks, placements = truth_ranks(self.scores, self.truth), place(self.scores, self.truth)
-        macro, micro = other_placements(self.scores, self.truth, placements)
+        ranks, placements = truth_ranks(self.scores, self.target), placements_of(self.scores, self.target)
+        macro, micro = other_placements(self.scores, self.target, placements)
         means = {"accuracy": hit, **{f"top{k}": ranks < k for k in TOP}, "micro_auc": placements.in_all + micro}
         named = {f"{self.prefix}{name}": values for name, values in means.items() if self._says(name)}
         return [NoteMeans(named), counts, ClassAreas(self.prefix, placements, macro)]
@@ -81,20 +81,20 @@ def tasks(predictions: Predictions, space: LabelSpace) -> list[Task]:
     A model with heads for base DRG and severity is judged there by those heads. One that only scores DRGs has
     the base and the severity of its best DRG, and sums of its DRGs' probabilities as their scores.
     """
-    scores, truth = predictions.heads["scores"], predictions.drg
+    scores, target = predictions.heads["scores"], predictions.drg
     best = scores.argmax(1)
-    found = [Task("", truth, best, scores.shape[1], scores)]
+    decided = [Task("", target, best, scores.shape[1], scores)]
     if not space.has_severity:
-        return found
+        return decided
     for name, of in (("base", space.base), ("severity", space.severity)):
         own = predictions.heads.get(f"{name}_scores")
-        chosen = of[best] if own is None else own.argmax(1)
-        known = summed(scores, of) if own is None else own
-        found.append(Task(f"{name}_", of[truth], chosen, known.shape[1], known))
+        predicted = of[best] if own is None else own.argmax(1)
+        own_scores = summed(scores, of) if own is None else own
+        decided.append(Task(f"{name}_", of[target], predicted, own_scores.shape[1], own_scores))
     if "base_scores" in predictions.heads:
-        rule = by_rule(found[1].chosen, found[2].chosen, space)
-        found.append(Task("rule_", truth, rule, scores.shape[1]))
-    return found
+        rule = by_rule(decided[1].predicted, decided[2].predicted, space)
+        decided.append(Task("rule_", target, rule, scores.shape[1]))
+    return decided
 
 
 def measure(predictions: Predictions, space: LabelSpace) -> dict[str, float]:
@@ -129,10 +129,10 @@ def summed(scores: NDArray[np.floating], of: NDArray[np.int64]) -> NDArray[np.fl
     Returns:
         [B, K].
     """
-    whole = log_softmax(scores)
+    log_p = log_softmax(scores)
     members = csr_array((np.ones(len(of)), (of, np.arange(len(of)))), shape=(int(of.max()) + 1, len(of)))
     with np.errstate(divide="ignore"):
-        return np.asarray(np.log((members @ np.exp(whole).T).T))
+        return np.asarray(np.log((members @ np.exp(log_p).T).T))
 
 
 def by_rule(base: NDArray[np.int64], severity: NDArray[np.int64], space: LabelSpace) -> NDArray[np.int64]:
@@ -148,7 +148,7 @@ def by_rule(base: NDArray[np.int64], severity: NDArray[np.int64], space: LabelSp
 def write_predictions(path: Path, predictions: Predictions, space: LabelSpace) -> None:
     """Writes one row a note: ids, the true DRG, and each head's log-probabilities as a list.
 
-    The file's metadata names what each place of a list stands for, under the head's name and as JSON. With polars:
+    The file's metadata names what each entry of a list stands for, under the head's name and as JSON. With polars:
 
         table = pl.read_parquet("predictions.parquet")
         codes = json.loads(pl.read_parquet_metadata("predictions.parquet")["scores"])
@@ -180,8 +180,8 @@ def read_predictions(path: Path, space: LabelSpace) -> Predictions:
     try:
         table = pl.read_parquet(path)
         heads = {name: table[name].to_numpy() for name in table.columns if name.endswith("scores")}
-        truth = np.array([space.index[code] for code in table["drg"]], dtype=np.int64)
-        return Predictions(table["subject_id"].to_numpy(), table["hadm_id"].to_numpy(), truth, heads)
+        target = np.array([space.index[code] for code in table["drg"]], dtype=np.int64)
+        return Predictions(table["subject_id"].to_numpy(), table["hadm_id"].to_numpy(), target, heads)
     except (pl.exceptions.PolarsError, FileNotFoundError, IsADirectoryError, KeyError, ValueError, TypeError) as error:
         reason = "no such file" if isinstance(error, FileNotFoundError) else type(error).__name__
         raise Damaged(path, reason, REMADE) from None

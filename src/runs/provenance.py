@@ -55,8 +55,8 @@ def _source_hash(src: Path) -> str:
 
 def _commit() -> str | None:
     try:
-        asked = ["git", "-C", str(ROOT), "rev-parse", "--short=12", "HEAD"]
-        done = subprocess.run(asked, capture_output=True, text=True, timeout=10, check=False)
+        command = ["git", "-C", str(ROOT), "rev-parse", "--short=12", "HEAD"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None

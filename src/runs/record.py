@@ -63,9 +63,9 @@ class RunRecord:
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> "RunRecord":
         """The record of what `result.json` holds."""
-        known = {name.name for name in fields(cls)} - {"further"}
-        own = {key: value for key, value in values.items() if key in known}
-        return cls(**own, further={key: value for key, value in values.items() if key not in known})
+        names = {entry.name for entry in fields(cls)} - {"further"}
+        own = {key: value for key, value in values.items() if key in names}
+        return cls(**own, further={key: value for key, value in values.items() if key not in names})
 
     def values(self) -> dict[str, Any]:
         """What `result.json` holds, without the parts that are None."""
@@ -123,12 +123,12 @@ def read_cohort_of(record: RunRecord, run_dir: Path, data_dir: Path | None = Non
 
     named = Path(record.config["data"]["dir"])
     folders = [data_dir] if data_dir else [named, *(folder / named for folder in run_dir.resolve().parents)]
-    there = [folder for folder in folders if (folder / COHORT).is_file()]
-    for folder in there:
+    cohorts = [folder for folder in folders if (folder / COHORT).is_file()]
+    for folder in cohorts:
         if (cohort := read_cohort(folder)).fingerprint == record.cohort:
             return cohort
-    if there:
-        raise UserError(f"{there[0]}: not the cohort that {run_dir} was trained on; write data_dir=COHORT")
+    if cohorts:
+        raise UserError(f"{cohorts[0]}: not the cohort that {run_dir} was trained on; write data_dir=COHORT")
     if data_dir:
         raise UserError(f"data_dir={data_dir}: holds no {COHORT}; it is the folder that src.prepare wrote")
     raise UserError(f"{run_dir}: its cohort was at {named} and is not there; write data_dir=COHORT where it lies now")

@@ -75,13 +75,13 @@ def read_state(run_dir: Path) -> JobState | None:
     hints = typing.get_type_hints(JobState)
     try:
         schema = {name if name == "state" else f"{name}?": hints[name] for name in hints}
-        said = read_json(RunFolder(run_dir).state, schema)
+        written = read_json(RunFolder(run_dir).state, schema)
     except FileNotFoundError:
         return None
     except UserError as error:
         tell_once(str(error))
         return None
-    return JobState(**{**{key: said[key] for key in hints if key in said}, "state": RunStatus(said["state"])})
+    return JobState(**{**{key: written[key] for key in hints if key in written}, "state": RunStatus(written["state"])})
 
 
 def write_state(run_dir: Path, state: JobState) -> None:
@@ -100,15 +100,15 @@ def error_line(error: BaseException) -> str:
     """
     if isinstance(error, UserError):
         return " ".join(str(error).split())[:300]
-    return system_error_line(error) or type(error).__name__ + _place(error)
+    return system_error_line(error) or type(error).__name__ + _location(error)
 
 
-def _place(error: BaseException) -> str:
+def _location(error: BaseException) -> str:
     """Where in our own code an error arose, as ` at file.py:12`."""
-    at, trace = "", error.__traceback__
+    location, trace = "", error.__traceback__
     while trace:
         path = Path(trace.tb_frame.f_code.co_filename)
         if path.is_relative_to(ROOT):
-            at = f" at {path.relative_to(ROOT)}:{trace.tb_lineno}"
+            location = f" at {path.relative_to(ROOT)}:{trace.tb_lineno}"
         trace = trace.tb_next
-    return at
+    return location

@@ -49,15 +49,15 @@ def read_status(folder: Path, queued: bool = False) -> StatusSnapshot:
 
 def read_batches(out: Path) -> list[dict[str, Any]]:
     """What was submitted to Slurm from this folder, with `mark`: `cells`, `job`, `over`."""
-    found = []
+    batches = []
     for path in sorted((out / BATCHES).glob("*.json")):
         try:
-            found.append({**read_json(path, BATCH), "mark": path.stem})
+            batches.append({**read_json(path, BATCH), "mark": path.stem})
         except FileNotFoundError:
             continue  # just being removed
         except UserError as error:
             tell_once(f"{error}; its jobs are not known")
-    return found
+    return batches
 
 
 def queued_jobs(out: Path) -> dict[str, str]:

@@ -29,8 +29,8 @@ class TokenisedNotes:
     @cached_property
     def lengths(self) -> NDArray[np.int64]:
         """Tokens of each note."""
-        known: NDArray[np.int64] | None = getattr(self.ids, "lengths", None)
-        return np.array([len(note) for note in self.ids], dtype=np.int64) if known is None else known
+        lengths: NDArray[np.int64] | None = getattr(self.ids, "lengths", None)
+        return np.array([len(note) for note in self.ids], dtype=np.int64) if lengths is None else lengths
 
     @property
     def tokens(self) -> int:
@@ -88,8 +88,8 @@ class Steps:
 
     def rows(self, step: int) -> list[int]:
         """The notes of a step, counted from 0."""
-        epoch, place = divmod(step, self.per_epoch)
-        rows = _order(len(self.notes), self.seed, epoch)[place * self.batch_size : (place + 1) * self.batch_size]
+        epoch, index = divmod(step, self.per_epoch)
+        rows = _order(len(self.notes), self.seed, epoch)[index * self.batch_size : (index + 1) * self.batch_size]
         return rows.tolist()
 
     @property
@@ -105,24 +105,24 @@ class Steps:
         """Epochs that have begun when this many steps are done."""
         return math.ceil(step / self.per_epoch)
 
-    def noise(self, step: int, places: Sequence[int], share: float) -> KeyedDropout:
-        """Dropout of the notes at these places of a step."""
-        return KeyedDropout(share, tuple((self.seed, step, place) for place in places))
+    def noise(self, step: int, indices: Sequence[int], share: float) -> KeyedDropout:
+        """Dropout of the notes of these indices of a step."""
+        return KeyedDropout(share, tuple((self.seed, step, index) for index in indices))
 
     def longest(self, at_once: int) -> list[int]:
         """The notes of the micro-batch with the most tokens in the whole run."""
-        most, found = -1, [0]
+        most, rows = -1, [0]
         for epoch in range(self.epoch(len(self))):
             steps = min(self.per_epoch, len(self) - epoch * self.per_epoch)
             order = _order(len(self.notes), self.seed, epoch)[: steps * self.batch_size]
             starts = np.arange(0, len(order), self.batch_size)[:, None] + np.arange(0, self.batch_size, at_once)
             starts = starts[starts < len(order)]
             tokens = np.add.reduceat(self.notes.lengths[order], starts)
-            place = int(tokens.argmax())
-            if tokens[place] > most:
-                most, ends = int(tokens[place]), np.append(starts, len(order))
-                found = order[ends[place] : ends[place + 1]].tolist()
-        return found
+            index = int(tokens.argmax())
+            if tokens[index] > most:
+                most, ends = int(tokens[index]), np.append(starts, len(order))
+                rows = order[ends[index] : ends[index + 1]].tolist()
+        return rows
 
 
 @lru_cache(maxsize=64)

@@ -76,7 +76,7 @@ class RunCheckpoints(pl.callbacks.Checkpoint):
         Raises:
             Interrupted: it was.
         """
-        if self._asked():
+        if self._stop_requested():
             raise Interrupted(self.stop.received or 0)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -89,14 +89,14 @@ class RunCheckpoints(pl.callbacks.Checkpoint):
         Raises:
             Interrupted: a signal came. Stopping the Trainer instead would have it validate first.
         """
-        asked = self._asked()
-        if trainer.should_stop and not asked:
+        stopping = self._stop_requested()
+        if trainer.should_stop and not stopping:
             for learner in self.learners:
                 learner.stop_early()
         due = any(learner.stage is Stage.VALIDATE for learner in self.learners)  # saves as it begins
-        if asked or (not due and self.seconds_between <= time.monotonic() - self.saved):
+        if stopping or (not due and self.seconds_between <= time.monotonic() - self.saved):
             self._save(self.learners)
-        if asked:
+        if stopping:
             raise Interrupted(self.stop.received or 0)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
@@ -120,14 +120,14 @@ class RunCheckpoints(pl.callbacks.Checkpoint):
                 learner.stop_early()
         self._save(pl_module.due)
 
-    def _asked(self) -> bool:
+    def _stop_requested(self) -> bool:
         """Whether any process was asked to stop: all of them save at the same step then."""
         ranks: Ranks = self.learners[0].ranks
         if ranks.count == 1:
             return self.stop.received is not None
-        asked = [number for number in ranks.gathered(self.stop.received) if number is not None]
-        self.stop.received = asked[0] if asked else None
-        return bool(asked)
+        signals = [number for number in ranks.gathered(self.stop.received) if number is not None]
+        self.stop.received = signals[0] if signals else None
+        return bool(signals)
 
     def _save(self, learners: Sequence[Learner]) -> None:
         for learner in learners:

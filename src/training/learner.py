@@ -133,11 +133,11 @@ class Learner:
         turns = self.ranks.turns(len(rows), at_once)
         return [self.micro_batch(step, rows, some or [0], of if some else float("inf")) for some in turns]
 
-    def micro_batch(self, step: int, rows: list[int], places: list[int], of: float) -> MicroBatch:
-        """The notes at some places of a step, and their share of its loss: their number over `of`."""
-        batch = self.steps.notes.batch([rows[place] for place in places])
-        noise = self.steps.noise(step, places, self.session.cfg.lora.dropout)
-        return MicroBatch(AdapterBatch(self.classifier, batch.notes, noise), batch, len(places) / of)
+    def micro_batch(self, step: int, rows: list[int], indices: list[int], of: float) -> MicroBatch:
+        """The notes of some indices of a step, and their share of its loss: their number over `of`."""
+        batch = self.steps.notes.batch([rows[index] for index in indices])
+        noise = self.steps.noise(step, indices, self.session.cfg.lora.dropout)
+        return MicroBatch(AdapterBatch(self.classifier, batch.notes, noise), batch, len(indices) / of)
 
     def loss(self, logits: Tensor, batch: Batch, share: float) -> Tensor:
         """A micro-batch's part of the step's loss."""

@@ -119,5 +119,5 @@ def ran_out(error: BaseException) -> bool:
     True
     """
     words = ("out of memory", "not enough memory", "can't allocate memory", "alloc_failed")
-    said = isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words)
-    return said or isinstance(error, MemoryError | torch.OutOfMemoryError)
+    worded = isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words)
+    return worded or isinstance(error, MemoryError | torch.OutOfMemoryError)

@@ -36,7 +36,7 @@ class DrgModule(pl.LightningModule):
     def setup(self, stage: str) -> None:
         """Lets runs know the processes that share them, which have met by now."""
         for learner in self.learners:
-            learner.ranks = type(learner.ranks).here()
+            learner.ranks = type(learner.ranks).current()
 
     def configure_model(self) -> None:
         """Spreads the frozen base over the processes, where the strategy is to shard it."""

@@ -88,8 +88,8 @@ def predictions_of(
 ) -> Predictions:
     """The scores of one split's notes beside their ids and labels."""
     rows = session.cohort.notes(split, session.cfg.data.limit)
-    truth = np.asarray(notes.drg, dtype=np.int64)
-    return Predictions(rows["subject_id"].to_numpy(), rows["hadm_id"].to_numpy(), truth, heads)
+    target = np.asarray(notes.drg, dtype=np.int64)
+    return Predictions(rows["subject_id"].to_numpy(), rows["hadm_id"].to_numpy(), target, heads)
 
 
 def evaluate_splits(learner: Learner, stop: Stop) -> tuple[dict[str, float], dict[Split, Predictions]]:

@@ -17,7 +17,7 @@ class Ranks:
     count: int = 1
 
     @classmethod
-    def here(cls) -> "Ranks":
+    def current(cls) -> "Ranks":
         """As torch.distributed knows them; one process where it is not in use."""
         if dist.is_available() and dist.is_initialized():
             return cls(dist.get_rank(), dist.get_world_size())
@@ -29,7 +29,7 @@ class Ranks:
         return self.rank == 0
 
     def mine(self, count: int) -> list[int]:
-        """The places of `count` notes that this process reads: none twice, none left out.
+        """The indices of `count` notes that this process reads: none twice, none left out.
 
         >>> [Ranks(rank, 3).mine(4) for rank in range(3)]
         [[0, 3], [1], [2]]
@@ -37,7 +37,7 @@ class Ranks:
         return list(range(self.rank, count, self.count))
 
     def turns(self, count: int, at_once: int) -> list[list[int]]:
-        """The places this process reads, `at_once` at a time; as many times in every process, some for nothing.
+        """The indices this process reads, `at_once` at a time; as many times in every process, some for nothing.
 
         A process that has fewer reads an empty turn: what all must do at once, all do equally often.
 
@@ -79,9 +79,9 @@ class Ranks:
         """What every process holds, in the order of their ranks, in every process."""
         if self.count == 1:
             return [mine]
-        found: list[Any] = [None] * self.count
-        dist.all_gather_object(found, mine)
-        return found
+        values: list[Any] = [None] * self.count
+        dist.all_gather_object(values, mine)
+        return values
 
 
 ALONE = Ranks()

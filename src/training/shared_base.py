@@ -29,13 +29,13 @@ PAYS = 1.03
 
 def groups_sharing_a_base(cfgs: Sequence[TrainConfig]) -> list[list[TrainConfig]]:
     """Runs that can share a base: the same model, precision, cohort, length, prompt and device."""
-    found: dict[str, list[TrainConfig]] = {}
+    groups: dict[str, list[TrainConfig]] = {}
     for cfg in cfgs:
         model = {name: value for name, value in dataclasses.asdict(cfg.model).items() if name != "access"}
         process = [cfg.device, cfg.threads, cfg.deterministic]
         shared = [model, cfg.precision, cfg.data.dir, cfg.max_len, cfg.prompt, process]
-        found.setdefault(json.dumps(shared), []).append(cfg)
-    return list(found.values())
+        groups.setdefault(json.dumps(shared), []).append(cfg)
+    return list(groups.values())
 
 
 def steps_of(session: Session, notes: TokenisedNotes) -> Steps:
@@ -56,10 +56,10 @@ def open_learners(
     """
     callbacks = [load_callbacks(session.cfg.callbacks) for session in sessions]
     notes = [{split: session.notes(split) for split in Split} for session in sessions]
-    steps = [steps_of(session, each[Split.TRAIN]) for session, each in zip(sessions, notes, strict=True)]
-    alone = [plan([session], [each]) for session, each in zip(sessions, steps, strict=True)]
-    for session, asked, found in zip(sessions, steps, alone, strict=True):
-        check_fits(found, session, asked)
+    steps = [steps_of(session, splits[Split.TRAIN]) for session, splits in zip(sessions, notes, strict=True)]
+    plans = [plan([session], [own_steps]) for session, own_steps in zip(sessions, steps, strict=True)]
+    for session, own_steps, planned in zip(sessions, steps, plans, strict=True):
+        check_fits(planned, session, own_steps)
     shared = plan(sessions, steps)
     learners = []
     base: Any = sessions[0].base()
@@ -69,17 +69,17 @@ def open_learners(
         split_notes, run_dir, recorder, own = rest
         learners.append(Learner(session, classifier, split_notes, run_dir, recorder, _ranks(session.cfg), own))
     if len(learners) == 1:
-        yield learners, alone[0].setting
+        yield learners, plans[0].setting
     elif _in_one_pass(learners, shared.setting, shared.fits):
         yield learners, shared.setting
     else:
-        yield from (([learner], found.setting) for learner, found in zip(learners, alone, strict=True))
+        yield from (([learner], planned.setting) for learner, planned in zip(learners, plans, strict=True))
 
 
-def _classifier(session: Session, base: torch.nn.Module, place: int) -> Classifier:
+def _classifier(session: Session, base: torch.nn.Module, index: int) -> Classifier:
     """Fresh adapters and head, which depend on the run's seed alone."""
     torch.manual_seed(session.cfg.seed)
-    return with_adapters(base, session.cfg.lora, session.scheme.width, session.device, f"cell{place}")
+    return with_adapters(base, session.cfg.lora, session.scheme.width, session.device, f"cell{index}")
 
 
 def _ranks(cfg: TrainConfig) -> Ranks:
@@ -92,11 +92,11 @@ def _ranks(cfg: TrainConfig) -> Ranks:
 
 
 def _in_one_pass(learners: Sequence[Learner], setting: Setting, fits: bool) -> bool:
-    asked = {learner.session.cfg.together for learner in learners}
+    together = {learner.session.cfg.together for learner in learners}
     if any(learner.callbacks for learner in learners):
         print("one base: in turn, as callbacks see one run", file=sys.stderr)
         return False
-    if Together.YES in asked:
+    if Together.YES in together:
         return True
     if not fits:
         print("one base: in turn, as one pass does not fit into memory", file=sys.stderr)
@@ -124,11 +124,11 @@ def measure_sharing(learners: Sequence[Learner], setting: Setting, rounds: int =
 def _seconds(passes: Sequence[Sequence[Learner]], setting: Setting) -> float:
     start = time.perf_counter()
     for learners in passes:
-        pieces = [learner.micro_batches(0, setting.notes)[0] for learner in learners]
-        logits = read_together([asked for asked, _, _ in pieces], recompute=setting.recompute)
+        micro_batches = [learner.micro_batches(0, setting.notes)[0] for learner in learners]
+        logits = read_together([inputs for inputs, _, _ in micro_batches], recompute=setting.recompute)
         losses = [
-            learner.scheme.loss(each, batch.drg)
-            for learner, each, (_, batch, _) in zip(learners, logits, pieces, strict=True)
+            learner.scheme.loss(own_logits, batch.drg)
+            for learner, own_logits, (_, batch, _) in zip(learners, logits, micro_batches, strict=True)
         ]
         torch.stack(losses).sum().backward()
         for learner in learners:

@@ -177,5 +177,5 @@ def _tokenised(cohort: Cohort, tokenizer: Any) -> Iterator[Sequence[int]]:
     texts = pl.scan_parquet(cohort.folder / NOTES).select("text")
     for some in texts.collect_batches(chunk_size=NOTES_AT_ONCE, maintain_order=True):
         if some.height:
-            how = {"add_special_tokens": False, "return_attention_mask": False, "verbose": False}
-            yield from tokenizer(some["text"].to_list(), **how)["input_ids"]
+            options = {"add_special_tokens": False, "return_attention_mask": False, "verbose": False}
+            yield from tokenizer(some["text"].to_list(), **options)["input_ids"]

@@ -75,8 +75,8 @@ def difference(
         shapes = [(count, group, width) for count, group in zip(rows, (heads[0], heads[1], heads[1]), strict=True)]
         q, k, v = (torch.randn(shape, generator=generator).to(device, dtype).requires_grad_() for shape in shapes)
         results = []
-        for chosen in (Backend.NOTES, backend):
-            attended = attend(q, k, v, lengths, scale=width**-0.5, ends=ends, backend=chosen)
+        for compared in (Backend.NOTES, backend):
+            attended = attend(q, k, v, lengths, scale=width**-0.5, ends=ends, backend=compared)
             gradients = torch.autograd.grad(attended.float().square().sum(), (q, k, v))
             results.append([value.float() for value in (attended.detach(), *gradients)])
         shares += [(ours - notes).abs().max() / notes.abs().max() for notes, ours in zip(*results, strict=True)]

@@ -31,8 +31,8 @@ def pays(q: Tensor, k: Tensor) -> bool:
 
 def attend_blockwise(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
     """Causal attention [n, H, D] of queries, keys and values [n, H, D], products multiplied by `scale`."""
-    found: Tensor = _Blockwise.apply(q, k, v, scale)
-    return found
+    output: Tensor = _Blockwise.apply(q, k, v, scale)
+    return output
 
 
 class _Blockwise(torch.autograd.Function):
@@ -41,7 +41,7 @@ class _Blockwise(torch.autograd.Function):
         ctx.save_for_backward(q, k, v)
         ctx.scale = scale
         seen = torch.empty_like(q)
-        by_head = [each.transpose(0, 1) for each in (q, k, v, seen)]
+        by_head = [tensor.transpose(0, 1) for tensor in (q, k, v, seen)]
         for rows, until, (query, key, value, out), (score, chance) in _blocks(by_head):
             _chances(query[:, rows], key[:, :until], rows.start, scale, score, chance)
             torch.bmm(chance, value[:, :until], out=out[:, rows])
@@ -52,7 +52,7 @@ class _Blockwise(torch.autograd.Function):
         q, k, v = ctx.saved_tensors
         scale = ctx.scale
         dq, dk, dv = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
-        by_head = [each.transpose(0, 1) for each in (q, k, v, grad, dq, dk, dv)]
+        by_head = [tensor.transpose(0, 1) for tensor in (q, k, v, grad, dq, dk, dv)]
         for rows, until, (query, key, value, back, d_query, d_key, d_value), (score, chance) in _blocks(by_head):
             query, key, back = query[:, rows], key[:, :until], back[:, rows]
             _chances(query, key, rows.start, scale, score, chance)
@@ -70,16 +70,16 @@ def _blocks(by_head: list[Tensor]) -> Iterator[tuple[slice, int, list[Tensor], l
     As many heads at once as the buffers hold.
     """
     heads, length, _ = by_head[0].shape
-    held = [by_head[0].new_empty(max(SCORES, QUERIES * length)) for _ in range(2)]
+    buffers = [by_head[0].new_empty(max(SCORES, QUERIES * length)) for _ in range(2)]
     for start in range(0, length, QUERIES):
         until = min(start + QUERIES, length)
         area = (until - start) * until
         many = max(1, min(heads, SCORES // area))
         for first in range(0, heads, many):
-            some = [each[first : first + many] for each in by_head]
+            some = [tensor[first : first + many] for tensor in by_head]
             count = len(some[0])
             shape = (count, until - start, until)
-            yield slice(start, until), until, some, [each[: count * area].view(shape) for each in held]
+            yield slice(start, until), until, some, [buffer[: count * area].view(shape) for buffer in buffers]
 
 
 def _chances(query: Tensor, key: Tensor, start: int, scale: float, score: Tensor, chance: Tensor) -> None:

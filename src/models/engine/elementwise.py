@@ -94,10 +94,10 @@ def rotate_back(dq: Tensor, dk: Tensor, dv: Tensor, cos: Tensor, sin: Tensor) ->
 def _turn(x: Tensor, cos: Tensor, sin: Tensor, way: int) -> None:
     half = x.shape[-1] // 2
     cos, sin = cos[:, None, :half], sin[:, None, :half]
-    one, two = x.chunk(2, -1)
-    first = one.clone()
-    one.mul_(cos).addcmul_(two, sin, value=-way)
-    two.mul_(cos).addcmul_(first, sin, value=way)
+    lower, upper = x.chunk(2, -1)
+    first = lower.clone()
+    lower.mul_(cos).addcmul_(upper, sin, value=-way)
+    upper.mul_(cos).addcmul_(first, sin, value=way)
 
 
 def gate(gate_up: Tensor) -> Tensor:

@@ -78,20 +78,21 @@ def held_bytes(precision: Precision, inputs: int, outputs: int) -> float:
     return weights + 4 * outputs if precision is Precision.INT8 else weights / 2 + 4 * -(-weights // BLOCK)
 
 
-def quantised(layer: nn.Linear, how: Any) -> nn.Module:
-    """A linear map as transformers would quantise it under the settings `how`, on the layer's own device."""
+def quantised(layer: nn.Linear, quantisation: Any) -> nn.Module:
+    """A linear map as transformers would quantise it under the settings `quantisation`, on the layer's own device."""
     from bitsandbytes import functional
     from bitsandbytes import nn as bits
 
     shape, weight = (layer.in_features, layer.out_features, layer.bias is not None), layer.weight.detach()
     made: Any
     with torch.device("meta"):
-        if how.load_in_8bit:
-            made = bits.Linear8bitLt(*shape, has_fp16_weights=False, threshold=how.llm_int8_threshold)
+        if quantisation.load_in_8bit:
+            made = bits.Linear8bitLt(*shape, has_fp16_weights=False, threshold=quantisation.llm_int8_threshold)
         else:
-            kind, nested = how.bnb_4bit_quant_type, how.bnb_4bit_use_double_quant
-            made = bits.Linear4bit(*shape, how.bnb_4bit_compute_dtype, compress_statistics=nested, quant_type=kind)
-    if how.load_in_8bit:
+            kind, nested = quantisation.bnb_4bit_quant_type, quantisation.bnb_4bit_use_double_quant
+            dtype = quantisation.bnb_4bit_compute_dtype
+            made = bits.Linear4bit(*shape, dtype, compress_statistics=nested, quant_type=kind)
+    if quantisation.load_in_8bit:
         codes, scales, _ = functional.int8_vectorwise_quant(weight.half())
         made.weight = bits.Int8Params(codes, requires_grad=False, CB=codes, SCB=scales)
     else:
@@ -101,12 +102,12 @@ def quantised(layer: nn.Linear, how: Any) -> nn.Module:
     return made.requires_grad_(False)
 
 
-def random_quantised(config: Any, how: Any, dtype: torch.dtype, device: str) -> nn.Module:
+def random_quantised(config: Any, quantisation: Any, dtype: torch.dtype, device: str) -> nn.Module:
     """A base with random weights, each quantised before the next is made; always the same on a kind of device.
 
     Args:
         config: transformers' configuration of the architecture.
-        how: the settings.
+        quantisation: the settings.
         dtype: of what is not quantised, and of the weights before they are.
         device: where it is made.
     """
@@ -120,7 +121,7 @@ def random_quantised(config: Any, how: Any, dtype: torch.dtype, device: str) -> 
             layer = base.get_submodule(name).to_empty(device=device)
             base._init_weights(layer)
             if type(layer) is nn.Linear:
-                base.set_submodule(name, quantised(layer, how))
+                base.set_submodule(name, quantised(layer, quantisation))
     base.rotary_emb = type(base.rotary_emb)(config).to(device)
-    base.is_loaded_in_8bit, base.is_loaded_in_4bit = how.load_in_8bit, how.load_in_4bit  # peft asks
+    base.is_loaded_in_8bit, base.is_loaded_in_4bit = quantisation.load_in_8bit, quantisation.load_in_4bit  # peft asks
     return base
