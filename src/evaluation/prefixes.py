@@ -107,7 +107,7 @@ def report_prefixes(session: Session, curves: Mapping[Split, Mapping[int, Mappin
         method = (
             f"prompt={session.cfg.prompt} puts words after the cut, so each length was read in a forward of its own"
         )
-    shown = table({f"{length:,}": metrics for length, metrics in test.items()}, what="tokens")
+    shown = table({f"{length:,}": metrics for length, metrics in test.items()}, noun="tokens")
     return f"{shown}\n{method}; {RunFolder(run).prefixes}, {RunFolder(run).prefixes_figure}"
 
 

@@ -108,12 +108,12 @@ def _run_here(name: str, free: Sequence[Job], cfg: ProcessesConfig | SlurmConfig
 
 def _announce(name: str, jobs: Sequence[Job], looks: dict[Path, StatusSnapshot], fingerprint: str) -> None:
     counts = Counter(look.standing for look in looks.values())
-    told = ", ".join(f"{count} {standing}" for standing, count in counts.most_common())
-    print(f"{name}: {len(jobs)} cells: {told}", file=sys.stderr, flush=True)
+    states = ", ".join(f"{count} {standing}" for standing, count in counts.most_common())
+    print(f"{name}: {len(jobs)} cells: {states}", file=sys.stderr, flush=True)
     source = code_version()["source"]
-    other = [look for look in looks.values() if look.state and look.state.code and look.state.code[-1] != source]
-    ended = sum(look.standing is RunStatus.FINISHED for look in other)
-    begun = len(other) - ended
+    changed = [look for look in looks.values() if look.state and look.state.code and look.state.code[-1] != source]
+    ended = sum(look.standing is RunStatus.FINISHED for look in changed)
+    begun = len(changed) - ended
     if ended:
         print(f"{ended} finished cells were trained by other code and are kept; remove their folders to train them "
               f"again by this ({source})", file=sys.stderr)  # fmt: skip
@@ -129,11 +129,11 @@ def _of_another_cohort(jobs: Sequence[Job], fingerprint: str) -> int:
     """Finished runs beside the cells that bear a cell's readable name and were trained on other notes."""
     readable = {job.name.rpartition("-")[0] for job in jobs}
     own = {job.name for job in jobs}
-    found = 0
+    count = 0
     for path in run_folders(Path(jobs[0].cfg.out)):
         if path.name.rpartition("-")[0] in readable and path.name not in own:
-            found += RunFolder(path).finished and read_record(path).cohort != fingerprint
-    return found
+            count += RunFolder(path).finished and read_record(path).cohort != fingerprint
+    return count
 
 
 def _close(name: str, jobs: Sequence[Job], waits: bool) -> None:
