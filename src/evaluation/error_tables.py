@@ -57,8 +57,8 @@ def by_training_notes(notes: pl.DataFrame) -> pl.DataFrame:
         f1=2 * pl.col("hits") / (pl.col("true") + pl.col("predictions").fill_null(0))
     )
     band = banded(BANDS, "training_notes")
-    more = by_drg.group_by(band).agg(pl.len().alias("drgs"), pl.col("f1").mean().alias("macro_f1"))
-    table = by_band(notes, "training_notes", BANDS).join(more, "training_notes", how="left", maintain_order="left")
+    means = by_drg.group_by(band).agg(pl.len().alias("drgs"), pl.col("f1").mean().alias("macro_f1"))
+    table = by_band(notes, "training_notes", BANDS).join(means, "training_notes", how="left", maintain_order="left")
     return table.with_columns(pl.when(pl.col("patients").is_not_null()).then(pl.col("drgs", "macro_f1")))
 
 

@@ -194,7 +194,7 @@ for row in scores:
 def _adapter(session: Session, written: Mapping[str, Any]) -> str:
     dtype = {"fp32": "float32", "bf16": "bfloat16"}[written["precision"]]
     gguf = sorted(path.name for path in Path(locate(session.cfg.model)).glob("*.gguf"))
-    more = f', gguf_file="{gguf[0]}"' if gguf else ""
+    gguf_argument = f', gguf_file="{gguf[0]}"' if gguf else ""
     return f"""`{ADAPTER}/` holds adapter and head alone, in peft's format; peft loads the base from where it was.
 Name `dtype` also with `AutoPeftModelForSequenceClassification`: without it the base keeps the format that it was stored
 in, and the logits differ from the run's by its rounding.
@@ -206,7 +206,7 @@ from transformers import AutoModelForSequenceClassification
 
 path = PeftConfig.from_pretrained("{ADAPTER}").base_model_name_or_path
 base = AutoModelForSequenceClassification.from_pretrained(
-    path, num_labels={session.scheme.width}, pad_token_id={written["pad"]}, dtype=torch.{dtype}{more}
+    path, num_labels={session.scheme.width}, pad_token_id={written["pad"]}, dtype=torch.{dtype}{gguf_argument}
 )
 model = PeftModel.from_pretrained(base, "{ADAPTER}").eval()
 ```"""

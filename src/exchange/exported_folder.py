@@ -64,7 +64,8 @@ def write_export(session: Session, record: RunRecord, adapter: Path, out: Path, 
         check_tokenizer(session, readings, tmp)
         logits = plain_logits(tmp, readings, cfg.batch_size, session.device)
         difference = largest_difference(logits, expected, DTYPES[session.precision])
-        write_peft_adapter(adapter, tmp / ADAPTER, _absolute(locate(cfg.model)))
+        base = locate(cfg.model)
+        write_peft_adapter(adapter, tmp / ADAPTER, str(Path(base).resolve()) if Path(base).is_dir() else base)
         write_drgs(tmp / DRGS, session)
         facts = {**written, "notes": len(readings), "difference": difference}
         (tmp / CARD).write_text(card(session, record, facts), "utf-8")
@@ -95,7 +96,3 @@ def check_tokenizer(session: Session, readings: Any, folder: Path) -> None:
     again = encode_notes(read_pretrained(AutoTokenizer, folder), texts, cfg.prompt, cfg.max_len)
     if again != list(readings):
         raise UserError("the written tokenizer reads the notes differently: nothing was kept")
-
-
-def _absolute(source: str) -> str:
-    return str(Path(source).resolve()) if Path(source).is_dir() else source

@@ -111,8 +111,8 @@ def audit_runs(runs: Sequence[Path], data_dir: Path | None, notes: bool) -> list
     homes = {run: cohort_of(run, data_dir) if notes else None for run in runs}
     verdicts: dict[Path, Verdict] = {}
     for folder in dict.fromkeys(cohort.folder if cohort else None for cohort in homes.values()):
-        mine = [run for run, cohort in homes.items() if (cohort.folder if cohort else None) == folder]
-        for verdict in _audit(mine, homes[mine[0]]):
+        members = [run for run, cohort in homes.items() if (cohort.folder if cohort else None) == folder]
+        for verdict in _audit(members, homes[members[0]]):
             write_audit(verdict)
             verdicts[verdict.run] = verdict
     return [verdicts[run] for run in runs]

@@ -100,8 +100,8 @@ def _within(data: bytes, depth: int) -> Iterator[str]:
             yield from texts_of(part, depth)
     elif looks_like_text(data):
         yield from decodings(data.decode("utf-8"), depth)
-    elif looks_like_text(wide := data.replace(b"\0", b"")) and len(wide) * 2 <= len(data) + 1:
-        yield from decodings(wide.decode("utf-8"), depth)
+    elif looks_like_text(narrow := data.replace(b"\0", b"")) and len(narrow) * 2 <= len(data) + 1:
+        yield from decodings(narrow.decode("utf-8"), depth)
     else:
         for run in PRINTABLE.findall(data):
             yield from decodings(run.decode("ascii"), depth)

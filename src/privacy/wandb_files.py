@@ -67,12 +67,12 @@ def hashes_of(run_dir: Path) -> dict[str, str]:
 
 def written(run_dir: Path) -> Iterator[LoggedString | Finding]:
     """Every string and every finding by form, file after file; names of files and folders are strings too."""
-    home, odd = home_of(run_dir), 0
+    home, unknown_files = home_of(run_dir), 0
     for path in files_of(run_dir):
         inside = path.relative_to(home).as_posix()
         recognised = _is_known(path, inside)
-        odd += not recognised
-        location = _location(path, inside) if recognised else f"wandb, file {odd} of another form"
+        unknown_files += not recognised
+        location = _location(path, inside) if recognised else f"wandb, file {unknown_files} of another form"
         yield LoggedString(location, STAMP.sub(" ", inside), key=True)
         if path.is_symlink():
             yield LoggedString(location, STAMP.sub(" ", str(path.readlink())), key=True)

@@ -30,7 +30,7 @@ class RetryTracker:
             stopped: someone meant it to end.
             died: its process is known to be dead, though its lock may still look alive from here.
         """
-        look = read_status(folder)
+        status = read_status(folder)
         unfinished = [
             RunStatus.LOST,
             RunStatus.WAITING,
@@ -38,24 +38,25 @@ class RetryTracker:
             RunStatus.DAMAGED,
             *([RunStatus.RUNNING] if died else []),
         ]
-        dead = look.standing in unfinished and not stopped
+        dead = status.standing in unfinished and not stopped
         self._deaths[folder] += dead
         if dead and self._deaths[folder] <= self.retries:
             print(f"{folder.name}: {reason}; started again", file=sys.stderr, flush=True)
             return True
         self.pending.discard(folder)
         if dead:
-            state = look.state or JobState(RunStatus.FAILED)
+            state = status.state or JobState(RunStatus.FAILED)
             state.state, state.error = RunStatus.FAILED, f"{reason}, {self._deaths[folder]} times"
             write_state(folder, state)
         self._tell(folder)
         return False
 
     def _tell(self, folder: Path) -> None:
-        look, ended = read_status(folder), len(self.jobs) - len(self.pending)
-        why = f": {look.state.error}" if look.state and look.state.error and look.standing is RunStatus.FAILED else ""
-        by = f" by {look.holder}" if look.holder else ""
-        print(f"{ended} of {len(self.jobs)}  {folder.name}  {look.standing}{by}{why}", file=sys.stderr, flush=True)
+        status, ended = read_status(folder), len(self.jobs) - len(self.pending)
+        error = status.state.error if status.state and status.standing is RunStatus.FAILED else None
+        end = f"{status.standing} by {status.holder}" if status.holder else str(status.standing)
+        reason = f": {error}" if error else ""
+        print(f"{ended} of {len(self.jobs)}  {folder.name}  {end}{reason}", file=sys.stderr, flush=True)
 
     def line(self, running: int) -> None:
         """Tells now and then how far the sweep is."""

@@ -61,11 +61,11 @@ class Row:
     @property
     def where(self) -> str:
         """Host and process that work on it or did last, or the job that waits."""
-        look, state = self.look, self.look.state
-        if look.standing is RunStatus.QUEUED:
+        status, state = self.look, self.look.state
+        if status.standing is RunStatus.QUEUED:
             return f"job {self.job}"
-        if look.holder:
-            return str(look.holder)
+        if status.holder:
+            return str(status.holder)
         return "" if state is None or not state.host else f"{state.host} job {state.job}" if state.job else state.host
 
     @property
@@ -179,8 +179,8 @@ def columns(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
     """
     table = [[visible(cell) for cell in row] for row in (head, *body)]
     kept = [index for index in range(len(head)) if not body or any(row[index] for row in body)]
-    wide = [max(len(row[index]) for row in table) for index in kept]
-    lines = ["  ".join(row[index].ljust(width) for index, width in zip(kept, wide, strict=True)) for row in table]
+    widths = [max(len(row[index]) for row in table) for index in kept]
+    lines = ["  ".join(row[index].ljust(width) for index, width in zip(kept, widths, strict=True)) for row in table]
     return "\n".join(line.rstrip() for line in lines)
 
 

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -175,7 +176,7 @@ class Signals:
         self.time_up = False
 
     def __enter__(self) -> "Signals":
-        if _in_main_thread():
+        if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.signal(number, self._on) for number in (signal.SIGTERM, signal.SIGUSR2)}
         return self
 
@@ -190,12 +191,6 @@ class Signals:
             os.kill(os.getpid(), signal.SIGTERM)
         elif signal.getsignal(signal.SIGTERM) == self._on:
             raise Stopped
-
-
-def _in_main_thread() -> bool:
-    import threading
-
-    return threading.current_thread() is threading.main_thread()
 
 
 def requeue(time_up: bool) -> None:

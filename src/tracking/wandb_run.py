@@ -97,18 +97,18 @@ def say(message: str) -> None:
     print(f"W&B: {message}", file=sys.stderr, flush=True)
 
 
-def begin(mode: WandbMode, named: Mapping[str, Any], more: Mapping[str, Any] | None = None) -> Any:
-    """A run of W&B under our policy, online as the run of this id that is there already; `more` are settings."""
+def begin(mode: WandbMode, labels: Mapping[str, Any], extra: Mapping[str, Any] | None = None) -> Any:
+    """A run of W&B under our policy, online as the run of this id that is there already; `extra` are settings."""
     import wandb
     from wandb.sdk.wandb_init import init
 
     with no_defaults():
         return init(
-            **named,
+            **labels,
             mode=str(mode),  # type: ignore[arg-type]
             resume="allow" if mode is WandbMode.ONLINE else None,
             reinit="create_new",
-            settings=wandb.Settings(**settings(), **(more or {})),
+            settings=wandb.Settings(**settings(), **(extra or {})),
         )
 
 

@@ -8,6 +8,7 @@ so that whoever comes after a killed submitter finds its jobs in the queue by th
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -91,11 +92,11 @@ def _watch(tracker: RetryTracker, slurm_jobs: Queue, cfgs: dict[Path, SlurmConfi
 
 def _settled(folder: Path, slurm_job: QueuedJob | None, gone: dict[Path, float]) -> bool:
     """Whether a cell has ended: it has its record, or its job is over and time enough has passed to see it."""
-    look = read_status(folder)
-    if look.standing is RunStatus.FINISHED:
+    status = read_status(folder)
+    if status.standing is RunStatus.FINISHED:
         return True
     # On another node its lock ages for a minute.
-    seems_held = slurm_job and look.holder and look.holder.job == slurm_job.job
+    seems_held = slurm_job and status.holder and status.holder.job == slurm_job.job
     if (slurm_job and slurm_job.alive) or seems_held:
         gone.pop(folder, None)
         return False
@@ -174,13 +175,8 @@ def script_of(cfg: SlurmConfig, batch: Path, count: int) -> str:
     executor = SlurmExecutor(folder=logs)
     executor.update_parameters(**parameters)
     executor.parameters["map_count"] = count
-    return executor._make_submission_file_text(_command(batch), batch.stem)
-
-
-def _command(batch: Path) -> str:
-    import shlex
-
-    return shlex.join([sys.executable, "-u", "-m", "src.cell", str(batch)])
+    command = shlex.join([sys.executable, "-u", "-m", "src.cell", str(batch)])
+    return executor._make_submission_file_text(command, batch.stem)
 
 
 def _longest_array() -> int:
