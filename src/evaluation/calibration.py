@@ -27,7 +27,7 @@ class Confidences:
     """[B]."""
     patients: NDArray[np.int64]
     """[B]."""
-    truth: NDArray[np.float64]
+    true_logp: NDArray[np.float64]
     """[B]: the log-probability of the true DRG."""
 
 
@@ -35,8 +35,8 @@ def confidences(predictions: Predictions, temperature: float = 1.0) -> Confidenc
     """Of the predictions, their log-probabilities divided by a temperature; what is best stays best."""
     scores = predictions.heads["scores"]
     logp = log_softmax(scores / np.float32(temperature))
-    own = logp[np.arange(len(logp)), predictions.drg]
-    return Confidences(np.exp(logp.max(1)), scores.argmax(1) == predictions.drg, predictions.subject_id, own)
+    true_logp = logp[np.arange(len(logp)), predictions.drg]
+    return Confidences(np.exp(logp.max(1)), scores.argmax(1) == predictions.drg, predictions.subject_id, true_logp)
 
 
 def fit_temperature(predictions: Predictions) -> float:
@@ -47,8 +47,8 @@ def fit_temperature(predictions: Predictions) -> float:
     from scipy.optimize import minimize_scalar
 
     def loss(log_temperature: float) -> float:
-        own = confidences(predictions, float(np.exp(log_temperature))).truth
-        return -float(np.maximum(own, -50).mean())
+        true_logp = confidences(predictions, float(np.exp(log_temperature))).true_logp
+        return -float(np.maximum(true_logp, -50).mean())
 
     return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.02), np.log(50)), method="bounded").x))
 
@@ -90,7 +90,7 @@ def calibration_table(validation: Predictions, test: Predictions) -> pl.DataFram
                 "ece": expected_calibration_error(scored),
                 "mean_confidence": float(scored.confidence.mean()),
                 "accuracy": float(scored.right.mean()),
-                "log_loss": float(-np.maximum(scored.truth, -50).mean()),
+                "log_loss": float(-np.maximum(scored.true_logp, -50).mean()),
             }
         )
     return pl.DataFrame(rows)
@@ -110,9 +110,9 @@ def threshold_for(scored: Confidences, aim: float = AIM) -> float | None:
     Notes as sure as each other are taken together.
     """
     curve = coverage_curve(scored)
-    whole = curve.filter(pl.col("confidence") != pl.col("confidence").shift(-1).fill_null(-1.0))
-    good = whole.filter(pl.col("accuracy") >= aim)
-    return None if good.is_empty() else float(good["confidence"][-1])
+    distinct = curve.filter(pl.col("confidence") != pl.col("confidence").shift(-1).fill_null(-1.0))
+    enough = distinct.filter(pl.col("accuracy") >= aim)
+    return None if enough.is_empty() else float(enough["confidence"][-1])
 
 
 def selective_table(validation: Predictions, test: Predictions, aim: float = AIM) -> pl.DataFrame:
@@ -121,10 +121,10 @@ def selective_table(validation: Predictions, test: Predictions, aim: float = AIM
     `best_coverage` is what the test notes themselves would have allowed, which nobody can know beforehand.
     """
     temperature = fit_temperature(validation)
-    seen, scored = confidences(validation, temperature), confidences(test, temperature)
-    threshold = threshold_for(seen, aim)
-    own = threshold_for(scored, aim)
-    best = float((scored.confidence >= own).mean()) if own is not None else 0.0
+    fitted, scored = confidences(validation, temperature), confidences(test, temperature)
+    threshold = threshold_for(fitted, aim)
+    best_threshold = threshold_for(scored, aim)
+    best_coverage = float((scored.confidence >= best_threshold).mean()) if best_threshold is not None else 0.0
     kept = scored.confidence >= (2.0 if threshold is None else threshold)
     share = mean_estimate(kept.astype(np.float64), scored.patients)
     row = {"aim": aim, "threshold": threshold, "coverage": share.value, "coverage_low": share.low}
@@ -132,4 +132,4 @@ def selective_table(validation: Predictions, test: Predictions, aim: float = AIM
     if kept.any():
         right = mean_estimate(scored.right[kept].astype(np.float64), scored.patients[kept])
         row |= {"accuracy": right.value, "accuracy_low": right.low, "accuracy_high": right.high}
-    return pl.DataFrame([row | {"best_coverage": best}])
+    return pl.DataFrame([row | {"best_coverage": best_coverage}])

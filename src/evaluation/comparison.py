@@ -33,15 +33,15 @@ def read_runs(
     Raises:
         UserError: a run is not finished, or was tested on other notes than the first one.
     """
-    folders = _whole(folders)
+    folders = _undamaged(folders)
     records = [read_record(folder) for folder in folders]
     cohort = read_cohort_of(records[0], folders[0], data_dir)
     space = LabelSpace.from_labels(cohort.labels)
     predictions: dict[str, Predictions] = {}
     for folder, record in zip(folders, records, strict=True):
         if record.cohort != cohort.fingerprint:
-            place = f"{cohort.folder}, whose cohort is {cohort.fingerprint}"
-            raise UserError(f"{folder}: tested on the cohort {record.cohort}, not on {place}; data_dir= names it")
+            expected = f"{cohort.folder}, whose cohort is {cohort.fingerprint}"
+            raise UserError(f"{folder}: tested on the cohort {record.cohort}, not on {expected}; data_dir= names it")
         tested = predictions[folder.name] = read_predictions(RunFolder(folder).predictions(Split.TEST), space)
         first = predictions[folders[0].name]
         if not np.array_equal(first.hadm_id, tested.hadm_id):
@@ -50,7 +50,7 @@ def read_runs(
     return records, predictions, space
 
 
-def _whole(folders: Sequence[Path]) -> list[Path]:
+def _undamaged(folders: Sequence[Path]) -> list[Path]:
     """The runs without those whose record is damaged, which are told of."""
     errors = {folder: error for folder in folders if (error := damage(folder))}
     for error in errors.values():
@@ -92,15 +92,15 @@ def compare(runs: Mapping[str, Predictions], space: LabelSpace, baseline: str | 
         for name, tested in track(runs.items(), total=len(runs), what="comparing", unit="run")
     }
     metrics: list[dict[str, Any]] = [
-        {"run": name, "metric": metric, "value": each.whole, "low": told.low, "high": told.high}
-        for name, found in measured.items()
-        for metric, each in found.items()
-        for told in [estimate(each.whole, each.error, patients)]
+        {"run": name, "metric": metric, "value": sampled.whole, "low": interval.low, "high": interval.high}
+        for name, samples in measured.items()
+        for metric, sampled in samples.items()
+        for interval in [estimate(sampled.whole, sampled.error, patients)]
     ]
     pairs = [
-        (two[1], two[0]) if two[0] == baseline or baseline is None else two
-        for two in combinations(measured, 2)
-        if baseline is None or baseline in two
+        (pair[1], pair[0]) if pair[0] == baseline or baseline is None else pair
+        for pair in combinations(measured, 2)
+        if baseline is None or baseline in pair
     ]
     names = list(dict.fromkeys(row["metric"] for row in metrics))
     rows = [row for metric in names for row in _corrected(metric, pairs, measured)]
@@ -111,29 +111,29 @@ def _corrected(
     metric: str, pairs: Sequence[tuple[str, str]], measured: dict[str, dict[str, SubsampledMetric]]
 ) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
-    for one, other in pairs:
-        if metric in measured[one] and metric in measured[other]:
-            told = difference(measured[one][metric], measured[other][metric])
-            rows.append({"run": one, "than": other, "metric": metric, "difference": told.value})
-            rows[-1] |= {"low": told.low, "high": told.high, "p": told.p}
+    for first, second in pairs:
+        if metric in measured[first] and metric in measured[second]:
+            delta = difference(measured[first][metric], measured[second][metric])
+            rows.append({"run": first, "than": second, "metric": metric, "difference": delta.value})
+            rows[-1] |= {"low": delta.low, "high": delta.high, "p": delta.p}
     corrected = holm([row["p"] for row in rows])
     return [row | {"p_holm": p} for row, p in zip(rows, corrected, strict=True)]
 
 
-def as_text(found: Comparison) -> str:
+def as_text(comparison: Comparison) -> str:
     """The metrics that the catalog shows in a comparison, with their intervals and differences; files have all."""
     lines = []
-    wide = max(map(len, found.metrics["run"]))
+    width = max(map(len, comparison.metrics["run"]))
     shown = [metric.key for metric in metrics_of(View.COMPARISON).values()]
-    for metric in [key for key in shown if key in set(found.metrics["metric"])]:
+    for metric in [key for key in shown if key in set(comparison.metrics["metric"])]:
         lines.append(f"\n{metric}")
-        for row in found.metrics.filter(pl.col("metric") == metric).to_dicts():
-            lines.append(f"  {row['run']:<{wide}}  {row['value']:.3f}  [{row['low']:.3f}, {row['high']:.3f}]")
-        for row in found.differences.filter(pl.col("metric") == metric).to_dicts():
+        for row in comparison.metrics.filter(pl.col("metric") == metric).to_dicts():
+            lines.append(f"  {row['run']:<{width}}  {row['value']:.3f}  [{row['low']:.3f}, {row['high']:.3f}]")
+        for row in comparison.differences.filter(pl.col("metric") == metric).to_dicts():
             pair = f"{row['run']} - {row['than']}"
             interval = f"[{row['low']:+.3f}, {row['high']:+.3f}]"
-            told = f"p {_chance(row['p'])}, corrected {_chance(row['p_holm'])}"
-            lines.append(f"  {pair:<{2 * wide + 3}}  {row['difference']:+.3f}  {interval}  {told}")
+            chances = f"p {_chance(row['p'])}, corrected {_chance(row['p_holm'])}"
+            lines.append(f"  {pair:<{2 * width + 3}}  {row['difference']:+.3f}  {interval}  {chances}")
     return "\n".join(lines).strip()
 
 

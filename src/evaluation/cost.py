@@ -30,13 +30,14 @@ def cost_table(notes: pl.DataFrame, weights: Weights) -> pl.DataFrame:
     signed = mean_estimate(error, patients, share=False)
     sizes = sorted((abs(signed.low), abs(signed.high)))
     size = (0.0 if signed.low <= 0 <= signed.high else sizes[0], sizes[1])
-    relative = mean_error(error - signed.value / cmi * true, patients) / cmi
+    ratio = signed.value / cmi
+    reach = Z * (mean_error(error - ratio * true, patients) / cmi)
     rows += [
         _mean("CMI, true", true, patients, f"mean relative weight, {weights.year}"),
         _mean("CMI, predicted", predicted, patients, "mean relative weight of the predicted DRGs"),
         _row("CMI error", signed.value, (signed.low, signed.high), "predicted less true CMI"),
         _row("CMI error, size", abs(signed.value), size, "without its sign"),
-        _row("CMI error, relative", signed.value / cmi, _around(signed.value / cmi, relative), "share of the true CMI"),
+        _row("CMI error, relative", ratio, (ratio - reach, ratio + reach), "share of the true CMI"),
         _mean("weight error, size", np.abs(error), patients, "mean absolute error of a note's weight (MAE)"),
         _row("weight error, RMSE", float(np.sqrt((error**2).mean())), None, "root of the mean squared error"),
         _mean("over-payment", np.maximum(error, 0), patients, "mean weight a note that is paid too much"),
@@ -50,10 +51,6 @@ def cost_table(notes: pl.DataFrame, weights: Weights) -> pl.DataFrame:
 def _mean(name: str, values: np.ndarray, patients: np.ndarray, words: str, share: bool = False) -> dict[str, object]:
     measured = mean_estimate(values, patients, share)
     return _row(name, measured.value, (measured.low, measured.high), words)
-
-
-def _around(value: float, error: float) -> tuple[float, float]:
-    return value - Z * error, value + Z * error
 
 
 def _row(name: str, value: float, interval: tuple[float, float] | None, words: str) -> dict[str, object]:

@@ -52,13 +52,13 @@ def by_training_notes(notes: pl.DataFrame) -> pl.DataFrame:
     true = notes.group_by("drg").agg(
         pl.len().alias("true"), pl.col("right").sum().alias("hits"), pl.col("training_notes").first()
     )
-    chosen = notes.group_by(pl.col("predicted").alias("drg")).agg(pl.len().alias("chosen"))
-    by_drg = true.join(chosen, "drg", how="left").with_columns(
-        f1=2 * pl.col("hits") / (pl.col("true") + pl.col("chosen").fill_null(0))
+    predictions = notes.group_by(pl.col("predicted").alias("drg")).agg(pl.len().alias("predictions"))
+    by_drg = true.join(predictions, "drg", how="left").with_columns(
+        f1=2 * pl.col("hits") / (pl.col("true") + pl.col("predictions").fill_null(0))
     )
     band = banded(BANDS, "training_notes")
-    more = by_drg.group_by(band).agg(pl.len().alias("drgs"), pl.col("f1").mean().alias("macro_f1"))
-    table = by_band(notes, "training_notes", BANDS).join(more, "training_notes", how="left", maintain_order="left")
+    means = by_drg.group_by(band).agg(pl.len().alias("drgs"), pl.col("f1").mean().alias("macro_f1"))
+    table = by_band(notes, "training_notes", BANDS).join(means, "training_notes", how="left", maintain_order="left")
     return table.with_columns(pl.when(pl.col("patients").is_not_null()).then(pl.col("drgs", "macro_f1")))
 
 
@@ -114,5 +114,5 @@ def confusions(notes: pl.DataFrame) -> pl.DataFrame:
 def costly_confusions(notes: pl.DataFrame) -> pl.DataFrame:
     """Pairs of true and predicted DRG by what they shift in all: their notes times the error in relative weight."""
     shifted = confusions(notes).drop_nulls("weight_error")
-    whole = shifted.with_columns(weight_shifted=pl.col("notes") * pl.col("weight_error"))
-    return whole.sort(pl.col("weight_shifted").abs(), descending=True, maintain_order=True)
+    weighted = shifted.with_columns(weight_shifted=pl.col("notes") * pl.col("weight_error"))
+    return weighted.sort(pl.col("weight_shifted").abs(), descending=True, maintain_order=True)

@@ -81,8 +81,8 @@ class Evaluation:
 
 def write_evaluation(run_dir: Path, notes: int, tables: Mapping[str, pl.DataFrame]) -> None:
     """Writes the numbers of every table into the run's folder."""
-    known = pl.when(cs.float().is_finite()).then(cs.float())
-    rows = {name: table.with_columns(known).to_dicts() for name, table in tables.items()}
+    finite = pl.when(cs.float().is_finite()).then(cs.float())
+    rows = {name: table.with_columns(finite).to_dicts() for name, table in tables.items()}
     write_json(run_dir / FOLDER / NUMBERS, {"version": VERSION, "notes": notes, "tables": rows}, SCHEMA, indent=1)
 
 

@@ -103,14 +103,14 @@ def draw_reliability(path: Path, tables: Mapping[str, pl.DataFrame], title: str)
 
 
 @settings()
-def draw_coverage(path: Path, curve: pl.DataFrame, aim: float, chosen: float | None, title: str) -> None:
+def draw_coverage(path: Path, curve: pl.DataFrame, aim: float, coverage: float | None, title: str) -> None:
     """Accuracy of the surest notes by their share, the aim, and the coverage at the threshold from validation.
 
     Args:
         path: where the figure goes.
         curve: what `src.evaluation.calibration.coverage_curve` gives.
         aim: the accuracy asked for.
-        chosen: coverage at the threshold; None where validation never reached the aim.
+        coverage: at the threshold; None where validation never reached the aim.
         title: what was tested.
     """
     figure, axes = panel(3.6, width=WIDE)
@@ -118,9 +118,9 @@ def draw_coverage(path: Path, curve: pl.DataFrame, aim: float, chosen: float | N
     axes.plot(settled["coverage"], settled["accuracy"], color=STYLES[0][0])
     axes.axhline(aim, **DASHED)
     axes.annotate(f"{aim:.0%}", (1, aim), xytext=(-2, 3), textcoords="offset points", ha="right")
-    if chosen:
-        label = f"threshold from validation: {chosen:.0%} of the notes"
-        axes.axvline(chosen, color=STYLES[1][0], label=label)
+    if coverage:
+        label = f"threshold from validation: {coverage:.0%} of the notes"
+        axes.axvline(coverage, color=STYLES[1][0], label=label)
         axes.legend(frameon=False, loc="lower left")
     axes.set(xlabel="coverage: share of the notes that are decided, the surest first", ylabel="top-1 accuracy")
     axes.set(xlim=(0, 1), ylim=(0, 1.02))

@@ -82,6 +82,6 @@ def _measured(part: pl.DataFrame) -> Mapping[str, float]:
 
 def _error(residuals: NDArray[np.floating], patients: NDArray[np.int64]) -> float:
     """Of a sum of residuals that is 0 on the whole, [B]."""
-    _, who = np.unique(patients, return_inverse=True)
-    sums = np.bincount(who, residuals)
+    _, index = np.unique(patients, return_inverse=True)
+    sums = np.bincount(index, residuals)
     return float(np.sqrt((sums**2).sum() * len(sums) / max(len(sums) - 1, 1)))

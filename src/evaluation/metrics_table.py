@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from src.display.catalog import View, metrics_of
 
 
-def table(runs: Mapping[str, Mapping[str, float | None]], what: str = "run") -> str:
-    """A row a run, or another `what`, a column a metric; a metric that a run lacks is a dash.
+def table(runs: Mapping[str, Mapping[str, float | None]], noun: str = "run") -> str:
+    """A row a run, or another `noun`, a column a metric; a metric that a run lacks is a dash.
 
     >>> print(table({"majority": {"test/accuracy": 0.05}}))
     run       top-1
@@ -14,16 +14,16 @@ def table(runs: Mapping[str, Mapping[str, float | None]], what: str = "run") -> 
     """
     names = {key: metric.brief or metric.name for key, metric in metrics_of(View.TABLE).items()}
     shown = {key: name for key, name in names.items() if any(row.get(key) is not None for row in runs.values())}
-    wide = max([len(what), *map(len, runs)])
+    name_width = max([len(noun), *map(len, runs)])
     widths = [max(5, len(name)) for name in shown.values()]
     head = [
-        f"{what:<{wide}}",
+        f"{noun:<{name_width}}",
         *(f"{name:>{width}}" for name, width in zip(shown.values(), widths, strict=True)),
     ]
     lines = ["  ".join(head)]
     for run, row in runs.items():
         cells = [_cell(row.get(key)).rjust(width) for key, width in zip(shown, widths, strict=True)]
-        lines.append("  ".join([f"{run:<{wide}}", *cells]))
+        lines.append("  ".join([f"{run:<{name_width}}", *cells]))
     return "\n".join(lines)
 
 

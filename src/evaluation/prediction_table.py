@@ -36,19 +36,19 @@ def prediction_table(
         weights: relative weights.
         cut: [B], whether the model read only the beginning; None where that cannot be said.
     """
-    scores, truth = predictions.heads["scores"], predictions.drg
-    best = scores.argmax(1)
+    scores, target = predictions.heads["scores"], predictions.drg
+    predicted = scores.argmax(1)
     seen = np.bincount([space.index[code] for code in trained], minlength=len(space.codes))
     codes = np.array(space.codes)
     columns: dict[str, Any] = {
         "subject_id": predictions.subject_id,
         "hadm_id": predictions.hadm_id,
-        "drg": codes[truth],
-        "predicted": codes[best],
-        "right": best == truth,
-        "rank": truth_ranks(scores, truth) + 1,
+        "drg": codes[target],
+        "predicted": codes[predicted],
+        "right": predicted == target,
+        "rank": truth_ranks(scores, target) + 1,
         "confidence": np.exp(log_softmax(scores)).max(1),
-        "training_notes": seen[truth],
+        "training_notes": seen[target],
     }
     if cut is not None:
         columns["cut"] = cut
@@ -63,11 +63,11 @@ def _labels(cohort: Cohort, weights: Weights, side: str) -> pl.DataFrame:
     kinds = {"title": pl.String, "mdc": pl.String, "type": pl.String, "base_drg": pl.String}
     rows: list[dict[str, Any]] = []
     for label in cohort.labels:
-        known = {name: None if (value := getattr(label, name, None)) is None else str(value) for name in kinds}
+        facts = {name: None if (value := getattr(label, name, None)) is None else str(value) for name in kinds}
         state = label.severity
         severity = None if state is None else SEVERITIES[int(state)]
-        weight = weights.of.get(label.code) if known["title"] else None
-        rows.append({"code": label.code, **known, "severity": severity, "weight": weight})
+        weight = weights.of.get(label.code) if facts["title"] else None
+        rows.append({"code": label.code, **facts, "severity": severity, "weight": weight})
     schema: Any = {"code": pl.String, **kinds, "severity": pl.String, "weight": pl.Float64}
     table = pl.DataFrame(rows, schema=schema)
     return table.rename({name: side if name == "code" else f"{side}_{name}" for name in schema})

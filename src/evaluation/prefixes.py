@@ -39,9 +39,9 @@ def score_prefixes(
     stand after the cut, so that each length is then a reading, and a forward, of its own.
     """
     if not one_forward(session):
-        return {length: _apart(session, classifier, split, length) for length in lengths}
-    notes = _at(session, max(lengths)).notes(split)
-    heads = _together(session, classifier, notes, lengths, f"scores {split}")
+        return {length: _score_cut(session, classifier, split, length) for length in lengths}
+    notes = _with_max_len(session, max(lengths)).notes(split)
+    heads = _score_in_one_forward(session, classifier, notes, lengths, f"scores {split}")
     return {length: predictions_of(session, notes, split, heads[length]) for length in lengths}
 
 
@@ -50,24 +50,24 @@ def one_forward(session: Session) -> bool:
     return not prompt_template(session.tokenizer, session.cfg.prompt, session.cfg.max_len).last
 
 
-def _apart(session: Session, classifier: Classifier, split: Split, length: int) -> Predictions:
-    cut = _at(session, length)
+def _score_cut(session: Session, classifier: Classifier, split: Split, length: int) -> Predictions:
+    cut = _with_max_len(session, length)
     return score_split(cut, classifier, cut.notes(split), split)[0]
 
 
-def _at(session: Session, length: int) -> Session:
+def _with_max_len(session: Session, length: int) -> Session:
     return dataclasses.replace(session, cfg=dataclasses.replace(session.cfg, max_len=length))
 
 
-def _together(
-    session: Session, classifier: Classifier, notes: TokenisedNotes, lengths: Sequence[int], what: str
+def _score_in_one_forward(
+    session: Session, classifier: Classifier, notes: TokenisedNotes, lengths: Sequence[int], label: str
 ) -> dict[int, dict[str, NDArray[np.float32]]]:
     turns = ALONE.turns(len(notes), session.cfg.batch_size)
     parts: dict[int, dict[str, list[Tensor]]] = {length: {} for length in lengths}
     check_device(classifier, session.device)
     classifier.eval()
     with torch.inference_mode():
-        for rows in track(turns, total=len(turns), what=what, unit="batch"):
+        for rows in track(turns, total=len(turns), what=label, unit="batch"):
             packed = notes.batch(rows).notes
             logits = classifier.logits_at(packed, ends(packed, lengths).flatten()).view(len(lengths), len(rows), -1)
             for length, cut_logits in zip(lengths, logits, strict=True):
@@ -83,8 +83,8 @@ def ends(notes: Packed, lengths: Sequence[int]) -> Tensor:
     >>> ends(pack([[5, 6, 7], [8, 9]]), [1, 2, 3]).tolist()
     [[0, 3], [1, 4], [2, 4]]
     """
-    whole = torch.tensor(notes.lengths)
-    return torch.stack([notes.last - whole + whole.clamp(max=length) for length in lengths])
+    full_lengths = torch.tensor(notes.lengths)
+    return torch.stack([notes.last - full_lengths + full_lengths.clamp(max=length) for length in lengths])
 
 
 def measure_prefixes(
@@ -107,19 +107,20 @@ def report_prefixes(session: Session, curves: Mapping[Split, Mapping[int, Mappin
         method = (
             f"prompt={session.cfg.prompt} puts words after the cut, so each length was read in a forward of its own"
         )
-    shown = table({f"{length:,}": metrics for length, metrics in test.items()}, what="tokens")
+    shown = table({f"{length:,}": metrics for length, metrics in test.items()}, noun="tokens")
     return f"{shown}\n{method}; {RunFolder(run).prefixes}, {RunFolder(run).prefixes_figure}"
 
 
 def _rows(
     session: Session, split: Split, curve: Mapping[int, Mapping[str, float]]
 ) -> list[dict[str, str | int | float]]:
-    around = prompt_template(session.tokenizer, session.cfg.prompt, session.cfg.max_len).tokens
-    whole = session.tokens.lengths(split_rows(session.cohort, split, session.cfg.data.limit)["row"].to_numpy()) + around
+    template_tokens = prompt_template(session.tokenizer, session.cfg.prompt, session.cfg.max_len).tokens
+    notes = split_rows(session.cohort, split, session.cfg.data.limit)["row"].to_numpy()
+    full_lengths = session.tokens.lengths(notes) + template_tokens
     rows: list[dict[str, str | int | float]] = []
     for length, metrics in curve.items():
-        kept = token_lengths(whole, length)
-        named = {name.partition("/")[2]: value for name, value in metrics.items()}
+        kept = token_lengths(full_lengths, length)
+        columns = {name.partition("/")[2]: value for name, value in metrics.items()}
         size = {"mean_tokens": kept["mean_kept"], "share_cut": kept["share_cut"]}
-        rows.append({"split": str(split), "max_len": length, "notes": len(whole), **size, **named})
+        rows.append({"split": str(split), "max_len": length, "notes": len(notes), **size, **columns})
     return rows

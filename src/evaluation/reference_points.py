@@ -14,16 +14,16 @@ def baselines(cohort: Cohort, limit: int | None) -> dict[str, dict[str, float]]:
     """Test metrics of both, by name; `limit` is the number of notes taken from each split."""
     space = LabelSpace.from_labels(cohort.labels)
     train, test = cohort.notes(Split.TRAIN, limit), cohort.notes(Split.TEST, limit)
-    truth = np.array([space.index[code] for code in test["drg"]], dtype=np.int64)
+    target = np.array([space.index[code] for code in test["drg"]], dtype=np.int64)
     counts = np.bincount([space.index[code] for code in train["drg"]], minlength=len(space.codes)).astype(np.float32)
     common = np.tile(np.log(counts + 0.5), (test.height, 1))
     values, classes = TfidfLinear().fit(train["text"].to_list(), train["drg"].to_list()).scores(test["text"].to_list())
     linear = np.full(common.shape, values.min() - 1, dtype=np.float32)
     linear[:, [space.index[code] for code in classes]] = values
-    return {"majority": _measured(common, truth, space), "TF-IDF + linear": _measured(linear, truth, space)}
+    return {"majority": _measured(common, target, space), "TF-IDF + linear": _measured(linear, target, space)}
 
 
-def _measured(scores: NDArray[np.float32], truth: NDArray[np.int64], space: LabelSpace) -> dict[str, float]:
-    ids = np.arange(len(truth))
-    found = measure(Predictions(ids, ids, truth, {"scores": scores.astype(np.float32)}), space)
-    return {f"test/{name}": value for name, value in found.items()}
+def _measured(scores: NDArray[np.float32], target: NDArray[np.int64], space: LabelSpace) -> dict[str, float]:
+    ids = np.arange(len(target))
+    metrics = measure(Predictions(ids, ids, target, {"scores": scores.astype(np.float32)}), space)
+    return {f"test/{name}": value for name, value in metrics.items()}

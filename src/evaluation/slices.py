@@ -41,7 +41,7 @@ def slice_table(notes: pl.DataFrame) -> pl.DataFrame:
 
 
 def _attributes(notes: pl.DataFrame) -> dict[str, pl.Expr]:
-    known = {
+    groups = {
         "sex": pl.col("sex"),
         "age": banded(AGES, "age"),
         "race": _race(),
@@ -52,12 +52,12 @@ def _attributes(notes: pl.DataFrame) -> dict[str, pl.Expr]:
         .then(pl.lit("not English")),
         "admission_type": _or_unknown("admission_type"),
     }
-    return {name: group for name, group in known.items() if name in notes.columns and notes[name].count()}
+    return {name: group for name, group in groups.items() if name in notes.columns and notes[name].count()}
 
 
 def _gaps(notes: pl.DataFrame, attribute: str, group: pl.Expr) -> pl.DataFrame:
-    whole = notes.with_columns(group.cast(pl.String).alias("group"))
-    table, named = by_group(whole, "group"), whole.filter(pl.col("group").is_not_null())
+    grouped = notes.with_columns(group.cast(pl.String).alias("group"))
+    table, named = by_group(grouped, "group"), grouped.filter(pl.col("group").is_not_null())
     right, patients = named["right"].to_numpy().astype(np.float64), named["subject_id"].to_numpy()
     gaps = []
     for index, (name, count) in enumerate(table.select("group", "patients").iter_rows()):

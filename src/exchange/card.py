@@ -67,10 +67,10 @@ def _titles(session: Session) -> dict[str, str]:
 
 def write_drgs(path: Path, session: Session) -> None:
     """Writes a row a DRG, in the order of the scores: its code, its title, and the logits that make it up."""
-    places, title_of, public = session.scheme.logit_indices(), _titles(session), session.cohort.public_names
-    rows = zip(*places.values(), strict=True)
+    logit_columns, title_of, public = session.scheme.logit_indices(), _titles(session), session.cohort.public_names
+    rows = zip(*logit_columns.values(), strict=True)
     named = [[public[code], title_of[code], *row] for code, row in zip(session.space.codes, rows, strict=True)]
-    write_csv(path, ["code", "title", *places], named)
+    write_csv(path, ["code", "title", *logit_columns], named)
 
 
 def write_classes(path: Path, session: Session) -> None:
@@ -116,7 +116,7 @@ def _data(session: Session) -> str:
     record = session.cohort.record
     version = record.get("drg_version")
     labels = f"MS-DRG version {version}" if version else "own classes, numbered; their names stay at the hospital"
-    about = [
+    facts = [
         f"Protocol `{record.get('protocol')}`, {labels}",
         f"split by {escaped(record.get('split', {}).get('by', 'file'))}, cohort {session.cohort.fingerprint}",
         f"sections: {', '.join(record.get('sections', [])) or 'as given'}",
@@ -129,8 +129,8 @@ def _data(session: Session) -> str:
     ]
     splits = to_markdown(table_of(["split", "notes", "patients", session.space.kind], counts)).rstrip()
     limit = session.cfg.data.limit
-    only = f"\n\nOf each split a sample of {limit:,} notes was used (`data.limit`)." if limit else ""
-    return f"{'; '.join(about)}.\n\n{flow}\n{splits}{only}"
+    sampled = f"\n\nOf each split a sample of {limit:,} notes was used (`data.limit`)." if limit else ""
+    return f"{'; '.join(facts)}.\n\n{flow}\n{splits}{sampled}"
 
 
 def _metrics(session: Session, record: RunRecord) -> str:
@@ -192,9 +192,9 @@ for row in scores:
 
 
 def _adapter(session: Session, written: Mapping[str, Any]) -> str:
-    kind = {"fp32": "float32", "bf16": "bfloat16"}[written["precision"]]
+    dtype = {"fp32": "float32", "bf16": "bfloat16"}[written["precision"]]
     gguf = sorted(path.name for path in Path(locate(session.cfg.model)).glob("*.gguf"))
-    more = f', gguf_file="{gguf[0]}"' if gguf else ""
+    gguf_argument = f', gguf_file="{gguf[0]}"' if gguf else ""
     return f"""`{ADAPTER}/` holds adapter and head alone, in peft's format; peft loads the base from where it was.
 Name `dtype` also with `AutoPeftModelForSequenceClassification`: without it the base keeps the format that it was stored
 in, and the logits differ from the run's by its rounding.
@@ -206,7 +206,7 @@ from transformers import AutoModelForSequenceClassification
 
 path = PeftConfig.from_pretrained("{ADAPTER}").base_model_name_or_path
 base = AutoModelForSequenceClassification.from_pretrained(
-    path, num_labels={session.scheme.width}, pad_token_id={written["pad"]}, dtype=torch.{kind}{more}
+    path, num_labels={session.scheme.width}, pad_token_id={written["pad"]}, dtype=torch.{dtype}{gguf_argument}
 )
 model = PeftModel.from_pretrained(base, "{ADAPTER}").eval()
 ```"""

@@ -19,14 +19,14 @@ from src.runs.record import RunRecord
 from src.training.context import Session
 
 
-def pick_written(asked: Precision, trained: Precision) -> Precision:
+def pick_written(requested: Precision, trained: Precision) -> Precision:
     """The number format of the written weights; of a quantised base's, that of its original weights.
 
     >>> str(pick_written(Precision.AUTO, Precision.NF4)), str(pick_written(Precision.AUTO, Precision.FP32))
     ('bf16', 'fp32')
     """
-    if asked is not Precision.AUTO:
-        return asked
+    if requested is not Precision.AUTO:
+        return requested
     return Precision.FP32 if trained is Precision.FP32 else Precision.BF16
 
 
@@ -62,12 +62,13 @@ def write_export(session: Session, record: RunRecord, adapter: Path, out: Path, 
         gc.collect()
         write_tokenizer(session, token, tmp)
         check_tokenizer(session, readings, tmp)
-        found = plain_logits(tmp, readings, cfg.batch_size, session.device)
-        difference = largest_difference(found, expected, DTYPES[session.precision])
-        write_peft_adapter(adapter, tmp / ADAPTER, _whole(locate(cfg.model)))
+        logits = plain_logits(tmp, readings, cfg.batch_size, session.device)
+        difference = largest_difference(logits, expected, DTYPES[session.precision])
+        base = locate(cfg.model)
+        write_peft_adapter(adapter, tmp / ADAPTER, str(Path(base).resolve()) if Path(base).is_dir() else base)
         write_drgs(tmp / DRGS, session)
-        told = {**written, "notes": len(readings), "difference": difference}
-        (tmp / CARD).write_text(card(session, record, told), "utf-8")
+        facts = {**written, "notes": len(readings), "difference": difference}
+        (tmp / CARD).write_text(card(session, record, facts), "utf-8")
     write_classes(out.with_name(f"{out.name}-{CLASSES}"), session)
     return difference
 
@@ -95,7 +96,3 @@ def check_tokenizer(session: Session, readings: Any, folder: Path) -> None:
     again = encode_notes(read_pretrained(AutoTokenizer, folder), texts, cfg.prompt, cfg.max_len)
     if again != list(readings):
         raise UserError("the written tokenizer reads the notes differently: nothing was kept")
-
-
-def _whole(where: str) -> str:
-    return str(Path(where).resolve()) if Path(where).is_dir() else where

@@ -34,7 +34,7 @@ def merge(classifier: Classifier, names: Sequence[str], pad: int) -> Any:
     backbone.set_attn_implementation("sdpa")
     config = backbone.config
     config.id2label = dict(enumerate(names))
-    config.label2id = {name: place for place, name in enumerate(names)}
+    config.label2id = {name: index for index, name in enumerate(names)}
     config.pad_token_id = pad
     with torch.device("meta"):
         model = AutoModelForSequenceClassification.from_config(config, dtype=backbone.dtype)
@@ -55,8 +55,8 @@ def padding_token(tokenizer: Any, readings: Sequence[Sequence[int]], vocab_size:
     """
     ends = {reading[-1] for reading in readings}
     for token in (tokenizer.pad_token, tokenizer.eos_token, tokenizer.unk_token, tokenizer.bos_token):
-        place = vocab_size if token is None else tokenizer.convert_tokens_to_ids(token)
-        if place < vocab_size and place not in ends:
+        token_id = vocab_size if token is None else tokenizer.convert_tokens_to_ids(token)
+        if token_id < vocab_size and token_id not in ends:
             return str(token)
     raise UserError("the base's tokenizer has no special token that could pad a batch; add one to its folder")
 
@@ -64,7 +64,7 @@ def padding_token(tokenizer: Any, readings: Sequence[Sequence[int]], vocab_size:
 def packed_logits(classifier: Classifier, readings: Sequence[Sequence[int]], batch: int, device: str) -> Tensor:
     """The run's own logits [B, width], fp32, on the CPU."""
     with torch.inference_mode():
-        parts = [classifier(pack(some)).cpu() for some in _batches(readings, batch)]
+        parts = [classifier(pack(chunk)).cpu() for chunk in _batches(readings, batch)]
     return torch.cat(parts)
 
 
@@ -75,8 +75,8 @@ def plain_logits(folder: Path, readings: Sequence[Sequence[int]], batch: int, de
     model = read_pretrained(AutoModelForSequenceClassification, folder).to(device).eval()
     parts = []
     with torch.inference_mode():
-        for some in _batches(readings, batch):
-            rows = [torch.tensor(ids) for ids in some]
+        for chunk in _batches(readings, batch):
+            rows = [torch.tensor(ids) for ids in chunk]
             ids = nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=model.config.pad_token_id)
             lengths = torch.tensor([len(row) for row in rows])
             mask = torch.arange(ids.shape[1]) < lengths[:, None]
@@ -84,13 +84,13 @@ def plain_logits(folder: Path, readings: Sequence[Sequence[int]], batch: int, de
     return torch.cat(parts)
 
 
-def largest_difference(found: Tensor, expected: Tensor, dtype: torch.dtype) -> float:
+def largest_difference(logits: Tensor, expected: Tensor, dtype: torch.dtype) -> float:
     """The largest difference of two notes' logits.
 
     Raises:
         UserError: it is more than rounding.
     """
-    difference = float((found - expected).abs().max())
+    difference = float((logits - expected).abs().max())
     bound = TOLERANCE[dtype] * max(1.0, float(expected.abs().max()))
     if not difference <= bound:
         raise UserError(f"the written model's logits differ from the run's by {difference:.1e}: nothing was kept")

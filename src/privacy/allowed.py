@@ -21,13 +21,13 @@ class LoggedString:
     """One string, or one whole number of many digits, that W&B holds.
 
     Attributes:
-        place: where it stands; never what it is.
+        location: where it stands; never what it is.
         number: whether it is a number, which holds no words and is an identifier only where it looks like one.
         key: whether it is a name of a value rather than a value.
         log: whether it is a line of W&B's log of itself.
     """
 
-    place: str
+    location: str
     text: str
     number: bool = False
     key: bool = False
@@ -78,13 +78,13 @@ def _content(text: str) -> str | None:
         return "a date"
     if IDENTIFIER.search(text):
         return "the name of an identifier"
-    if any(re.search(r"[A-Za-z]{2} [A-Za-z]{2}", each) for each in list(decodings(text))[1:]):
+    if any(re.search(r"[A-Za-z]{2} [A-Za-z]{2}", decoded) for decoded in list(decodings(text))[1:]):
         return "an encoded text"
     return None
 
 
-def _pattern(pattern: re.Pattern[str], told: str) -> Rule:
-    return lambda text: None if pattern.fullmatch(text) else told
+def _pattern(pattern: re.Pattern[str], reason: str) -> Rule:
+    return lambda text: None if pattern.fullmatch(text) else reason
 
 
 def _version(text: str) -> str | None:
@@ -153,44 +153,46 @@ AROUND: dict[str, Rule] = {
 """Strings beside a record's kind."""
 
 
-def examine(record: Any, place: str) -> Iterator[LoggedString | Finding]:
+def examine(record: Any, location: str) -> Iterator[LoggedString | Finding]:
     """Every string of a record, key or value, and everything of it that may not be.
 
     Args:
         record: a `wandb_internal_pb2.Record`.
-        place: of it.
+        location: of it.
     """
     kind = record.WhichOneof("record_type")
     if kind is None:
-        yield Finding(place, "a record of no known kind")
+        yield Finding(location, "a record of no known kind")
     elif kind not in STRINGS:
-        yield Finding(place, f"a record of kind {kind}")
+        yield Finding(location, f"a record of kind {kind}")
     for field, value in record.ListFields():
-        where = f"{place}, {field.name}"
+        field_location = f"{location}, {field.name}"
         if field.name == kind and kind not in STRINGS:
-            yield from _anything(value, where)
+            yield from _anything(value, field_location)
         elif field.name == kind:
-            yield from _message(value, where, "", STRINGS.get(kind, {}), ITEMS.get(kind, {}), MESSAGES.get(kind, ()))
+            yield from _message(
+                value, field_location, "", STRINGS.get(kind, {}), ITEMS.get(kind, {}), MESSAGES.get(kind, ())
+            )
         elif field.name in ("control", "_info"):
-            yield from _message(value, where, f"{field.name}.", AROUND, {}, ())
+            yield from _message(value, field_location, f"{field.name}.", AROUND, {}, ())
         elif field.name != "num":
-            yield Finding(where, "a field that is not known")
-            yield from _anything(value, where)
-    yield from _unknown(record, place)
+            yield Finding(field_location, "a field that is not known")
+            yield from _anything(value, field_location)
+    yield from _unknown(record, location)
 
 
-def examine_file(name: str, text: str, place: str) -> Iterator[LoggedString | Finding]:
+def examine_file(name: str, text: str, location: str) -> Iterator[LoggedString | Finding]:
     """The same of a file that W&B writes of an online run: `config.yaml` or `wandb-summary.json`."""
     from omegaconf import OmegaConf
 
     try:
-        told: Any = json.loads(text) if name.endswith(".json") else OmegaConf.to_container(OmegaConf.create(text))
-        items = {str(key): told[key] if name.endswith(".json") else told[key]["value"] for key in told}
+        content: Any = json.loads(text) if name.endswith(".json") else OmegaConf.to_container(OmegaConf.create(text))
+        items = {str(key): content[key] if name.endswith(".json") else content[key]["value"] for key in content}
     except Exception:  # of whichever kind the parsers raise
-        yield LoggedString(place, text)
-        yield Finding(place, "a file that is not what W&B writes under this name")
+        yield LoggedString(location, text)
+        yield Finding(location, "a file that is not what W&B writes under this name")
         return
-    yield from examine_items(items, "summary" if name.endswith(".json") else "config", place)
+    yield from examine_items(items, "summary" if name.endswith(".json") else "config", location)
 
 
 def examine_replay(replay: Replay) -> Iterator[LoggedString | Finding]:
@@ -207,56 +209,56 @@ def examine_replay(replay: Replay) -> Iterator[LoggedString | Finding]:
     yield from examine_items(replay.summary, "summary", run.record.name)
 
 
-def examine_items(items: Mapping[str, Any], kind: str, place: str) -> Iterator[LoggedString | Finding]:
+def examine_items(items: Mapping[str, Any], kind: str, location: str) -> Iterator[LoggedString | Finding]:
     """The same of names and values: a configuration, a row of a history, or a summary."""
     for number, (key, value) in enumerate(items.items(), start=1):
-        where = f"{place}, item {number}"
-        yield LoggedString(f"{where}, its name", key, key=True)
+        item_location = f"{location}, item {number}"
+        yield LoggedString(f"{item_location}, its name", key, key=True)
         if wrong := _item_name(key, kind):
-            yield Finding(f"{where}, its name", wrong)
-        yield from _value(json.dumps(value), f"{where}, its value", kind, [key])
+            yield Finding(f"{item_location}, its name", wrong)
+        yield from _value(json.dumps(value), f"{item_location}, its value", kind, [key])
 
 
 def _message(
     message: Any,
-    place: str,
-    before: str,
+    location: str,
+    prefix: str,
     strings: dict[str, Rule],
     items: dict[str, str],
     messages: tuple[str, ...],
 ) -> Iterator[LoggedString | Finding]:
     for field, value in message.ListFields():
-        name = f"{before}{field.name}"
-        several = _several(field, value)
-        for number, each in enumerate(several, start=1):
-            where = f"{place}.{field.name} {number}" if field.is_repeated else f"{place}.{field.name}"
+        name = f"{prefix}{field.name}"
+        elements = _several(field, value)
+        for number, element in enumerate(elements, start=1):
+            field_location = f"{location}.{field.name} {number}" if field.is_repeated else f"{location}.{field.name}"
             if name in items:
-                yield from _item(each, where, items[name])
-            elif hasattr(each, "ListFields"):
+                yield from _item(element, field_location, items[name])
+            elif hasattr(element, "ListFields"):
                 if name not in messages:
-                    yield Finding(where, "a field that is not known")
-                yield from _message(each, where, f"{name}.", strings, items, messages)
-            elif isinstance(each, str | bytes):
-                text = each if isinstance(each, str) else each.decode("utf-8", "replace")
-                yield LoggedString(where, text)
+                    yield Finding(field_location, "a field that is not known")
+                yield from _message(element, field_location, f"{name}.", strings, items, messages)
+            elif isinstance(element, str | bytes):
+                text = element if isinstance(element, str) else element.decode("utf-8", "replace")
+                yield LoggedString(field_location, text)
                 if wrong := strings.get(name, lambda text: "a field that is not known")(text):
-                    yield Finding(where, wrong)
+                    yield Finding(field_location, wrong)
 
 
-def _item(item: Any, place: str, kind: str) -> Iterator[LoggedString | Finding]:
+def _item(item: Any, location: str, kind: str) -> Iterator[LoggedString | Finding]:
     """A name and a value as JSON."""
     parts = list(item.nested_key) if kind != "stats" else []
     names = ([item.key] if item.key else []) + parts
     for name in names:
-        yield LoggedString(f"{place}, its name", name, key=True)
+        yield LoggedString(f"{location}, its name", name, key=True)
         if wrong := _item_name(name, kind):
-            yield Finding(f"{place}, its name", wrong)
+            yield Finding(f"{location}, its name", wrong)
     for field, value in item.ListFields():
         if field.name not in ("key", "nested_key", "value_json"):
-            yield Finding(place, "a field that is not known")
-            yield from _anything(value, place)
+            yield Finding(location, "a field that is not known")
+            yield from _anything(value, location)
     if item.value_json:
-        yield from _value(item.value_json, f"{place}, its value", kind, names)
+        yield from _value(item.value_json, f"{location}, its value", kind, names)
 
 
 def _item_name(name: str, kind: str) -> str | None:
@@ -265,66 +267,66 @@ def _item_name(name: str, kind: str) -> str | None:
     if META.fullmatch(name) or (kind == "summary" and name == "runtime"):
         return None
     if kind == "config":
-        known = config_pattern(name) or name in CONFIG_NUMBERS
-        return _name(name) or (None if known else "a name that is none of our configuration")
+        configured = config_pattern(name) or name in CONFIG_NUMBERS
+        return _name(name) or (None if configured else "a name that is none of our configuration")
     return _name(name) or (None if re.fullmatch(METRIC, name) else "a name that is none of our metrics")
 
 
 def _config_text(text: str, names: list[str]) -> str | None:
     """What is wrong with a string of the configuration."""
-    known = config_pattern(names[0] if names else "")
-    return _name(text) or (None if known and re.fullmatch(known, text) else "a text that its key does not take")
+    pattern = config_pattern(names[0] if names else "")
+    return _name(text) or (None if pattern and re.fullmatch(pattern, text) else "a text that its key does not take")
 
 
-def _value(told: str, place: str, kind: str, names: list[str]) -> Iterator[LoggedString | Finding]:
+def _value(text: str, location: str, kind: str, names: list[str]) -> Iterator[LoggedString | Finding]:
     """The JSON of one value: a number, null, or in a configuration a short name."""
     count = any(COUNTS.match(name) for name in names)
     own = names[:1] == ["_wandb"]
-    for what, leaf in json_leaves(told):
+    for role, leaf in json_leaves(text):
         if isinstance(leaf, str):
-            yield LoggedString(place, leaf, key=what == "key")
+            yield LoggedString(location, leaf, key=role == "key")
             if own and VERSION.fullmatch(leaf):
                 continue
-            if what == "key" or own:
-                yield Finding(place, "a value of several parts, where a number stands")
+            if role == "key" or own:
+                yield Finding(location, "a value of several parts, where a number stands")
             elif leaf not in NOT_FINITE and (
                 wrong := _config_text(leaf, names) if kind == "config" else "a text, where a number stands"
             ):
-                yield Finding(place, wrong)
+                yield Finding(location, wrong)
         elif isinstance(leaf, int | float) and not count and MANY <= abs(leaf) < 1e18 and leaf == int(leaf):
-            yield LoggedString(place, str(abs(int(leaf))), number=True)
-    if told.lstrip()[:1] == "[" and not own:
-        yield Finding(place, "a list, where a number stands")
+            yield LoggedString(location, str(abs(int(leaf))), number=True)
+    if text.lstrip()[:1] == "[" and not own:
+        yield Finding(location, "a list, where a number stands")
 
 
-def _anything(value: Any, place: str) -> Iterator[LoggedString]:
+def _anything(value: Any, location: str) -> Iterator[LoggedString]:
     """Every string of whatever a field holds."""
     if isinstance(value, str):
-        yield LoggedString(place, value)
+        yield LoggedString(location, value)
     elif isinstance(value, bytes):
-        yield LoggedString(place, value.decode("utf-8", "replace"))
+        yield LoggedString(location, value.decode("utf-8", "replace"))
     elif hasattr(value, "ListFields"):
         for field, inner in value.ListFields():
-            for each in _several(field, inner):
-                yield from _anything(each, place)
+            for element in _several(field, inner):
+                yield from _anything(element, location)
     elif hasattr(value, "__iter__"):
         for inner in value:
-            yield from _anything(inner, place)
+            yield from _anything(inner, location)
 
 
-def _unknown(message: Any, place: str) -> Iterator[LoggedString | Finding]:
+def _unknown(message: Any, location: str) -> Iterator[LoggedString | Finding]:
     """Fields that this version of W&B does not know, here and in the messages within."""
     from google.protobuf.unknown_fields import UnknownFieldSet
 
     for field in UnknownFieldSet(message):
-        yield Finding(place, "a field that is not known")
+        yield Finding(location, "a field that is not known")
         if isinstance(field.data, bytes):
-            yield LoggedString(place, field.data.decode("utf-8", "replace"))
+            yield LoggedString(location, field.data.decode("utf-8", "replace"))
     for field, value in message.ListFields():
         if field.type == field.TYPE_MESSAGE:
             for inner in _several(field, value):
                 if hasattr(inner, "ListFields"):
-                    yield from _unknown(inner, place)
+                    yield from _unknown(inner, location)
 
 
 def _several(field: Any, value: Any) -> list[Any]:

@@ -61,17 +61,17 @@ class Verdict:
 
     def lines(self) -> list[str]:
         """The verdict as text."""
-        what = f"{len(self.files)} files with {self.strings:,} strings"
+        contents = f"{len(self.files)} files with {self.strings:,} strings"
         against = f"{self.notes:,} notes of cohort {self.cohort}" if self.cohort else "no notes, as notes=no asked"
         head = "clean" if self.clean else f"{len(self.findings)} finding{'s' * (len(self.findings) > 1)}"
-        told = [f"{self.run}: {head}; {what}, against {against}"]
+        lines = [f"{self.run}: {head}; {contents}, against {against}"]
         if self.unseen:
-            told.append(f"  ids of {self.unseen:,} patients and admissions are too short to be looked for")
+            lines.append(f"  ids of {self.unseen:,} patients and admissions are too short to be looked for")
         if not self.forms:
-            told.append("  ids in the form of their source are not in the cohort, only numbers; prepare it again")
-        told += [f"  {each.place}: {each.kind}" for each in self.findings[:SHOWN]]
-        left = len(self.findings) - SHOWN
-        return told + ([f"  and {left} more in {self.run / AUDIT}"] if left > 0 else [])
+            lines.append("  ids in the form of their source are not in the cohort, only numbers; prepare it again")
+        lines += [f"  {finding.place}: {finding.kind}" for finding in self.findings[:SHOWN]]
+        hidden = len(self.findings) - SHOWN
+        return lines + ([f"  and {hidden} more in {self.run / AUDIT}"] if hidden > 0 else [])
 
 
 def runs_in(words: Sequence[str]) -> list[Path]:
@@ -80,18 +80,18 @@ def runs_in(words: Sequence[str]) -> list[Path]:
     Raises:
         UserError: naming every word where W&B wrote nothing.
     """
-    found: list[Path] = []
+    runs: list[Path] = []
     problems = []
     for folder in map(Path, words):
         inside = run_folders(folder, _is_run)
         if _is_run(folder):
-            found.append(folder)
+            runs.append(folder)
         elif inside:
-            found += inside
+            runs += inside
         else:
             problems.append(f"{folder}: W&B wrote nothing there; name a run's folder, or a folder of runs")
     raise_all(problems, "runs")
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(runs))
 
 
 def _is_run(path: Path) -> bool:
@@ -111,8 +111,8 @@ def audit_runs(runs: Sequence[Path], data_dir: Path | None, notes: bool) -> list
     homes = {run: cohort_of(run, data_dir) if notes else None for run in runs}
     verdicts: dict[Path, Verdict] = {}
     for folder in dict.fromkeys(cohort.folder if cohort else None for cohort in homes.values()):
-        mine = [run for run, cohort in homes.items() if (cohort.folder if cohort else None) == folder]
-        for verdict in _audit(mine, homes[mine[0]]):
+        members = [run for run, cohort in homes.items() if (cohort.folder if cohort else None) == folder]
+        for verdict in _audit(members, homes[members[0]]):
             write_audit(verdict)
             verdicts[verdict.run] = verdict
     return [verdicts[run] for run in runs]
@@ -132,22 +132,22 @@ def unreadable(runs: Sequence[Path], data_dir: Path | None, notes: bool) -> dict
 
 
 def _audit(runs: Sequence[Path], cohort: Cohort | None) -> Iterator[Verdict]:
-    traces, verdicts = NoteMatcher(), list[Verdict]()
+    matcher, verdicts = NoteMatcher(), list[Verdict]()
     for number, run in enumerate(track(runs, total=len(runs), what="runs read", unit="run")):
         verdict = Verdict(run, hashes_of(run))
-        held: list[LoggedString] = []
+        strings: list[LoggedString] = []
         for item in (*written(run), *_replayed(run, cohort)):
-            (held if isinstance(item, LoggedString) else verdict.findings).append(item)  # type: ignore[arg-type]
-        verdict.strings = sum(not each.number for each in held)
+            (strings if isinstance(item, LoggedString) else verdict.findings).append(item)  # type: ignore[arg-type]
+        verdict.strings = sum(not string.number for string in strings)
         if cohort:
-            traces.add(number, held, _own_words(run))
+            matcher.add(number, strings, _own_words(run))
         verdicts.append(verdict)
     if cohort:
         count, unseen = sum(split["notes"] for split in cohort.record["splits"].values()), short_ids(cohort)
         for verdict in verdicts:
             verdict.cohort, verdict.notes, verdict.unseen = cohort.fingerprint, count, unseen
             verdict.forms = cohort.protocol != "own" or (cohort.folder / SOURCE_IDS).is_file()
-        for number, finding in traces.against(cohort):
+        for number, finding in matcher.against(cohort):
             verdicts[number].findings.append(finding)
     for verdict in verdicts:
         verdict.findings = list(dict.fromkeys(verdict.findings))
@@ -201,17 +201,17 @@ def _own_words(run: Path) -> set[str]:
 
 def write_audit(verdict: Verdict) -> None:
     """Writes a run's `audit.json`, whole or not at all."""
-    told = {
+    content = {
         "rules": RULES,
         "clean": verdict.clean,
         "cohort": verdict.cohort,
         "notes": verdict.notes,
         "ids_too_short": verdict.unseen,
         "strings": verdict.strings,
-        "findings": [vars(each) for each in verdict.findings],
+        "findings": [vars(finding) for finding in verdict.findings],
         "files": verdict.files,
     }
-    write_json(verdict.run / AUDIT, told, SCHEMA, indent=2)
+    write_json(verdict.run / AUDIT, content, SCHEMA, indent=2)
 
 
 def read_clean(run: Path) -> tuple[bool, str | None]:

@@ -42,13 +42,13 @@ def decodings(text: str, depth: int = DEPTH) -> Iterator[str]:
     if plain != text:
         yield from decodings(plain, depth - 1)
         return
-    for found in BASE64.finditer(text):
-        joined = re.sub(r"[\\\s]", "", found[0])
+    for match in BASE64.finditer(text):
+        joined = re.sub(r"[\\\s]", "", match[0])
         for shift in range(4):  # what stands before it may not end where a group of four does
             if (body := _from_base64(joined[shift:])) is not None:
                 yield from _within(body, depth - 1)
-    for found in HEX.finditer(text):
-        yield from _within(bytes.fromhex(re.sub(r"[^0-9a-fA-F]", "", found[0])), depth - 1)
+    for match in HEX.finditer(text):
+        yield from _within(bytes.fromhex(re.sub(r"[^0-9a-fA-F]", "", match[0])), depth - 1)
 
 
 def texts_of(data: bytes, depth: int = DEPTH) -> Iterator[str]:
@@ -76,11 +76,11 @@ def unescaped(text: str) -> str:
     return html.unescape(text) if "&" in text else text
 
 
-def _escape(found: re.Match[str]) -> str:
-    code = found[1] or found[2]
+def _escape(match: re.Match[str]) -> str:
+    code = match[1] or match[2]
     if code:
         return chr(int(code, 16))
-    sign = found[0][1]
+    sign = match[0][1]
     return " " if sign in "nrtbf" else sign
 
 
@@ -100,8 +100,8 @@ def _within(data: bytes, depth: int) -> Iterator[str]:
             yield from texts_of(part, depth)
     elif looks_like_text(data):
         yield from decodings(data.decode("utf-8"), depth)
-    elif looks_like_text(wide := data.replace(b"\0", b"")) and len(wide) * 2 <= len(data) + 1:
-        yield from decodings(wide.decode("utf-8"), depth)
+    elif looks_like_text(narrow := data.replace(b"\0", b"")) and len(narrow) * 2 <= len(data) + 1:
+        yield from decodings(narrow.decode("utf-8"), depth)
     else:
         for run in PRINTABLE.findall(data):
             yield from decodings(run.decode("ascii"), depth)
@@ -141,22 +141,22 @@ def json_leaves(text: str, depth: int = DEPTH) -> Iterator[tuple[str, object]]:
     [('key', 'a'), ('value', 1), ('value', True)]
     """
     try:
-        held = json.loads(text)
+        content = json.loads(text)
     except (ValueError, RecursionError):
         yield "value", text
         return
-    yield from _leaves(held, depth)
+    yield from _leaves(content, depth)
 
 
-def _leaves(held: object, depth: int) -> Iterator[tuple[str, object]]:
-    if isinstance(held, dict):
-        for key, value in held.items():
+def _leaves(node: object, depth: int) -> Iterator[tuple[str, object]]:
+    if isinstance(node, dict):
+        for key, value in node.items():
             yield "key", key
             yield from _leaves(value, depth)
-    elif isinstance(held, list):
-        for value in held:
+    elif isinstance(node, list):
+        for value in node:
             yield from _leaves(value, depth)
-    elif isinstance(held, str) and depth and held.lstrip()[:1] in ("{", "[", '"') and held != "":
-        yield from json_leaves(held, depth - 1)
+    elif isinstance(node, str) and depth and node.lstrip()[:1] in ("{", "[", '"') and node != "":
+        yield from json_leaves(node, depth - 1)
     else:
-        yield "value", held
+        yield "value", node

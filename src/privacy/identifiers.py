@@ -48,10 +48,10 @@ def candidates(text: str) -> Iterator[str]:
     for first, (word, _, end) in enumerate(pieces):
         joined = word
         yield from _long_enough(joined, single=True)
-        for more, start, stop in pieces[first + 1 : first + PIECES]:
+        for following, start, stop in pieces[first + 1 : first + PIECES]:
             if not GAP.fullmatch(plain, end, start):
                 break
-            joined, end = joined + more, stop
+            joined, end = joined + following, stop
             yield from _long_enough(joined, single=False)
 
 

@@ -25,8 +25,8 @@ PIECE = 10_000
 LOWER = bytes(ord(chr(code).lower()) if chr(code).isalnum() and code < 128 else 32 for code in range(256))
 """From each byte of ASCII text to itself in lower case, or to a blank."""
 
-PLACES = 20
-"""Places of one run that are named for one phrase."""
+MAX_LOCATIONS = 20
+"""Locations in one run that are named for one phrase."""
 
 TITLES = ("Dr", "Mr", "Ms", "Miss", "Prof", "Name", "Attending", "Provider", "Physician", "PCP", "Surgeon", "Patient")
 TITLED = re.compile(
@@ -35,8 +35,8 @@ TITLED = re.compile(
 )
 """Who is named in a note, as `Dr. Jane Example` or `Attending: Example`; a struck-out `___` is nobody."""
 
-Place = tuple[int, str]
-"""Run and place."""
+Location = tuple[int, str]
+"""Run, and where in it a text stands."""
 
 
 @dataclass
@@ -51,47 +51,47 @@ class NoteMatcher:
         dates: as written.
     """
 
-    phrases: dict[str, list[Place]] = field(default_factory=dict)
+    phrases: dict[str, list[Location]] = field(default_factory=dict)
     words: set[str] = field(default_factory=set)
-    tokens: dict[str, list[Place]] = field(default_factory=dict)
-    names: dict[str, list[Place]] = field(default_factory=dict)
-    dates: dict[str, list[Place]] = field(default_factory=dict)
+    tokens: dict[str, list[Location]] = field(default_factory=dict)
+    names: dict[str, list[Location]] = field(default_factory=dict)
+    dates: dict[str, list[Location]] = field(default_factory=dict)
 
-    def add(self, run: int, held: Iterable[LoggedString], own_words: set[str]) -> None:
+    def add(self, run: int, strings: Iterable[LoggedString], own_words: set[str]) -> None:
         """Adds what a run holds; `own_words` are those of which its metrics and axes are named, which are no names."""
-        told, values = list[str](), list[str]()
-        for each in held:
-            place = (run, each.place)
-            if each.number:
-                _put(self.tokens, canonical(each.text), place)
+        all_words, value_words = list[str](), list[str]()
+        for string in strings:
+            location = (run, string.location)
+            if string.number:
+                _put(self.tokens, canonical(string.text), location)
                 continue
-            found = list(dict.fromkeys(decodings(each.text)))
-            for text in found:
-                self._phrases(words_of(text), place)
-                self._singles(text, place, own_words, each.log)
-            decoded = max(found[1:], key=len, default=found[0])
-            for stream, text in ((told, found[0]), (values, "" if each.key else decoded)):
+            texts = list(dict.fromkeys(decodings(string.text)))
+            for text in texts:
+                self._phrases(words_of(text), location)
+                self._singles(text, location, own_words, string.log)
+            decoded = max(texts[1:], key=len, default=texts[0])
+            for stream, text in ((all_words, texts[0]), (value_words, "" if string.key else decoded)):
                 stream += words_of(text)
-                self._phrases(stream[-2 * WORDS :], place)  # across the strings of a file
+                self._phrases(stream[-2 * WORDS :], location)  # across the strings of a file
                 del stream[: -WORDS + 1]
 
-    def _phrases(self, words: list[str], place: Place) -> None:
-        for at in range(len(words) - WORDS + 1):
-            phrase = words[at : at + WORDS]
+    def _phrases(self, words: list[str], location: Location) -> None:
+        for start in range(len(words) - WORDS + 1):
+            phrase = words[start : start + WORDS]
             if sum(word.isalpha() and len(word) > 1 for word in phrase) >= 2:  # not a row of numbers
                 self.words.update(phrase)
-                _put(self.phrases, " ".join(phrase), place)
+                _put(self.phrases, " ".join(phrase), location)
 
-    def _singles(self, text: str, place: Place, own_words: set[str], log: bool) -> None:
+    def _singles(self, text: str, location: Location, own_words: set[str], log: bool) -> None:
         for name in candidates(text):
             if name not in own_words and not (log and name.isalpha()):
-                _put(self.tokens, name, place)
+                _put(self.tokens, name, location)
         for word in WORD.findall(text):
             folded = word.casefold()
             if len(word) > 2 and word.isalpha() and folded not in own_words and (not log or word[:1].isupper()):
-                _put(self.names, folded, place)
+                _put(self.names, folded, location)
         for date in DATE.finditer(text):
-            _put(self.dates, date[0], place)
+            _put(self.dates, date[0], location)
 
     def against(self, cohort: Cohort) -> Iterator[tuple[int, Finding]]:
         """Streams a cohort past the traces: each finding with the run that it is of."""
@@ -100,39 +100,39 @@ class NoteMatcher:
             if (kind, text) in seen:
                 continue
             seen.add((kind, text))
-            held = {"note": self.phrases, "name": self.names, "date": self.dates}.get(kind, self.tokens)
-            for run, place in held[text]:
-                yield run, Finding(place, KINDS[kind])
+            locations = {"note": self.phrases, "name": self.names, "date": self.dates}.get(kind, self.tokens)
+            for run, location in locations[text]:
+                yield run, Finding(location, KINDS[kind])
 
     def _hits(self, cohort: Cohort) -> Iterator[tuple[str, str]]:
         notes = pl.scan_parquet(cohort.folder / NOTES)
         count = notes.select(pl.len()).collect().item()
         for column, names in identifiers(cohort):
             yield from ((column, name) for name in names.filter(names.is_in(list(self.tokens))))
-        for at in track(range(0, count, PIECE), total=-(-count // PIECE), what="notes matched", unit="10,000 notes"):
-            for row in notes.select("text", "diagnosis").slice(at, PIECE).collect().iter_rows():
+        for start in track(range(0, count, PIECE), total=-(-count // PIECE), what="notes matched", unit="10,000 notes"):
+            for row in notes.select("text", "diagnosis").slice(start, PIECE).collect().iter_rows():
                 for text in row:
                     yield from self._of_text(text or "")
 
     def _of_text(self, text: str) -> Iterator[tuple[str, str]]:
-        words, row = words_of(text), 0
-        for at, word in enumerate(words):
-            row = row + 1 if word in self.words else 0
-            if row >= WORDS and (phrase := " ".join(words[at - WORDS + 1 : at + 1])) in self.phrases:
+        words, consecutive = words_of(text), 0
+        for index, word in enumerate(words):
+            consecutive = consecutive + 1 if word in self.words else 0
+            if consecutive >= WORDS and (phrase := " ".join(words[index - WORDS + 1 : index + 1])) in self.phrases:
                 yield "note", phrase
         for person in people(text):
             for name in words_of(person):
                 if name in self.names and len(name) > 2:
                     yield "name", name
         if self.dates:
-            yield from (("date", found[0]) for found in DATE.finditer(text) if found[0] in self.dates)
+            yield from (("date", match[0]) for match in DATE.finditer(text) if match[0] in self.dates)
 
 
 KINDS = {
     "note": f"{WORDS} words in a row of a note",
     "name": "the name of a person in a note",
     "date": "a date in a note",
-    **{column: f"the id of a {what}".replace("a a", "an a") for column, what in COLUMNS.items()},
+    **{column: f"the id of a {noun}".replace("a a", "an a") for column, noun in COLUMNS.items()},
 }
 """What findings are called."""
 
@@ -155,14 +155,14 @@ def people(text: str) -> Iterator[str]:
     ['Jane Roe', 'Poe, Ann']
     """
     for title in TITLES:  # one expression for all takes ten times as long
-        at = text.find(title)
-        while at >= 0:
-            if found := TITLED.match(text, at):
-                yield found[1]
-            at = text.find(title, at + 1)
+        start = text.find(title)
+        while start >= 0:
+            if match := TITLED.match(text, start):
+                yield match[1]
+            start = text.find(title, start + 1)
 
 
-def _put(held: dict[str, list[Place]], text: str, place: Place) -> None:
-    places = held.setdefault(text, [])
-    if place not in places and len(places) < PLACES * 50:
-        places.append(place)
+def _put(locations_of: dict[str, list[Location]], text: str, location: Location) -> None:
+    locations = locations_of.setdefault(text, [])
+    if location not in locations and len(locations) < MAX_LOCATIONS * 50:
+        locations.append(location)

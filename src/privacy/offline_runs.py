@@ -32,8 +32,8 @@ class Journal:
 def journal_files(run_dir: Path) -> list[Path]:
     """The files of a run's starts: below its `wandb`, or of `run_dir` itself where that is what W&B wrote."""
     for pattern in ("wandb/*run-*/*.wandb", "*run-*/*.wandb", "*.wandb"):
-        if found := sorted(path for path in run_dir.glob(pattern) if not path.parent.is_symlink()):
-            return found
+        if paths := sorted(path for path in run_dir.glob(pattern) if not path.parent.is_symlink()):
+            return paths
     return []
 
 
@@ -44,15 +44,15 @@ def read_journal(path: Path) -> Journal:
         UserError: it is damaged, or not W&B's; the message says where.
     """
     frames, message, records = read_frames(path), record_type(), []
-    for place, body in frames.bodies:
+    for offset, body in frames.bodies:
         record = message()
         try:
             record.ParseFromString(body)
         except Exception as error:  # `DecodeError` of whichever implementation protobuf chose
             raise UserError(
-                f"{path}: byte {place}: no record of W&B's that this version knows ({type(error).__name__})"
+                f"{path}: byte {offset}: no record of W&B's that this version knows ({type(error).__name__})"
             ) from None
-        records.append((place, record))
+        records.append((offset, record))
     return Journal(path, records, frames.torn is not None)
 
 

@@ -128,11 +128,11 @@ class Server:
                 f"{self.url}: took no run ({type(error).__name__}); the same command sends what is left"
             ) from None
         with nothing_else():
-            line = GuardedWandbRun(run, replay.run, "the same command sends it again")
+            guarded_run = GuardedWandbRun(run, replay.run, "the same command sends it again")
             for step, row in rows.items():
-                line.log(step, row)
-            line.summarise(replay.summary)
-            line.close(failed=not replay.finished)
+                guarded_run.log(step, row)
+            guarded_run.summarise(replay.summary)
+            guarded_run.close(failed=not replay.finished)
 
 
 @contextmanager
@@ -184,14 +184,14 @@ def missing_rows(rows: Rows, has: Iterable[Mapping[str, Any]]) -> Rows:
     >>> missing_rows(rows, [{"trainer/global_step": 1, "a": 1.0}, {"trainer/global_step": 2, "a": 2.0}])
     {2: {'b': 3.0}}
     """
-    known: dict[tuple[Any, str], Any] = {}
+    remote_values: dict[tuple[Any, str], Any] = {}
     for row in has:
-        known |= {(row.get(STEP), key): value for key, value in row.items() if value is not None}
-    left = {
-        step: {key: value for key, value in row.items() if not _equal(known.get((step, key)), value)}
+        remote_values |= {(row.get(STEP), key): value for key, value in row.items() if value is not None}
+    lacking = {
+        step: {key: value for key, value in row.items() if not _equal(remote_values.get((step, key)), value)}
         for step, row in rows.items()
     }
-    return {step: row for step, row in left.items() if row}
+    return {step: row for step, row in lacking.items() if row}
 
 
 def _equal(left: Any, right: Any) -> bool:
@@ -221,9 +221,9 @@ def send(replays: Sequence[Replay], server: Server) -> Iterator[tuple[Path, str]
     Raises:
         UserError: the server has another run of this id, or is lost; what was sent before was said, the rest stays.
     """
-    left = [replay for replay in replays if not is_sent(replay.run, server)]
-    yield from ((replay.run, "sent before") for replay in replays if replay not in left)
-    for replay in track(left, total=len(left), what="runs sent", unit="run"):
+    unsent = [replay for replay in replays if not is_sent(replay.run, server)]
+    yield from ((replay.run, "sent before") for replay in replays if replay not in unsent)
+    for replay in track(unsent, total=len(unsent), what="runs sent", unit="run"):
         if not replay.rows and not replay.summary:
             yield replay.run, "holds no record that could be sent"
             continue

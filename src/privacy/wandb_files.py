@@ -67,26 +67,26 @@ def hashes_of(run_dir: Path) -> dict[str, str]:
 
 def written(run_dir: Path) -> Iterator[LoggedString | Finding]:
     """Every string and every finding by form, file after file; names of files and folders are strings too."""
-    home, odd = home_of(run_dir), 0
+    home, unknown_files = home_of(run_dir), 0
     for path in files_of(run_dir):
         inside = path.relative_to(home).as_posix()
-        known = _known(path, inside)
-        odd += not known
-        place = _place(path, inside) if known else f"wandb, file {odd} of another form"
-        yield LoggedString(place, STAMP.sub(" ", inside), key=True)
+        recognised = _is_known(path, inside)
+        unknown_files += not recognised
+        location = _location(path, inside) if recognised else f"wandb, file {unknown_files} of another form"
+        yield LoggedString(location, STAMP.sub(" ", inside), key=True)
         if path.is_symlink():
-            yield LoggedString(place, STAMP.sub(" ", str(path.readlink())), key=True)
+            yield LoggedString(location, STAMP.sub(" ", str(path.readlink())), key=True)
             if not TARGETS.fullmatch(path.readlink().name):
-                yield Finding(place, "a link to something that is not W&B's")
+                yield Finding(location, "a link to something that is not W&B's")
         elif path.suffix == ".wandb":
-            yield from _records(path, place)
+            yield from _records(path, location)
         elif ONLINE.fullmatch(inside):
-            yield from examine_file(path.name, path.read_text("utf-8", "replace"), place)
+            yield from examine_file(path.name, path.read_text("utf-8", "replace"), location)
         else:
-            yield from _file(path, place, known, bool(LOGS.fullmatch(inside)))
+            yield from _file(path, location, recognised, bool(LOGS.fullmatch(inside)))
 
 
-def _known(path: Path, inside: str) -> bool:
+def _is_known(path: Path, inside: str) -> bool:
     if path.is_symlink():
         return path.name == "latest-run" or bool(LOGS.fullmatch(inside))
     return bool(
@@ -94,41 +94,41 @@ def _known(path: Path, inside: str) -> bool:
     )
 
 
-def _place(path: Path, inside: str) -> str:
+def _location(path: Path, inside: str) -> str:
     """A file as a finding names it: its kind and its start, not its name, which may be of a patient."""
     start = STAMP.search(inside)
-    what = "log" if path.suffix == ".log" else "link" if path.is_symlink() else f"*{path.suffix}"
-    return f"wandb, {what} of {start[0]}" if start else f"wandb, {what}"
+    form = "log" if path.suffix == ".log" else "link" if path.is_symlink() else f"*{path.suffix}"
+    return f"wandb, {form} of {start[0]}" if start else f"wandb, {form}"
 
 
-def _records(path: Path, place: str) -> Iterator[LoggedString | Finding]:
+def _records(path: Path, location: str) -> Iterator[LoggedString | Finding]:
     try:
         journal = read_journal(path)
     except UserError as error:
-        at = re.search(r"byte \d+", str(error))
-        yield Finding(f"{place}, {at[0] if at else 'as a whole'}", "a file of records that cannot be read")
+        offset = re.search(r"byte \d+", str(error))
+        yield Finding(f"{location}, {offset[0] if offset else 'as a whole'}", "a file of records that cannot be read")
         for text in texts_of(path.read_bytes()):
-            yield LoggedString(place, text)
+            yield LoggedString(location, text)
         return
     for number, (_, record) in enumerate(journal.records, start=1):
-        yield from examine(record, f"{place}, record {number}")
+        yield from examine(record, f"{location}, record {number}")
     if journal.torn:  # what is left of a record that a kill cut
         last = journal.records[-1][0] if journal.records else 0
-        yield LoggedString(f"{place}, its torn end", path.read_bytes()[last:].decode("utf-8", "replace"))
+        yield LoggedString(f"{location}, its torn end", path.read_bytes()[last:].decode("utf-8", "replace"))
 
 
-def _file(path: Path, place: str, known: bool, log: bool) -> Iterator[LoggedString | Finding]:
-    if not known:
-        yield Finding(place, "a file that W&B does not write under our policy")
+def _file(path: Path, location: str, recognised: bool, log: bool) -> Iterator[LoggedString | Finding]:
+    if not recognised:
+        yield Finding(location, "a file that W&B does not write under our policy")
     if path.stat().st_size > LARGEST:
-        yield Finding(place, "a file too large to be W&B's")
+        yield Finding(location, "a file too large to be W&B's")
         return
     if not log:
         for text in texts_of(path.read_bytes()):
-            yield LoggedString(place, text)
+            yield LoggedString(location, text)
         return
     for number, line in enumerate(path.read_text("utf-8", "replace").splitlines(), start=1):
-        yield LoggedString(f"{place}, line {number}", _without_machine(line), log=True)
+        yield LoggedString(f"{location}, line {number}", _without_machine(line), log=True)
 
 
 def _without_machine(line: str) -> str:

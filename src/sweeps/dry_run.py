@@ -62,13 +62,13 @@ def _baseline_lines(cfg: TrainConfig) -> list[str]:
 def _llama_lines(cfg: TrainConfig) -> list[str]:
     """Token lengths, parameters, memory and time."""
     session = open_session(cfg)
-    around = prompt_template(session.tokenizer, cfg.prompt, cfg.max_len).tokens
+    template_tokens = prompt_template(session.tokenizer, cfg.prompt, cfg.max_len).tokens
     rows = {split: split_rows(session.cohort, split, cfg.data.limit)["row"].to_numpy() for split in Split}
-    whole = {split: session.tokens.lengths(rows[split]) + around for split in Split}
-    lengths = token_lengths(whole[Split.TRAIN], cfg.max_len)
+    full_lengths = {split: session.tokens.lengths(rows[split]) + template_tokens for split in Split}
+    lengths = token_lengths(full_lengths[Split.TRAIN], cfg.max_len)
     parameters, steps = session.parameters, steps_of(session, session.notes(Split.TRAIN))
     tokens = sum(int(steps.notes.lengths[steps.rows(step)].sum()) for step in range(len(steps)))
-    work = expected_work(cfg, {split: np.minimum(of_split, cfg.max_len) for split, of_split in whole.items()})
+    work = expected_work(cfg, {split: np.minimum(of_split, cfg.max_len) for split, of_split in full_lengths.items()})
     work = dataclasses.replace(work, trained=tokens)
     planned, on_gpu = plan([session], [steps]), not is_cpu(session.device)
     rate = _rate_here(cfg, session.precision, session.device) * cfg.devices * cfg.nodes
@@ -167,10 +167,10 @@ def measured_speeds(jobs: Sequence[Job]) -> dict[tuple[str, int], float]:
 
 
 def _kept(cfg: TrainConfig, split: Split) -> NDArray[np.float64]:
-    whole, around = _lengths(
+    full_lengths, template_tokens = _lengths(
         cfg.data.dir, cfg.model.path, str(cfg.model.weights), split, str(cfg.prompt), cfg.data.limit, _Tokenizer(cfg)
     )
-    return np.asarray(np.minimum(whole + around, cfg.max_len), dtype=np.float64)
+    return np.asarray(np.minimum(full_lengths + template_tokens, cfg.max_len), dtype=np.float64)
 
 
 class _Tokenizer:

@@ -15,22 +15,22 @@ from src.runs.status import read_status
 class RetryTracker:
     """Counts ends, and decides which deaths are worth another start."""
 
-    def __init__(self, what: str, jobs: Sequence[Job], retries: int) -> None:
-        self.what, self.jobs, self.retries = what, jobs, retries
-        self.left = {job.folder for job in jobs}
+    def __init__(self, name: str, jobs: Sequence[Job], retries: int) -> None:
+        self.name, self.jobs, self.retries = name, jobs, retries
+        self.pending = {job.folder for job in jobs}
         self._deaths: Counter[Path] = Counter()
         self._start = self._said = time.monotonic()
 
-    def again(self, folder: Path, how: str, *, stopped: bool = False, died: bool = False) -> bool:
+    def again(self, folder: Path, reason: str, *, stopped: bool = False, died: bool = False) -> bool:
         """Whether a cell whose process is gone is to be started again.
 
         Args:
             folder: the cell's.
-            how: what is known of the process's end, in a few words.
+            reason: what is known of the process's end, in a few words.
             stopped: someone meant it to end.
             died: its process is known to be dead, though its lock may still look alive from here.
         """
-        look = read_status(folder)
+        status = read_status(folder)
         unfinished = [
             RunStatus.LOST,
             RunStatus.WAITING,
@@ -38,32 +38,33 @@ class RetryTracker:
             RunStatus.DAMAGED,
             *([RunStatus.RUNNING] if died else []),
         ]
-        dead = look.standing in unfinished and not stopped
+        dead = status.standing in unfinished and not stopped
         self._deaths[folder] += dead
         if dead and self._deaths[folder] <= self.retries:
-            print(f"{folder.name}: {how}; started again", file=sys.stderr, flush=True)
+            print(f"{folder.name}: {reason}; started again", file=sys.stderr, flush=True)
             return True
-        self.left.discard(folder)
+        self.pending.discard(folder)
         if dead:
-            state = look.state or JobState(RunStatus.FAILED)
-            state.state, state.error = RunStatus.FAILED, f"{how}, {self._deaths[folder]} times"
+            state = status.state or JobState(RunStatus.FAILED)
+            state.state, state.error = RunStatus.FAILED, f"{reason}, {self._deaths[folder]} times"
             write_state(folder, state)
         self._tell(folder)
         return False
 
     def _tell(self, folder: Path) -> None:
-        look, ended = read_status(folder), len(self.jobs) - len(self.left)
-        why = f": {look.state.error}" if look.state and look.state.error and look.standing is RunStatus.FAILED else ""
-        by = f" by {look.holder}" if look.holder else ""
-        print(f"{ended} of {len(self.jobs)}  {folder.name}  {look.standing}{by}{why}", file=sys.stderr, flush=True)
+        status, ended = read_status(folder), len(self.jobs) - len(self.pending)
+        error = status.state.error if status.state and status.standing is RunStatus.FAILED else None
+        end = f"{status.standing} by {status.holder}" if status.holder else str(status.standing)
+        reason = f": {error}" if error else ""
+        print(f"{ended} of {len(self.jobs)}  {folder.name}  {end}{reason}", file=sys.stderr, flush=True)
 
     def line(self, running: int) -> None:
         """Tells now and then how far the sweep is."""
         now = time.monotonic()
-        if now - self._said < SECONDS_BETWEEN_LINES or not self.left:
+        if now - self._said < SECONDS_BETWEEN_LINES or not self.pending:
             return
         self._said = now
-        ended, elapsed = len(self.jobs) - len(self.left), now - self._start
-        left = f", about {minutes(elapsed / ended * len(self.left))} left" if ended else ""
-        told = f"{self.what}: {ended} of {len(self.jobs)} ended, {running} running, {minutes(elapsed)} gone{left}"
-        print(told, file=sys.stderr, flush=True)
+        ended, elapsed = len(self.jobs) - len(self.pending), now - self._start
+        remaining = f", about {minutes(elapsed / ended * len(self.pending))} left" if ended else ""
+        text = f"{self.name}: {ended} of {len(self.jobs)} ended, {running} running, {minutes(elapsed)} gone{remaining}"
+        print(text, file=sys.stderr, flush=True)

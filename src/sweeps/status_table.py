@@ -43,7 +43,7 @@ class Row:
         return f"{stage} {state.done / state.total:.0%}"
 
     @property
-    def left(self) -> str:
+    def time_left(self) -> str:
         """Time that the stage still takes."""
         state = self.look.state
         running = self.look.standing is RunStatus.RUNNING and state and state.left_s is not None
@@ -61,11 +61,11 @@ class Row:
     @property
     def where(self) -> str:
         """Host and process that work on it or did last, or the job that waits."""
-        look, state = self.look, self.look.state
-        if look.standing is RunStatus.QUEUED:
+        status, state = self.look, self.look.state
+        if status.standing is RunStatus.QUEUED:
             return f"job {self.job}"
-        if look.holder:
-            return str(look.holder)
+        if status.holder:
+            return str(status.holder)
         return "" if state is None or not state.host else f"{state.host} job {state.job}" if state.job else state.host
 
     @property
@@ -115,14 +115,14 @@ def with_interval(value: float, notes: int) -> str:
 def summary(rows: Sequence[Row]) -> str:
     """How many cells stand where."""
     counts = Counter(row.look.standing for row in rows)
-    return f"{len(rows)} cells: " + ", ".join(f"{counts[each]} {each}" for each in ORDER if counts[each])
+    return f"{len(rows)} cells: " + ", ".join(f"{counts[status]} {status}" for status in ORDER if counts[status])
 
 
 def status_table(rows: Sequence[Row]) -> str:
     """A row a cell."""
     head = ["cell", "state", "progress", "left", "metric", "where", "remark"]
     body = [
-        [row.name, str(row.look.standing), row.progress, row.left, row.metric, row.where, row.remark[:100]]
+        [row.name, str(row.look.standing), row.progress, row.time_left, row.metric, row.where, row.remark[:100]]
         for row in rows
     ]
     return columns(head, body)
@@ -161,12 +161,12 @@ def csv_rows(rows: Sequence[Row]) -> tuple[list[str], list[list[Any]]]:
     head, body = [*first, *axes, *metrics], []
     for row in rows:
         state, record = row.look.state, row.record
-        told = {"cell": row.name, "words": row.words, "state": row.look.standing, "progress": row.progress,
-                "left_s": state.left_s if state and row.left else None, "metric": state.metric if state else None,
-                "notes": state.notes if state else None, "where": row.where, "remark": row.remark,
-                "seconds": record and record.seconds.get("total"), "cohort": record and record.cohort}  # fmt: skip
-        whole = {**told, **(record.axes if record else {}), **(record.metrics if record else {})}
-        body.append([whole.get(name) for name in head])
+        facts = {"cell": row.name, "words": row.words, "state": row.look.standing, "progress": row.progress,
+                 "left_s": state.left_s if state and row.time_left else None, "metric": state.metric if state else None,
+                 "notes": state.notes if state else None, "where": row.where, "remark": row.remark,
+                 "seconds": record and record.seconds.get("total"), "cohort": record and record.cohort}  # fmt: skip
+        values = {**facts, **(record.axes if record else {}), **(record.metrics if record else {})}
+        body.append([values.get(name) for name in head])
     return head, body
 
 
@@ -179,8 +179,8 @@ def columns(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
     """
     table = [[visible(cell) for cell in row] for row in (head, *body)]
     kept = [index for index in range(len(head)) if not body or any(row[index] for row in body)]
-    wide = [max(len(row[index]) for row in table) for index in kept]
-    lines = ["  ".join(row[index].ljust(width) for index, width in zip(kept, wide, strict=True)) for row in table]
+    widths = [max(len(row[index]) for row in table) for index in kept]
+    lines = ["  ".join(row[index].ljust(width) for index, width in zip(kept, widths, strict=True)) for row in table]
     return "\n".join(line.rstrip() for line in lines)
 
 

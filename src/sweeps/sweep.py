@@ -79,10 +79,10 @@ def run_sweep(name: str, jobs: Sequence[Job], task: Task) -> None:
     cfg = launcher_config(jobs[0].launcher)
     out = Path(jobs[0].cfg.out)
     fingerprint = read_cohort(Path(jobs[0].cfg.data.dir)).fingerprint
-    looks = {job.folder: read_status(job.folder) for job in jobs}
-    todo = [job for job in jobs if looks[job.folder].standing is not RunStatus.FINISHED]
-    free = [job for job in todo if looks[job.folder].standing is not RunStatus.RUNNING]
-    _announce(name, jobs, looks, fingerprint)
+    statuses = {job.folder: read_status(job.folder) for job in jobs}
+    todo = [job for job in jobs if statuses[job.folder].standing is not RunStatus.FINISHED]
+    free = [job for job in todo if statuses[job.folder].standing is not RunStatus.RUNNING]
+    _announce(name, jobs, statuses, fingerprint)
     for job in free:
         write_job(job, fingerprint)
     write_sweep(out, name, jobs)
@@ -106,14 +106,16 @@ def _run_here(name: str, free: Sequence[Job], cfg: ProcessesConfig | SlurmConfig
         run_on_ray(name, free, cfg, task)
 
 
-def _announce(name: str, jobs: Sequence[Job], looks: dict[Path, StatusSnapshot], fingerprint: str) -> None:
-    counts = Counter(look.standing for look in looks.values())
-    told = ", ".join(f"{count} {standing}" for standing, count in counts.most_common())
-    print(f"{name}: {len(jobs)} cells: {told}", file=sys.stderr, flush=True)
+def _announce(name: str, jobs: Sequence[Job], statuses: dict[Path, StatusSnapshot], fingerprint: str) -> None:
+    counts = Counter(status.standing for status in statuses.values())
+    states = ", ".join(f"{count} {standing}" for standing, count in counts.most_common())
+    print(f"{name}: {len(jobs)} cells: {states}", file=sys.stderr, flush=True)
     source = code_version()["source"]
-    other = [look for look in looks.values() if look.state and look.state.code and look.state.code[-1] != source]
-    ended = sum(look.standing is RunStatus.FINISHED for look in other)
-    begun = len(other) - ended
+    changed = [
+        status for status in statuses.values() if status.state and status.state.code and status.state.code[-1] != source
+    ]
+    ended = sum(status.standing is RunStatus.FINISHED for status in changed)
+    begun = len(changed) - ended
     if ended:
         print(f"{ended} finished cells were trained by other code and are kept; remove their folders to train them "
               f"again by this ({source})", file=sys.stderr)  # fmt: skip
@@ -129,11 +131,11 @@ def _of_another_cohort(jobs: Sequence[Job], fingerprint: str) -> int:
     """Finished runs beside the cells that bear a cell's readable name and were trained on other notes."""
     readable = {job.name.rpartition("-")[0] for job in jobs}
     own = {job.name for job in jobs}
-    found = 0
+    count = 0
     for path in run_folders(Path(jobs[0].cfg.out)):
         if path.name.rpartition("-")[0] in readable and path.name not in own:
-            found += RunFolder(path).finished and read_record(path).cohort != fingerprint
-    return found
+            count += RunFolder(path).finished and read_record(path).cohort != fingerprint
+    return count
 
 
 def _close(name: str, jobs: Sequence[Job], waits: bool) -> None:
@@ -143,14 +145,14 @@ def _close(name: str, jobs: Sequence[Job], waits: bool) -> None:
     if ended:
         print(table(ended))
     queued = queued_jobs(Path(jobs[0].cfg.out))
-    looks = {job.name: read_status(job.folder, job.name in queued) for job in jobs}
-    alive = [n for n, look in looks.items() if look.standing in (RunStatus.RUNNING, RunStatus.QUEUED)]
-    failed = {n: look for n, look in looks.items() if look.standing is RunStatus.FAILED}
-    rest = len(jobs) - len(ended) - len(alive) - len(failed)
+    statuses = {job.name: read_status(job.folder, job.name in queued) for job in jobs}
+    alive = sum(status.standing in (RunStatus.RUNNING, RunStatus.QUEUED) for status in statuses.values())
+    failed = {job_name: status for job_name, status in statuses.items() if status.standing is RunStatus.FAILED}
+    unfinished = len(jobs) - len(ended) - alive - len(failed)
     if alive:
-        print(f"{name}: {len(alive)} cells are worked on or queued elsewhere; python -m src.status {name}", flush=True)
-    problems = [f"{n}: {look.state.error if look.state else ''}" for n, look in failed.items()]
-    problems += [f"{rest} cells are not finished"] if rest else []
+        print(f"{name}: {alive} cells are worked on or queued elsewhere; python -m src.status {name}", flush=True)
+    problems = [f"{job_name}: {status.state.error if status.state else ''}" for job_name, status in failed.items()]
+    problems += [f"{unfinished} cells are not finished"] if unfinished else []
     if problems and waits:
         lines = "\n  ".join(problems)
         raise UserError(f"{name}: {len(failed)} of {len(jobs)} cells failed\n  {lines}\n"

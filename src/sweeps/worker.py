@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -101,16 +102,16 @@ def work(run_dir: Path, train: Train) -> int:
 def _attempt(run_dir: Path, train: Train, signals: "Signals") -> int:
     before = read_state(run_dir)
     state = _begin(run_dir, before)
-    speaker = StatusWriter(run_dir, state)
+    writer = StatusWriter(run_dir, state)
     write_state(run_dir, state)
     try:
-        with listening(speaker):
+        with listening(writer):
             train(config_of(run_dir), run_dir)
         state.state, status = RunStatus.FINISHED, 0
-        _account(speaker)
+        _account(writer)
         print(f"{run_dir}: {ENDED}, in attempt {state.attempts}", flush=True)
     except BaseException as error:  # every end is told, that of the process included
-        status = _told_end(error, state, signals, run_dir)
+        status = _record_end(error, state, signals, run_dir)
     write_state(run_dir, state)
     return status
 
@@ -120,7 +121,7 @@ def _begin(run_dir: Path, before: JobState | None) -> JobState:
     state = JobState(RunStatus.RUNNING, me.host, me.pid, me.job, os.environ.get("CUDA_VISIBLE_DEVICES"))
     state.started, state.attempts = time.time(), 1 + (before.attempts if before else 0)
     source = str(code_version()["source"])
-    state.code = [*(known for known in (before.code if before else []) if known != source), source]
+    state.code = [*(version for version in (before.code if before else []) if version != source), source]
     if before:
         state.metric, state.notes = before.metric, before.notes
     if len(state.code) > 1 and before:
@@ -129,7 +130,7 @@ def _begin(run_dir: Path, before: JobState | None) -> JobState:
     return state
 
 
-def _told_end(error: BaseException, state: JobState, signals: "Signals", run_dir: Path) -> int:
+def _record_end(error: BaseException, state: JobState, signals: "Signals", run_dir: Path) -> int:
     stops = isinstance(error, KeyboardInterrupt | Stopped) or type(error).__name__ == "Interrupted"
     if stops or signals.received:
         state.state, state.error = RunStatus.PREEMPTED, f"stopped by {signals.received or type(error).__name__}"
@@ -155,10 +156,10 @@ def _out_of_memory(cfg: TrainConfig) -> str:
     return out_of_memory_line(open_session(cfg))
 
 
-def _account(speaker: StatusWriter) -> None:
+def _account(writer: StatusWriter) -> None:
     """Where the time of a finished cell went: to its first step, to its last, and to its record."""
-    state, seconds = speaker.state, speaker.state.seconds
-    first, last = speaker.first or state.started, speaker.last or state.started
+    state, seconds = writer.state, writer.state.seconds
+    first, last = writer.first or state.started, writer.last or state.started
     seconds["load"] = round(first - state.started, 3)
     seconds["training"] = round(last - first, 3)
     seconds["evaluation"] = round(time.time() - last, 3)
@@ -175,13 +176,13 @@ class Signals:
         self.time_up = False
 
     def __enter__(self) -> "Signals":
-        if _in_main_thread():
-            self._before = {each: signal.signal(each, self._on) for each in (signal.SIGTERM, signal.SIGUSR2)}
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._on) for number in (signal.SIGTERM, signal.SIGUSR2)}
         return self
 
     def __exit__(self, *error: object) -> None:
-        for each, handler in getattr(self, "_before", {}).items():
-            signal.signal(each, handler)
+        for number, handler in getattr(self, "_before", {}).items():
+            signal.signal(number, handler)
 
     def _on(self, number: int, frame: object) -> None:
         self.received = self.received or signal.Signals(number).name
@@ -190,12 +191,6 @@ class Signals:
             os.kill(os.getpid(), signal.SIGTERM)
         elif signal.getsignal(signal.SIGTERM) == self._on:
             raise Stopped
-
-
-def _in_main_thread() -> bool:
-    import threading
-
-    return threading.current_thread() is threading.main_thread()
 
 
 def requeue(time_up: bool) -> None:
@@ -207,8 +202,8 @@ def requeue(time_up: bool) -> None:
     job = this_process().job
     if not job:
         return
-    asked = subprocess.run(["squeue", "-h", "-j", job, "-o", "%T %r"], capture_output=True, text=True, check=False)
-    if time_up or asked.stdout.startswith("RUNNING") or "TimeLimit" in asked.stdout:
+    queue = subprocess.run(["squeue", "-h", "-j", job, "-o", "%T %r"], capture_output=True, text=True, check=False)
+    if time_up or queue.stdout.startswith("RUNNING") or "TimeLimit" in queue.stdout:
         subprocess.run(["scontrol", "requeue", job], check=False)
 
 

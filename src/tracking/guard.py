@@ -145,15 +145,15 @@ def run_pattern() -> str:
     return rf"{named}-c[0-9a-f]{{7}}(?:-[0-9a-f]{{4}})?|run-[0-9a-f]{{8}}"
 
 
-def guarded_label(what: str, value: str) -> str:
+def guarded_label(label: str, value: str) -> str:
     """The name, group, project, job type or tag of a run.
 
     Raises:
         LeakError: naming what it was to be, never the value.
     """
-    pattern = run_pattern() if what == "name" else LABELS.get(what)
+    pattern = run_pattern() if label == "name" else LABELS.get(label)
     if not isinstance(value, str) or not (re.fullmatch(pattern, value) if pattern else is_wandb_name(value)):
-        raise LeakError(f"{what}: its value is not one that may be logged")
+        raise LeakError(f"{label}: its value is not one that may be logged")
     return value
 
 

@@ -113,13 +113,13 @@ def no_defaults() -> Iterator[None]:
 @contextmanager
 def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
     """A module or a class holds another value under this name until the end, and then what it held before."""
-    held = dict(vars(owner))
+    attributes = dict(vars(owner))
     setattr(owner, name, value)
     try:
         yield
     finally:
-        if name in held:
-            setattr(owner, name, held[name])
+        if name in attributes:
+            setattr(owner, name, attributes[name])
         else:
             delattr(owner, name)  # it is inherited again
 
@@ -188,8 +188,8 @@ def logged_in() -> bool:
     url = os.environ.get("WANDB_BASE_URL") or _settings_file().get("WANDB_BASE_URL")
     hosts = [url.split("//")[-1].split("/")[0].split(":")[0]] if url else OWN_HOSTS
     try:
-        known = netrc.netrc(os.environ.get("NETRC"))
-        return any(known.authenticators(host) for host in hosts)
+        credentials = netrc.netrc(os.environ.get("NETRC"))
+        return any(credentials.authenticators(host) for host in hosts)
     except (OSError, netrc.NetrcParseError):
         return False
 
@@ -201,8 +201,8 @@ def _settings_file() -> dict[str, str]:
         parser.read(folder / "settings", "utf-8")
     except (configparser.Error, UnicodeDecodeError):
         return {}
-    told = parser["default"] if parser.has_section("default") else {}
-    return {variable: told[key] for key, variable in FROM_SETTINGS_FILE.items() if key in told}
+    section = parser["default"] if parser.has_section("default") else {}
+    return {variable: section[key] for key, variable in FROM_SETTINGS_FILE.items() if key in section}
 
 
 def _set(values: dict[str, str]) -> None:

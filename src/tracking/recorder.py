@@ -17,7 +17,7 @@ from src.tracking.guard import guarded
 from src.tracking.policy import asked_mode, environment, logged_in, nothing_else
 from src.tracking.replay import rows_of
 from src.tracking.run_metadata import RunMetadata, write_metadata
-from src.tracking.wandb_run import GuardedWandbRun, open_line, told
+from src.tracking.wandb_run import GuardedWandbRun, open_line, say
 
 
 class Recorder(Logger):
@@ -27,7 +27,7 @@ class Recorder(Logger):
         super().__init__()
         self._line, self._history, self._metadata = line, history, metadata
         if line and metadata.few:
-            told(f"metrics of {', '.join(metadata.few)} are not sent: of fewer than {MIN_GROUP_PATIENTS} patients")
+            say(f"metrics of {', '.join(metadata.few)} are not sent: of fewer than {MIN_GROUP_PATIENTS} patients")
 
     @property
     def name(self) -> str:
@@ -73,9 +73,9 @@ class Recorder(Logger):
 
 @contextmanager
 def recording(
-    cfg: WandbConfig, run_dir: Path, about: RunMetadata | Mapping[str, Any], leads: bool = True
+    cfg: WandbConfig, run_dir: Path, metadata: RunMetadata | Mapping[str, Any], is_rank_zero: bool = True
 ) -> Iterator[Any]:
-    """Yields the recorder of this run, and ends its W&B run whatever happens; of several processes one `leads`.
+    """Yields the recorder of this run, and ends its W&B run whatever happens; other ranks record nothing.
 
     What is logged goes into the run's own history first, with W&B and without. A run that goes on sends what W&B may
     not have from there, so that the last of its offline files, and the server, hold the whole of it. `tracking.json`
@@ -84,29 +84,29 @@ def recording(
     Args:
         cfg: where to. Offline unless asked to be online; an unreachable server makes the run an offline one.
         run_dir: the run's folder.
-        about: what the run is found by; a configuration alone stands for a run that its folder names.
-        leads: whether this process tells of the run.
+        metadata: what the run is found by; a configuration alone stands for a run that its folder names.
+        is_rank_zero: whether this process tells of the run.
 
     Raises:
         LeakError: something other than numbers and known names would be sent.
     """
-    if not leads:
+    if not is_rank_zero:
         yield DummyLogger()
         return
-    about = about if isinstance(about, RunMetadata) else RunMetadata(about)
+    metadata = metadata if isinstance(metadata, RunMetadata) else RunMetadata(metadata)
     private_folder(run_dir, whole=True)
     history, mode = History(run_dir), asked_mode(cfg.mode)
     if mode is WandbMode.DISABLED:
-        yield Recorder(None, history, about)
+        yield Recorder(None, history, metadata)
         return
     if mode is WandbMode.ONLINE and not logged_in():
-        told("nobody is logged in (wandb login); recording offline")
+        say("nobody is logged in (wandb login); recording offline")
         mode = WandbMode.OFFLINE
     with ExitStack() as stack:
         stack.enter_context(environment(run_dir))
-        line = open_line(cfg, mode, run_dir, about)
-        write_metadata(run_dir, cfg, about)
-        recorder, failed = Recorder(line, history, about), True
+        line = open_line(cfg, mode, run_dir, metadata)
+        write_metadata(run_dir, cfg, metadata)
+        recorder, failed = Recorder(line, history, metadata), True
         try:
             if line:
                 stack.enter_context(nothing_else())

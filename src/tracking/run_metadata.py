@@ -97,5 +97,5 @@ def run_name(cfg: TrainConfig, cohort_fingerprint: str) -> str:
     apart runs that differ in nothing else.
     """
     readable = readable_name(cfg).replace(cfg.model.name, public_model(cfg.model.name), 1)
-    more = f"-{short_hash(cfg.name, 4)}" if cfg.name else ""
-    return f"{readable}-{identity(cfg, cohort_fingerprint)}{more}"
+    suffix = f"-{short_hash(cfg.name, 4)}" if cfg.name else ""
+    return f"{readable}-{identity(cfg, cohort_fingerprint)}{suffix}"

@@ -52,25 +52,25 @@ class GuardedWandbRun:
             act(value)
         except Exception as error:  # whatever W&B raises: the run's own record is elsewhere
             self._send = None
-            told(f"{type(error).__name__}; {self._folder} keeps the run's history, and {self._instead}")
+            say(f"{type(error).__name__}; {self._folder} keeps the run's history, and {self._instead}")
 
 
-def open_line(cfg: WandbConfig, mode: WandbMode, run_dir: Path, about: RunMetadata) -> GuardedWandbRun | None:
+def open_line(cfg: WandbConfig, mode: WandbMode, run_dir: Path, metadata: RunMetadata) -> GuardedWandbRun | None:
     """Begins the W&B run, offline when nobody answers; None where W&B fails altogether.
 
     Raises:
         LeakError: what it is to be found by is not allowed; nothing is sent then.
     """
-    labels = guarded_labels(cfg, run_dir, about)
+    labels = guarded_labels(cfg, run_dir, metadata)
     for attempted in dict.fromkeys([mode, WandbMode.OFFLINE]):
         try:
             return GuardedWandbRun(begin(attempted, {**labels, "dir": str(run_dir)}), run_dir)
         except Exception as error:  # the network's, the server's, the disk's, or W&B's own
             _forget()
             if attempted is WandbMode.ONLINE:
-                told(f"{type(error).__name__}; recording offline, send it later with python -m src.sync {run_dir}")
+                say(f"{type(error).__name__}; recording offline, send it later with python -m src.sync {run_dir}")
             else:
-                told(f"{type(error).__name__}; {run_dir} keeps the run's history, and it goes on without W&B")
+                say(f"{type(error).__name__}; {run_dir} keeps the run's history, and it goes on without W&B")
     return None
 
 
@@ -92,23 +92,23 @@ def guarded_labels(cfg: WandbConfig, run_dir: Path, metadata: RunMetadata) -> di
     }
 
 
-def told(what: str) -> None:
+def say(message: str) -> None:
     """Says on the terminal what became of W&B: kinds of errors, never their words."""
-    print(f"W&B: {what}", file=sys.stderr, flush=True)
+    print(f"W&B: {message}", file=sys.stderr, flush=True)
 
 
-def begin(mode: WandbMode, named: Mapping[str, Any], more: Mapping[str, Any] | None = None) -> Any:
-    """A run of W&B under our policy, online as the run of this id that is there already; `more` are settings."""
+def begin(mode: WandbMode, labels: Mapping[str, Any], extra: Mapping[str, Any] | None = None) -> Any:
+    """A run of W&B under our policy, online as the run of this id that is there already; `extra` are settings."""
     import wandb
     from wandb.sdk.wandb_init import init
 
     with no_defaults():
         return init(
-            **named,
+            **labels,
             mode=str(mode),  # type: ignore[arg-type]
             resume="allow" if mode is WandbMode.ONLINE else None,
             reinit="create_new",
-            settings=wandb.Settings(**settings(), **(more or {})),
+            settings=wandb.Settings(**settings(), **(extra or {})),
         )
 
 

@@ -29,7 +29,7 @@ GRACE_S = 120.0
 """Seconds that cells have to save their checkpoints when the sweep is stopped."""
 
 
-def run_in_processes(what: str, jobs: Sequence[Job], cfg: ProcessesConfig, task: Callable[[Path], int]) -> None:
+def run_in_processes(name: str, jobs: Sequence[Job], cfg: ProcessesConfig, task: Callable[[Path], int]) -> None:
     """Runs every cell in a process of its own, `workers` at a time.
 
     A cell that fails, runs out of memory or is killed leaves the others as they are. An interrupt or SIGTERM stops
@@ -39,7 +39,7 @@ def run_in_processes(what: str, jobs: Sequence[Job], cfg: ProcessesConfig, task:
     workers = cfg.workers or max(1, len(gpus))
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(WARM)
-    tally = RetryTracker(what, jobs, cfg.retries)
+    tracker = RetryTracker(name, jobs, cfg.retries)
     waiting = [job.folder for job in jobs]
     running: dict[int, tuple[Any, Path, int | None]] = {}
     before = signal.signal(signal.SIGTERM, _stop)
@@ -57,8 +57,8 @@ def run_in_processes(what: str, jobs: Sequence[Job], cfg: ProcessesConfig, task:
                 # A child outlives a fork server that was killed, which alone knew its status.
                 if not child.is_alive() and (birth is None or born(child.pid) != birth):
                     del running[slot]
-                    waiting += [folder] if tally.again(folder, _how(child.exitcode)) else []
-            tally.line(len(running))
+                    waiting += [folder] if tracker.again(folder, _reason(child.exitcode)) else []
+            tracker.line(len(running))
     except BaseException:
         _end([child for child, *_ in running.values()])
         raise
@@ -66,8 +66,8 @@ def run_in_processes(what: str, jobs: Sequence[Job], cfg: ProcessesConfig, task:
         signal.signal(signal.SIGTERM, before)
 
 
-def shares(gpus: Sequence[str], each: int) -> list[str]:
-    """GPUs in groups of `each`, as CUDA_VISIBLE_DEVICES names them; what is left over is left out.
+def shares(gpus: Sequence[str], size: int) -> list[str]:
+    """GPUs in groups of `size`, as CUDA_VISIBLE_DEVICES names them; what is left over is left out.
 
     >>> shares(["0", "1", "2"], 1), shares(["0", "1", "2"], 2)
     (['0', '1', '2'], ['0,1'])
@@ -75,12 +75,12 @@ def shares(gpus: Sequence[str], each: int) -> list[str]:
     Raises:
         UserError: there are fewer, or they are parts of GPUs, of which CUDA lets a process see one.
     """
-    if each > 1 and any(gpu.startswith("MIG-") for gpu in gpus):
-        raise UserError(f"hydra.launcher.gpus_per_cell={each}: a process sees one MIG instance; write 1")
-    if 0 < len(gpus) < each:
+    if size > 1 and any(gpu.startswith("MIG-") for gpu in gpus):
+        raise UserError(f"hydra.launcher.gpus_per_cell={size}: a process sees one MIG instance; write 1")
+    if 0 < len(gpus) < size:
         names = ",".join(gpus)
-        raise UserError(f"hydra.launcher.gpus_per_cell={each}: {len(gpus)} are visible ({names}); write at most that")
-    return [",".join(gpus[start : start + each]) for start in range(0, len(gpus) - each + 1, each)]
+        raise UserError(f"hydra.launcher.gpus_per_cell={size}: {len(gpus)} are visible ({names}); write at most that")
+    return [",".join(gpus[start : start + size]) for start in range(0, len(gpus) - size + 1, size)]
 
 
 def visible_gpus() -> list[str]:
@@ -92,8 +92,8 @@ def visible_gpus() -> list[str]:
     if (given := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
         names = [name.strip() for name in given.split(",")]
         return list(takewhile(lambda name: name.isdigit() or name.startswith(("GPU-", "MIG-")), names))
-    found = Path("/proc/driver/nvidia/gpus")
-    return [str(number) for number in range(len(list(found.iterdir())))] if found.is_dir() else []
+    folder = Path("/proc/driver/nvidia/gpus")
+    return [str(number) for number in range(len(list(folder.iterdir())))] if folder.is_dir() else []
 
 
 def _started(context: Any, arguments: tuple[Any, ...]) -> Any:
@@ -121,7 +121,7 @@ def _child(task: Callable[[Path], int], folder: Path, gpu: str | None) -> None:
         sys.exit(task(folder))
 
 
-def _how(status: int | None) -> str:
+def _reason(status: int | None) -> str:
     if status is not None and status < 0:
         name = signal.Signals(-status).name
         return f"killed by {name}" + (", as the system does when memory runs out" if name == "SIGKILL" else "")

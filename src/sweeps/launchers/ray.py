@@ -22,33 +22,33 @@ LOOK_S = 2.0
 """Seconds between two lines of progress at least."""
 
 
-def run_on_ray(what: str, jobs: Sequence[Job], cfg: RayConfig, task: Callable[[Path], int]) -> None:
+def run_on_ray(name: str, jobs: Sequence[Job], cfg: RayConfig, task: Callable[[Path], int]) -> None:
     """Runs every cell as a task in a worker of its own, and starts those again whose worker or node died.
 
     Raises:
         UserError: Ray is not installed, or the cluster does not answer.
     """
     ray = _joined(cfg)
-    tally = RetryTracker(what, jobs, cfg.retries)
+    tracker = RetryTracker(name, jobs, cfg.retries)
     # A worker serves one cell: nothing of it, on a GPU or off, is left for the next.
     remote = ray.remote(num_cpus=cfg.num_cpus, num_gpus=cfg.num_gpus, max_retries=0, max_calls=1)(_on_a_worker)
-    here = os.getcwd()
-    running = {remote.remote(task, job.folder, here): job.folder for job in jobs}
+    root = os.getcwd()
+    running = {remote.remote(task, job.folder, root): job.folder for job in jobs}
     try:
         while running:
             done, _ = ray.wait(list(running), num_returns=1, timeout=LOOK_S)
-            for each in done:
-                folder, died, how = running.pop(each), False, "its worker ended"
+            for reference in done:
+                folder, died, reason = running.pop(reference), False, "its worker ended"
                 try:
-                    how = f"ended with status {ray.get(each)}"
+                    reason = f"ended with status {ray.get(reference)}"
                 except ray.exceptions.RayError as error:
-                    died, how = True, type(error).__name__
-                if tally.again(folder, how, died=died):
-                    running[remote.remote(task, folder, here)] = folder
-            tally.line(len(running))
+                    died, reason = True, type(error).__name__
+                if tracker.again(folder, reason, died=died):
+                    running[remote.remote(task, folder, root)] = folder
+            tracker.line(len(running))
     except BaseException:
-        for each in running:
-            ray.cancel(each)
+        for reference in running:
+            ray.cancel(reference)
         raise
     finally:
         ray.shutdown()

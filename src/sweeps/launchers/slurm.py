@@ -8,6 +8,7 @@ so that whoever comes after a killed submitter finds its jobs in the queue by th
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -38,7 +39,7 @@ SETTLE_S = 3.0
 """Seconds between a job's end and the moment when its record is sure to be seen."""
 
 
-def run_on_slurm(what: str, todo: Sequence[Job], out: Path) -> None:
+def run_on_slurm(name: str, todo: Sequence[Job], out: Path) -> None:
     """Submits the cells that no job of an earlier start still has, and stays until all have ended.
 
     Cells are grouped into arrays by what they ask of the queue.
@@ -51,51 +52,51 @@ def run_on_slurm(what: str, todo: Sequence[Job], out: Path) -> None:
     with submitting(out):  # of two submitters, the second joins what the first submitted
         slurm_jobs = Queue(out)
         slurm_jobs.close_what_is_over()
-        known = slurm_jobs.jobs()
+        queued = slurm_jobs.jobs()
         fresh = [
             job
             for job in todo
-            if job.folder.absolute() not in known and read_status(job.folder).standing is not RunStatus.RUNNING
+            if job.folder.absolute() not in queued and read_status(job.folder).standing is not RunStatus.RUNNING
         ]
-        told = f"{what}: {len(fresh)} cells submitted, {len(todo) - len(fresh)} in the queue already"
+        message = f"{name}: {len(fresh)} cells submitted, {len(todo) - len(fresh)} in the queue already"
         submit_all([job.folder.absolute() for job in fresh], cfgs, out)
-    print(told, file=sys.stderr, flush=True)
+    print(message, file=sys.stderr, flush=True)
     first = next(iter(cfgs.values()), None)
     if first and first.wait:
-        _watch(RetryTracker(what, [*todo], first.retries), slurm_jobs, cfgs, out)
+        _watch(RetryTracker(name, [*todo], first.retries), slurm_jobs, cfgs, out)
 
 
-def _watch(tally: RetryTracker, slurm_jobs: Queue, cfgs: dict[Path, SlurmConfig], out: Path) -> None:
+def _watch(tracker: RetryTracker, slurm_jobs: Queue, cfgs: dict[Path, SlurmConfig], out: Path) -> None:
     """Waits until every cell has ended; submits again those whose job died without a word."""
     cfg = next(iter(cfgs.values()))
-    folders = {path.absolute(): path for path in tally.left}
+    folders = {path.absolute(): path for path in tracker.pending}
     gone: dict[Path, float] = {}
-    while tally.left:
+    while tracker.pending:
         slurm_jobs.refresh()
-        dead, before = [], len(tally.left)
+        dead, before = [], len(tracker.pending)
         for path, folder in folders.items():
-            if folder not in tally.left or not _settled(folder, slurm_jobs.job_of(path), gone):
+            if folder not in tracker.pending or not _settled(folder, slurm_jobs.job_of(path), gone):
                 continue
             slurm_job = slurm_jobs.job_of(path)
-            reason, stopped = (slurm_job.how, slurm_job.cancelled) if slurm_job else ("its job left the queue", False)
-            if tally.again(folder, reason, stopped=stopped):
+            reason = slurm_job.outcome if slurm_job else "its job left the queue"
+            if tracker.again(folder, reason, stopped=bool(slurm_job and slurm_job.cancelled)):
                 dead.append(path)
-        if dead or len(tally.left) < before:
+        if dead or len(tracker.pending) < before:
             with submitting(out):
                 submit_all(dead, cfgs, out)
                 slurm_jobs.refresh()
                 slurm_jobs.close_what_is_over()
-        tally.line(slurm_jobs.running())
-        time.sleep(cfg.poll_s if tally.left else 0)
+        tracker.line(slurm_jobs.running())
+        time.sleep(cfg.poll_s if tracker.pending else 0)
 
 
 def _settled(folder: Path, slurm_job: QueuedJob | None, gone: dict[Path, float]) -> bool:
     """Whether a cell has ended: it has its record, or its job is over and time enough has passed to see it."""
-    look = read_status(folder)
-    if look.standing is RunStatus.FINISHED:
+    status = read_status(folder)
+    if status.standing is RunStatus.FINISHED:
         return True
     # On another node its lock ages for a minute.
-    seems_held = slurm_job and look.holder and look.holder.job == slurm_job.job
+    seems_held = slurm_job and status.holder and status.holder.job == slurm_job.job
     if (slurm_job and slurm_job.alive) or seems_held:
         gone.pop(folder, None)
         return False
@@ -174,15 +175,10 @@ def script_of(cfg: SlurmConfig, batch: Path, count: int) -> str:
     executor = SlurmExecutor(folder=logs)
     executor.update_parameters(**parameters)
     executor.parameters["map_count"] = count
-    return executor._make_submission_file_text(_command(batch), batch.stem)
-
-
-def _command(batch: Path) -> str:
-    import shlex
-
-    return shlex.join([sys.executable, "-u", "-m", "src.cell", str(batch)])
+    command = shlex.join([sys.executable, "-u", "-m", "src.cell", str(batch)])
+    return executor._make_submission_file_text(command, batch.stem)
 
 
 def _longest_array() -> int:
-    found = re.search(r"MaxArraySize\s*=\s*(\d+)", ask(["scontrol", "show", "config"]))
-    return max(1, int(found[1]) - 1) if found else 1000
+    match = re.search(r"MaxArraySize\s*=\s*(\d+)", ask(["scontrol", "show", "config"]))
+    return max(1, int(match[1]) - 1) if match else 1000

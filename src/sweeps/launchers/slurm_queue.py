@@ -42,7 +42,7 @@ class QueuedJob:
         return self.state == "CANCELLED"
 
     @property
-    def how(self) -> str:
+    def outcome(self) -> str:
         """How it ended, in a few words."""
         return f"job {self.job} ended as {self.state}"
 
@@ -81,14 +81,14 @@ class Queue:
 
     def job_of(self, folder: Path) -> QueuedJob | None:
         """The job that has a cell, or had it last, as far as the controller remembers."""
-        found = [
+        tasks = [
             slurm_job
-            for batch in sorted(self._batches, key=lambda each: float(each["written"]))
+            for batch in sorted(self._batches, key=lambda queued: float(queued["written"]))
             for index, job in enumerate(batch["cells"])
             if job == str(folder) and (slurm_job := self._jobs.get((batch["mark"], index)))
         ]
-        alive = [slurm_job for slurm_job in found if slurm_job.alive]
-        return alive[-1] if alive else found[-1] if found else None
+        alive = [slurm_job for slurm_job in tasks if slurm_job.alive]
+        return alive[-1] if alive else tasks[-1] if tasks else None
 
     def running(self) -> int:
         """Jobs that run now."""
@@ -119,8 +119,8 @@ def write_batch(path: Path, batch: dict[str, Any]) -> None:
 
 def _squeue(first: bool) -> Iterator[tuple[str, str, str, str]]:
     """(name, job, state, reason) of each of our jobs that the controller remembers, a line a task."""
-    asked = ["squeue", "-h", "-a", "-r", "-t", "all", "-u", str(os.getuid()), "-o", "%j|%i|%T|%r"]
-    for line in ask(asked, first).splitlines():
+    command = ["squeue", "-h", "-a", "-r", "-t", "all", "-u", str(os.getuid()), "-o", "%j|%i|%T|%r"]
+    for line in ask(command, first).splitlines():
         name, slurm_job, state, reason = line.split("|", 3)
         yield name, slurm_job, state, reason
 
