@@ -150,9 +150,10 @@ def under_slurm(words: list[str], out: Path, kills: int, seed: int) -> str:
         left = slurm.run("squeue", "-h", "-t", "R,PD")
     finally:
         slurm.stop()
-    told = ", ".join(f"{count} {kind}" for kind, count in sorted(chaos.done.items()))
+    strikes = ", ".join(f"{count} {kind}" for kind, count in sorted(chaos.done.items()))
     return (
-        f"{sum(chaos.done.values())} strikes ({told}), {chaos.submitter.starts} starts, {len(left.split())} jobs left"
+        f"{sum(chaos.done.values())} strikes ({strikes}), {chaos.submitter.starts} starts, "
+        f"{len(left.split())} jobs left"
     )
 
 
@@ -172,16 +173,16 @@ class LocalChaos:
         kind = self.chance.choice(self.KINDS)
         number = self.chance.choice((signal.SIGTERM, signal.SIGINT)) if kind.endswith("stops") else signal.SIGKILL
         if kind.startswith("cell"):
-            known = []
+            pids = []
             with suppress(UserError):  # the sweep has not begun
-                known = [row.look.holder.pid for row in read_rows("nano", self.out) if row.look.holder]
+                pids = [row.look.holder.pid for row in read_rows("nano", self.out) if row.look.holder]
         else:
             submitter = self.submitter.process.pid
             servers = [pid for pid in _children(submitter) if b"forkserver" in _command(pid)]
-            known = servers if kind == "fork server" else [submitter]
-        if known:
+            pids = servers if kind == "fork server" else [submitter]
+        if pids:
             with suppress(ProcessLookupError):
-                os.kill(self.chance.choice(known), number)
+                os.kill(self.chance.choice(pids), number)
                 self.done[kind] += 1
 
 
@@ -255,10 +256,10 @@ def overheads(out: Path) -> str:
     """Median seconds of cells by part; `beyond training` is what comes before the first step."""
     parts: dict[str, list[float]] = {}
     for folder in ended(out):
-        told = json.loads((RunFolder(folder).state).read_text("utf-8"))["seconds"]
-        if told:
-            told["beyond training"] = told["start"] + told["load"]
-            for part, seconds in told.items():
+        parts = json.loads((RunFolder(folder).state).read_text("utf-8"))["seconds"]
+        if parts:
+            parts["beyond training"] = parts["start"] + parts["load"]
+            for part, seconds in parts.items():
                 parts.setdefault(part, []).append(seconds)
     medians = {part: sorted(values)[len(values) // 2] for part, values in parts.items()}
     return ", ".join(f"{part} {seconds:.1f} s" for part, seconds in medians.items())
@@ -295,10 +296,10 @@ def main() -> None:
         sys.exit(bool(wrong))
 
 
-def _timed(what: str, work: Callable[[], str]) -> None:
+def _timed(phase: str, work: Callable[[], str]) -> None:
     start = time.monotonic()
-    told = work()
-    print(f"{what}: {minutes(time.monotonic() - start)}, {told}", flush=True)
+    outcome = work()
+    print(f"{phase}: {minutes(time.monotonic() - start)}, {outcome}", flush=True)
 
 
 if __name__ == "__main__":

@@ -67,13 +67,13 @@ class TestSet:
     """Notes of patients, with the choices of two models that are equally good."""
 
     patients: NDArray[np.int64]
-    truth: NDArray[np.int64]
-    chosen: tuple[NDArray[np.int64], NDArray[np.int64]]
+    target: NDArray[np.int64]
+    predicted: tuple[NDArray[np.int64], NDArray[np.int64]]
 
     def tallies(self, model: int, classes: int) -> list[WeightedMetric]:
         """Accuracy and the averages of F1 of one of the models."""
-        hit = self.chosen[model] == self.truth
-        return [NoteMeans({"accuracy": hit}), ClassF1("", self.chosen[model], self.truth, classes)]
+        hit = self.predicted[model] == self.target
+        return [NoteMeans({"accuracy": hit}), ClassF1("", self.predicted[model], self.target, classes)]
 
 
 def draw_test_set(population: Population, draw: np.random.Generator) -> TestSet:
@@ -84,21 +84,21 @@ def draw_test_set(population: Population, draw: np.random.Generator) -> TestSet:
     notes = len(patients)
     stays = draw.random(notes) < SAME
     first = draw.choice(count, population.patients, p=drg)
-    truth = np.where(stays, first[patients], draw.choice(count, notes, p=drg))
-    chosen = []
+    target = np.where(stays, first[patients], draw.choice(count, notes, p=drg))
+    predicted = []
     for _ in range(2):
         fate = np.where(stays, draw.random(population.patients)[patients], draw.random(notes))
-        neighbour = (truth + draw.integers(1, 4, notes)) % count
+        neighbour = (target + draw.integers(1, 4, notes)) % count
         wrong = np.where(draw.random(notes) < 0.5, neighbour, draw.choice(count, notes, p=drg))
-        chosen.append(np.where(fate < right[truth], truth, wrong))
-    return TestSet(patients, truth, (chosen[0], chosen[1]))
+        predicted.append(np.where(fate < right[target], target, wrong))
+    return TestSet(patients, target, (predicted[0], predicted[1]))
 
 
 def resampled(test: TestSet, classes: int, draw: np.random.Generator) -> dict[str, NDArray[np.float64]]:
     """The plain bootstrap over patients: each metric of `RESAMPLES` resamples."""
     count = test.patients[-1] + 1
     drawn = draw.integers(0, count, (RESAMPLES, count))
-    times = np.stack([np.bincount(each, minlength=count) for each in drawn]).astype(np.float32)
+    times = np.stack([np.bincount(sample, minlength=count) for sample in drawn]).astype(np.float32)
     weights = times[:, test.patients]
     return {name: values for tally in test.tallies(0, classes) for name, values in tally.over(weights).items()}
 
@@ -109,30 +109,32 @@ def trial(
     """For each metric whether percentiles, bootstrap errors and our interval hold its mean, and the test's p."""
     draw = np.random.default_rng([7, seed])
     test = draw_test_set(population, draw)
-    one, other = (subsample(test.tallies(model, population.classes), test.patients, rounds, seed) for model in (0, 1))
-    ours = estimates(one, population.patients)
-    told = {}
+    first, second = (
+        subsample(test.tallies(model, population.classes), test.patients, rounds, seed) for model in (0, 1)
+    )
+    ours = estimates(first, population.patients)
+    outcomes = {}
     for name, values in resampled(test, population.classes, draw).items():
         if name in METRICS:
             low, high = np.quantile(values, (0.025, 0.975))
             mean, own = means[name], ours[name]
             plain = abs(own.value - mean) <= Z * values.std(ddof=1)
-            p = difference(one[name], other[name]).p
-            told[name] = (bool(low <= mean <= high), bool(plain), own.low <= mean <= own.high, p)
-    return told
+            p = difference(first[name], second[name]).p
+            outcomes[name] = (bool(low <= mean <= high), bool(plain), own.low <= mean <= own.high, p)
+    return outcomes
 
 
 def mean_metrics(population: Population) -> dict[str, float]:
     """What each metric is on average over test sets of the population's size."""
     draw = np.random.default_rng(3)
-    found: dict[str, list[float]] = {name: [] for name in METRICS}
+    by_metric: dict[str, list[float]] = {name: [] for name in METRICS}
     for _ in range(FOR_THE_MEAN // 2):
         test = draw_test_set(population, draw)
-        for chosen in test.chosen:
-            measured = measure_choices(chosen, test.truth, population.classes)
-            for name, values in found.items():
+        for predicted in test.predicted:
+            measured = measure_choices(predicted, test.target, population.classes)
+            for name, values in by_metric.items():
                 values.append(measured[name])
-    return {name: float(np.mean(values)) for name, values in found.items()}
+    return {name: float(np.mean(values)) for name, values in by_metric.items()}
 
 
 def benchmark(repetitions: int, rounds: int) -> None:
@@ -146,8 +148,8 @@ def benchmark(repetitions: int, rounds: int) -> None:
         seeds = track(range(repetitions), total=repetitions, what=population.name, unit="test set")
         trials = [trial(population, means, rounds, seed) for seed in seeds]
         for name in METRICS:
-            told = np.array([each[name] for each in trials])
-            shares = [*told[:, :3].mean(0), (told[:, 3] < 0.05).mean(), (told[:, 3] < 0.01).mean()]
+            outcomes = np.array([outcome[name] for outcome in trials])
+            shares = [*outcomes[:, :3].mean(0), (outcomes[:, 3] < 0.05).mean(), (outcomes[:, 3] < 0.01).mean()]
             cells = f"{means[name]:>17.4f}" + "".join(f"{share:>17.1%}" for share in shares)
             print(f"{population.name:<40} {name:<13}{cells}", flush=True)
 

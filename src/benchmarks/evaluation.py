@@ -32,11 +32,11 @@ def predictions(notes: int, drgs: int) -> tuple[Predictions, LabelSpace]:
     space = LabelSpace.from_labels(list(load_drgs().values())[:drgs])
     count = len(space.codes)
     chance = 1 / (1.0 + np.arange(count))
-    truth = draw.choice(count, notes, p=chance / chance.sum())
+    target = draw.choice(count, notes, p=chance / chance.sum())
     scores = draw.normal(size=(notes, count)).astype(np.float32)
-    scores[np.arange(notes), truth] += draw.normal(3, 1, notes).astype(np.float32)
+    scores[np.arange(notes), target] += draw.normal(3, 1, notes).astype(np.float32)
     patients = np.sort(draw.integers(0, notes * 2 // 3, notes))
-    return Predictions(patients, np.arange(notes), truth, {"scores": scores}), space
+    return Predictions(patients, np.arange(notes), target, {"scores": scores}), space
 
 
 def every_metric(made: Predictions, space: LabelSpace) -> dict[str, float]:
@@ -47,8 +47,8 @@ def every_metric(made: Predictions, space: LabelSpace) -> dict[str, float]:
 def every_interval(made: Predictions, space: LabelSpace) -> dict[str, float]:
     """The standard errors of all of them."""
     tallies = [tally for task in tasks(made, space) for tally in task.tallies()]
-    found = estimates(subsample(tallies, made.subject_id), len(set(made.subject_id)))
-    return {name: each.error for name, each in found.items()}
+    intervals = estimates(subsample(tallies, made.subject_id), len(set(made.subject_id)))
+    return {name: interval.error for name, interval in intervals.items()}
 
 
 def by_scikit_learn(made: Predictions, space: LabelSpace) -> dict[str, float]:
@@ -57,16 +57,16 @@ def by_scikit_learn(made: Predictions, space: LabelSpace) -> dict[str, float]:
 
     from src.metrics.definitions import log_softmax
 
-    truth, classes = made.drg, np.arange(len(space.codes))
+    target, classes = made.drg, np.arange(len(space.codes))
     chances = np.exp(log_softmax(made.heads["scores"]))
-    present = np.unique(truth)
-    found = {f"top{k}": float(top_k_accuracy_score(truth, chances, k=k, labels=classes)) for k in (1, 5, 10)}
+    present = np.unique(target)
+    metrics = {f"top{k}": float(top_k_accuracy_score(target, chances, k=k, labels=classes)) for k in (1, 5, 10)}
     for average in ("macro", "micro"):
-        how: dict[str, Any] = {"average": average, "zero_division": 0}
-        found[f"{average}_f1"] = float(f1_score(truth, chances.argmax(1), labels=present, **how))
-        one_hot: NDArray[Any] = truth[:, None] == present
-        found[f"{average}_auc"] = float(roc_auc_score(one_hot, chances[:, present], average=average))
-    return found
+        options: dict[str, Any] = {"average": average, "zero_division": 0}
+        metrics[f"{average}_f1"] = float(f1_score(target, chances.argmax(1), labels=present, **options))
+        one_hot: NDArray[Any] = target[:, None] == present
+        metrics[f"{average}_auc"] = float(roc_auc_score(one_hot, chances[:, present], average=average))
+    return metrics
 
 
 WAYS: dict[str, Callable[[Predictions, LabelSpace], dict[str, float]]] = {
@@ -81,9 +81,9 @@ def benchmark(notes: int, drgs: int, rounds: int, ways: list[str]) -> None:
     print(f"{notes:,} notes, {drgs} DRGs, {rounds} rounds, one thread")
     print(f"{'':<24}{'metrics':>8}{'seconds':>10}{'peak MB':>10}")
     for way in ways:
-        told = [_measured(way, notes, drgs) for _ in range(rounds)]
-        seconds, peak = (median(each[key] for each in told) for key in ("seconds", "peak"))
-        print(f"{way:<24}{told[0]['metrics']:>8}{seconds:>10.2f}{peak:>10.0f}", flush=True)
+        readings = [_measured(way, notes, drgs) for _ in range(rounds)]
+        seconds, peak = (median(reading[key] for reading in readings) for key in ("seconds", "peak"))
+        print(f"{way:<24}{readings[0]['metrics']:>8}{seconds:>10.2f}{peak:>10.0f}", flush=True)
 
 
 def _measured(way: str, notes: int, drgs: int) -> dict[str, float]:
@@ -96,10 +96,10 @@ def _measured(way: str, notes: int, drgs: int) -> dict[str, float]:
 def _one(way: str, notes: int, drgs: int) -> None:
     made, space = predictions(notes, drgs)
     start = time.process_time()
-    found = WAYS[way](made, space)
+    metrics = WAYS[way](made, space)
     seconds = time.process_time() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"metrics": len(found), "seconds": seconds, "peak": peak}))
+    print(json.dumps({"metrics": len(metrics), "seconds": seconds, "peak": peak}))
 
 
 def main() -> None:

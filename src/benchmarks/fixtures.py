@@ -25,16 +25,18 @@ TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj"]
 Note = list[int]
 
 
-def asked(words: Sequence[str], known: dict[str, Any]) -> dict[str, Any]:
+def read_settings(words: Sequence[str], defaults: dict[str, Any]) -> dict[str, Any]:
     """The words `key=value` of a command over their defaults.
 
     Raises:
         UserError: a word is none of them.
     """
     given = dict(word.split("=", 1) for word in words if "=" in word)
-    if odd := [word for word in words if word.split("=")[0] not in known or "=" not in word]:
-        raise UserError(f"{odd[0]}: not known here; there are {', '.join(f'{key}={known[key]}' for key in known)}")
-    return {**known, **given}
+    if odd := [word for word in words if word.split("=")[0] not in defaults or "=" not in word]:
+        raise UserError(
+            f"{odd[0]}: not known here; there are {', '.join(f'{key}={defaults[key]}' for key in defaults)}"
+        )
+    return {**defaults, **given}
 
 
 def small_model(hidden: int, layers: int) -> ModelConfig:
@@ -120,12 +122,12 @@ def _in_the_heads_format(head: Any, hidden: tuple[Tensor]) -> tuple[Tensor]:
 
 def take_over(theirs: Any, ours: Classifier) -> None:
     """Copies adapters and head into a stock classifier."""
-    held = dict(theirs.named_parameters())
+    parameters = dict(theirs.named_parameters())
     with torch.no_grad():
         for name, weight in ours.trained().items():
             if name == "head.weight":
-                next(value for key, value in held.items() if "modules_to_save" in key).copy_(weight)
+                next(value for key, value in parameters.items() if "modules_to_save" in key).copy_(weight)
                 continue
             inner = name.removeprefix("backbone.base_model.model.")
             inner = inner.replace("lora_A.", "lora_A.default.").replace("lora_B.", "lora_B.default.")
-            held[f"base_model.model.model.{inner}"].copy_(weight)
+            parameters[f"base_model.model.model.{inner}"].copy_(weight)

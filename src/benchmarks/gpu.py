@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from src.benchmarks.fixtures import asked, small_model
+from src.benchmarks.fixtures import read_settings, small_model
 from src.benchmarks.gpu_checks import attention_units, equality_units, kernel_units, machine_units
 from src.benchmarks.gpu_lines import Lines, Unit
 from src.benchmarks.gpu_run import train_units
@@ -65,11 +65,11 @@ def read_order(words: Sequence[str]) -> Order:
     Raises:
         UserError: a key is not known, or values are not what they must be; all of them are named.
     """
-    known: dict[str, Any] = {"models": "llama7b,llama13b", "max_len": "512,1024", "steps": 12}
-    known |= {"device": "cuda", "parts": "all", "out": ""}
-    if asked(words, known)["device"] == "cpu":
-        known |= {"models": TINY, "max_len": "256,512"}
-    values = {key: str(value) for key, value in asked(words, known).items()}
+    defaults: dict[str, Any] = {"models": "llama7b,llama13b", "max_len": "512,1024", "steps": 12}
+    defaults |= {"device": "cuda", "parts": "all", "out": ""}
+    if read_settings(words, defaults)["device"] == "cpu":
+        defaults |= {"models": TINY, "max_len": "256,512"}
+    values = {key: str(value) for key, value in read_settings(words, defaults).items()}
     problems, models = [], []
     for name in values["models"].split(","):
         try:

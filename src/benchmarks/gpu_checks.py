@@ -83,8 +83,8 @@ def _whole_model(device: str, backend: Backend) -> Row:
     classifier = engine(model, Precision.BF16, device, 0.0)
     notes, (leaves, _) = pack(random_notes(4, 128, model.vocab_size, 0)), classifier.leaves()
     losses, gradients = [], []
-    for chosen in (Backend.NOTES, backend):
-        logits = read_together([AdapterBatch(classifier, notes)], backend=chosen)[0]
+    for candidate in (Backend.NOTES, backend):
+        logits = read_together([AdapterBatch(classifier, notes)], backend=candidate)[0]
         loss = cross_entropy(logits, send([random_drgs(4, 0)], logits.device)[0])
         leaves.grad = None
         loss.backward()

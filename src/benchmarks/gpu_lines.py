@@ -75,7 +75,7 @@ class Lines:
             stream.close()
 
 
-def differs(difference: float, most: float, what: str) -> Row:
+def differs(difference: float, most: float, quantity: str) -> Row:
     """The difference of two computations, with an error where it is above `most`.
 
     >>> differs(1e-6, 1e-4, "losses")
@@ -85,7 +85,7 @@ def differs(difference: float, most: float, what: str) -> Row:
     """
     row: Row = {"difference": difference if difference < float("inf") else None}
     if not difference <= most:
-        row |= {"error": "Differs", "reason": f"{what} differ by {difference:.1e}, at most {most:.0e} is let pass"}
+        row |= {"error": "Differs", "reason": f"{quantity} differ by {difference:.1e}, at most {most:.0e} is let pass"}
     return row
 
 

@@ -51,12 +51,12 @@ class Steps:
     def take(self, batches: Sequence[Batch]) -> None:
         """One step of every cell, each on its own notes, in one pass."""
         self.taken += 1
-        asked = []
+        adapter_batches = []
         for cell, (notes, _) in zip(self.cells, batches, strict=True):
             noise = KeyedDropout(DROPOUT, tuple((0, self.taken, index) for index in range(len(notes))))
-            asked.append(AdapterBatch(cell, pack(notes), noise))
+            adapter_batches.append(AdapterBatch(cell, pack(notes), noise))
         losses: list[Tensor] = []
-        for logits, (_, drgs) in zip(read_together(asked, recompute=self.recompute), batches, strict=True):
+        for logits, (_, drgs) in zip(read_together(adapter_batches, recompute=self.recompute), batches, strict=True):
             losses.append(cross_entropy(logits, send([drgs], logits.device)[0]))
         self.loss = torch.stack(losses).sum()
         self.loss.backward()

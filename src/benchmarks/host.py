@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from src.benchmarks.fixtures import DROPOUT, Note, asked, engine, padded, random_drgs, random_notes, stock
+from src.benchmarks.fixtures import DROPOUT, Note, engine, padded, random_drgs, random_notes, read_settings, stock
 from src.benchmarks.gpu import model_of
 from src.benchmarks.launches import Launches, launcher
 from src.benchmarks.recipe import RATE, recompute_activations
@@ -188,8 +188,8 @@ def measure(name: str, max_len: int, rounds: int, precision: Precision, baseline
 def main() -> None:
     """The command."""
     with report_user_errors():
-        known = {"models": "llama7b,llama13b", "max_len": 512, "rounds": 8, "precision": "bf16", "baseline": "true"}
-        words = asked(sys.argv[1:], known)
+        defaults = {"models": "llama7b,llama13b", "max_len": 512, "rounds": 8, "precision": "bf16", "baseline": "true"}
+        words = read_settings(sys.argv[1:], defaults)
         torch.set_num_threads(1)
         quiet_libraries()
         precision, baseline = Precision(words["precision"]), words["baseline"] == "true"

@@ -11,7 +11,7 @@ from statistics import median
 
 import torch
 
-from src.benchmarks.fixtures import asked, engine, padded, random_drgs, random_notes, small_model, stock
+from src.benchmarks.fixtures import engine, padded, random_drgs, random_notes, read_settings, small_model, stock
 from src.benchmarks.training import NOTES_A_STEP, batches_of, tokens, waste
 from src.cli.command import report_user_errors
 from src.cli.errors import UserError
@@ -43,13 +43,13 @@ def compare(max_len: int, hidden: int, layers: int, rounds: int, precision: Prec
             start = time.process_time()
             expected = theirs(input_ids=ids, attention_mask=mask).logits
             middle = time.process_time()
-            found = fast(pack(notes))
+            outputs = fast(pack(notes))
             end = time.process_time()
             worst = max(worst, float((ours(pack(notes)) - expected).abs().max()) if turn < 8 else 0.0)
             real = tokens([batches[turn % len(batches)]])[0]
             pace["recipe"].append((middle - start) / real)
             pace["this"].append((end - middle) / real)
-            if not torch.isfinite(found).all():
+            if not torch.isfinite(outputs).all():
                 raise UserError("a logit is not a number")
     print(f"logits in fp32: largest difference {worst:.1e}, at most {CLOSE:.0e} is let pass")
     if worst > CLOSE:
@@ -65,8 +65,8 @@ def compare(max_len: int, hidden: int, layers: int, rounds: int, precision: Prec
 def main() -> None:
     """The command."""
     with report_user_errors():
-        known = {"max_len": 512, "hidden": 256, "layers": 4, "rounds": 8, "precision": "fp32"}
-        words = asked(sys.argv[1:], known)
+        defaults = {"max_len": 512, "hidden": 256, "layers": 4, "rounds": 8, "precision": "fp32"}
+        words = read_settings(sys.argv[1:], defaults)
         torch.set_num_threads(1)
         quiet_libraries()
         max_len, hidden, layers, rounds = (int(words[key]) for key in ("max_len", "hidden", "layers", "rounds"))

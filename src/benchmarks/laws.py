@@ -21,47 +21,52 @@ METRIC, BOTH = "test/accuracy", ("params", "max_len")
 def main(grids: int = 200) -> None:
     """Prints a table of shares."""
     truths = {"the law holds": Truth(), "an interaction": Truth(together=0.05)}
-    for name, truth in truths.items():
+    for name, law in truths.items():
         hits: dict[str, list[bool]] = defaultdict(list)
         misses = []
         for draw in track(range(grids), total=grids, what=name, unit="grid"):
-            found = analyse(Source(tuple(grid_of(truth, draw=draw))), metrics=[METRIC], seed=draw)
-            for what, held in _held(found, truth):
-                hits[what].append(held)
-            misses.append((abs(found.held_out[0].error), abs(found.held_out[0].no_growth - found.held_out[0].measured)))
+            scaling = analyse(Source(tuple(grid_of(law, draw=draw))), metrics=[METRIC], seed=draw)
+            for label, covered in _covered(scaling, law):
+                hits[label].append(covered)
+            held_out = scaling.held_out[0]
+            misses.append((abs(held_out.error), abs(held_out.no_growth - held_out.measured)))
         print(f"\n{name}: {grids} grids of 9 cells x 3 seeds; share of intervals of 95 % that hold the truth")
-        for what, each in hits.items():
-            share = sum(each) / len(each)
-            print(f"  {what:<44} {share:.3f} +- {math.sqrt(share * (1 - share) / grids):.3f}")
-        fit, none = (sum(each) / grids for each in zip(*misses, strict=True))
+        for label, covered_by_grid in hits.items():
+            share = sum(covered_by_grid) / len(covered_by_grid)
+            print(f"  {label:<44} {share:.3f} +- {math.sqrt(share * (1 - share) / grids):.3f}")
+        fit, none = (sum(errors) / grids for errors in zip(*misses, strict=True))
         print(f"  mean error about the cell held out: {fit:.4f}; of saying that it gets no better: {none:.4f}")
 
 
-def _held(found: Scaling, truth: Truth) -> list[tuple[str, bool]]:
-    def of(at: int) -> float:
-        return truth.accuracy(found.cells[at].axes["params"], found.cells[at].axes["max_len"])
+def _covered(scaling: Scaling, law: Truth) -> list[tuple[str, bool]]:
+    def of(index: int) -> float:
+        return law.accuracy(scaling.cells[index].axes["params"], scaling.cells[index].axes["max_len"])
 
-    (fit,), held = found.fits_of(METRIC, BOTH), found.held_out[0]
-    told = [
-        ("a cell's mean, seeds and patients", each.metrics[METRIC].both, of(at)) for at, each in enumerate(found.cells)
+    (fit,), held_out = scaling.fits_of(METRIC, BOTH), scaling.held_out[0]
+    checked = [
+        ("a cell's mean, seeds and patients", cell.metrics[METRIC].both, of(index))
+        for index, cell in enumerate(scaling.cells)
     ]
-    told += [("a difference of neighbours", each.both, of(each.one) - of(each.other)) for each in found.differences]
-    rows = [(what, each.low <= value <= each.high) for what, each, value in told]
+    checked += [
+        ("a difference of neighbours", step.both, of(step.one) - of(step.other)) for step in scaling.differences
+    ]
+    rows = [(label, interval.low <= value <= interval.high) for label, interval, value in checked]
     points = {
         "the curve in the midst of the grid": (SIZES["pico"], 192),
         "the curve at the largest cell": (SIZES["nano"], 384),
     }
-    for what, point in points.items():
+    for label, point in points.items():
         _, low, high = fit.at([point])
-        rows.append((what, bool(low[0] <= truth.accuracy(*point) <= high[0])))
-    for each in found.predictions:
-        if each.why in ("next size", "next length", "next size and length") and found.fits[each.fit].over == BOTH:
-            value = truth.accuracy(each.at["params"], each.at["max_len"])
-            rows.append((f"prediction: {each.why}", each.low <= value <= each.high))
-    rows.append(("the cell held out, as measured", held.low <= held.measured <= held.high))
-    for name, value in (("a", 1 - truth.e), ("c", truth.c), ("f", truth.f)):
+        rows.append((label, bool(low[0] <= law.accuracy(*point) <= high[0])))
+    for prediction in scaling.predictions:
+        over = scaling.fits[prediction.fit].over
+        if prediction.why in ("next size", "next length", "next size and length") and over == BOTH:
+            value = law.accuracy(prediction.at["params"], prediction.at["max_len"])
+            rows.append((f"prediction: {prediction.why}", prediction.low <= value <= prediction.high))
+    rows.append(("the cell held out, as measured", held_out.low <= held_out.measured <= held_out.high))
+    for name, value in (("a", 1 - law.e), ("c", law.c), ("f", law.f)):
         parameter = fit.parameters[name]
-        if not truth.together:
+        if not law.together:
             rows.append((f"the law's {name}", parameter.low <= value <= parameter.high))
     return rows
 

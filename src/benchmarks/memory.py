@@ -21,10 +21,10 @@ from src.benchmarks.fixtures import (
     DROPOUT,
     RANK,
     TARGETS,
-    asked,
     engine,
     random_drgs,
     random_notes,
+    read_settings,
     small_model,
 )
 from src.benchmarks.recipe import RATE
@@ -126,8 +126,8 @@ def planned(words: dict[str, str], notes: int, recompute: bool) -> float:
 def main() -> None:
     """The command."""
     with report_user_errors():
-        known = {"hidden": "1024", "layers": "8", "max_len": "512", "precision": "fp32", "device": "cpu"}
-        words = asked(sys.argv[1:], {**known, "notes": "", "recompute": ""})
+        defaults = {"hidden": "1024", "layers": "8", "max_len": "512", "precision": "fp32", "device": "cpu"}
+        words = read_settings(sys.argv[1:], {**defaults, "notes": "", "recompute": ""})
         quiet_libraries()
         torch.set_num_threads(1)
         if words["notes"]:
@@ -138,7 +138,7 @@ def main() -> None:
             peak = _in_a_process({**words, "notes": str(notes), "recompute": str(recompute)})
             plan = planned(words, notes, recompute)
             lines.append(f"{notes:>5}{recompute!s:>12}{plan / MIB:>12,.0f}{peak / MIB:>12,.0f}{plan / peak - 1:>10.0%}")
-        print(" ".join(f"{key}={words[key]}" for key in known))
+        print(" ".join(f"{key}={words[key]}" for key in defaults))
         print(f"{'notes':>5}{'recompute':>12}{'planned MB':>12}{'measured':>12}{'off by':>10}")
         print("\n".join(lines))
 

@@ -33,17 +33,17 @@ def measure(cohort: str, slurm: SlurmHere, out: Path) -> None:
         "hydra.launcher.wait=false",
     ]
     submit += ["+hydra.launcher.additional_parameters.hold=true"]
-    for what, words in (
+    for label, words in (
         ("--help", ["src.train", "--help"]),
         ("--cfg job", ["src.train", "--cfg", "job"]),
     ):
-        print(f"{what}: {median(_seconds(words, slurm)[0] for _ in range(ROUNDS)):.2f} s, median of {ROUNDS}")
-    seconds, told = _seconds(submit, slurm)
-    print(f"500 cells planned and submitted: {seconds:.1f} s; {told.strip().splitlines()[-1]}")
-    again, told = _seconds(submit, slurm)
-    print(f"the same again, all joined: {again:.1f} s; {told.strip().splitlines()[-1]}")
-    seconds, told = _seconds(["src.status", "multirun", f"out={out}"], slurm)
-    print(f"their status: {seconds:.1f} s; {told.strip().splitlines()[-1]}")
+        print(f"{label}: {median(_seconds(words, slurm)[0] for _ in range(ROUNDS)):.2f} s, median of {ROUNDS}")
+    seconds, output = _seconds(submit, slurm)
+    print(f"500 cells planned and submitted: {seconds:.1f} s; {output.strip().splitlines()[-1]}")
+    again, output = _seconds(submit, slurm)
+    print(f"the same again, all joined: {again:.1f} s; {output.strip().splitlines()[-1]}")
+    seconds, output = _seconds(["src.status", "multirun", f"out={out}"], slurm)
+    print(f"their status: {seconds:.1f} s; {output.strip().splitlines()[-1]}")
 
 
 def _seconds(words: list[str], slurm: SlurmHere) -> tuple[float, str]:

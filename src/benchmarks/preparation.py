@@ -54,8 +54,8 @@ def _first(text: str) -> str | None:
     """As the paper's code: a pattern that fits is searched again for its text."""
     for pattern in PATTERNS:
         if pattern.search(text):
-            found = pattern.search(text)
-            return found.group(1) if found else None
+            match = pattern.search(text)
+            return match.group(1) if match else None
     return None
 
 
@@ -154,28 +154,28 @@ def main() -> None:
         if way := given.get("way"):
             print(json.dumps(read_once(way, Path(hospital))))
             return
-        asked = {"notes": 20_000, "bytes": 10_000, "rounds": 3}
-        if not hospital or set(given) - set(asked) or not all(value.isdigit() for value in given.values()):
+        defaults = {"notes": 20_000, "bytes": 10_000, "rounds": 3}
+        if not hospital or set(given) - set(defaults) or not all(value.isdigit() for value in given.values()):
             raise UserError("python -m src.benchmarks.preparation HOSPITAL [notes=20000] [bytes=10000] [rounds=3]")
-        chosen = {**asked, **{key: int(value) for key, value in given.items()}}
+        settings = {**defaults, **{key: int(value) for key, value in given.items()}}
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "discharge.csv.gz"
-            write_notes(Path(hospital), path, chosen["notes"], chosen["bytes"])
-            _compare(path, chosen["notes"], chosen["rounds"])
+            write_notes(Path(hospital), path, settings["notes"], settings["bytes"])
+            _compare(path, settings["notes"], settings["rounds"])
 
 
 def _compare(path: Path, notes: int, rounds: int) -> None:
-    found: dict[str, list[dict[str, float | str]]] = {way: [] for way in WAYS}
+    readings: dict[str, list[dict[str, float | str]]] = {way: [] for way in WAYS}
     for _ in track(range(rounds), total=rounds, what="measuring", unit="round"):
         for way in WAYS:
-            found[way].append(_in_a_process(way, path))
-    first = median(float(one["seconds"]) for one in found["pandas + re"])
+            readings[way].append(_in_a_process(way, path))
+    first = median(float(reading["seconds"]) for reading in readings["pandas + re"])
     print(f"{notes:,} notes, {path.stat().st_size / 1e6:,.0f} MB compressed; medians of {rounds} rounds, one thread")
     print(f"{'':<14}{'notes/s':>10}{'times pandas + re':>20}{'peak MB':>10}")
-    for way, runs in found.items():
-        seconds, peak = (median(float(one[key]) for one in runs) for key in ("seconds", "peak"))
+    for way, runs in readings.items():
+        seconds, peak = (median(float(reading[key]) for reading in runs) for key in ("seconds", "peak"))
         print(f"{way:<14}{notes / seconds:>10,.0f}{first / seconds:>20.1f}{peak:>10,.0f}")
-    same = {str(one["texts"]) for way in ("pandas + re", "paper") for one in found[way]}
+    same = {str(reading["texts"]) for way in ("pandas + re", "paper") for reading in readings[way]}
     print("texts of pandas + re and of paper: " + ("identical" if len(same) == 1 else "DIFFERENT"))
 
 

@@ -28,14 +28,14 @@ class TrainerSteps:
         """Seconds of each step: forward, backward, clipping and update; not of collating."""
         from transformers import PrinterCallback, Trainer, TrainerCallback
 
-        clock, told, started = self.clock, [], [0.0]
+        clock, taken, started = self.clock, [], [0.0]
 
         class Timed(TrainerCallback):
             def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
                 started[0] = clock()
 
             def on_step_end(self, *args: Any, **kwargs: Any) -> None:
-                told.append(clock() - started[0])
+                taken.append(clock() - started[0])
 
         on_gpu = next(self.model.parameters()).is_cuda
         with tempfile.TemporaryDirectory() as folder:
@@ -54,7 +54,7 @@ class TrainerSteps:
             )
             trainer.remove_callback(PrinterCallback)
             trainer.train()
-        return told
+        return taken
 
 
 def arguments_of(folder: str, notes: int, steps: int, recompute: bool, on_gpu: bool) -> Any:
@@ -91,8 +91,8 @@ def recompute_activations(model: Any) -> None:
 
 def _recomputing(arguments: Any, recompute: bool) -> dict[str, Any]:
     """What tells Trainer whether to recompute."""
-    known = {field.name for field in fields(arguments)}
-    name = "activation_checkpointing" if "activation_checkpointing" in known else "gradient_checkpointing"
+    names = {field.name for field in fields(arguments)}
+    name = "activation_checkpointing" if "activation_checkpointing" in names else "gradient_checkpointing"
     return {name: recompute, f"{name}_kwargs": {"use_reentrant": False} if recompute else None}
 
 

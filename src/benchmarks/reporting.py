@@ -21,15 +21,16 @@ def main() -> None:
         start = time.process_time()
         source = read_source(str(Path(folder) / "runs"))
         read = time.process_time()
-        found = analyse(source)
+        scaling = analyse(source)
         analysed = time.process_time()
-        as_text(found, METRICS)
-        write_scaling(found, Path(folder) / "scaling")
+        as_text(scaling, METRICS)
+        write_scaling(scaling, Path(folder) / "scaling")
         written = time.process_time()
-        write_report(compose("grid", source.runs, found), Path(folder) / "report")
+        write_report(compose("grid", source.runs, scaling), Path(folder) / "report")
         reported = time.process_time()
-    print(f"{len(source.runs):,} records in {len(found.cells)} cells: {len(found.differences)} differences, "
-          f"{len(found.fits)} fits, {len(found.predictions)} predictions, {len(found.held_out)} held out")  # fmt: skip
+    print(f"{len(source.runs):,} records in {len(scaling.cells)} cells: {len(scaling.differences)} differences, "
+          f"{len(scaling.fits)} fits, {len(scaling.predictions)} predictions, "
+          f"{len(scaling.held_out)} held out")  # fmt: skip
     parts = {"read": read - start, "analysed": analysed - read, "written": written - analysed}
     for name, seconds in {**parts, "reported": reported - written}.items():
         print(f"{name:<9} {seconds:6.2f} s")

@@ -20,11 +20,11 @@ from torch.nn.functional import cross_entropy
 from src.benchmarks.fixtures import (
     DROPOUT,
     Note,
-    asked,
     engine,
     padded,
     random_drgs,
     random_notes,
+    read_settings,
     small_model,
     stock,
     take_over,
@@ -58,7 +58,7 @@ class EngineSteps:
     def take(self, notes: Sequence[Note], drgs: Tensor) -> float:
         """One optimiser step; its loss."""
         self.step += 1
-        keys = tuple((0, self.step, place) for place in range(len(notes)))
+        keys = tuple((0, self.step, index) for index in range(len(notes)))
         packed = pack(notes)
         logits = read_together(
             [AdapterBatch(self.classifier, packed, KeyedDropout(self.dropout, keys))], prune=self.prune
@@ -72,12 +72,12 @@ class EngineSteps:
 
     def seconds(self, batches: Sequence[Batch]) -> list[float]:
         """Seconds of each step, packing included."""
-        told = []
+        seconds = []
         for notes, drgs in batches:
             start = time.process_time()
             self.take(notes, drgs)
-            told.append(time.process_time() - start)
-        return told
+            seconds.append(time.process_time() - start)
+        return seconds
 
 
 def equality(model: ModelConfig, max_len: int, steps: int, dtype: torch.dtype, device: str = "cpu") -> float:
@@ -92,7 +92,7 @@ def equality(model: ModelConfig, max_len: int, steps: int, dtype: torch.dtype, d
     for step in track(range(steps), total=steps, what=f"equality {dtype}", unit="step"):
         notes = random_notes(NOTES_A_STEP, max_len, model.vocab_size, step)
         drgs = random_drgs(NOTES_A_STEP, step).to(device)
-        ids, mask = (each.to(device) for each in padded(notes))
+        ids, mask = (tensor.to(device) for tensor in padded(notes))
         loss = cross_entropy(theirs(input_ids=ids, attention_mask=mask).logits, drgs)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
@@ -121,9 +121,9 @@ def waste(batches: Sequence[Batch]) -> float:
 
 def by_length(notes: Sequence[Note], drgs: Tensor, steps: int) -> list[Batch]:
     """Steps of notes of like length, spread over the lengths: what Trainer's group_by_length makes of them."""
-    order = sorted(range(len(notes)), key=lambda place: len(notes[place]))
-    whole = batches_of([notes[place] for place in order], drgs[order])
-    return [whole[round((at + 0.5) * len(whole) / steps - 0.5)] for at in range(steps)]
+    order = sorted(range(len(notes)), key=lambda index: len(notes[index]))
+    whole = batches_of([notes[index] for index in order], drgs[order])
+    return [whole[round((step + 0.5) * len(whole) / steps - 0.5)] for step in range(steps)]
 
 
 def ladder(model: ModelConfig, max_len: int, rounds: int, precision: Precision) -> None:
@@ -140,12 +140,12 @@ def ladder(model: ModelConfig, max_len: int, rounds: int, precision: Precision) 
     }
     pace: dict[str, list[float]] = {name: [] for name in variants}
     for turn in track(range(rounds + 1), total=rounds + 1, what=f"max_len={max_len}", unit="round"):
-        at = turn * STEPS_A_ROUND % len(every)
-        random_order = every[at : at + STEPS_A_ROUND] or every[:STEPS_A_ROUND]
+        first = turn * STEPS_A_ROUND % len(every)
+        random_order = every[first : first + STEPS_A_ROUND] or every[:STEPS_A_ROUND]
         for name, variant in variants.items():
             some = by_length(pool, drgs, STEPS_A_ROUND) if "by length" in name else random_order
-            found = [took / real for took, real in zip(variant.seconds(some), tokens(some), strict=True)]
-            pace[name] += found if turn else []  # the first round warms up
+            measured = [took / real for took, real in zip(variant.seconds(some), tokens(some), strict=True)]
+            pace[name] += measured if turn else []  # the first round warms up
     print(f"\n{precision}, max_len={max_len}: {waste(every):.1%} padding in random steps of {NOTES_A_STEP}")
     table(pace)
     least = bound(model, every[: STEPS_A_ROUND * 3], precision)
@@ -161,7 +161,8 @@ def table(pace: dict[str, list[float]]) -> None:
     print(f"{'':<30}{'tokens/s':>10}" + "".join(f"{'/ ' + name.split(':')[0]:>20}" for name in stock_names))
     for name in names:
         print(
-            f"{name:<30}{1 / mid[name]:>10,.0f}" + "".join(f"{mid[other] / mid[name]:>20.2f}" for other in stock_names)
+            f"{name:<30}{1 / mid[name]:>10,.0f}"
+            + "".join(f"{mid[stock_name] / mid[name]:>20.2f}" for stock_name in stock_names)
         )
 
 
@@ -169,16 +170,16 @@ def bound(model: ModelConfig, batches: Sequence[Batch], precision: Precision) ->
     """Seconds a real token of nothing but matrix products and attention, in all blocks but the pruned last."""
     dtype = computing(precision, "cpu")
     heads, width = model.heads, model.hidden_size // model.heads
-    found = []
+    costs = []
     for (notes, _), real in zip(batches, tokens(batches), strict=True):
         q, k, v = (torch.randn(real, heads, width).to(dtype).requires_grad_() for _ in range(3))
-        how: dict[str, Any] = {"scale": width**-0.5, "ends": False, "backend": Backend.NOTES}
+        options: dict[str, Any] = {"scale": width**-0.5, "ends": False, "backend": Backend.NOTES}
         start = time.process_time()
-        seen = attend(q, k, v, [len(note) for note in notes], **how)
+        seen = attend(q, k, v, [len(note) for note in notes], **options)
         torch.autograd.grad(seen, (q, k, v), torch.ones_like(seen))
         attention = time.process_time() - start
-        found.append((products(model, real, precision)[0] + attention) * (model.layers - 1) / real)
-    return median(found)
+        costs.append((products(model, real, precision)[0] + attention) * (model.layers - 1) / real)
+    return median(costs)
 
 
 def wide(rounds: int, precision: Precision) -> None:
@@ -228,8 +229,15 @@ def products(model: ModelConfig, rows: int, precision: Precision) -> tuple[float
 def main() -> None:
     """The command."""
     with report_user_errors():
-        known = {"max_len": "512,1024", "hidden": 256, "layers": 4, "rounds": 8, "precision": "fp32", "wide": "false"}
-        words = asked(sys.argv[1:], known)
+        defaults = {
+            "max_len": "512,1024",
+            "hidden": 256,
+            "layers": 4,
+            "rounds": 8,
+            "precision": "fp32",
+            "wide": "false",
+        }
+        words = read_settings(sys.argv[1:], defaults)
         torch.set_num_threads(1)
         quiet_libraries()
         precision, rounds = Precision(words["precision"]), int(words["rounds"])

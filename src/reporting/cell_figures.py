@@ -119,9 +119,9 @@ def _pair(scaling: Scaling, difference: Difference) -> str:
         cell.axes["model"] if difference.axis == "params" else cell.axes.get(difference.axis)
         for cell in (first, second)
     ]
-    held = [axis for axis in scaling.varied if axis not in (difference.axis, "model")]
+    shared = [axis for axis in scaling.varied if axis not in (difference.axis, "model")]
     where = ", ".join(
-        str(first.axes[MODEL]) if axis == SIZE else axis_of(axis).brief(first.axes[axis]) for axis in held
+        str(first.axes[MODEL]) if axis == SIZE else axis_of(axis).brief(first.axes[axis]) for axis in shared
     )
     return f"{names[0]} − {names[1]}" + (f" ({where})" if where else "")
 

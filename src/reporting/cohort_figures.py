@@ -32,8 +32,8 @@ def flow_figure(flow: Sequence[Mapping[str, Any]], splits: Mapping[str, Mapping[
             if step["excluded"]:
                 _arrow(axes, (32, -row + 0.5), (70.5, -row + 0.5))
                 _box(axes, (84, -row + 0.5), (27, 0.42), f"{step['excluded']:,} excluded", "white", GREY)
-        what = textwrap.shorten(str(step["step"]), 100, placeholder=" …")
-        _box(axes, (32, -row), (56, 0.62), f"{textwrap.fill(what, 52)}\nn = {step['left']:,}", PALE, BLUE)
+        label = textwrap.shorten(str(step["step"]), 100, placeholder=" …")
+        _box(axes, (32, -row), (56, 0.62), f"{textwrap.fill(label, 52)}\nn = {step['left']:,}", PALE, BLUE)
     _split_boxes(axes, rows, splits)
     return figure
 

@@ -51,7 +51,7 @@ def _broad(figure: ReportFigure) -> PageBlock:
 
 def _splits(numbers: Mapping[str, Any]) -> Section:
     rows = [[name, split["notes"], split["patients"], split["drgs"]] for name, split in numbers["splits"].items()]
-    shared = ", ".join(f"{count:,} {what}" for what, count in numbers["in_two_splits"].items())
+    shared = ", ".join(f"{count:,} {unit}" for unit, count in numbers["in_two_splits"].items())
     unseen = numbers["labels"]["test_notes_of_drgs_without_a_training_note"]
     text = f"In more than one split: {shared}. Test notes whose label has no training note: {unseen:,}."
     return Section(

@@ -166,7 +166,9 @@ def _beside_the_paper(numbers: Mapping[str, Any]) -> list[dict[str, Any]]:
         "mean tokens of a note": numbers["tokens"]["mean"],
         "patients in two splits": numbers["in_two_splits"]["patients"],
     }
-    return [{"what": what, "here": value, "paper": PAPER.get(what, NOT_KNOWN)} for what, value in here.items()]
+    return [
+        {"what": quantity, "here": value, "paper": PAPER.get(quantity, NOT_KNOWN)} for quantity, value in here.items()
+    ]
 
 
 def summary(numbers: Mapping[str, Any]) -> str:
@@ -179,7 +181,7 @@ def summary(numbers: Mapping[str, Any]) -> str:
     lines = [f"{step['left']:>9,}  {step['step']}  (-{step['excluded']:,})" for step in numbers["flow"]]
     for name, split in numbers["splits"].items():
         lines.append(f"{split['notes']:>9,}  {name}: {split['patients']:,} patients, {split['drgs']} {kind}")
-    lines.append("in two splits: " + ", ".join(f"{count:,} {what}" for what, count in numbers["in_two_splits"].items()))
+    lines.append("in two splits: " + ", ".join(f"{count:,} {unit}" for unit, count in numbers["in_two_splits"].items()))
     bases = f", {labels['base_drgs']} base DRGs" if labels["base_drgs"] else ""
     lines.append(f"labels: {labels['drgs']} {kind} of {labels['drgs_of_the_version']}{bases}")
     bands = ", ".join(f"{count} with {band}" for band, count in labels["drgs_by_notes"].items())
@@ -190,8 +192,8 @@ def summary(numbers: Mapping[str, Any]) -> str:
     lines.append("cut: " + ", ".join(f"{share:.1%} at {length}" for length, share in tokens["share_cut"].items()))
     if (undecided := numbers["undecided"]) and undecided["rows"]:
         lines.append(f"undecided: {undecided['descriptions']:,} descriptions on {undecided['rows']:,} rows")
-    known = beside(numbers)
-    return "\n".join([*lines, *([to_text(paper_table(known))] if known else [])])
+    published = published_rows(numbers)
+    return "\n".join([*lines, *([to_text(paper_table(published))] if published else [])])
 
 
 def kind_of(numbers: Mapping[str, Any]) -> str:
@@ -199,7 +201,7 @@ def kind_of(numbers: Mapping[str, Any]) -> str:
     return "classes" if numbers["drg_version"] is None else "DRGs"
 
 
-def beside(numbers: Mapping[str, Any]) -> list[dict[str, Any]]:
+def published_rows(numbers: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The rows of the comparison for which the paper has a figure."""
     return [row for row in numbers["beside_the_paper"] if row["paper"] != NOT_KNOWN]
 

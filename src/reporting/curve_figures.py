@@ -36,10 +36,10 @@ def curve_drawings(scaling: Scaling, runs: Mapping[str, Run]) -> list[ReportFigu
 
 
 def _curve(scaling: Scaling, runs: Mapping[str, Run], curve: str) -> list[ReportFigure]:
-    chosen = _chosen(scaling, runs, curve)
-    if not chosen:
+    best_runs = _best_runs(scaling, runs, curve)
+    if not best_runs:
         return []
-    shown = sorted(chosen[:MOST])
+    shown = sorted(best_runs[:MOST])
     figure, axes = panel()
     for series, (index, run) in enumerate(shown):
         points = run.curves[curve]
@@ -56,12 +56,12 @@ def _curve(scaling: Scaling, runs: Mapping[str, Run], curve: str) -> list[Report
     caption = f"One run a cell, of its seeds the best on validation{smooth}."
     if is_loss(curve) and len({scaling.cells[index].axes.get("labels") for index, _ in shown}) > 1:
         caption += " Losses of different label schemes are of different heads, and no measure of one against another."
-    if len(chosen) > len(shown):
-        caption += f" The {len(shown)} cells of {len(chosen)} that do best on validation."
+    if len(best_runs) > len(shown):
+        caption += f" The {len(shown)} cells of {len(best_runs)} that do best on validation."
     return [ReportFigure(name, title, caption, figure)]
 
 
-def _chosen(scaling: Scaling, runs: Mapping[str, Run], curve: str) -> list[tuple[int, Run]]:
+def _best_runs(scaling: Scaling, runs: Mapping[str, Run], curve: str) -> list[tuple[int, Run]]:
     """The best run of each cell that kept the curve, the best on validation first."""
     best_runs = []
     for index in drawn_cells(scaling, "test/accuracy"):

@@ -60,10 +60,10 @@ def costs_of(scaling: Scaling, runs: Mapping[str, Run]) -> dict[int, Cost]:
     costs = {}
     for index, cell in enumerate(scaling.cells):
         mine = [runs[name] for name in cell.runs]
-        known = [hours for hours in map(hours_of, mine) if hours is not None]
-        if known:
+        measured = [hours for hours in map(hours_of, mine) if hours is not None]
+        if measured:
             devices = {device_of(run) for run in mine}
-            costs[index] = Cost(devices.pop() if len(devices) == 1 else "", len(known), sum(known))
+            costs[index] = Cost(devices.pop() if len(devices) == 1 else "", len(measured), sum(measured))
     return costs
 
 

@@ -24,72 +24,74 @@ def summarise_findings(scaling: Scaling, costs: Mapping[int, Cost]) -> list[str]
 
 def best_cell(scaling: Scaling, metric: str) -> int | None:
     """The cell that is best on validation, so that the test is not what chose it; on the test where that is unknown."""
-    places = tuned(scaling, metric) or drawn_cells(scaling, metric)
-    if not places:
+    indices = tuned(scaling, metric) or drawn_cells(scaling, metric)
+    if not indices:
         return None
     validation = metric.replace("test/", "val/")
-    known = all(validation in scaling.cells[at].metrics for at in places)
-    return max(places, key=lambda at: scaling.cells[at].metrics[validation if known else metric].mean)
+    validated = all(validation in scaling.cells[index].metrics for index in indices)
+    return max(indices, key=lambda index: scaling.cells[index].metrics[validation if validated else metric].mean)
 
 
-def _told(cell: Cell, metric: str) -> str:
-    each = cell.metrics[metric]
-    return shown(Estimate(each.mean, each.low, each.high))
+def _with_interval(cell: Cell, metric: str) -> str:
+    measured = cell.metrics[metric]
+    return shown(Estimate(measured.mean, measured.low, measured.high))
 
 
 def _best(scaling: Scaling) -> list[str]:
-    at = best_cell(scaling, MAIN)
-    if at is None:
+    index = best_cell(scaling, MAIN)
+    if index is None:
         return []
-    cell = scaling.cells[at]
-    metrics = [f"{name} {_told(cell, metric)}" for metric, name in METRICS.items() if metric in cell.metrics]
+    cell = scaling.cells[index]
+    metrics = [f"{name} {_with_interval(cell, metric)}" for metric, name in METRICS.items() if metric in cell.metrics]
     over = "one seed; interval of 95 % over test patients"
     if cell.seeds > 1:
         over = f"mean of {cell.seeds} seeds; {intervals_in_words([cell], MAIN)}"
     count = len(tuned(scaling, MAIN) or drawn_cells(scaling, MAIN))
-    chosen = (
+    selection = (
         f", the best of {count} cells on validation,"
         if count > 1 and MAIN.replace("test", "val") in cell.metrics
         else ""
     )
-    return [f"{upper(name_of(scaling, at))}{chosen} has {' and '.join(metrics)} on the test ({over})."]
+    return [f"{upper(name_of(scaling, index))}{selection} has {' and '.join(metrics)} on the test ({over})."]
 
 
 def _against_baselines(scaling: Scaling) -> list[str]:
     best = best_cell(scaling, MAIN)
-    others = sorted(set(drawn_cells(scaling, MAIN)) - set(tuned(scaling, MAIN)))
-    others = [at for at in others if scaling.cells[at].axes["model"] != "codes_upper_bound"]
-    if best is None or not others or not tuned(scaling, MAIN):
+    baselines = sorted(set(drawn_cells(scaling, MAIN)) - set(tuned(scaling, MAIN)))
+    baselines = [index for index in baselines if scaling.cells[index].axes["model"] != "codes_upper_bound"]
+    if best is None or not baselines or not tuned(scaling, MAIN):
         return []
-    top = max(others, key=lambda at: scaling.cells[at].metrics[MAIN].mean)
-    told = _told(scaling.cells[top], MAIN)
-    return [f"The best of {len(others)} baselines by macro-F1 is {name_of(scaling, top)} with {told}."]
+    top = max(baselines, key=lambda index: scaling.cells[index].metrics[MAIN].mean)
+    score = _with_interval(scaling.cells[top], MAIN)
+    return [f"The best of {len(baselines)} baselines by macro-F1 is {name_of(scaling, top)} with {score}."]
 
 
 def _axis(scaling: Scaling, axis: Axis) -> list[str]:
     said = []
     for metric, name in METRICS.items():
         ground = main_ground(scaling)
-        found = [
-            each for each in scaling.differences if (each.metric, each.axis, each.ground) == (metric, axis.key, ground)
+        steps = [
+            difference
+            for difference in scaling.differences
+            if (difference.metric, difference.axis, difference.ground) == (metric, axis.key, ground)
         ]
-        if found:
-            said.append(_verdict(scaling, axis, name, found))
+        if steps:
+            said.append(_verdict(scaling, axis, name, steps))
     return said
 
 
-def _verdict(scaling: Scaling, axis: Axis, name: str, found: Sequence[Difference]) -> str:
-    if len(found) == 1:
-        (each,) = found
-        value = shown(Estimate(each.value, each.both.low, each.both.high))
-        sure = "beyond doubt" if each.p_holm < 0.05 else "not beyond doubt"
-        pair = f"{name_of(scaling, each.one)} less {name_of(scaling, each.other)}"
-        return f"{upper(axis.name)}: {pair} is {value} in {name}, {sure} at 5 % (p = {each.p_holm:.2g})."
-    up = sum(each.value > 0 for each in found)
-    sure_up = sum(each.value > 0 and each.p_holm < 0.05 for each in found)
-    sure_down = sum(each.value < 0 and each.p_holm < 0.05 for each in found)
-    mean = sum(each.value for each in found) / len(found)
-    largest = max(found, key=lambda each: abs(each.value))
+def _verdict(scaling: Scaling, axis: Axis, name: str, steps: Sequence[Difference]) -> str:
+    if len(steps) == 1:
+        (step,) = steps
+        value = shown(Estimate(step.value, step.both.low, step.both.high))
+        sure = "beyond doubt" if step.p_holm < 0.05 else "not beyond doubt"
+        pair = f"{name_of(scaling, step.one)} less {name_of(scaling, step.other)}"
+        return f"{upper(axis.name)}: {pair} is {value} in {name}, {sure} at 5 % (p = {step.p_holm:.2g})."
+    up = sum(step.value > 0 for step in steps)
+    sure_up = sum(step.value > 0 and step.p_holm < 0.05 for step in steps)
+    sure_down = sum(step.value < 0 and step.p_holm < 0.05 for step in steps)
+    mean = sum(step.value for step in steps) / len(steps)
+    largest = max(steps, key=lambda step: abs(step.value))
     value = shown(Estimate(largest.value, largest.both.low, largest.both.high))
     verdict = (
         "helps" if sure_up and not sure_down else "hurts" if sure_down and not sure_up
@@ -99,7 +101,7 @@ def _verdict(scaling: Scaling, axis: Axis, name: str, found: Sequence[Difference
         verdict = "makes a difference"
     pair = f"{name_of(scaling, largest.one)} less {name_of(scaling, largest.other)}"
     return (
-        f"{axis.more} {verdict} in {name}: {up} of {len(found)} steps from one {axis.unit} to the next gain, "
+        f"{axis.more} {verdict} in {name}: {up} of {len(steps)} steps from one {axis.unit} to the next gain, "
         f"{sure_up} beyond doubt; {sure_down} lose beyond doubt (at 5 %, Holm). The mean step is {mean:+.3f}, "
         f"the largest {value}: {pair}."
     )
@@ -107,11 +109,11 @@ def _verdict(scaling: Scaling, axis: Axis, name: str, found: Sequence[Difference
 
 def _as_published(scaling: Scaling) -> list[str]:
     """What the paper's larger base with more context brought, beside what the largest brought here."""
-    places = tuned(scaling, MAIN)
-    if len(places) < 2 or not {"params", "max_len"} & set(scaling.varied):
+    indices = tuned(scaling, MAIN)
+    if len(indices) < 2 or not {"params", "max_len"} & set(scaling.varied):
         return []
     small, large = (row for row in PUBLISHED if row.labels == "single" and row.max_len and row.params)
-    least, most = (pick(places, key=lambda at: _extent(scaling.cells[at])) for pick in (min, max))
+    least, most = (pick(indices, key=lambda index: _extent(scaling.cells[index])) for pick in (min, max))
     there, here = [], []
     for metric, name in METRICS.items():
         there.append(f"{large.metrics[metric] - small.metrics[metric]:+.3f} {name}")
@@ -130,40 +132,47 @@ def _extent(cell: Cell) -> tuple[int, int]:
 
 def _laws(scaling: Scaling, metric: str) -> list[str]:
     said = []
-    found = [each for each in scaling.predictions if each.metric == metric and each.why.startswith("next")]
-    together = [each for each in found if len(scaling.fits[each.fit].over) > 1]
-    chosen = (together or found)[:3]
-    if chosen:
-        over = " and ".join(axis_of(name).name for name in scaling.fits[chosen[0].fit].over)
-        told = [
-            f"{shown(Estimate(each.value, each.low, each.high))} for the {each.why} ({point(each.at)})"
-            for each in chosen
+    ahead = [
+        prediction
+        for prediction in scaling.predictions
+        if prediction.metric == metric and prediction.why.startswith("next")
+    ]
+    together = [prediction for prediction in ahead if len(scaling.fits[prediction.fit].over) > 1]
+    quoted = (together or ahead)[:3]
+    if quoted:
+        over = " and ".join(axis_of(name).name for name in scaling.fits[quoted[0].fit].over)
+        phrases = [
+            f"{shown(Estimate(prediction.value, prediction.low, prediction.high))} "
+            f"for the {prediction.why} ({point(prediction.at)})"
+            for prediction in quoted
         ]
-        said.append(f"The fit over {over} predicts {METRICS[metric]} {'; '.join(told)}.")
-    held = [each for each in scaling.held_out if each.metric == metric]
-    return said + ([_held_often(held, metric)] if len(held) > 2 else [_held(scaling, each, metric) for each in held])
+        said.append(f"The fit over {over} predicts {METRICS[metric]} {'; '.join(phrases)}.")
+    held_out = [case for case in scaling.held_out if case.metric == metric]
+    return said + (
+        [_held_often(held_out, metric)] if len(held_out) > 2 else [_held(scaling, case, metric) for case in held_out]
+    )
 
 
-def _held_often(held: Sequence[HeldOut], metric: str) -> str:
-    inside = sum(each.low <= each.measured <= each.high for each in held)
-    nearer = sum(abs(each.error) < abs(each.no_growth - each.measured) for each in held)
-    off = sum(abs(each.error) for each in held) / len(held)
+def _held_often(cases: Sequence[HeldOut], metric: str) -> str:
+    inside = sum(case.low <= case.measured <= case.high for case in cases)
+    nearer = sum(abs(case.error) < abs(case.no_growth - case.measured) for case in cases)
+    off = sum(abs(case.error) for case in cases) / len(cases)
     return (
-        f"Held out of {len(held)} fits, the largest cell was measured inside the interval predicted for its "
+        f"Held out of {len(cases)} fits, the largest cell was measured inside the interval predicted for its "
         f"{METRICS[metric]} {inside} times; the predictions were off by {off:.3f} in the mean, and nearer than saying "
         f"that it gets no better {nearer} times."
     )
 
 
-def _held(scaling: Scaling, each: HeldOut, metric: str) -> str:
-    over = " and ".join(axis_of(name).name for name in each.over)
-    inside = "inside" if each.low <= each.measured <= each.high else "outside"
-    nearer = "nearer than" if abs(each.error) < abs(each.no_growth - each.measured) else "no nearer than"
-    told = shown(Estimate(each.predicted, each.low, each.high))
+def _held(scaling: Scaling, case: HeldOut, metric: str) -> str:
+    over = " and ".join(axis_of(name).name for name in case.over)
+    inside = "inside" if case.low <= case.measured <= case.high else "outside"
+    nearer = "nearer than" if abs(case.error) < abs(case.no_growth - case.measured) else "no nearer than"
+    predicted = shown(Estimate(case.predicted, case.low, case.high))
     return (
-        f"Held out, {name_of(scaling, each.cell)} was predicted by the fit over {over} through {each.points} cells as "
-        f"{told} in {METRICS[metric]} and measured as {each.measured:.3f}: {inside} the interval, and {nearer} saying "
-        "that it gets no better."
+        f"Held out, {name_of(scaling, case.cell)} was predicted by the fit over {over} through {case.points} cells as "
+        f"{predicted} in {METRICS[metric]} and measured as {case.measured:.3f}: {inside} the interval, and {nearer} "
+        "saying that it gets no better."
     )
 
 
@@ -187,7 +196,9 @@ def _gaps(scaling: Scaling) -> list[str]:
     if not scaling.missing:
         return []
     standings: dict[str, int] = {}
-    for each in scaling.missing:
-        standings[each.standing] = standings.get(each.standing, 0) + 1
-    told = ", ".join(f"{count} {standing}" for standing, count in sorted(standings.items()))
-    return [f"{len(scaling.missing)} more runs belong to the grid and are not finished ({told}); they are named below."]
+    for run in scaling.missing:
+        standings[run.standing] = standings.get(run.standing, 0) + 1
+    counts = ", ".join(f"{count} {standing}" for standing, count in sorted(standings.items()))
+    return [
+        f"{len(scaling.missing)} more runs belong to the grid and are not finished ({counts}); they are named below."
+    ]

@@ -13,22 +13,22 @@ def differences_table(scaling: Scaling) -> Table:
     """Paired differences of neighbouring cells."""
     heads = {"axis": "along", "one": "this", "other": "less this", "metric": "metric", "difference": "difference"}
     heads |= {"p": "p", "p_holm": "p (Holm)", "pairs": "seeds"}
-    rows = [_difference(scaling, each) for each in sorted(scaling.differences, key=_first)]
-    paired = {each.how for each in scaling.differences if each.metric.startswith("test/")} == {"predictions"}
-    how = "paired by seed and patient" if paired else "paired by seed, not by patient"
-    title = f"Differences between neighbouring cells, {how}, with intervals of 95 %"
+    rows = [_difference(scaling, step) for step in sorted(scaling.differences, key=_first)]
+    paired = {step.how for step in scaling.differences if step.metric.startswith("test/")} == {"predictions"}
+    pairing = "paired by seed and patient" if paired else "paired by seed, not by patient"
+    title = f"Differences between neighbouring cells, {pairing}, with intervals of 95 %"
     return Table("differences", title, [Column(*pair) for pair in heads.items()], rows)
 
 
-def _difference(scaling: Scaling, each: Difference) -> list[Entry]:
-    value = Estimate(each.value, each.both.low, each.both.high)
-    names = (name_of(scaling, each.one), name_of(scaling, each.other))
-    return [axis_of(each.axis).name, *names, metric_name(each.metric), value, each.p, each.p_holm, each.pairs]
+def _difference(scaling: Scaling, step: Difference) -> list[Entry]:
+    value = Estimate(step.value, step.both.low, step.both.high)
+    names = (name_of(scaling, step.one), name_of(scaling, step.other))
+    return [axis_of(step.axis).name, *names, metric_name(step.metric), value, step.p, step.p_holm, step.pairs]
 
 
-def _first(each: Difference | Fit | Prediction | HeldOut) -> int:
+def _first(entry: Difference | Fit | Prediction | HeldOut) -> int:
     """The field's metrics first."""
-    return list(METRICS).index(each.metric) if each.metric in METRICS else len(METRICS)
+    return list(METRICS).index(entry.metric) if entry.metric in METRICS else len(METRICS)
 
 
 def fits_table(scaling: Scaling) -> Table:
@@ -53,21 +53,21 @@ def fits_table(scaling: Scaling) -> Table:
 
 
 def _parameter(parameters: Mapping[str, Any], name: str) -> Entry:
-    found = parameters.get(name)
-    return None if found is None else Estimate(found.value, found.low, found.high)
+    parameter = parameters.get(name)
+    return None if parameter is None else Estimate(parameter.value, parameter.low, parameter.high)
 
 
 def _over(over: Sequence[str]) -> str:
     return " and ".join(axis_of(name).name for name in over)
 
 
-def point(at: Mapping[str, Any]) -> str:
+def point(coordinates: Mapping[str, Any]) -> str:
     """A place in the grid, in words.
 
     >>> point({"params": 4.9e6, "max_len": 768.0, "labels": "two"})
     'size 4.9M, context 768, label scheme two'
     """
-    axes = {axis_of(key): value for key, value in at.items()}
+    axes = {axis_of(key): value for key, value in coordinates.items()}
     return ", ".join(f"{axis.name} {axis.shown(value)}" for axis, value in axes.items())
 
 
@@ -76,10 +76,10 @@ def predictions_table(scaling: Scaling) -> Table:
     heads = {"metric": "metric", "why": "for", "at": "at", "predicted": "predicted", "over": "by the fit over"}
     rows: list[list[Entry]] = [
         [
-            metric_name(each.metric), each.why, point(each.at), Estimate(each.value, each.low, each.high),
-            _over(scaling.fits[each.fit].over),
+            metric_name(prediction.metric), prediction.why, point(prediction.at),
+            Estimate(prediction.value, prediction.low, prediction.high), _over(scaling.fits[prediction.fit].over),
         ]
-        for each in sorted(scaling.predictions, key=_first)
+        for prediction in sorted(scaling.predictions, key=_first)
     ]  # fmt: skip
     title = "What the fits predict, with intervals of 95 % that hold the points' uncertainty and the fit's misfit"
     return Table("predictions", title, [Column(*pair) for pair in heads.items()], rows)
@@ -91,10 +91,11 @@ def held_out_table(scaling: Scaling) -> Table:
     heads |= {"predicted": "predicted", "measured": "measured", "error": "error", "no_growth": "best of the others"}
     rows: list[list[Entry]] = [
         [
-            metric_name(each.metric), _over(each.over), name_of(scaling, each.cell), each.points,
-            Estimate(each.predicted, each.low, each.high), each.measured, each.error, each.no_growth,
+            metric_name(held_out.metric), _over(held_out.over), name_of(scaling, held_out.cell), held_out.points,
+            Estimate(held_out.predicted, held_out.low, held_out.high), held_out.measured, held_out.error,
+            held_out.no_growth,
         ]
-        for each in sorted(scaling.held_out, key=_first)
+        for held_out in sorted(scaling.held_out, key=_first)
     ]  # fmt: skip
     title = (
         "The largest cell as predicted from the others; to say that it gets no better predicts the best of the others"

@@ -58,11 +58,11 @@ def _of(runs: Sequence[Run]) -> list[Command]:
 
 
 def _values(axis: str, runs: Sequence[Run]) -> list[Any]:
-    found = {json.dumps(run.axes.get(axis)): run.axes.get(axis) for run in runs}
+    values = {json.dumps(run.axes.get(axis)): run.axes.get(axis) for run in runs}
     if axis == "model":
         sizes = {run.axes["model"]: run.axes.get("params", 0) for run in runs}
-        return sorted(found.values(), key=lambda name: (sizes[name], name))
-    return sorted(found.values(), key=lambda value: (str(type(value)), value))
+        return sorted(values.values(), key=lambda name: (sizes[name], name))
+    return sorted(values.values(), key=lambda value: (str(type(value)), value))
 
 
 def _command(columns: Mapping[str, Sequence[Any]], limit: Any, makes: str) -> Command:
@@ -91,10 +91,10 @@ def _day(second: float) -> str:
 
 def codes_of(runs: Sequence[Run]) -> list[str]:
     """The versions of the code that made the runs: its commit, and the hash of its sources."""
-    found = {json.dumps(run.record.code, sort_keys=True) for run in runs}
-    told = []
-    for text in sorted(found):
+    records = {json.dumps(run.record.code, sort_keys=True) for run in runs}
+    codes = []
+    for text in sorted(records):
         code = json.loads(text)
         if code:
-            told.append(" ".join(f"{name} {value}" for name, value in sorted(code.items()) if value))
-    return told
+            codes.append(" ".join(f"{name} {value}" for name, value in sorted(code.items()) if value))
+    return codes

@@ -54,9 +54,9 @@ def _metrics() -> dict[str, Metric]:
 
 
 def _published(row: Published, columns: int) -> list[Entry]:
-    told: list[Entry] = [row.system, short(row.params) if row.params else None, row.max_len, None, row.labels]
+    described: list[Entry] = [row.system, short(row.params) if row.params else None, row.max_len, None, row.labels]
     metrics = [_reported(row, name) for name in _metrics()]
-    return [*told, *[None] * (columns - len(told) - len(metrics) - 1), *metrics, row.source.split(",")[0]]
+    return [*described, *[None] * (columns - len(described) - len(metrics) - 1), *metrics, row.source.split(",")[0]]
 
 
 def _reported(row: Published, name: str) -> Entry:
@@ -94,7 +94,7 @@ def beside_table(scaling: Scaling) -> Table:
     ]
     columns += [Column("difference", "difference"), Column("source", "source")]
     rows: list[list[Entry]] = []
-    for at, cell in enumerate(scaling.cells):
+    for index, cell in enumerate(scaling.cells):
         for row in published(str(cell.axes["model"]), str(cell.axes.get("labels"))):
             if row.max_len != cell.axes["max_len"] or not row.same_test:
                 continue
@@ -102,7 +102,7 @@ def beside_table(scaling: Scaling) -> Table:
                 if name in cell.metrics:
                     here = cell.metrics[name]
                     gap = Estimate(here.mean - value, here.low - value, here.high - value)
-                    rows.append([name_of(scaling, at), metric_name(name), estimate(here), value, gap, row.source])
+                    rows.append([name_of(scaling, index), metric_name(name), estimate(here), value, gap, row.source])
     title = "Cells that were published too, on other test notes; the differences take the published value for exact"
     return Table("beside_the_paper", title, columns, rows)
 
@@ -112,11 +112,11 @@ def metrics_table(scaling: Scaling) -> Table:
     heads = ("cell", "metric", "seeds", "mean_over_seeds", "by_seeds", "by_patients", "by_both")
     rows: list[list[Entry]] = [
         [
-            name_of(scaling, at), name, cell.seeds, each.mean,
-            *(_interval(each.mean, part) for part in (each.seeds, each.patients, each.both)),
+            name_of(scaling, index), name, cell.seeds, measured.mean,
+            *(_interval(measured.mean, part) for part in (measured.seeds, measured.patients, measured.both)),
         ]
-        for at, cell in enumerate(scaling.cells)
-        for name, each in cell.metrics.items()
+        for index, cell in enumerate(scaling.cells)
+        for name, measured in cell.metrics.items()
     ]  # fmt: skip
     columns = [Column(head, head.replace("_", " "), 4) for head in heads]
     return Table("metrics", "Every metric of every cell, with intervals of 95 %", columns, rows, files_only=True)
@@ -132,18 +132,18 @@ def costs_table(scaling: Scaling, costs: Mapping[int, Cost]) -> Table:
     heads += [Column("hours_in_all", "hours in all"), Column("tokens", "tokens read a run", 0)]
     heads += [Column("trained", "trained parameters", 0), Column("flop", "FLOP a run")]
     rows: list[list[Entry]] = []
-    for at, cost in costs.items():
-        numbers = scaling.cells[at].numbers
-        told = [float(numbers.get(name, math.nan)) or math.nan for name in ("tokens_seen", "trained")]
+    for index, cost in costs.items():
+        numbers = scaling.cells[index].numbers
+        sizes = [float(numbers.get(name, math.nan)) or math.nan for name in ("tokens_seen", "trained")]
         flop = numbers.get("flop", math.nan)
         rows.append(
             [
-                name_of(scaling, at),
+                name_of(scaling, index),
                 cost.runs,
                 cost.device,
                 cost.hours_a_run,
                 cost.hours,
-                *told,
+                *sizes,
                 f"{flop:.2e}" if flop > 0 else None,
             ]
         )
@@ -154,7 +154,7 @@ def costs_table(scaling: Scaling, costs: Mapping[int, Cost]) -> Table:
 def missing_table(scaling: Scaling) -> Table:
     """Runs that were asked for, or that the grid has, and that are not finished."""
     heads = {"words": "run", "standing": "standing", "name": "folder"}
-    rows: list[list[Entry]] = [[each.words or each.name, each.standing, each.name] for each in scaling.missing]
+    rows: list[list[Entry]] = [[run.words or run.name, run.standing, run.name] for run in scaling.missing]
     return Table("missing", "Runs that are not finished", [Column(*pair) for pair in heads.items()], rows).useful()
 
 

@@ -127,18 +127,18 @@ def _facts(source: str, runs: Sequence[Run], scaling: Scaling) -> dict[str, str]
 
 def _drgs(runs: Sequence[Run], cohort: str) -> str:
     counts = {run.record.counts.get("test_drgs") for run in runs if run.record.cohort == cohort}
-    known = sorted(count for count in counts if count)
-    return f" of {known[-1]} DRGs" if known else ""
+    recorded = sorted(count for count in counts if count)
+    return f" of {recorded[-1]} DRGs" if recorded else ""
 
 
 def _libraries(runs: Sequence[Run]) -> str:
-    known: dict[str, set[str]] = {}
+    by_library: dict[str, set[str]] = {}
     for run in runs:
         for name in ("python", "torch", "transformers", "peft"):
             version = run.record.versions.get(name)
             if version:
-                known.setdefault(name, set()).add(str(version))
-    return ", ".join(f"{name} {' and '.join(sorted(versions))}" for name, versions in known.items())
+                by_library.setdefault(name, set()).add(str(version))
+    return ", ".join(f"{name} {' and '.join(sorted(versions))}" for name, versions in by_library.items())
 
 
 def write_report(report: Report, folder: Path) -> None:
@@ -193,7 +193,7 @@ def _numbers(report: Report, files: Sequence[str]) -> dict[str, Any]:
 def written_by_us(folder: Path) -> bool:
     """Whether a folder is a report and holds nothing else."""
     try:
-        known = set(read_json(folder / NUMBERS, {"files": list[str]})["files"])
+        listed = set(read_json(folder / NUMBERS, {"files": list[str]})["files"])
     except (FileNotFoundError, UserError):
         return False
-    return {str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir()} <= known
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir()} <= listed

@@ -39,17 +39,17 @@ def _along(scaling: Scaling, metric: str, lines: Lines) -> ReportFigure:
     figure, axes = panel()
     fits: list[Fit] = []
     wide = _width(scaling, lines)
-    for place, line in enumerate(lines.lines):
+    for series, line in enumerate(lines.lines):
         fit = fit_of(scaling, metric, lines.axis, line)
         if fit:
             fits.append(fit)
-            _band(axes, scaling, fit, lines.axis, line, place)
-        dodge = np.exp(wide * 0.012 * (place - (len(lines.lines) - 1) / 2))
-        _line(axes, scaling, metric, lines.axis, line, place, float(dodge), joined=fit is None)
+            _band(axes, scaling, fit, lines.axis, line, series)
+        dodge = np.exp(wide * 0.012 * (series - (len(lines.lines) - 1) / 2))
+        _line(axes, scaling, metric, lines.axis, line, series, float(dodge), joined=fit is None)
     _baseline(axes, scaling, metric)
     _paper(axes, metric, lines, scaling)
     _dress(axes, scaling, metric, lines)
-    names = {line.name: place for place, line in enumerate(lines.lines) if line.name}
+    names = {line.name: series for series, line in enumerate(lines.lines) if line.name}
     legend(figure, axes, columns=2 if len(SERIES[lines.axis]) > 1 else 3, lines=names)
     name = f"{metric.removeprefix('test/')}_by_{axis_of(lines.axis).name}"
     return ReportFigure(
@@ -58,37 +58,37 @@ def _along(scaling: Scaling, metric: str, lines: Lines) -> ReportFigure:
 
 
 def _width(scaling: Scaling, lines: Lines) -> float:
-    values = [scaling.cells[at].axes[lines.axis] for line in lines.lines for at in line.cells]
+    values = [scaling.cells[index].axes[lines.axis] for line in lines.lines for index in line.cells]
     return float(np.log(max(values) / min(values)))
 
 
 def _line(
-    axes: Any, scaling: Scaling, metric: str, axis: str, line: Series, place: int, dodge: float, joined: bool
+    axes: Any, scaling: Scaling, metric: str, axis: str, line: Series, series: int, dodge: float, joined: bool
 ) -> None:
-    cells = [scaling.cells[at] for at in line.cells]
+    cells = [scaling.cells[index] for index in line.cells]
     measured = [cell.metrics[metric] for cell in cells]
-    how = {**style(place), "linestyle": style(place)["linestyle"] if joined else "none"}
+    look = {**style(series), "linestyle": style(series)["linestyle"] if joined else "none"}
     axes.errorbar(
-        [cell.axes[axis] * dodge for cell in cells], [each.mean for each in measured], yerr=bars(measured),
-        capsize=2, elinewidth=0.9, capthick=0.9, **how,
+        [cell.axes[axis] * dodge for cell in cells], [point.mean for point in measured], yerr=bars(measured),
+        capsize=2, elinewidth=0.9, capthick=0.9, **look,
     )  # fmt: skip
 
 
-def _band(axes: Any, scaling: Scaling, fit: Fit, axis: str, line: Series, place: int) -> None:
-    values = [scaling.cells[at].axes[axis] for at in line.cells]
+def _band(axes: Any, scaling: Scaling, fit: Fit, axis: str, line: Series, series: int) -> None:
+    values = [scaling.cells[index].axes[axis] for index in line.cells]
     xs = np.geomspace(min(values), max(values), 60)
     fixed = scaling.cells[line.cells[0]].axes
     points = np.column_stack([xs if name == axis else np.full(len(xs), fixed[name]) for name in fit.over])
     value, low, high = fit.at(points)
-    look = style(place)
+    look = style(series)
     axes.plot(xs, value, color=look["color"], linestyle=look["linestyle"], linewidth=1.0)
     axes.fill_between(xs, np.clip(low, 0, 1), np.clip(high, 0, 1), color=look["color"], alpha=0.13, linewidth=0)
 
 
 def _baseline(axes: Any, scaling: Scaling, metric: str) -> None:
     """The best system without a base, as a line across."""
-    others = set(drawn_cells(scaling, metric)) - set(tuned(scaling, metric))
-    honest = [scaling.cells[at] for at in others if scaling.cells[at].axes["model"] != "codes_upper_bound"]
+    baselines = set(drawn_cells(scaling, metric)) - set(tuned(scaling, metric))
+    honest = [scaling.cells[index] for index in baselines if scaling.cells[index].axes["model"] != "codes_upper_bound"]
     if honest:
         best = max(honest, key=lambda cell: cell.metrics[metric].mean)
         axes.axhline(
@@ -100,7 +100,7 @@ def _paper(axes: Any, metric: str, lines: Lines, scaling: Scaling) -> None:
     """The paper's cells, where they are of sizes like those of the runs."""
     if lines.axis != "params":
         return
-    sizes = [scaling.cells[at].axes["params"] for line in lines.lines for at in line.cells]
+    sizes = [scaling.cells[index].axes["params"] for line in lines.lines for index in line.cells]
     near = [
         (row.params, row.metrics[metric])
         for row in PUBLISHED
@@ -111,7 +111,9 @@ def _paper(axes: Any, metric: str, lines: Lines, scaling: Scaling) -> None:
 
 
 def _dress(axes: Any, scaling: Scaling, metric: str, lines: Lines) -> None:
-    cells = {scaling.cells[at].axes[lines.axis]: scaling.cells[at] for line in lines.lines for at in line.cells}
+    cells = {
+        scaling.cells[index].axes[lines.axis]: scaling.cells[index] for line in lines.lines for index in line.cells
+    }
     values = sorted(cells)
     if lines.axis == "params":
         labels = [f"{short(value)}\n{cells[value].axes['model']}" for value in values]
@@ -124,19 +126,19 @@ def _dress(axes: Any, scaling: Scaling, metric: str, lines: Lines) -> None:
 
 
 def _caption(scaling: Scaling, metric: str, lines: Lines, fits: Sequence[Fit]) -> str:
-    cells = [scaling.cells[at] for line in lines.lines for at in line.cells]
-    told = [f"Points are means over a cell's seeds, bars their {intervals_in_words(cells, metric)}"]
+    cells = [scaling.cells[index] for line in lines.lines for index in line.cells]
+    sentences = [f"Points are means over a cell's seeds, bars their {intervals_in_words(cells, metric)}"]
     if fits:
-        told.append(f"Curves are saturating power laws {_over(fits)}, bands their intervals of 95 % by resampling")
+        sentences.append(f"Curves are saturating power laws {_over(fits)}, bands their intervals of 95 % by resampling")
         if any(fit.freedom == 0 for fit in fits):
-            told.append("A curve through as many points as it has parameters fits whatever they are")
+            sentences.append("A curve through as many points as it has parameters fits whatever they are")
         if not all(fit.identified for fit in fits):
-            told.append("Not every parameter of the curves is told by the points: do not read them beyond these")
+            sentences.append("Not every parameter of the curves is told by the points: do not read them beyond these")
     if lines.rest:
-        told.append(f"All with {', '.join(f'{name}={value}' for name, value in lines.rest.items())}")
+        sentences.append(f"All with {', '.join(f'{name}={value}' for name, value in lines.rest.items())}")
     if lines.others:
-        told.append(f"Cells of the table that are not drawn: {lines.others}")
-    return ". ".join(told) + "."
+        sentences.append(f"Cells of the table that are not drawn: {lines.others}")
+    return ". ".join(sentences) + "."
 
 
 def _over(fits: Sequence[Fit]) -> str:
@@ -149,20 +151,20 @@ def _heat(scaling: Scaling, metric: str) -> list[ReportFigure]:
     lines = lines_along(scaling, metric, "params")
     if not lines:
         return []
-    cells = [scaling.cells[at] for line in lines.lines for at in line.cells]
+    cells = [scaling.cells[index] for line in lines.lines for index in line.cells]
     sizes = sorted({(cell.axes["params"], str(cell.axes["model"])) for cell in cells})
     lengths = sorted({cell.axes["max_len"] for cell in cells})
     if len(sizes) < 2 or len(lengths) < 2:
         return []
-    by_place = {(cell.axes["params"], str(cell.axes["model"]), cell.axes["max_len"]): cell for cell in cells}
+    by_setting = {(cell.axes["params"], str(cell.axes["model"]), cell.axes["max_len"]): cell for cell in cells}
     values = np.full((len(sizes), len(lengths)), np.nan)
     for row, size in enumerate(sizes):
         for column, length in enumerate(lengths):
-            cell = by_place.get((*size, length))
+            cell = by_setting.get((*size, length))
             values[row, column] = cell.metrics[metric].mean if cell else np.nan
     figure, axes = panel(0.9 + 0.42 * len(sizes), grid="x")
     axes.grid(False)
-    _squares(axes, values, [[by_place.get((*size, length)) for length in lengths] for size in sizes], metric)
+    _squares(axes, values, [[by_setting.get((*size, length)) for length in lengths] for size in sizes], metric)
     axes.set_xticks(range(len(lengths)), [f"{length:,}" for length in lengths])
     axes.set_yticks(range(len(sizes)), [f"{model}\n{short(params)}" for params, model in sizes])
     axes.set_xlabel(axis_of("max_len").title)
@@ -188,8 +190,8 @@ def _squares(axes: Any, values: Any, cells: Sequence[Sequence[Cell | None]], met
             axes.text(column, row, "not run", ha="center", va="center", fontsize=small, color=GREY)
             continue
         dark = high > low and (value - low) / (high - low) > 0.45
-        told = cell.metrics[metric]
-        span = f"\n{told.low:.3f} to {told.high:.3f}" if told.low == told.low else ""
+        measured = cell.metrics[metric]
+        span = f"\n{measured.low:.3f} to {measured.high:.3f}" if measured.low == measured.low else ""
         axes.text(
             column, row, f"{value:.3f}{span}", ha="center", va="center", fontsize=small,
             color="white" if dark else INK, linespacing=1.35,

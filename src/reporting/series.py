@@ -43,19 +43,19 @@ class Lines:
 
 def main_ground(scaling: Scaling) -> int:
     """The ground with the most cells; the first of several."""
-    counts = [sum(cell.ground == at for cell in scaling.cells) for at in range(len(scaling.grounds))]
+    counts = [sum(cell.ground == ground for cell in scaling.cells) for ground in range(len(scaling.grounds))]
     return counts.index(max(counts))
 
 
 def drawn_cells(scaling: Scaling, metric: str) -> list[int]:
     """The places of the main ground's cells that have a metric."""
     ground = main_ground(scaling)
-    return [at for at, cell in enumerate(scaling.cells) if cell.ground == ground and metric in cell.metrics]
+    return [index for index, cell in enumerate(scaling.cells) if cell.ground == ground and metric in cell.metrics]
 
 
 def tuned(scaling: Scaling, metric: str) -> list[int]:
     """Those of `drawn_cells` that are a base with adapters; the others are baselines."""
-    return [at for at in drawn_cells(scaling, metric) if scaling.cells[at].axes.get("params")]
+    return [index for index in drawn_cells(scaling, metric) if scaling.cells[index].axes.get("params")]
 
 
 def lines_along(scaling: Scaling, metric: str, axis: str) -> Lines | None:
@@ -63,39 +63,39 @@ def lines_along(scaling: Scaling, metric: str, axis: str) -> Lines | None:
 
     Axes that are neither drawn along nor a line each are held at the values that the most cells share.
     """
-    places = tuned(scaling, metric)
+    indices = tuned(scaling, metric)
     series = SERIES[axis]
     rest = [name for name in scaling.varied if name != axis and name not in series and name != "model"]
     groups: dict[tuple[str, ...], list[int]] = defaultdict(list)
-    for at in places:
-        groups[tuple(repr(scaling.cells[at].axes.get(name)) for name in rest)].append(at)
-    found = []
+    for index in indices:
+        groups[tuple(repr(scaling.cells[index].axes.get(name)) for name in rest)].append(index)
+    candidates = []
     for group in groups.values():
         lines = [line for line in _lines(scaling, group, axis) if len(line.cells) > 1]
         if lines:
-            best = max(scaling.cells[at].metrics[metric].mean for line in lines for at in line.cells)
-            found.append((sum(len(line.cells) for line in lines), best, lines, group))
-    if not found:
+            best = max(scaling.cells[index].metrics[metric].mean for line in lines for index in line.cells)
+            candidates.append((sum(len(line.cells) for line in lines), best, lines, group))
+    if not candidates:
         return None
-    _, _, lines, group = max(found, key=lambda each: each[:2])
+    _, _, lines, group = max(candidates, key=lambda candidate: candidate[:2])
     lines = sorted(lines, key=lambda line: -scaling.cells[line.cells[-1]].metrics[metric].mean)[:MOST_LINES]
     lines = [line for line in _lines(scaling, group, axis) if line in lines]
-    held = {name: scaling.cells[group[0]].axes.get(name) for name in rest}
-    return Lines(axis, tuple(lines), held, len(places) - sum(len(line.cells) for line in lines))
+    fixed = {name: scaling.cells[group[0]].axes.get(name) for name in rest}
+    return Lines(axis, tuple(lines), fixed, len(indices) - sum(len(line.cells) for line in lines))
 
 
 def _lines(scaling: Scaling, group: Sequence[int], axis: str) -> list[Series]:
     by_series: dict[tuple[Any, ...], dict[Any, int]] = defaultdict(dict)
-    for at in group:
-        axes = scaling.cells[at].axes
+    for index in group:
+        axes = scaling.cells[index].axes
         key = tuple((axes[name], axes["model"]) if name == "params" else axes[name] for name in SERIES[axis])
-        by_series[key].setdefault(axes[axis], at)
+        by_series[key].setdefault(axes[axis], index)
     ordered = sorted(by_series.items(), key=lambda item: repr_key(item[0]))
-    shown = [name for name in SERIES[axis] if len({repr(scaling.cells[at].axes[name]) for at in group}) > 1]
+    shown = [name for name in SERIES[axis] if len({repr(scaling.cells[index].axes[name]) for index in group}) > 1]
     return [
         Series(
             ", ".join(value_of(scaling.cells[next(iter(cells.values()))], name) for name in shown),
-            tuple(at for _, at in sorted(cells.items())),
+            tuple(index for _, index in sorted(cells.items())),
         )
         for _, cells in ordered
     ]
@@ -103,11 +103,13 @@ def _lines(scaling: Scaling, group: Sequence[int], axis: str) -> list[Series]:
 
 def repr_key(key: tuple[Any, ...]) -> tuple[Any, ...]:
     """A key of numbers, texts and pairs that can be sorted."""
-    return tuple((0, each, "") if isinstance(each, int | float) else (1, 0, str(each)) for each in _flat(key))
+    return tuple(
+        (0, element, "") if isinstance(element, int | float) else (1, 0, str(element)) for element in _flat(key)
+    )
 
 
 def _flat(key: tuple[Any, ...]) -> list[Any]:
-    return [part for each in key for part in (_flat(each) if isinstance(each, tuple) else [each])]
+    return [part for element in key for part in (_flat(element) if isinstance(element, tuple) else [element])]
 
 
 def value_of(cell: Cell, axis: str) -> str:
@@ -118,9 +120,9 @@ def value_of(cell: Cell, axis: str) -> str:
     return axis_of(axis).in_words(value)
 
 
-def name_of(scaling: Scaling, at: int) -> str:
+def name_of(scaling: Scaling, index: int) -> str:
     """A cell by its model and the axes in which the runs differ."""
-    cell = scaling.cells[at]
+    cell = scaling.cells[index]
     if not cell.axes.get("params"):
         return str(cell.axes["model"])
     words = [str(cell.axes["model"])]
@@ -145,18 +147,18 @@ def fit_of(scaling: Scaling, metric: str, axis: str, line: Series) -> Fit | None
 
 def bars(measured: Sequence[Measured]) -> list[list[float]]:
     """What matplotlib takes as error bars: how far the intervals reach below and above, 0 where there is none."""
-    reach = [(each.mean - each.low, each.high - each.mean) for each in measured]
+    reach = [(point.mean - point.low, point.high - point.mean) for point in measured]
     return [[low if low == low else 0.0 for low, _ in reach], [high if high == high else 0.0 for _, high in reach]]
 
 
 def intervals_in_words(cells: Sequence[Cell], metric: str) -> str:
     """Which interval the cells' bars are."""
-    known = [cell.metrics[metric] for cell in cells]
-    by_seeds = sum(each.seeds.low == each.seeds.low for each in known)
-    by_patients = sum(each.patients.low == each.patients.low for each in known)
+    measured = [cell.metrics[metric] for cell in cells]
+    by_seeds = sum(point.seeds.low == point.seeds.low for point in measured)
+    by_patients = sum(point.patients.low == point.patients.low for point in measured)
     if by_seeds and by_patients:
-        alone = "" if by_seeds == len(known) else "; over patients alone where a cell has one seed"
-        return f"intervals of 95 % over seeds and test patients{alone}"
+        exception = "" if by_seeds == len(measured) else "; over patients alone where a cell has one seed"
+        return f"intervals of 95 % over seeds and test patients{exception}"
     if by_patients:
         return "intervals of 95 % over test patients, of one seed each"
     return "intervals of 95 % over seeds" if by_seeds else "no interval is known"

@@ -43,20 +43,20 @@ def analyse(
     """
     grid = gather(source.runs)
     wanted = tuple(name for name in metrics if any(name in cell.metrics for cell in grid.cells))
-    parts, told = read_parts(grid, wanted, predictions_of, data_dir)
+    parts, sampling_notes = read_parts(grid, wanted, predictions_of, data_dir)
     noise = Resampler(grid, parts, seed)
-    missing, more = ([], []) if source.closed else missing_runs(grid, source.unfinished)
-    found = fits(grid, noise, wanted)
+    missing, missing_notes = ([], []) if source.closed else missing_runs(grid, source.unfinished)
+    fitted = fits(grid, noise, wanted)
     return Scaling(
         grounds=grid.grounds,
         cells=grid.cells,
         varied=grid.free,
         differences=differences(grid, noise, wanted),
-        fits=found,
-        predictions=predictions(grid, found, seed),
+        fits=fitted,
+        predictions=predictions(grid, fitted, seed),
         held_out=held_out(grid, noise, wanted),
         missing=(*source.unfinished, *missing),
-        notes=(*_hidden(source), *grid.notes, *told, *more, *_few(grid), *ALWAYS),
+        notes=(*_hidden(source), *grid.notes, *sampling_notes, *missing_notes, *_few(grid), *ALWAYS),
         seed=seed,
     )
 

@@ -26,8 +26,8 @@ def patient_error(value: float, low: float, high: float) -> float:
     """The standard error that a recorded interval stands for: it is symmetric in log-odds.
 
     >>> from src.metrics.intervals import estimate
-    >>> told = estimate(0.4, 0.02, 1000)
-    >>> round(patient_error(0.4, told.low, told.high), 6)
+    >>> estimated = estimate(0.4, 0.02, 1000)
+    >>> round(patient_error(0.4, estimated.low, estimated.high), 6)
     0.02
     """
     if 0 < low < high < 1 and 0 < value < 1:
@@ -59,15 +59,15 @@ def combined_interval(value: float, seeds: float, freedom: int, patients: float,
         patients: its standard error by patients; nan where it is not known.
         share: it lies between 0 and 1, and so do its intervals, which are symmetric in log-odds.
     """
-    known = [each for each in (seeds, patients) if math.isfinite(each)]
-    whole = math.sqrt(sum(each * each for each in known)) if known else math.nan
-    of_seeds = seeds * seeds / (whole * whole) if math.isfinite(seeds) and whole else 0.0
+    errors = [error for error in (seeds, patients) if math.isfinite(error)]
+    total = math.sqrt(sum(error * error for error in errors)) if errors else math.nan
+    of_seeds = seeds * seeds / (total * total) if math.isfinite(seeds) and total else 0.0
     wide = freedom / (of_seeds * of_seeds) if of_seeds else math.inf
     return CombinedInterval(
         seeds=_interval(value, seeds, freedom, share),
         patients=_interval(value, patients, math.inf, share),
-        both=_interval(value, whole, wide, share),
-        p=_chance(value, whole, wide),
+        both=_interval(value, total, wide, share),
+        p=_chance(value, total, wide),
     )
 
 

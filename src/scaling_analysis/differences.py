@@ -24,7 +24,7 @@ def neighbours(grid: Grid) -> Iterator[tuple[str, int, int]]:
     """
     for axis in grid.free:
         for line in grid.slices([axis]):
-            ordered = sorted(line, key=lambda at: _sortable(grid.coordinates(at)[axis]))
+            ordered = sorted(line, key=lambda index: _sortable(grid.coordinates(index)[axis]))
             steps = pairwise(ordered) if _is_number(grid, axis, line) else combinations(ordered, 2)
             yield from ((axis, larger, smaller) for smaller, larger in steps)
 
@@ -34,23 +34,23 @@ def differences(grid: Grid, noise: Resampler, metrics: tuple[str, ...]) -> tuple
 
     Losses are not compared between label schemes, each of which adds up other heads.
     """
-    found = []
-    among = list(neighbours(grid))
+    compared = []
+    pairs = list(neighbours(grid))
     for metric in metrics:
         for axis in [name for name in grid.free if not (name == "labels" and is_loss(metric))]:
             rows = [
-                _difference(grid, noise, metric, *each)
-                for each in among
-                if each[0] == axis and all(metric in grid.cells[at].metrics for at in each[1:])
+                _difference(grid, noise, metric, *pair)
+                for pair in pairs
+                if pair[0] == axis and all(metric in grid.cells[index].metrics for index in pair[1:])
             ]
-            known = [row for row in rows if math.isfinite(row.p)]
-            corrected = dict(zip(map(id, known), holm([row.p for row in known]), strict=True))
-            found += [dataclasses.replace(row, p_holm=corrected.get(id(row), math.nan)) for row in rows]
-    return tuple(found)
+            tested = [row for row in rows if math.isfinite(row.p)]
+            corrected = dict(zip(map(id, tested), holm([row.p for row in tested]), strict=True))
+            compared += [dataclasses.replace(row, p_holm=corrected.get(id(row), math.nan)) for row in rows]
+    return tuple(compared)
 
 
-def _difference(grid: Grid, noise: Resampler, metric: str, axis: str, one: int, other: int) -> Difference:
-    above, below = (grid.cells[at].metrics[metric].values for at in (one, other))
+def _difference(grid: Grid, noise: Resampler, metric: str, axis: str, larger: int, smaller: int) -> Difference:
+    above, below = (grid.cells[index].metrics[metric].values for index in (larger, smaller))
     shared = sorted(above.keys() & below.keys())
     if shared:
         apart = [above[seed] - below[seed] for seed in shared]
@@ -59,10 +59,12 @@ def _difference(grid: Grid, noise: Resampler, metric: str, axis: str, one: int, 
         value = float(np.mean(list(above.values())) - np.mean(list(below.values())))
         error, freedom = _unpaired(list(above.values()), list(below.values()))
     used = shared or [*above, *below]
-    patients, how = noise.paired(one, other, metric, used)
-    told = combined_interval(value, error, freedom, patients, share=False)
-    ground, intervals = grid.cells[one].ground, (told.seeds, told.patients, told.both)
-    return Difference(ground, metric, axis, one, other, len(used), value, *intervals, told.p, told.p, how)
+    patients, method = noise.paired(larger, smaller, metric, used)
+    combined = combined_interval(value, error, freedom, patients, share=False)
+    ground, intervals = grid.cells[larger].ground, (combined.seeds, combined.patients, combined.both)
+    return Difference(
+        ground, metric, axis, larger, smaller, len(used), value, *intervals, combined.p, combined.p, method
+    )
 
 
 def _unpaired(above: list[float], below: list[float]) -> tuple[float, int]:
@@ -71,7 +73,7 @@ def _unpaired(above: list[float], below: list[float]) -> tuple[float, int]:
 
 
 def _is_number(grid: Grid, axis: str, line: list[int]) -> bool:
-    return axis == "params" or all(isinstance(grid.coordinates(at)[axis], int | float) for at in line)
+    return axis == "params" or all(isinstance(grid.coordinates(index)[axis], int | float) for index in line)
 
 
 def _sortable(value: Any) -> tuple[Any, ...]:

@@ -33,7 +33,7 @@ def fits(grid: Grid, noise: Resampler, metrics: Sequence[str]) -> tuple[Fit, ...
         for metric in metrics
         for over in OVER
         for line in lines[over]
-        if enough(grid, over, cells := [at for at in line if metric in grid.cells[at].metrics])
+        if enough(grid, over, cells := [index for index in line if metric in grid.cells[index].metrics])
     )
 
 
@@ -56,8 +56,8 @@ def fitted(grid: Grid, noise: Resampler, metric: str, over: Over, cells: Sequenc
     falls, freedom = is_loss(metric), len(cells) - (1 + 2 * len(over))
     z = np.maximum(drawn if falls else 1 - drawn, 0)
     best = fit(points / reference, z[:1])
-    left = curve(best, points / reference)[0] - z[0]
-    misfit = _misfit(left, drawn, freedom)
+    residuals = curve(best, points / reference)[0] - z[0]
+    misfit = _misfit(residuals, drawn, freedom)
     moved = z[1:] + misfit * np.random.default_rng([noise.seed, *cells]).standard_normal(z[1:].shape)
     numbers = np.vstack([best, fit(points / reference, np.maximum(moved, 0), first=False)])
     return Fit(
@@ -70,20 +70,20 @@ def fitted(grid: Grid, noise: Resampler, metric: str, over: Over, cells: Sequenc
             if axis not in OVER[over]
         },
         cells=tuple(cells),
-        reference=tuple(float(each) for each in reference),
+        reference=tuple(float(x0) for x0 in reference),
         parameters=_parameters(numbers, falls),
         freedom=freedom,
-        residual=float(np.sqrt((left**2).mean())),
+        residual=float(np.sqrt((residuals**2).mean())),
         misfit=misfit,
         falls=falls,
-        how=noise.how(cells, metric),
+        how=noise.method(cells, metric),
         seeds_known=noise.seeds_known(cells, metric),
         draws=numbers[1:],
         best=numbers[0],
     )
 
 
-def _misfit(left: NDArray[np.float64], drawn: NDArray[np.float64], freedom: int) -> float:
+def _misfit(residuals: NDArray[np.float64], drawn: NDArray[np.float64], freedom: int) -> float:
     """The standard deviation of points around their law beyond what they have of their own; 0 where none can be seen.
 
     What moves all points alike is no distance from a law, which moves with them.
@@ -91,22 +91,22 @@ def _misfit(left: NDArray[np.float64], drawn: NDArray[np.float64], freedom: int)
     if freedom < 1:
         return 0.0
     apart = drawn[1:] - drawn[1:].mean(1, keepdims=True)
-    own = apart.var(0).mean() * len(left) / (len(left) - 1)
-    return float(np.sqrt(max(0.0, (left**2).sum() / freedom - own)))
+    own = apart.var(0).mean() * len(residuals) / (len(residuals) - 1)
+    return float(np.sqrt(max(0.0, (residuals**2).sum() / freedom - own)))
 
 
 def _points(grid: Grid, over: Over, cells: Sequence[int]) -> NDArray[np.float64]:
-    def value(at: int, name: str) -> float:
-        return float(grid.cells[at].numbers[FLOP] if name == FLOP else grid.cells[at].axes[name])
+    def value(index: int, name: str) -> float:
+        return float(grid.cells[index].numbers[FLOP] if name == FLOP else grid.cells[index].axes[name])
 
-    return np.array([[value(at, name) for name in over] for at in cells], float).reshape(-1, len(over))
+    return np.array([[value(index, name) for name in over] for index in cells], float).reshape(-1, len(over))
 
 
 def _parameters(numbers: NDArray[np.float64], falls: bool) -> dict[str, Parameter]:
     """A number whose interval reaches a bound is not told by the points; nor is a law's end without its exponents."""
-    found = {}
+    parameters = {}
     for name, column in zip(NAMES, numbers.T, strict=False):
-        low, high = (float(each) for each in np.quantile(column[1:], (0.025, 0.975)))
+        low, high = (float(edge) for edge in np.quantile(column[1:], (0.025, 0.975)))
         value = float(column[0])
         low, high = min(low, value), max(high, value)
         inside = low > 1e-9
@@ -114,47 +114,49 @@ def _parameters(numbers: NDArray[np.float64], falls: bool) -> dict[str, Paramete
             inside = low > EXPONENTS[0] * 1.01 and high < EXPONENTS[1] * 0.99
         if name == "a" and not falls:
             value, low, high = 1 - value, 1 - high, 1 - low
-        found[name] = Parameter(value, low, high, inside)
-    told = all(found[name].identified for name in found if name in ("c", "f"))
-    return found | {"a": dataclasses.replace(found["a"], identified=found["a"].identified and told)}
+        parameters[name] = Parameter(value, low, high, inside)
+    exponents_identified = all(parameters[name].identified for name in parameters if name in ("c", "f"))
+    return parameters | {
+        "a": dataclasses.replace(parameters["a"], identified=parameters["a"].identified and exponents_identified)
+    }
 
 
-def predictions(grid: Grid, found: Sequence[Fit], seed: int) -> tuple[Prediction, ...]:
+def predictions(grid: Grid, laws: Sequence[Fit], seed: int) -> tuple[Prediction, ...]:
     """What each fit says of the next size, length or rank, of the grid's holes, and of the paper's cells."""
     return tuple(
-        Prediction(place, each.metric, told, why, *_predicted(each, point, np.random.default_rng([seed, place])))
-        for place, each in enumerate(found)
-        if each.over != (FLOP,)
-        for point, why, told in _asked(grid, each)
+        Prediction(index, law.metric, axes, why, *_predicted(law, point, np.random.default_rng([seed, index])))
+        for index, law in enumerate(laws)
+        if law.over != (FLOP,)
+        for point, why, axes in _unmeasured_points(grid, law)
     )
 
 
-def _predicted(of: Fit, point: Sequence[float], dice: np.random.Generator) -> tuple[float, float, float]:
+def _predicted(law: Fit, point: Sequence[float], dice: np.random.Generator) -> tuple[float, float, float]:
     """The value of a cell, which may be as far from the law as those that are known."""
-    drawn = of.drawn_at([point])[:, 0]
-    low, high = np.quantile(drawn[1:] + of.misfit * dice.standard_normal(len(drawn) - 1), (0.025, 0.975))
+    drawn = law.drawn_at([point])[:, 0]
+    low, high = np.quantile(drawn[1:] + law.misfit * dice.standard_normal(len(drawn) - 1), (0.025, 0.975))
     return float(drawn[0]), float(min(low, drawn[0])), float(max(high, drawn[0]))
 
 
-def _asked(grid: Grid, of: Fit) -> Iterator[tuple[tuple[float, ...], str, dict[str, Any]]]:
-    have = {tuple(map(float, point)) for point in _points(grid, of.over, of.cells)}
-    values = [sorted({point[at] for point in have}) for at in range(len(of.over))]
-    ahead = [_next(each) for each in values]
-    last = [each[-1] for each in values]
-    asked: dict[tuple[float, ...], str] = {}
-    if len(of.over) == 1:
-        asked[(ahead[0],)] = f"next {axis_of(of.over[0]).unit}"
+def _unmeasured_points(grid: Grid, law: Fit) -> Iterator[tuple[tuple[float, ...], str, dict[str, Any]]]:
+    have = {tuple(map(float, point)) for point in _points(grid, law.over, law.cells)}
+    values = [sorted({point[index] for point in have}) for index in range(len(law.over))]
+    ahead = [_next(ladder) for ladder in values]
+    last = [ladder[-1] for ladder in values]
+    reasons: dict[tuple[float, ...], str] = {}
+    if len(law.over) == 1:
+        reasons[(ahead[0],)] = f"next {axis_of(law.over[0]).unit}"
     else:
-        asked[ahead[0], last[1]], asked[last[0], ahead[1]] = "next size", "next length"
-        asked[ahead[0], ahead[1]] = "next size and length"
-        asked |= {point: "a hole of the grid" for point in product(*values) if point not in have}
-        models = {float(grid.cells[at].axes["params"]): grid.cells[at].axes["model"] for at in of.cells}
+        reasons[ahead[0], last[1]], reasons[last[0], ahead[1]] = "next size", "next length"
+        reasons[ahead[0], ahead[1]] = "next size and length"
+        reasons |= {point: "a hole of the grid" for point in product(*values) if point not in have}
+        models = {float(grid.cells[index].axes["params"]): grid.cells[index].axes["model"] for index in law.cells}
         sizes = [size for size, model in models.items() if model in PAPER_MODELS]
         for size, length in product(sizes, PAPER_LENGTHS):
             if (size, length) not in have:
-                asked.setdefault((size, float(length)), "the paper's")
-    for point, why in asked.items():
-        yield point, why, {**of.fixed, **dict(zip(of.over, point, strict=True))}
+                reasons.setdefault((size, float(length)), "the paper's")
+    for point, why in reasons.items():
+        yield point, why, {**law.fixed, **dict(zip(law.over, point, strict=True))}
 
 
 def _next(values: Sequence[float]) -> float:
@@ -173,14 +175,14 @@ def held_out(grid: Grid, noise: Resampler, metrics: Sequence[str]) -> tuple[Held
     them the last, where at least three are left.
     """
     for overs in ((BOTH,), (("params",), ("max_len",))):
-        found = [
+        predicted = [
             _held(grid, noise, metric, over, *last)
             for metric, over in product(metrics, overs)
             for line in grid.slices(OVER[over])
-            if (last := _last(grid, over, [at for at in line if metric in grid.cells[at].metrics]))
+            if (last := _last(grid, over, [index for index in line if metric in grid.cells[index].metrics]))
         ]
-        if found:
-            return tuple(found)
+        if predicted:
+            return tuple(predicted)
     return ()
 
 
@@ -189,29 +191,29 @@ def _last(grid: Grid, over: Over, cells: Sequence[int]) -> tuple[int, list[int]]
     if not cells:
         return None
     points = _points(grid, over, cells)
-    last = [at for at, point in zip(cells, points, strict=True) if (point == points.max(0)).all()]
-    rest = [at for at in cells if at not in last]
+    last = [index for index, point in zip(cells, points, strict=True) if (point == points.max(0)).all()]
+    rest = [index for index in cells if index not in last]
     return (last[0], rest) if len(last) == 1 and enough(grid, over, rest) else None
 
 
 def _held(grid: Grid, noise: Resampler, metric: str, over: Over, out: int, rest: Sequence[int]) -> HeldOut:
-    told = fitted(grid, noise, metric, over, rest)
+    law = fitted(grid, noise, metric, over, rest)
     point = _points(grid, over, [out])
-    curves = told.drawn_at(point)[:, 0]
+    curves = law.drawn_at(point)[:, 0]
     drawn = noise.drawn([*rest, out], metric)[:, -1]
-    beside = told.misfit * np.random.default_rng([noise.seed, out]).standard_normal(len(curves) - 1)
-    low, high = np.quantile(curves[1:] + beside - (drawn[1:] - drawn[0]), (0.025, 0.975))
-    known = [grid.cells[at].metrics[metric].mean for at in rest]
+    scatter = law.misfit * np.random.default_rng([noise.seed, out]).standard_normal(len(curves) - 1)
+    low, high = np.quantile(curves[1:] + scatter - (drawn[1:] - drawn[0]), (0.025, 0.975))
+    means = [grid.cells[index].metrics[metric].mean for index in rest]
     return HeldOut(
-        ground=told.ground,
+        ground=law.ground,
         metric=metric,
         over=over,
-        fixed=told.fixed,
+        fixed=law.fixed,
         cell=out,
         points=len(rest),
         predicted=float(curves[0]),
         low=float(low),
         high=float(high),
         measured=grid.cells[out].metrics[metric].mean,
-        no_growth=min(known) if told.falls else max(known),
+        no_growth=min(means) if law.falls else max(means),
     )

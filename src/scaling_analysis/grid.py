@@ -33,19 +33,19 @@ class Grid:
     """Axes that change with a main one, as a learning rate with the size."""
     notes: tuple[str, ...]
 
-    def coordinates(self, at: int) -> dict[str, Any]:
+    def coordinates(self, index: int) -> dict[str, Any]:
         """A cell's place in the grid: its value on each free axis; the size as (parameters, model)."""
-        axes = self.cells[at].axes
+        axes = self.cells[index].axes
         return {axis: (axes["params"], axes["model"]) if axis == "params" else axes.get(axis) for axis in self.free}
 
     def slices(self, along: Sequence[str]) -> list[list[int]]:
         """Cells of LLaMAs that differ along some axes only, as lists of their places, each in the axes' order."""
-        found: dict[tuple[Any, ...], list[int]] = defaultdict(list)
-        for at, cell in enumerate(self.cells):
+        lines: dict[tuple[Any, ...], list[int]] = defaultdict(list)
+        for index, cell in enumerate(self.cells):
             if cell.axes["params"]:
-                rest = [repr(value) for axis, value in self.coordinates(at).items() if axis not in along]
-                found[(cell.ground, *rest)].append(at)
-        return list(found.values())
+                rest = [repr(value) for axis, value in self.coordinates(index).items() if axis not in along]
+                lines[(cell.ground, *rest)].append(index)
+        return list(lines.values())
 
 
 def gather(runs: Sequence[Run]) -> Grid:
@@ -56,12 +56,12 @@ def gather(runs: Sequence[Run]) -> Grid:
     notes: list[str] = []
     by_cell: dict[tuple[Any, ...], dict[int, Run]] = defaultdict(dict)
     for run in sorted(runs, key=lambda run: run.name):
-        others = by_cell[_ground(run), tuple(sorted(_axes(run).items(), key=lambda pair: pair[0]))]
-        if run.axes["seed"] in others:
-            other = others[run.axes["seed"]].name
-            notes.append(f"{run.name} is left out: {other} has the same axes and seed, and differs in another setting")
+        runs_by_seed = by_cell[_ground(run), tuple(sorted(_axes(run).items(), key=lambda pair: pair[0]))]
+        if run.axes["seed"] in runs_by_seed:
+            kept = runs_by_seed[run.axes["seed"]].name
+            notes.append(f"{run.name} is left out: {kept} has the same axes and seed, and differs in another setting")
         else:
-            others[run.axes["seed"]] = run
+            runs_by_seed[run.axes["seed"]] = run
     ordered = sorted(by_cell.items(), key=lambda item: (_stable(item[0][0]), _order(dict(item[0][1]))))
     grounds = tuple(dict.fromkeys(ground for (ground, _), _ in ordered))
     members = tuple(tuple(run for _, run in sorted(seeds.items())) for _, seeds in ordered)
@@ -70,7 +70,7 @@ def gather(runs: Sequence[Run]) -> Grid:
         for ((ground, axes), _), runs in zip(ordered, members, strict=True)
     )
     free, tied = _free(cells)
-    notes += _told(grounds, members, tied)
+    notes += _notes(grounds, members, tied)
     return Grid(grounds, cells, members, free, tied, tuple(notes))
 
 
@@ -100,21 +100,21 @@ def _cell(ground: int, axes: dict[str, Any], runs: Sequence[Run]) -> Cell:
             values[name][run.axes["seed"]] = value
             if name in run.record.intervals:
                 errors[name].append(patient_error(value, *run.record.intervals[name]))
-    metrics = {name: _measured(name, each, errors[name]) for name, each in sorted(values.items())}
+    metrics = {name: _measured(name, by_seed, errors[name]) for name, by_seed in sorted(values.items())}
     return Cell(ground, axes, tuple(run.name for run in runs), metrics, _numbers(axes, runs))
 
 
 def _metrics(run: Run) -> dict[str, float]:
     """The record's metrics that are defined, and the losses of the curves."""
-    found = {name: float(value) for name, value in run.metrics.items() if value is not None and math.isfinite(value)}
+    metrics = {name: float(value) for name, value in run.metrics.items() if value is not None and math.isfinite(value)}
     validation, training = run.curves.get(VALIDATION_LOSS), run.curves.get(TRAINING_LOSS)
     if validation:
         tested = run.record.counts.get("best_step", -1)
-        found[VALIDATION_LOSS] = validation.get(tested, list(validation.values())[-1])
+        metrics[VALIDATION_LOSS] = validation.get(tested, list(validation.values())[-1])
     if training:
         last = list(training.values())[-max(1, len(training) // 10) :]
-        found[TRAINING_LOSS] = sum(last) / len(last)
-    return found
+        metrics[TRAINING_LOSS] = sum(last) / len(last)
+    return metrics
 
 
 def _measured(name: str, values: Mapping[int, float], errors: Sequence[float]) -> Measured:
@@ -122,14 +122,14 @@ def _measured(name: str, values: Mapping[int, float], errors: Sequence[float]) -
     # The seeds of a cell are tested on the same patients: that error does not shrink with their number.
     patients = float(np.mean(errors)) if len(errors) == len(values) else math.nan
     seeds, share = seed_error(list(values.values())), not is_loss(name)
-    told = combined_interval(mean, seeds, len(values) - 1, patients, share=share)
-    return Measured(mean, dict(values), told.seeds, told.patients, told.both)
+    combined = combined_interval(mean, seeds, len(values) - 1, patients, share=share)
+    return Measured(mean, dict(values), combined.seeds, combined.patients, combined.both)
 
 
 def _numbers(axes: Mapping[str, Any], runs: Sequence[Run]) -> dict[str, float]:
     def mean(values: Iterable[float | None]) -> float:
-        known = [float(value) for value in values if value is not None]
-        return float(np.mean(known)) if known else math.nan
+        present = [float(value) for value in values if value is not None]
+        return float(np.mean(present)) if present else math.nan
 
     base = float(axes.get("params") or 0)
     trained = mean(run.record.counts.get("trainable_parameters") for run in runs)
@@ -147,23 +147,23 @@ def _free(cells: Sequence[Cell]) -> tuple[tuple[str, ...], dict[str, tuple[str, 
     if "params" not in varied and _varies("model", llamas):
         varied.insert(0, "params")
     tied: dict[str, list[str]] = defaultdict(list)
-    for name in [each for each in varied if each not in MAIN]:
-        leads = [main for main in MAIN if main in varied and _follows(name, main, llamas)]
-        if leads:
-            tied[leads[0]].append(name)
+    for name in [name for name in varied if name not in MAIN]:
+        mains = [main for main in MAIN if main in varied and _follows(name, main, llamas)]
+        if mains:
+            tied[mains[0]].append(name)
             varied.remove(name)
     return tuple(varied), {main: tuple(names) for main, names in tied.items()}
 
 
 def _varies(name: str, cells: Sequence[Cell]) -> bool:
-    return any(len(each) > 1 for each in _values(name, cells).values())
+    return any(len(values) > 1 for values in _values(name, cells).values())
 
 
 def _values(name: str, cells: Sequence[Cell]) -> dict[int, set[str]]:
-    found: dict[int, set[str]] = defaultdict(set)
+    values: dict[int, set[str]] = defaultdict(set)
     for cell in cells:
-        found[cell.ground].add(repr(cell.axes.get(name)))
-    return found
+        values[cell.ground].add(repr(cell.axes.get(name)))
+    return values
 
 
 def _follows(name: str, main: str, cells: Sequence[Cell]) -> bool:
@@ -176,7 +176,7 @@ def _size(cell: Cell, main: str) -> str:
     return repr((cell.axes["params"], cell.axes["model"]) if main == "params" else cell.axes.get(main))
 
 
-def _told(
+def _notes(
     grounds: Sequence[DatasetKey], members: Sequence[Sequence[Run]], tied: Mapping[str, tuple[str, ...]]
 ) -> list[str]:
     notes = [f"{', '.join(names)} changes with {main}: their effects are one" for main, names in tied.items()]

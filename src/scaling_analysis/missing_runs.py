@@ -25,12 +25,12 @@ def missing_runs(grid: Grid, unfinished: Sequence[Missing]) -> tuple[list[Missin
     Returns:
         The holes; and what a reader must know.
     """
-    known = {each.words for each in unfinished}
-    found: list[Missing] = []
+    listed = {run.words for run in unfinished}
+    missing: list[Missing] = []
     notes = []
     for ground in range(len(grid.grounds)):
-        places = [at for at, cell in enumerate(grid.cells) if cell.ground == ground and cell.axes["params"]]
-        have = {(*_named(grid, at), run.axes["seed"]) for at in places for run in grid.members[at]}
+        indices = [index for index, cell in enumerate(grid.cells) if cell.ground == ground and cell.axes["params"]]
+        have = {(*_named(grid, index), run.axes["seed"]) for index in indices for run in grid.members[index]}
         if not have:
             continue
         values = [_in_order(column) for column in zip(*sorted(have, key=repr), strict=True)]
@@ -40,13 +40,13 @@ def missing_runs(grid: Grid, unfinished: Sequence[Missing]) -> tuple[list[Missin
             continue
         for point in product(*values):
             words = typed(zip((*grid.free, "seed"), point, strict=True))
-            if point not in have and words not in known:
-                found.append(Missing("", words, NO_RUN))
-    return found, notes
+            if point not in have and words not in listed:
+                missing.append(Missing("", words, NO_RUN))
+    return missing, notes
 
 
-def _named(grid: Grid, at: int) -> list[Any]:
-    return [value[1] if axis == "params" else value for axis, value in grid.coordinates(at).items()]
+def _named(grid: Grid, index: int) -> list[Any]:
+    return [value[1] if axis == "params" else value for axis, value in grid.coordinates(index).items()]
 
 
 def _in_order(values: Sequence[Any]) -> list[Any]:

@@ -40,11 +40,11 @@ def curve(parameters: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np
     >>> curve(np.array([[0.5, 0.2, 1.0]]), np.array([[1.0], [2.0]])).tolist()
     [[0.7, 0.6]]
     """
-    found = parameters[:, :1] + np.zeros((1, len(x)))
+    values = parameters[:, :1] + np.zeros((1, len(x)))
     for dimension in range(x.shape[1]):
         b, c = parameters[:, 1 + 2 * dimension, None], parameters[:, 2 + 2 * dimension, None]
-        found = found + b * x[:, dimension] ** -c
-    return found
+        values = values + b * x[:, dimension] ** -c
+    return values
 
 
 def fit(x: NDArray[np.float64], z: NDArray[np.float64], first: bool = True) -> NDArray[np.float64]:
@@ -67,10 +67,10 @@ def fit(x: NDArray[np.float64], z: NDArray[np.float64], first: bool = True) -> N
         left = np.where(feasible, np.minimum(left, size - (_times(z, basis) ** 2).sum(-1)), left)
     left = left.reshape(len(z), *[len(steps)] * x.shape[1])
     exponents = np.column_stack([_along(steps, left, dimension) for dimension in range(x.shape[1])])
-    found = _with(*_closer(x, z, exponents))
+    parameters = _with(*_closer(x, z, exponents))
     if first:
-        found[0] = _polished(x, z[0], found[0])
-    return found
+        parameters[0] = _polished(x, z[0], parameters[0])
+    return parameters
 
 
 @lru_cache(maxsize=64)
@@ -79,8 +79,8 @@ def _designs(points: bytes, count: int, dimensions: int) -> list[tuple[NDArray[A
     x = np.frombuffer(points).reshape(count, dimensions)
     exponents = np.array(list(product(np.geomspace(*EXPONENTS, GRID[dimensions]), repeat=dimensions)))
     columns = _columns(x, exponents)
-    chosen = [columns[..., held] for held in _subsets(columns.shape[-1])]
-    return [(np.linalg.pinv(each).swapaxes(1, 2), np.linalg.qr(each)[0]) for each in chosen]
+    designs = [columns[..., terms] for terms in _subsets(columns.shape[-1])]
+    return [(np.linalg.pinv(design).swapaxes(1, 2), np.linalg.qr(design)[0]) for design in designs]
 
 
 def _times(z: NDArray[np.float64], matrices: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -93,20 +93,20 @@ def _times(z: NDArray[np.float64], matrices: NDArray[np.float64]) -> NDArray[np.
 def _along(steps: NDArray[np.float64], left: NDArray[np.float64], dimension: int) -> NDArray[np.float64]:
     """One exponent of least error, by the parabola through the best step and its neighbours, [R]."""
     flat = left.reshape(len(left), -1).argmin(1)
-    place = list(np.unravel_index(flat, left.shape[1:]))
-    at, rows = place[dimension], np.arange(len(left))
-    inside = np.clip(at, 1, len(steps) - 2)
+    best = list(np.unravel_index(flat, left.shape[1:]))
+    lowest, rows = best[dimension], np.arange(len(left))
+    inside = np.clip(lowest, 1, len(steps) - 2)
 
     def error(step: int) -> NDArray[np.float64]:
         return np.asarray(
-            left[rows, *[inside + step if each == dimension else place[each] for each in range(len(place))]]
+            left[rows, *[inside + step if axis == dimension else best[axis] for axis in range(len(best))]]
         )
 
     before, here, after = error(-1), error(0), error(1)
     bend = before - 2 * here + after
     shift = np.divide(before - after, 2 * bend, out=np.zeros_like(bend), where=bend > 1e-300)
     moved = steps[inside] * (steps[1] / steps[0]) ** np.clip(shift, -1, 1)
-    return np.asarray(np.where(at == inside, moved, steps[at]))
+    return np.asarray(np.where(lowest == inside, moved, steps[lowest]))
 
 
 def _closer(
@@ -129,9 +129,9 @@ def _closer(
         moves = np.linalg.solve(square, (turn.swapaxes(1, 2) @ off[..., None]))[..., 0][:, linear.shape[1] :]
         for part in (1.0, 0.25):
             tried = np.clip(exponents + part * moves, *EXPONENTS)
-            told, remains = _linear(x, z, tried)
+            solved, remains = _linear(x, z, tried)
             better = remains < left
-            exponents, linear = np.where(better[:, None], tried, exponents), np.where(better[:, None], told, linear)
+            exponents, linear = np.where(better[:, None], tried, exponents), np.where(better[:, None], solved, linear)
             left = np.where(better, remains, left)
     return exponents, linear
 
@@ -141,17 +141,17 @@ def _linear(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The (e, b[, d]) of least squares of each row with its own exponents, [R, 2 or 3], and what they leave, [R]."""
     columns = _columns(x, exponents)
-    least, chosen = np.full(len(z), np.inf), np.zeros((len(z), columns.shape[-1]))
-    for held in _subsets(columns.shape[-1]):
-        some = columns[..., held]
+    least, linear = np.full(len(z), np.inf), np.zeros((len(z), columns.shape[-1]))
+    for terms in _subsets(columns.shape[-1]):
+        some = columns[..., terms]
         turned = some.swapaxes(1, 2)
         solved = np.linalg.solve(turned @ some, turned @ z[..., None])[..., 0]
         left = (((some @ solved[..., None])[..., 0] - z) ** 2).sum(-1)
         better = np.flatnonzero((solved >= 0).all(-1) & (left < least))
         least[better] = left[better]
-        chosen[better] = 0
-        chosen[better[:, None], held] = solved[better]
-    return chosen, least
+        linear[better] = 0
+        linear[better[:, None], terms] = solved[better]
+    return linear, least
 
 
 def _polished(x: NDArray[np.float64], z: NDArray[np.float64], start: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -163,22 +163,22 @@ def _polished(x: NDArray[np.float64], z: NDArray[np.float64], start: NDArray[np.
         return np.asarray(curve(numbers[None], x)[0] - z)
 
     inside = np.clip(start, low + 1e-9, high - 1e-9)
-    found = least_squares(off, inside, bounds=(low, high), xtol=1e-10, ftol=1e-12, gtol=1e-12, max_nfev=200)
-    return np.asarray(found.x) if 2 * found.cost < (off(start) ** 2).sum() else start
+    polished = least_squares(off, inside, bounds=(low, high), xtol=1e-10, ftol=1e-12, gtol=1e-12, max_nfev=200)
+    return np.asarray(polished.x) if 2 * polished.cost < (off(start) ** 2).sum() else start
 
 
 def _with(exponents: NDArray[np.float64], linear: NDArray[np.float64]) -> NDArray[np.float64]:
-    pairs = [each for pair in zip(linear.T[1:], exponents.T, strict=True) for each in pair]
+    pairs = [column for pair in zip(linear.T[1:], exponents.T, strict=True) for column in pair]
     return np.column_stack([linear[:, 0], *pairs])
 
 
 def _columns(x: NDArray[np.float64], exponents: NDArray[np.float64]) -> NDArray[np.float64]:
     """What e, b and d are multiplied with, [E, P, 2 or 3]."""
-    powers = [x[:, at] ** -exponents[:, at, None] for at in range(x.shape[1])]
+    powers = [x[:, dimension] ** -exponents[:, dimension, None] for dimension in range(x.shape[1])]
     return np.stack([np.ones((len(exponents), len(x))), *powers], -1)
 
 
 def _subsets(count: int) -> Sequence[list[int]]:
     """The terms that may be above 0: all, some, one."""
-    chosen = product((True, False), repeat=count)
-    return [[at for at, on in enumerate(each) if on] for each in chosen if any(each)]
+    choices = product((True, False), repeat=count)
+    return [[term for term, on in enumerate(choice) if on] for choice in choices if any(choice)]

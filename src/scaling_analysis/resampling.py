@@ -49,94 +49,97 @@ class Resampler:
     grid: Grid
     parts: Mapping[str, Mapping[str, SubsampledMetric]]
     seed: int
-    _known: dict[tuple[int, str, How], NDArray[np.float64]] = field(default_factory=dict)
+    _columns: dict[tuple[int, str, How], NDArray[np.float64]] = field(default_factory=dict)
 
-    def how(self, cells: Sequence[int], metric: str) -> How:
+    def method(self, cells: Sequence[int], metric: str) -> How:
         """Whether these cells' patients are drawn together, from predictions."""
-        runs = [run for at in cells for run in self._runs(at, metric)]
+        runs = [run for index in cells for run in self._runs(index, metric)]
         return "predictions" if all(metric in self.parts.get(run.name, {}) for run in runs) else "recorded"
 
     def seeds_known(self, cells: Sequence[int], metric: str) -> bool:
         """Some cell of their ground has two seeds."""
-        return any(len(self._pool(at, metric)) for at in cells)
+        return any(len(self._pool(index, metric)) for index in cells)
 
     def drawn(self, cells: Sequence[int], metric: str) -> NDArray[np.float64]:
         """The cells' means, then what they would have been in each draw, [1 + draws, P]."""
-        how = self.how(cells, metric)
-        return np.column_stack([self._column(at, metric, how) for at in cells])
+        method = self.method(cells, metric)
+        return np.column_stack([self._column(index, metric, method) for index in cells])
 
-    def paired(self, one: int, other: int, metric: str, seeds: Sequence[int]) -> tuple[float, How]:
+    def paired(self, larger: int, smaller: int, metric: str, seeds: Sequence[int]) -> tuple[float, How]:
         """The standard error by patients of the difference of two cells over some seeds; nan where it is not known."""
-        how = self.how([one, other], metric)
-        if how == "predictions":
-            return (self._mean(one, metric, seeds) - self._mean(other, metric, seeds)).error, how
-        return math.hypot(self._recorded(one, metric), self._recorded(other, metric)), how
+        method = self.method([larger, smaller], metric)
+        if method == "predictions":
+            return (self._mean(larger, metric, seeds) - self._mean(smaller, metric, seeds)).error, method
+        return math.hypot(self._recorded(larger, metric), self._recorded(smaller, metric)), method
 
-    def _column(self, at: int, metric: str, how: How) -> NDArray[np.float64]:
-        key = at, metric, how
-        if key not in self._known:
-            moved = self._patients(at, metric, how) + self._seeds(at, metric)
-            self._known[key] = self.grid.cells[at].metrics[metric].mean + np.concatenate([[0.0], moved])
-        return self._known[key]
+    def _column(self, index: int, metric: str, method: How) -> NDArray[np.float64]:
+        key = index, metric, method
+        if key not in self._columns:
+            moved = self._patients(index, metric, method) + self._seeds(index, metric)
+            self._columns[key] = self.grid.cells[index].metrics[metric].mean + np.concatenate([[0.0], moved])
+        return self._columns[key]
 
-    def _runs(self, at: int, metric: str, seeds: Sequence[int] | None = None) -> list[Run]:
-        among = self.grid.cells[at].metrics[metric].values if seeds is None else seeds
-        return [run for run in self.grid.members[at] if run.axes["seed"] in among]
+    def _runs(self, index: int, metric: str, seeds: Sequence[int] | None = None) -> list[Run]:
+        among = self.grid.cells[index].metrics[metric].values if seeds is None else seeds
+        return [run for run in self.grid.members[index] if run.axes["seed"] in among]
 
-    def _mean(self, at: int, metric: str, seeds: Sequence[int] | None = None) -> SubsampledMetric:
-        found = [self.parts[run.name][metric] for run in self._runs(at, metric, seeds)]
-        halves, quarters = (np.mean([each.halves for each in found], 0), np.mean([each.quarters for each in found], 0))
-        return SubsampledMetric(float(np.mean([each.whole for each in found])), halves, quarters)
+    def _mean(self, index: int, metric: str, seeds: Sequence[int] | None = None) -> SubsampledMetric:
+        parts = [self.parts[run.name][metric] for run in self._runs(index, metric, seeds)]
+        halves, quarters = (np.mean([part.halves for part in parts], 0), np.mean([part.quarters for part in parts], 0))
+        return SubsampledMetric(float(np.mean([part.whole for part in parts])), halves, quarters)
 
-    def _recorded(self, at: int, metric: str) -> float:
-        measured = self.grid.cells[at].metrics[metric]
-        intervals = [run.record.intervals.get(metric) for run in self._runs(at, metric)]
+    def _recorded(self, index: int, metric: str) -> float:
+        measured = self.grid.cells[index].metrics[metric]
+        intervals = [run.record.intervals.get(metric) for run in self._runs(index, metric)]
         values = list(measured.values.values())
-        known = [patient_error(value, *edges) for value, edges in zip(values, intervals, strict=True) if edges]
-        return float(np.mean(known)) if len(known) == len(values) else float("nan")
+        errors = [patient_error(value, *edges) for value, edges in zip(values, intervals, strict=True) if edges]
+        return float(np.mean(errors)) if len(errors) == len(values) else float("nan")
 
-    def _patients(self, at: int, metric: str, how: How) -> NDArray[np.float64]:
-        if how == "predictions":
-            parts = self._mean(at, metric)
+    def _patients(self, index: int, metric: str, method: How) -> NDArray[np.float64]:
+        if method == "predictions":
+            parts = self._mean(index, metric)
             apart = parts.halves[:, 0] - parts.halves[:, 1]
             size = np.sqrt((apart**2).mean())
             return np.asarray(apart / size * parts.error if size else np.zeros(DRAWS))
-        error = self._recorded(at, metric)
-        common, own = (self._random(each, metric, 0).standard_normal(DRAWS) for each in (-1, at))
+        error = self._recorded(index, metric)
+        common, own = (self._random(stream, metric, 0).standard_normal(DRAWS) for stream in (-1, index))
         normal = math.sqrt(COMMON) * common + math.sqrt(1 - COMMON) * own
         return np.asarray(np.zeros(DRAWS) if np.isnan(error) else normal * error)
 
-    def _seeds(self, at: int, metric: str) -> NDArray[np.float64]:
-        pool, count = self._pool(at, metric), len(self.grid.cells[at].metrics[metric].values)
+    def _seeds(self, index: int, metric: str) -> NDArray[np.float64]:
+        pool, count = self._pool(index, metric), len(self.grid.cells[index].metrics[metric].values)
         if not len(pool):
             return np.zeros(DRAWS)
-        return np.asarray(self._random(at, metric, 1).choice(pool, (DRAWS, count)).mean(1))
+        return np.asarray(self._random(index, metric, 1).choice(pool, (DRAWS, count)).mean(1))
 
-    def _pool(self, at: int, metric: str) -> NDArray[np.float64]:
-        own = _deviations(self.grid, at, metric)
+    def _pool(self, index: int, metric: str) -> NDArray[np.float64]:
+        own = _deviations(self.grid, index, metric)
         if len(own):
             return own
         for axes in (("model",), ()):
-            pool = np.concatenate([own, *(_deviations(self.grid, other, metric) for other in self._like(at, axes))])
+            pool = np.concatenate(
+                [own, *(_deviations(self.grid, similar, metric) for similar in self._like(index, axes))]
+            )
             if len(pool):
                 return pool
         return own
 
-    def _like(self, at: int, axes: Sequence[str]) -> list[int]:
+    def _like(self, index: int, axes: Sequence[str]) -> list[int]:
         """The cells of its ground that share some axes with a cell."""
-        cells, cell = self.grid.cells, self.grid.cells[at]
-        same = [
-            other.ground == cell.ground and all(other.axes[axis] == cell.axes[axis] for axis in axes) for other in cells
+        cells, cell = self.grid.cells, self.grid.cells[index]
+        return [
+            i
+            for i, candidate in enumerate(cells)
+            if candidate.ground == cell.ground and all(candidate.axes[axis] == cell.axes[axis] for axis in axes)
         ]
-        return [place for place, is_like in enumerate(same) if is_like]
 
-    def _random(self, at: int, metric: str, what: int) -> np.random.Generator:
-        return np.random.default_rng([self.seed, what, at + 1, *metric.encode()])
+    def _random(self, index: int, metric: str, purpose: int) -> np.random.Generator:
+        return np.random.default_rng([self.seed, purpose, index + 1, *metric.encode()])
 
 
-def _deviations(grid: Grid, at: int, metric: str) -> NDArray[np.float64]:
+def _deviations(grid: Grid, index: int, metric: str) -> NDArray[np.float64]:
     """Each seed's distance from the cell's mean, widened to the spread between seeds; none of a single seed."""
-    measured = grid.cells[at].metrics.get(metric)
+    measured = grid.cells[index].metrics.get(metric)
     if measured is None or len(measured.values) < 2:
         return np.zeros(0)
     values = np.array(list(measured.values.values()))
@@ -163,15 +166,17 @@ def read_parts(
         return {}, []
     if len(runs) > most:
         return {}, [f"{len(runs):,} runs, more than predictions_of={most}: their recorded intervals stand for patients"]
-    found: dict[str, dict[str, SubsampledMetric]] = {}
+    parts: dict[str, dict[str, SubsampledMetric]] = {}
     notes: list[str] = []
     for ground in range(len(grid.grounds)):
-        of_ground = [run for at, each in enumerate(grid.members) if grid.cells[at].ground == ground for run in each]
+        of_ground = [
+            run for index, members in enumerate(grid.members) if grid.cells[index].ground == ground for run in members
+        ]
         try:
-            found |= _parts_of_ground(of_ground, wanted, data_dir)
+            parts |= _parts_of_ground(of_ground, wanted, data_dir)
         except (OSError, ValueError, KeyError) as error:  # UserError is a ValueError
             notes.append(f"recorded intervals stand for patients: the predictions cannot be read ({error})")
-    return found, notes
+    return parts, notes
 
 
 def _parts_of_ground(
@@ -189,14 +194,14 @@ def _parts_of_ground(
         return {}  # of W&B, which has none
     cohort = read_cohort_of(runs[0].record, Path(runs[0].folder or ""), data_dir)
     space = LabelSpace.from_labels(cohort.labels)
-    found, notes = {}, None
+    parts, notes = {}, None
     for run in track(runs, total=len(runs), what="reading predictions", unit="run") if len(runs) > 30 else runs:
         predictions = read_predictions(RunFolder(Path(run.folder or "")).predictions(Split.TEST), space)
         notes = predictions.hadm_id if notes is None else notes
         if not np.array_equal(notes, predictions.hadm_id):
             raise UserError(f"{run.folder}: tested on other notes than {runs[0].folder}")
-        found[run.name] = {TEST + name: each for name, each in _parts(predictions, space, wanted).items()}
-    return found
+        parts[run.name] = {TEST + name: part for name, part in _parts(predictions, space, wanted).items()}
+    return parts
 
 
 def _parts(predictions: Any, space: Any, wanted: Sequence[str]) -> dict[str, SubsampledMetric]:
@@ -205,12 +210,12 @@ def _parts(predictions: Any, space: Any, wanted: Sequence[str]) -> dict[str, Sub
     from src.runs.predictions import parts
 
     if not set(wanted) <= set(LIGHT):
-        return {name: each for name, each in parts(predictions, space, DRAWS).items() if name in wanted}
+        return {name: part for name, part in parts(predictions, space, DRAWS).items() if name in wanted}
     scores = predictions.heads["scores"]
-    chosen = scores.argmax(1)
+    predicted = scores.argmax(1)
     tallies: list[WeightedMetric] = [
-        NoteMeans({"accuracy": chosen == predictions.drg}),
-        ClassF1("", chosen, predictions.drg, scores.shape[1]),
+        NoteMeans({"accuracy": predicted == predictions.drg}),
+        ClassF1("", predicted, predictions.drg, scores.shape[1]),
     ]
-    found = subsample(tallies, predictions.subject_id, DRAWS)
-    return {name: found[name] for name in wanted}
+    subsampled = subsample(tallies, predictions.subject_id, DRAWS)
+    return {name: subsampled[name] for name in wanted}

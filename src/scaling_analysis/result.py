@@ -170,7 +170,7 @@ class Fit:
     @property
     def identified(self) -> bool:
         """Every parameter is."""
-        return all(each.identified for each in self.parameters.values())
+        return all(parameter.identified for parameter in self.parameters.values())
 
     def at(self, points: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
         """The curve with its band of 95 %.
@@ -181,9 +181,9 @@ class Fit:
         Returns:
             Value, low and high, [P] each.
         """
-        told = self.drawn_at(points)
-        low, high = np.quantile(told[1:], (0.025, 0.975), axis=0)
-        return told[0], low, high
+        drawn = self.drawn_at(points)
+        low, high = np.quantile(drawn[1:], (0.025, 0.975), axis=0)
+        return drawn[0], low, high
 
     def drawn_at(self, points: ArrayLike) -> NDArray[np.float64]:
         """The curve, then that of each draw, at `points`, [1 + R, P]."""

@@ -17,113 +17,124 @@ SHOWN = 24
 Rows = list[dict[str, Any]]
 
 
-def tables(found: Scaling) -> dict[str, Rows]:
+def tables(scaling: Scaling) -> dict[str, Rows]:
     """Every table by its name, as rows of plain values; of what is not known, None."""
     return {
-        "cells": [row for at in range(len(found.cells)) for row in _cell_rows(found, at)],
-        "differences": [_difference_row(found, at) for at in range(len(found.differences))],
-        "fits": [row for fit in found.fits for row in _fit_rows(fit)],
+        "cells": [row for index in range(len(scaling.cells)) for row in _cell_rows(scaling, index)],
+        "differences": [_difference_row(scaling, index) for index in range(len(scaling.differences))],
+        "fits": [row for fit in scaling.fits for row in _fit_rows(fit)],
         "predictions": [
-            {"over": _over(found.fits[each.fit]), "why": each.why, **each.at, "metric": each.metric}
-            | {"predicted": each.value, "low": each.low, "high": each.high}
-            for each in found.predictions
+            {
+                "over": _over(scaling.fits[prediction.fit]),
+                "why": prediction.why,
+                **prediction.at,
+                "metric": prediction.metric,
+            }
+            | {"predicted": prediction.value, "low": prediction.low, "high": prediction.high}
+            for prediction in scaling.predictions
         ],
         "held_out": [
-            {"over": "+".join(each.over), **_named(found.cells[each.cell], found), "metric": each.metric}
-            | {"points": each.points, "predicted": each.predicted, "low": each.low, "high": each.high}
-            | {"measured": each.measured, "error": each.error, "no_growth": each.no_growth}
-            for each in found.held_out
+            {
+                "over": "+".join(held_out.over),
+                **_named(scaling.cells[held_out.cell], scaling),
+                "metric": held_out.metric,
+            }
+            | {"points": held_out.points, "predicted": held_out.predicted, "low": held_out.low, "high": held_out.high}
+            | {"measured": held_out.measured, "error": held_out.error, "no_growth": held_out.no_growth}
+            for held_out in scaling.held_out
         ],
-        "missing": [dataclasses.asdict(each) for each in found.missing],
+        "missing": [dataclasses.asdict(run) for run in scaling.missing],
     }
 
 
-def as_json(found: Scaling) -> dict[str, Any]:
+def as_json(scaling: Scaling) -> dict[str, Any]:
     """All numbers, for a file; nan becomes null."""
-    told: dict[str, Any] = {
-        "seed": found.seed,
-        "varied": list(found.varied),
-        "grounds": [dataclasses.asdict(each) for each in found.grounds],
+    content: dict[str, Any] = {
+        "seed": scaling.seed,
+        "varied": list(scaling.varied),
+        "grounds": [dataclasses.asdict(ground) for ground in scaling.grounds],
         "cells": [
-            {**vars(each), "metrics": {name: _edged(told) for name, told in each.metrics.items()}}
-            for each in found.cells
+            {**vars(cell), "metrics": {name: _edged(measured) for name, measured in cell.metrics.items()}}
+            for cell in scaling.cells
         ],
-        "differences": [_edged(each) for each in found.differences],
-        "fits": [_fit(each) for each in found.fits],
-        "predictions": [dataclasses.asdict(each) for each in found.predictions],
-        "held_out": [dataclasses.asdict(each) | {"error": each.error} for each in found.held_out],
-        "missing": [dataclasses.asdict(each) for each in found.missing],
-        "notes": list(found.notes),
+        "differences": [_edged(difference) for difference in scaling.differences],
+        "fits": [_fit(fit) for fit in scaling.fits],
+        "predictions": [dataclasses.asdict(prediction) for prediction in scaling.predictions],
+        "held_out": [dataclasses.asdict(held_out) | {"error": held_out.error} for held_out in scaling.held_out],
+        "missing": [dataclasses.asdict(run) for run in scaling.missing],
+        "notes": list(scaling.notes),
     }
-    return dict(_plain(told))
+    return dict(_plain(content))
 
 
-def as_text(found: Scaling, metrics: Sequence[str]) -> str:
+def as_text(scaling: Scaling, metrics: Sequence[str]) -> str:
     """What a terminal shows: the cells, their differences, fits, predictions, the cell held out, what is missing."""
-    shown = [name for name in metrics if any(name in cell.metrics for cell in found.cells)]
+    shown = [name for name in metrics if any(name in cell.metrics for cell in scaling.cells)]
     parts = [
-        _cells_text(found, shown),
-        _part("One step apart, the larger less the smaller, by patient and seed", _differences_text(found)),
-        _part("Fits", [_fit_line(each) for each in found.fits if len(each.over) == 2 or _few(found)]),
-        _part("Predicted", _predictions_text(found)),
-        _part("The largest cell held out of the fit", _held_text(found)),
-        _part(f"Missing: {len(found.missing)}", [_missing_line(each) for each in found.missing]),
-        "\n".join(found.notes),
+        _cells_text(scaling, shown),
+        _part("One step apart, the larger less the smaller, by patient and seed", _differences_text(scaling)),
+        _part("Fits", [_fit_line(fit) for fit in scaling.fits if len(fit.over) == 2 or _few(scaling)]),
+        _part("Predicted", _predictions_text(scaling)),
+        _part("The largest cell held out of the fit", _held_text(scaling)),
+        _part(
+            f"Missing: {len(scaling.missing)}", [f"{run.words or run.name}: {run.standing}" for run in scaling.missing]
+        ),
+        "\n".join(scaling.notes),
     ]
     return "\n\n".join(part for part in parts if part)
 
 
-def write_scaling(found: Scaling, folder: Path) -> Path:
+def write_scaling(scaling: Scaling, folder: Path) -> Path:
     """Writes `scaling.json` and a CSV for each table; the place of the former."""
-    for name, rows in tables(found).items():
+    for name, rows in tables(scaling).items():
         heads = list(dict.fromkeys(key for row in rows for key in row))
         with atomic_write(folder / f"{name}.csv") as tmp:
             write_csv(tmp, heads or ["none"], [[row.get(head) for head in heads] for row in rows])
     with atomic_write(folder / "scaling.json") as tmp:
-        tmp.write_text(json.dumps(as_json(found), indent=1, allow_nan=False) + "\n", "utf-8")
+        tmp.write_text(json.dumps(as_json(scaling), indent=1, allow_nan=False) + "\n", "utf-8")
     return folder / "scaling.json"
 
 
-def _cell_rows(found: Scaling, at: int) -> Rows:
-    cell = found.cells[at]
-    first = {"ground": cell.ground, "cell": at, **cell.axes, "runs": cell.seeds, **_plain(cell.numbers)}
+def _cell_rows(scaling: Scaling, index: int) -> Rows:
+    cell = scaling.cells[index]
+    first = {"ground": cell.ground, "cell": index, **cell.axes, "runs": cell.seeds, **_plain(cell.numbers)}
     return [
         first
-        | {"metric": name, "seeds": len(each.values), "mean": each.mean}
-        | _plain(vars(each.both))
-        | _edges("seeds", each.seeds)
-        | _edges("patients", each.patients)
-        for name, each in cell.metrics.items()
+        | {"metric": name, "seeds": len(measured.values), "mean": measured.mean}
+        | _plain(vars(measured.both))
+        | _edges("seeds", measured.seeds)
+        | _edges("patients", measured.patients)
+        for name, measured in cell.metrics.items()
     ]
 
 
-def _difference_row(found: Scaling, at: int) -> dict[str, Any]:
-    each = found.differences[at]
-    one, other = (found.cells[place] for place in (each.one, each.other))
-    told: dict[str, Any] = {"metric": each.metric, "axis": each.axis, "of": _value(one, each.axis)}
-    told |= {"less": _value(other, each.axis), **_named(one, found, without=each.axis)}
-    told |= {"pairs": each.pairs, "difference": each.value, **_plain(vars(each.both))}
-    told |= {**_edges("seeds", each.seeds), **_edges("patients", each.patients)}
-    return told | {"p": _plain(each.p), "p_holm": _plain(each.p_holm), "patients_from": each.how}
+def _difference_row(scaling: Scaling, index: int) -> dict[str, Any]:
+    difference = scaling.differences[index]
+    larger, smaller = scaling.cells[difference.one], scaling.cells[difference.other]
+    row: dict[str, Any] = {"metric": difference.metric, "axis": difference.axis, "of": _value(larger, difference.axis)}
+    row |= {"less": _value(smaller, difference.axis), **_named(larger, scaling, without=difference.axis)}
+    row |= {"pairs": difference.pairs, "difference": difference.value, **_plain(vars(difference.both))}
+    row |= {**_edges("seeds", difference.seeds), **_edges("patients", difference.patients)}
+    return row | {"p": _plain(difference.p), "p_holm": _plain(difference.p_holm), "patients_from": difference.how}
 
 
 def _fit_rows(fit: Fit) -> Rows:
     first = {"metric": fit.metric, "over": _over(fit), **fit.fixed, "points": len(fit.cells), "freedom": fit.freedom}
     first |= {"residual": fit.residual, "misfit": fit.misfit, "patients_from": fit.how}
     first |= {f"reference_{name}": value for name, value in zip(fit.over, fit.reference, strict=True)}
-    return [first | {"parameter": name} | dataclasses.asdict(each) for name, each in fit.parameters.items()]
+    return [first | {"parameter": name} | dataclasses.asdict(parameter) for name, parameter in fit.parameters.items()]
 
 
-def _edged(each: Any) -> dict[str, Any]:
+def _edged(row: Any) -> dict[str, Any]:
     """The fields of a value, and those of its intervals; `dataclasses.asdict` takes ten times as long."""
-    return {name: vars(value) if isinstance(value, Interval) else value for name, value in vars(each).items()}
+    return {name: vars(value) if isinstance(value, Interval) else value for name, value in vars(row).items()}
 
 
 def _fit(fit: Fit) -> dict[str, Any]:
     hidden = ("draws", "best")
-    told = {field.name: getattr(fit, field.name) for field in dataclasses.fields(fit) if field.name not in hidden}
-    told["parameters"] = {name: dataclasses.asdict(each) for name, each in fit.parameters.items()}
-    return told | {"identified": fit.identified, "formula": formula(fit)}
+    fields = {field.name: getattr(fit, field.name) for field in dataclasses.fields(fit) if field.name not in hidden}
+    fields["parameters"] = {name: dataclasses.asdict(parameter) for name, parameter in fit.parameters.items()}
+    return fields | {"identified": fit.identified, "formula": formula(fit)}
 
 
 def formula(fit: Fit) -> str:
@@ -141,20 +152,20 @@ def formula(fit: Fit) -> str:
     return f"{fit.metric} = a{''.join(terms)}"
 
 
-def _cells_text(found: Scaling, metrics: Sequence[str]) -> str:
-    names = ["model", *(axis for axis in found.varied if axis != "params")]
+def _cells_text(scaling: Scaling, metrics: Sequence[str]) -> str:
+    names = ["model", *(axis for axis in scaling.varied if axis != "params")]
     lines = []
-    for ground, told in enumerate(found.grounds):
-        cells = [cell for cell in found.cells if cell.ground == ground]
+    for ground, dataset in enumerate(scaling.grounds):
+        cells = [cell for cell in scaling.cells if cell.ground == ground]
         head = [*names, "seeds", *metrics]
         rows = [
             [*(str(cell.axes.get(name)) for name in names), str(cell.seeds), *(_metric(cell, name) for name in metrics)]
             for cell in cells[: 3 * SHOWN]
         ]
-        wide = [max(len(row[at]) for row in [head, *rows]) for at in range(len(head))]
+        wide = [max(len(row[index]) for row in [head, *rows]) for index in range(len(head))]
         lines.append(
-            f"cohort {told.cohort[:12]}, {told.protocol}: {told.train:,} training and {told.test:,} test notes; "
-            f"{sum(cell.seeds for cell in cells):,} runs in {len(cells):,} cells"
+            f"cohort {dataset.cohort[:12]}, {dataset.protocol}: {dataset.train:,} training and "
+            f"{dataset.test:,} test notes; {sum(cell.seeds for cell in cells):,} runs in {len(cells):,} cells"
         )
         aligned = (zip(row, wide, strict=True) for row in [head, *rows])
         lines += ["  ".join(f"{word:<{width}}" for word, width in row).rstrip() for row in aligned]
@@ -164,70 +175,72 @@ def _cells_text(found: Scaling, metrics: Sequence[str]) -> str:
 
 
 def _metric(cell: Cell, name: str) -> str:
-    each = cell.metrics.get(name)
-    return "-" if each is None else f"{each.mean:.3f}{_between(each.both)}"
+    measured = cell.metrics.get(name)
+    return "-" if measured is None else f"{measured.mean:.3f}{_between(measured.both)}"
 
 
-def _differences_text(found: Scaling) -> list[str]:
+def _differences_text(scaling: Scaling) -> list[str]:
     lines = []
-    for row in tables_of_differences(found):
+    for row in tables_of_differences(scaling):
         fixed = " ".join(f"{key}={value}" for key, value in row["fixed"].items())
-        each = row["difference"]
-        told = "" if math.isnan(each.p_holm) else f"  p {_chance(each.p_holm)}"
-        told += "" if each.pairs > 1 else ", patients alone: one seed"
-        between = f"{each.value:+.3f}{_between(each.both)}"
-        lines.append(f"{each.metric}  {row['of']} - {row['less']}  {fixed}: {between}{told}")
+        difference = row["difference"]
+        remarks = "" if math.isnan(difference.p_holm) else f"  p {_chance(difference.p_holm)}"
+        remarks += "" if difference.pairs > 1 else ", patients alone: one seed"
+        between = f"{difference.value:+.3f}{_between(difference.both)}"
+        lines.append(f"{difference.metric}  {row['of']} - {row['less']}  {fixed}: {between}{remarks}")
     return lines
 
 
-def tables_of_differences(found: Scaling) -> list[dict[str, Any]]:
+def tables_of_differences(scaling: Scaling) -> list[dict[str, Any]]:
     """Each difference with the two values of its axis, and the other axes that are the same on both sides."""
     return [
         {
-            "of": _value(found.cells[each.one], each.axis),
-            "less": _value(found.cells[each.other], each.axis),
-            "fixed": _named(found.cells[each.one], found, without=each.axis),
-            "difference": each,
+            "of": _value(scaling.cells[difference.one], difference.axis),
+            "less": _value(scaling.cells[difference.other], difference.axis),
+            "fixed": _named(scaling.cells[difference.one], scaling, without=difference.axis),
+            "difference": difference,
         }
-        for each in found.differences
+        for difference in scaling.differences
     ]
 
 
 def _fit_line(fit: Fit) -> str:
     fixed = "".join(f" {key}={value}" for key, value in fit.fixed.items())
     numbers = ", ".join(
-        f"{name} {each.value:.3g} [{each.low:.3g}, {each.high:.3g}]" if each.identified else f"{name} not identified"
-        for name, each in fit.parameters.items()
+        f"{name} {parameter.value:.3g} [{parameter.low:.3g}, {parameter.high:.3g}]"
+        if parameter.identified
+        else f"{name} not identified"
+        for name, parameter in fit.parameters.items()
     )
-    told = f"misfit {fit.misfit:.4f} ({fit.freedom} points to spare)" if fit.freedom else "no point to spare"
-    return f"{formula(fit)}{fixed}: {numbers}; residual {fit.residual:.4f}, {told}"
+    misfit = f"misfit {fit.misfit:.4f} ({fit.freedom} points to spare)" if fit.freedom else "no point to spare"
+    return f"{formula(fit)}{fixed}: {numbers}; residual {fit.residual:.4f}, {misfit}"
 
 
-def _predictions_text(found: Scaling) -> list[str]:
-    chosen = [each for each in found.predictions if len(found.fits[each.fit].over) == 2] or found.predictions
+def _predictions_text(scaling: Scaling) -> list[str]:
+    shown = [
+        prediction for prediction in scaling.predictions if len(scaling.fits[prediction.fit].over) == 2
+    ] or scaling.predictions
     return [
-        f"{each.metric}  {each.why}: {' '.join(f'{key}={_number(value)}' for key, value in each.at.items())}: "
-        f"{each.value:.3f} [{each.low:.3f}, {each.high:.3f}]"
-        for each in chosen
+        f"{prediction.metric}  {prediction.why}: "
+        f"{' '.join(f'{key}={_number(value)}' for key, value in prediction.at.items())}: "
+        f"{prediction.value:.3f} [{prediction.low:.3f}, {prediction.high:.3f}]"
+        for prediction in shown
     ]
 
 
-def _held_text(found: Scaling) -> list[str]:
+def _held_text(scaling: Scaling) -> list[str]:
     return [
-        f"{each.metric} over {' and '.join(each.over)}, "
-        f"{' '.join(f'{key}={value}' for key, value in _named(found.cells[each.cell], found).items())}: "
-        f"predicted {each.predicted:.3f} [{each.low:.3f}, {each.high:.3f}], measured {each.measured:.3f}, "
-        f"error {each.error:+.3f}; without growth {each.no_growth - each.measured:+.3f}"
-        for each in found.held_out
+        f"{held_out.metric} over {' and '.join(held_out.over)}, "
+        f"{' '.join(f'{key}={value}' for key, value in _named(scaling.cells[held_out.cell], scaling).items())}: "
+        f"predicted {held_out.predicted:.3f} [{held_out.low:.3f}, {held_out.high:.3f}], "
+        f"measured {held_out.measured:.3f}, error {held_out.error:+.3f}; "
+        f"without growth {held_out.no_growth - held_out.measured:+.3f}"
+        for held_out in scaling.held_out
     ]
 
 
-def _missing_line(each: Any) -> str:
-    return f"{each.words or each.name}: {each.standing}"
-
-
-def _few(found: Scaling) -> bool:
-    return len(found.fits) <= SHOWN
+def _few(scaling: Scaling) -> bool:
+    return len(scaling.fits) <= SHOWN
 
 
 def _part(title: str, lines: Sequence[str]) -> str:
@@ -237,8 +250,8 @@ def _part(title: str, lines: Sequence[str]) -> str:
     return "\n  ".join([title, *lines[:SHOWN], *more])
 
 
-def _named(cell: Cell, found: Scaling, without: str = "") -> dict[str, Any]:
-    axes = [axis for axis in found.varied if axis != without]
+def _named(cell: Cell, scaling: Scaling, without: str = "") -> dict[str, Any]:
+    axes = [axis for axis in scaling.varied if axis != without]
     return {"model" if axis == "params" else axis: _value(cell, axis) for axis in axes}
 
 
@@ -273,5 +286,5 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {str(key): _plain(each) for key, each in value.items()}
-    return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
+        return {str(key): _plain(element) for key, element in value.items()}
+    return [_plain(element) for element in value] if isinstance(value, list | tuple) else value

@@ -69,19 +69,19 @@ def _listed(source: str, out: Path) -> Source:
     return Source(tuple(map(read_run, finished)), tuple(unfinished), closed=not folder.is_dir())
 
 
-def _refuse_wandb_alone(folder: Path, known: Sequence[Path]) -> None:
+def _refuse_wandb_alone(folder: Path, run_folders: Sequence[Path]) -> None:
     """Says of folders that hold W&B's files alone that runs are read from their records.
 
     Raises:
         UserError: there is no run beside them.
     """
-    if not known and next(folder.rglob("run-*.wandb"), None):
+    if not run_folders and next(folder.rglob("run-*.wandb"), None):
         raise UserError(
             f"{folder}: holds what W&B wrote, and no result.json; name the folder in which the runs were trained, or "
             "wandb:ENTITY/PROJECT"
         )
     for path in sorted(folder.iterdir()):
-        if path not in known and RunFolder(path).wandb.is_dir():
+        if path not in run_folders and RunFolder(path).wandb.is_dir():
             tell_once(f"{path}: holds what W&B wrote, and no result.json; left out")
 
 

@@ -18,7 +18,7 @@ from src.tracking.policy import ENVIRONMENT
 AT_ONCE = 8
 """Histories that are asked for at a time; each is a request of a thousand rows or more."""
 
-Told = tuple[str, Mapping[str, Any], Mapping[str, Any], str]
+RunFields = tuple[str, Mapping[str, Any], Mapping[str, Any], str]
 """A run's id, configuration, summary, and state as W&B calls it."""
 
 
@@ -39,10 +39,10 @@ def curves_of(rows: Iterable[Mapping[str, Any]]) -> Curves:
     return {key: dict(sorted(values.items())) for key, values in curves.items()}
 
 
-def split(told: Iterable[Told]) -> tuple[list[Told], list[Missing]]:
+def split(runs: Iterable[RunFields]) -> tuple[list[RunFields], list[Missing]]:
     """Our finished runs, and our unfinished ones; what is not of this project is left out."""
     finished, missing = [], []
-    for name, config, summary, state in sorted(told, key=lambda each: each[0]):
+    for name, config, summary, state in sorted(runs, key=lambda run: run[0]):
         if "cohort" not in config or "params" not in config:
             continue
         if is_finished(summary):
@@ -65,10 +65,10 @@ def read_project(project: str, group: str | None) -> tuple[list[Run], list[Missi
 
     filters = {"group": group} if group else {}
     try:
-        found = {run.id: run for run in wandb.Api().runs(project, filters=filters, lazy=False)}
-        told = [(run.id, dict(run.config), dict(run.summary_metrics), run.state) for run in found.values()]
-        finished, missing = split(told)
-        return list(_with_histories(finished, found)), missing
+        api_runs = {run.id: run for run in wandb.Api().runs(project, filters=filters, lazy=False)}
+        runs = [(run.id, dict(run.config), dict(run.summary_metrics), run.state) for run in api_runs.values()]
+        finished, missing = split(runs)
+        return list(_with_histories(finished, api_runs)), missing
     except (wandb.errors.Error, ValueError, OSError) as error:
         raise UserError(
             f"wandb:{project}: cannot be read ({type(error).__name__}); is the name right, the machine online, and "
@@ -76,10 +76,10 @@ def read_project(project: str, group: str | None) -> tuple[list[Run], list[Missi
         ) from None
 
 
-def _with_histories(finished: list[Told], found: Mapping[str, Any]) -> Iterator[Run]:
-    def read(told: Told) -> Run:
-        name, config, summary, _ = told
-        return Run(name, record_of(config, summary), curves_of(found[name].scan_history()))
+def _with_histories(finished: list[RunFields], api_runs: Mapping[str, Any]) -> Iterator[Run]:
+    def read(run: RunFields) -> Run:
+        name, config, summary, _ = run
+        return Run(name, record_of(config, summary), curves_of(api_runs[name].scan_history()))
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         yield from track(pool.map(read, finished), total=len(finished), what="reading runs", unit="run")

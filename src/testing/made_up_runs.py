@@ -57,7 +57,7 @@ class Truth:
 
 
 def grid_of(
-    truth: Truth,
+    law: Truth,
     *,
     models: Sequence[str] = ("femto", "pico", "nano"),
     lengths: Sequence[int] = (96, 192, 384),
@@ -70,7 +70,7 @@ def grid_of(
     """One finished run of every combination, on one test set.
 
     Args:
-        truth: the law; a rank changes nothing, and macro-F1 is half of the accuracy.
+        law: of all runs; a rank changes nothing, and macro-F1 is half of the accuracy.
         models: of `SIZES`.
         lengths: in tokens.
         ranks: of the adapters.
@@ -80,34 +80,34 @@ def grid_of(
         draw: seed of all chance.
     """
     dice = np.random.default_rng(draw)
-    same = dice.normal(0, truth.patients * truth.shared**0.5)
-    alone = truth.patients * (1 - truth.shared) ** 0.5
+    same = dice.normal(0, law.patients * law.shared**0.5)
+    alone = law.patients * (1 - law.shared) ** 0.5
     runs = []
     for model, length, rank, scheme in product(models, lengths, ranks, labels):
         own = dice.normal(0, alone)  # the seeds of a cell err on the same patients
         for seed in range(seeds):
-            value = truth.accuracy(SIZES[model], length) + same + own + dice.normal(0, truth.seeds)
+            value = law.accuracy(SIZES[model], length) + same + own + dice.normal(0, law.seeds)
             name = f"{model}-len{length}-r{rank}-{scheme}-s{seed}-c{cohort[:7]}"
-            runs.append(_run(name, model, (length, rank, scheme, seed), float(value), truth, cohort, dice))
+            runs.append(_run(name, model, (length, rank, scheme, seed), float(value), law, cohort, dice))
     return runs
 
 
 def _run(
     name: str,
     model: str,
-    place: tuple[int, int, str, int],
+    setting: tuple[int, int, str, int],
     accuracy: float,
-    truth: Truth,
+    law: Truth,
     cohort: str,
     dice: np.random.Generator,
 ) -> Run:
-    length, rank, scheme, seed = place
+    length, rank, scheme, seed = setting
     metrics = {"test/accuracy": accuracy, "test/macro_f1": accuracy / 2}
-    metrics |= {f"test/{further}": min(0.99, accuracy + 0.01 * at) for at, further in enumerate(FURTHER)}
+    metrics |= {f"test/{further}": min(0.99, accuracy + 0.01 * index) for index, further in enumerate(FURTHER)}
     intervals = {}
     for metric, value in metrics.items():
-        told = estimate(value, truth.patients, 1500)
-        intervals[metric] = [told.low, told.high]
+        estimated = estimate(value, law.patients, 1500)
+        intervals[metric] = [estimated.low, estimated.high]
     tokens, steps = 12_000 * length, 300
     record = {
         "config": {"data": {"dir": "data/cohort"}},
@@ -125,7 +125,7 @@ def _run(
         "seconds": {"starting": 1.0, "training": tokens / 40_000, "evaluation": 3.0, "total": 4 + tokens / 40_000},
     }
     loss = 6 * (1 - accuracy)
-    falling = {10 * at: loss * (1 + 2 / at) + float(dice.normal(0, 0.05)) for at in range(1, steps + 1)}
+    falling = {10 * index: loss * (1 + 2 / index) + float(dice.normal(0, 0.05)) for index in range(1, steps + 1)}
     return Run(name, RunRecord.of(record), {"train/loss": falling, "val/loss": {10 * steps: loss}})
 
 

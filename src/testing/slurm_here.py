@@ -140,12 +140,12 @@ class SlurmHere:
 
     def job_processes(self, node: str) -> list[int]:
         """Processes of jobs on a node; a slurmstepd keeps its node's log open, which tells whose it is."""
-        log, found = str(self.folder / f"slurmd-{node}.log"), []
+        log, pids = str(self.folder / f"slurmd-{node}.log"), []
         for step in _named("slurmstepd"):
-            opened = {os.path.realpath(each) for each in Path(f"/proc/{step}/fd").glob("*")} if _lives(step) else set()
+            opened = {os.path.realpath(path) for path in Path(f"/proc/{step}/fd").glob("*")} if _lives(step) else set()
             if log in opened:
-                found += [step, *_below(step)]
-        return found
+                pids += [step, *_below(step)]
+        return pids
 
     def stop(self) -> None:
         """Stops every daemon and every job, and waits until they are gone."""
@@ -193,19 +193,19 @@ def _lives(pid: int) -> bool:
 
 
 def _named(name: str) -> list[int]:
-    found = []
-    for each in Path("/proc").iterdir():
+    pids = []
+    for path in Path("/proc").iterdir():
         try:
-            if each.name.isdigit() and (each / "comm").read_text().strip() == name:
-                found.append(int(each.name))
+            if path.name.isdigit() and (path / "comm").read_text().strip() == name:
+                pids.append(int(path.name))
         except OSError:
             continue
-    return found
+    return pids
 
 
 def _below(pid: int) -> list[int]:
     try:
-        children = [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except OSError:
         return []
-    return [each for child in children for each in (child, *_below(child))]
+    return [descendant for child in children for descendant in (child, *_below(child))]

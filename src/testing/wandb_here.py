@@ -103,10 +103,10 @@ class WandbHere:
         Raises:
             KeyError: there is none, or it is in several projects and none was named.
         """
-        found = [run for run in self.runs if run.name == name and project in (None, run.project)]
-        if len(found) != 1:
-            raise KeyError(f"{name}: {len(found)} runs of that id")
-        return found[0]
+        matching = [run for run in self.runs if run.name == name and project in (None, run.project)]
+        if len(matching) != 1:
+            raise KeyError(f"{name}: {len(matching)} runs of that id")
+        return matching[0]
 
     @property
     def runs(self) -> list[SentRun]:
@@ -149,9 +149,9 @@ class WandbHere:
         """Every byte that came: heads, paths decoded too, bodies as sent and without compression of the transport."""
         parts = []
         with self._lock:
-            for each in self.requests:
-                parts += [each.head.encode(), unquote(each.head).encode(), each.raw]
-                parts += [each.body] if each.body != each.raw else []
+            for request in self.requests:
+                parts += [request.head.encode(), unquote(request.head).encode(), request.raw]
+                parts += [request.body] if request.body != request.raw else []
         return b"\n".join(parts)
 
     def reply(self, method: str, path: str, head: str, raw: bytes, encoding: str) -> tuple[int, bytes]:
@@ -162,11 +162,13 @@ class WandbHere:
             if self.refuses:
                 return self.refuses, b"{}"
             if path == "/graphql":
-                asked = json.loads(request.body)
-                return 200, json.dumps(self._answers.graphql(asked["query"], asked.get("variables") or {})).encode()
+                operation = json.loads(request.body)
+                return 200, json.dumps(
+                    self._answers.graphql(operation["query"], operation.get("variables") or {})
+                ).encode()
             if stream := re.fullmatch(r"/files/([^/]+)/([^/]+)/([^/]+)/file_stream", path):
-                told = self._answers.file_stream(unquote(stream[2]), unquote(stream[3]), json.loads(request.body))
-                return 200, json.dumps(told).encode()
+                answer = self._answers.file_stream(unquote(stream[2]), unquote(stream[3]), json.loads(request.body))
+                return 200, json.dumps(answer).encode()
             if stored := re.fullmatch(r"/storage/([^/]+)/([^/]+)/(.+)", path):
                 run = self._answers.run(unquote(stored[1]), unquote(stored[2]))
                 if method == "GET":
@@ -221,12 +223,12 @@ class _Handler(BaseHTTPRequestHandler):
             raw = self._chunks()
         head = f"{self.command} {self.path}\n{self.headers}"
         encoding = self.headers.get("Content-Encoding", "")
-        status, told = self.server.here.reply(self.command, self.path, head, raw, encoding)
+        status, body = self.server.here.reply(self.command, self.path, head, raw, encoding)
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(told)))
+        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(told)
+        self.wfile.write(body)
 
     do_GET = do_POST = do_PUT = do_PATCH = do_HEAD = do_DELETE = answer
 

@@ -54,16 +54,16 @@ class SentRun:
     @property
     def config(self) -> dict[str, Any]:
         """Its configuration, without W&B's own part."""
-        told = json.loads(self.told.get("config") or "{}")
-        return {name: value["value"] for name, value in told.items() if name != "_wandb"}
+        entries = json.loads(self.told.get("config") or "{}")
+        return {name: value["value"] for name, value in entries.items() if name != "_wandb"}
 
     def matches(self, filters: Mapping[str, Any]) -> bool:
         """Whether it is one of those that a filter of `Api().runs` means: equality, `$in`, `$ne`, `$and`, `$or`."""
         for key, wanted in filters.items():
             if key == "$and":
-                holds = all(self.matches(each) for each in wanted)
+                holds = all(self.matches(part) for part in wanted)
             elif key == "$or":
-                holds = any(self.matches(each) for each in wanted)
+                holds = any(self.matches(part) for part in wanted)
             else:
                 holds = _fits(self._value(key), wanted)
             if not holds:
@@ -71,14 +71,14 @@ class SentRun:
         return True
 
     def _value(self, key: str) -> Any:
-        known = {"group": "groupName", "jobType": "jobType", "display_name": "displayName", "tags": "tags"}
+        names = {"group": "groupName", "jobType": "jobType", "display_name": "displayName", "tags": "tags"}
         if key in ("name", "state"):
             return self.name if key == "name" else self.state
         if key.startswith("config."):
             return self.config.get(key.removeprefix("config.").removesuffix(".value"))
         if key.startswith("summary_metrics."):
             return self.summary.get(key.removeprefix("summary_metrics."))
-        return self.told.get(known[key])
+        return self.told.get(names[key])
 
     @property
     def state(self) -> str:
@@ -89,7 +89,7 @@ class SentRun:
 def _fits(value: Any, wanted: Any) -> bool:
     if not isinstance(wanted, Mapping):
         return wanted in value if isinstance(value, list) else bool(value == wanted)
-    ((how, operand),) = wanted.items()
-    found = value if isinstance(value, list) else [value]
-    inside = any(each in operand for each in found) if how in ("$in", "$nin") else operand in found
-    return {"$in": inside, "$nin": not inside, "$ne": not inside, "$eq": inside}[how]
+    ((operator, operand),) = wanted.items()
+    values = value if isinstance(value, list) else [value]
+    inside = any(element in operand for element in values) if operator in ("$in", "$nin") else operand in values
+    return {"$in": inside, "$nin": not inside, "$ne": not inside, "$eq": inside}[operator]

@@ -63,41 +63,46 @@ def dashboard_source(source: str, out: Path, project: str | None, entity: str | 
     if source.startswith(WANDB):
         _checked("group", source.removeprefix(WANDB).split("/")[2:])
         runs = read_source(source).runs
-        owner, found, *group = source.removeprefix(WANDB).split("/", 2)
+        owner, wandb_project, *group = source.removeprefix(WANDB).split("/", 2)
         subject = DashboardSource(
-            group[0] if group else found, project or found, entity or owner, tuple(group), (), runs
+            group[0] if group else wandb_project, project or wandb_project, entity or owner, tuple(group), (), runs
         )
     elif Path(source).is_dir():
         subject = _of_folder(Path(source), project, entity)
     else:
         subject = _of_sweep(source, out, project, entity)
-    for what, names in (("name", [subject.name]), ("project", [subject.project]), ("group", subject.groups)):
-        _checked(what, names)
+    for noun, names in (("name", [subject.name]), ("project", [subject.project]), ("group", subject.groups)):
+        _checked(noun, names)
     return subject
 
 
 def _of_folder(folder: Path, project: str | None, entity: str | None) -> DashboardSource:
     runs = read_source(str(folder)).runs
-    told = [run.record.config["wandb"] for run in runs]
-    groups = {each["group"] for each in told}
+    settings = [run.record.config["wandb"] for run in runs]
+    groups = {setting["group"] for setting in settings}
     cohorts = sorted({run.record.cohort for run in runs})
-    known = () if None in groups else tuple(sorted(groups))
+    named_groups = () if None in groups else tuple(sorted(groups))
     name = folder.resolve().name
     return DashboardSource(
-        name, project or _one_project(told), entity or "", known, () if known else tuple(cohorts), runs
+        name,
+        project or _one_project(settings),
+        entity or "",
+        named_groups,
+        () if named_groups else tuple(cohorts),
+        runs,
     )
 
 
 def _of_sweep(name: str, out: Path, project: str | None, entity: str | None) -> DashboardSource:
     folders = [out / cell["name"] for cell in read_sweep(out, name)["cells"]]
-    told = [read_job(folder)["config"]["wandb"] for folder in folders]
-    groups = tuple(sorted({each["group"] or name for each in told}))
+    settings = [read_job(folder)["config"]["wandb"] for folder in folders]
+    groups = tuple(sorted({setting["group"] or name for setting in settings}))
     runs = read_source(name, out).runs if any(RunFolder(folder).finished for folder in folders) else ()
-    return DashboardSource(name, project or _one_project(told), entity or "", groups, (), runs)
+    return DashboardSource(name, project or _one_project(settings), entity or "", groups, (), runs)
 
 
-def _one_project(told: Sequence[dict[str, Any]]) -> str:
-    projects = {str(each["project"]) for each in told}
+def _one_project(settings: Sequence[dict[str, Any]]) -> str:
+    projects = {str(setting["project"]) for setting in settings}
     if len(projects) > 1:
         raise UserError(f"the runs are in W&B projects {', '.join(sorted(projects))}; name one by wandb.project=")
     return projects.pop()
@@ -116,6 +121,6 @@ def _public(run: Run) -> Run:
     return dataclasses.replace(run, record=dataclasses.replace(run.record, axes=axes))
 
 
-def _checked(what: str, names: Sequence[str]) -> None:
+def _checked(noun: str, names: Sequence[str]) -> None:
     if not all(map(is_wandb_name, names)):
-        raise UserError(f"the {what} of these runs may not go to W&B: it {WANDB_NAME}")
+        raise UserError(f"the {noun} of these runs may not go to W&B: it {WANDB_NAME}")

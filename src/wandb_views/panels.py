@@ -59,9 +59,9 @@ ABOUT_POINTS = "A point is a run; its colour tells the third axis."
 
 def _lines(entity: str, metric: str) -> Iterator[wr.CustomChart]:
     for x in GRID:
-        line, other = (axis for axis in GRID if axis != x)
+        line, third = (axis for axis in GRID if axis != x)
         fields = {"x": f"axes/{x.key}", "line": f"axes/{line.key}"}
-        fields |= {"labels": "axes/labels", "other": f"axes/{other.key}"}
+        fields |= {"labels": "axes/labels", "other": f"axes/{third.key}"}
         strings = {"title": f"{METRICS[metric]} by {x.title}", "x_title": x.title, "line_title": line.title}
         yield _chart(entity, "lines", {**fields, **_measured(metric)}, {**strings, "y_title": METRICS[metric]})
 

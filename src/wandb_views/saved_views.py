@@ -65,10 +65,10 @@ def _answering(subject: DashboardSource) -> Iterator[None]:
 def _has_runs(api: Any, subject: DashboardSource) -> None:
     filters = {"group": {"$in": list(subject.groups)}} if subject.groups else {}
     where = f"{subject.entity}/{subject.project}"
-    found = False
+    has_runs = False
     with suppress(ValueError):  # there is no such project
-        found = bool(next(iter(api.runs(where, filters=filters, per_page=1)), None))
-    if not found:
+        has_runs = bool(next(iter(api.runs(where, filters=filters, per_page=1)), None))
+    if not has_runs:
         groups = f" of group {', '.join(subject.groups)}" if subject.groups else ""
         raise UserError(f"{where}: W&B holds no run{groups}; send them with python -m src.sync, or name wandb.project=")
 
@@ -91,16 +91,16 @@ def _replaces_known(workspace: ws.Workspace, name: str) -> set[str]:
     """Gives the workspace the name, and the identity of the one that has it; returns the charts that one draws."""
     workspace._internal_name = name
     try:
-        known = ws.Workspace.from_url(workspace.url)
+        saved = ws.Workspace.from_url(workspace.url)
     except ValueError:  # there is none of that name
         return set()
-    workspace._internal_id = known._internal_id
-    panels = [panel for section in known.sections for panel in section.panels]
+    workspace._internal_id = saved._internal_id
+    panels = [panel for section in saved.sections for panel in section.panels]
     return {panel.chart_name for panel in panels if isinstance(panel, wr.CustomChart)}
 
 
 def _known_report(api: Any, subject: DashboardSource, report: wr.Report) -> wr.Report:
-    for known in api.reports(f"{subject.entity}/{subject.project}"):
-        if (known.display_name, known.description) == (title_of(subject), DESCRIPTION):
-            report.id = known.id
+    for saved in api.reports(f"{subject.entity}/{subject.project}"):
+        if (saved.display_name, saved.description) == (title_of(subject), DESCRIPTION):
+            report.id = saved.id
     return report

@@ -74,13 +74,13 @@ def write_views(subject: DashboardSource, to: Path) -> list[Path]:
     Raises:
         OSError: the folder cannot be written.
     """
-    told: dict[str, Any] = {
+    specs: dict[str, Any] = {
         "workspace": workspace_of(subject)._to_model().spec.model_dump(mode="json", by_alias=True, exclude_none=True),
         "report": report_of(subject)._to_model().spec.model_dump(mode="json", by_alias=True, exclude_none=True),
         **{chart_name(kind): make() for kind, make in CHARTS.items()},
     }
     written = []
-    for name, spec in told.items():
+    for name, spec in specs.items():
         with atomic_write(to / f"{name}.json") as tmp:
             tmp.write_text(json.dumps(spec, indent=1) + "\n", "utf-8")
         written.append(to / f"{name}.json")
@@ -121,7 +121,7 @@ def _filters(subject: DashboardSource) -> Any:
 
 def _laid_out(part: DashboardSection) -> list[Any]:
     width = WIDTH // part.columns
-    for place, panel in enumerate(part.panels):
-        row, column = divmod(place, part.columns)
+    for index, panel in enumerate(part.panels):
+        row, column = divmod(index, part.columns)
         panel.layout = wr.Layout(x=column * width, y=row * HEIGHT, w=width, h=HEIGHT)
     return list(part.panels)

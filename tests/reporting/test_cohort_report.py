@@ -15,7 +15,7 @@ from src.cohort.prepared import read_cohort
 from src.display.figure_style import ReportFigure, inline, svg
 from src.reporting.cohort_figures import flow_figure, label_figure, length_figure
 from src.reporting.cohort_page import page
-from src.reporting.cohort_report import beside, measure, summary
+from src.reporting.cohort_report import measure, published_rows, summary
 
 LISTED = [{"drg_code": "001", "description": "A <b>& nothing", "reason": "two DRGs fit", "rows": 12, "patients": 12}]
 UNDECIDED = {"descriptions": 1, "rows": 12, "listed": LISTED}
@@ -94,7 +94,7 @@ def test_the_paper_stands_beside_what_it_tells_and_not_known_beside_the_rest(tol
     paper = {row["what"]: row["paper"] for row in numbers["beside_the_paper"]}
     assert paper["training and validation notes"] + paper["test notes"] == paper["notes"] == 262_436
     assert paper["mean tokens of a note"] == "not known"
-    same = {row["what"]: row["here"] for row in beside(numbers)}
+    same = {row["what"]: row["here"] for row in published_rows(numbers)}
     assert same["DRGs of the version"] == paper["DRGs of the version"] == 757
     assert same["base DRGs of the version"] == paper["base DRGs of the version"] == 340
 
