@@ -7,8 +7,8 @@ from src.benchmarks.coverage import POPULATIONS, draw_test_set, mean_metrics, tr
 def test_patients_come_back_and_two_models_are_equally_good() -> None:
     draw = np.random.default_rng(0)
     tests = [draw_test_set(POPULATIONS[2], draw) for _ in range(20)]
-    assert all(len(test.truth) > len(set(test.patients)) for test in tests)
-    right = np.array([[(chosen == test.truth).mean() for chosen in test.chosen] for test in tests])
+    assert all(len(test.target) > len(set(test.patients)) for test in tests)
+    right = np.array([[(chosen == test.target).mean() for chosen in test.predicted] for test in tests])
     assert abs(right[:, 0].mean() - right[:, 1].mean()) < 0.01
 
 

@@ -49,7 +49,7 @@ def check(command: str, folder: Path) -> None:
 
 
 def test_a_cohort_of_mimic_files_keeps_its_form(cohort: Path, tmp_path: Path) -> None:
-    shutil.copytree(cohort, tmp_path / "cohort", ignore=shutil.ignore_patterns("report.*"))
+    shutil.copytree(cohort, tmp_path / "cohort", ignore=shutil.ignore_patterns("report.*", "tokens"))
     check("prepare", tmp_path / "cohort")
 
 

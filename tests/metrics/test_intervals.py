@@ -50,7 +50,7 @@ def test_tallies_over_a_part_are_the_metrics_of_its_notes() -> None:
 
 def test_the_error_of_accuracy_is_the_one_of_a_mean_over_patients() -> None:
     test = draw_test_set(POPULATIONS[2], np.random.default_rng(0))
-    hit = test.chosen[0] == test.truth
+    hit = test.predicted[0] == test.target
     error = subsample(test.tallies(0, 738), test.patients)["accuracy"].error
     count = np.bincount(test.patients)
     residual = np.bincount(test.patients, hit - hit.mean())
