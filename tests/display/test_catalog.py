@@ -25,7 +25,7 @@ from src.tracking.guard import LeakError, guarded, guarded_config
 ROOT = Path(__file__).parents[2]
 
 DEFINED = 'return {"accuracy": float(np.mean(predicted == target))} | f1_scores'
-WITH_MISSES = 'return {"accuracy": float(np.mean(predicted == target)), "misses": float(np.mean(predicted != target))} | f1_scores'
+WITH_MISSES = 'return {"accuracy": float(np.mean(predicted == target)), "misses": float(np.mean(predicted != target))} | f1_scores'  # noqa: E501
 CATALOGUED = '    Metric("misses", "share missed", (T, L, C, R, F, P), interval=False),\n'
 
 SHOWS = """
