@@ -256,10 +256,10 @@ def overheads(out: Path) -> str:
     """Median seconds of cells by part; `beyond training` is what comes before the first step."""
     parts: dict[str, list[float]] = {}
     for folder in ended(out):
-        parts = json.loads((RunFolder(folder).state).read_text("utf-8"))["seconds"]
-        if parts:
-            parts["beyond training"] = parts["start"] + parts["load"]
-            for part, seconds in parts.items():
+        seconds_of = json.loads((RunFolder(folder).state).read_text("utf-8"))["seconds"]
+        if seconds_of:
+            seconds_of["beyond training"] = seconds_of["start"] + seconds_of["load"]
+            for part, seconds in seconds_of.items():
                 parts.setdefault(part, []).append(seconds)
     medians = {part: sorted(values)[len(values) // 2] for part, values in parts.items()}
     return ", ".join(f"{part} {seconds:.1f} s" for part, seconds in medians.items())
