@@ -67,18 +67,18 @@ def train_together(runs: Sequence[tuple[TrainConfig, Path]]) -> list["RunRecord"
             for session, (cfg, run_dir) in zip(sessions, runs, strict=True)
         ]
         run_dirs = [run_dir for _, run_dir in runs]
-        for cells, setting in open_learners(sessions, run_dirs, recorders):
+        for learners, setting in open_learners(sessions, run_dirs, recorders):
             clock.lap("starting")
-            fit(cells, setting, stop)
-            for cell in cells:
+            fit(learners, setting, stop)
+            for learner in learners:
                 clock.lap("training")
-                if cell.ranks.first:
-                    save_adapters(cell.classifier, RunFolder(cell.run_dir).adapter)
-                metrics, predictions = evaluate_splits(cell, stop)
-                cell.recorder.log_metrics(of_test(metrics), cell.progress.step)
+                if learner.ranks.first:
+                    save_adapters(learner.classifier, RunFolder(learner.run_dir).adapter)
+                metrics, predictions = evaluate_splits(learner, stop)
+                learner.recorder.log_metrics(of_test(metrics), learner.progress.step)
                 clock.lap("evaluation")
-                records.append(record(cell, metrics, predictions[Split.TEST], clock))
-                cell.recorder.log_summary(flat(records[-1]))
+                records.append(record(learner, metrics, predictions[Split.TEST], clock))
+                learner.recorder.log_summary(flat(records[-1]))
     return records
 
 
@@ -140,10 +140,9 @@ def run_together(cells: Sequence[TrainConfig], name: str) -> None:
 def print_results(folders: list[Path]) -> None:
     """Prints the test metrics of finished runs, a row a run."""
     from src.evaluation.metrics_table import table
-    from src.runs.folder import RunFolder
-    from src.runs.record import read_record
+    from src.runs.record import finished, read_record
 
-    print(table({folder.name: read_record(folder).metrics for folder in folders if RunFolder(folder).finished}))
+    print(table({folder.name: read_record(folder).metrics for folder in folders if finished(folder)}))
 
 
 def main() -> None:

@@ -21,13 +21,6 @@ class RunFolder:
         return self.path.name
 
     @property
-    def finished(self) -> bool:
-        """Whether the run has its record, and the record is whole."""
-        from src.runs.record import damage
-
-        return self.record.exists() and damage(self.path) is None
-
-    @property
     def record(self) -> Path:
         """What a finished run is and came to, see `src.runs.record`."""
         return self.path / "result.json"

@@ -84,6 +84,11 @@ def damage(run_dir: Path) -> UserError | None:
     return None
 
 
+def finished(run_dir: Path) -> bool:
+    """Whether a run has its record, and the record is whole."""
+    return RunFolder(run_dir).record.exists() and damage(run_dir) is None
+
+
 def set_damaged_aside(run_dir: Path) -> None:
     """Sets a damaged record aside, so that the run goes on from what else there is of it.
 
@@ -143,7 +148,7 @@ def record_of(cfg: TrainConfig, run_dir: Path) -> RunRecord | None:
     from src.cohort.prepared import read_cohort
     from src.runs.identity import another_run, differences
 
-    if not RunFolder(run_dir).finished:
+    if not finished(run_dir):
         return None
     record, fingerprint = read_record(run_dir), read_cohort(Path(cfg.data.dir)).fingerprint
     if differences(cfg, fingerprint, record.values()):

@@ -6,9 +6,8 @@ from typing import Any
 
 from src.cli.errors import UserError
 from src.cli.json_files import Schema, read_json, tell_once
-from src.runs.folder import RunFolder
 from src.runs.lock import Holder, held_by
-from src.runs.record import damage
+from src.runs.record import damage, finished
 from src.runs.state import JobState, RunStatus, read_state
 
 BATCHES = ".slurm"
@@ -32,7 +31,7 @@ class StatusSnapshot:
 def read_status(folder: Path, queued: bool = False) -> StatusSnapshot:
     """Where a cell stands; `queued` says that a scheduler was asked to run it and has not answered yet."""
     state = read_state(folder)
-    if RunFolder(folder).finished:
+    if finished(folder):
         return StatusSnapshot(RunStatus.FINISHED, state, None)
     holder = held_by(folder)
     if holder:

@@ -13,11 +13,10 @@ from src.cohort.prepared import read_cohort
 from src.config.launch import SCHEMAS, ProcessesConfig, RayConfig, SlurmConfig
 from src.config.train import TrainConfig
 from src.runs.find import run_folders
-from src.runs.folder import RunFolder
 from src.runs.identity import as_read, check_names, run_dir, unread
 from src.runs.job import Job, write_job
 from src.runs.provenance import code_version
-from src.runs.record import read_record, record_of
+from src.runs.record import finished, read_record, record_of
 from src.runs.state import RunStatus
 from src.runs.status import StatusSnapshot, queued_jobs, read_status
 from src.sweeps.manifest import write_sweep
@@ -134,14 +133,14 @@ def _of_another_cohort(jobs: Sequence[Job], fingerprint: str) -> int:
     count = 0
     for path in run_folders(Path(jobs[0].cfg.out)):
         if path.name.rpartition("-")[0] in readable and path.name not in own:
-            count += RunFolder(path).finished and read_record(path).cohort != fingerprint
+            count += finished(path) and read_record(path).cohort != fingerprint
     return count
 
 
 def _close(name: str, jobs: Sequence[Job], waits: bool) -> None:
     from src.evaluation.metrics_table import table
 
-    ended = {job.name: read_record(job.folder).metrics for job in jobs if RunFolder(job.folder).finished}
+    ended = {job.name: read_record(job.folder).metrics for job in jobs if finished(job.folder)}
     if ended:
         print(table(ended))
     queued = queued_jobs(Path(jobs[0].cfg.out))

@@ -19,6 +19,7 @@ from src.runs.folder import RunFolder
 from src.runs.job import config_of
 from src.runs.lock import Busy, holding, this_process
 from src.runs.provenance import code_version
+from src.runs.record import finished
 from src.runs.state import JobState, RunStatus, error_line, read_state, write_state
 
 FAILED, PREEMPTED, LEFT_ALONE = 1, 75, 76
@@ -88,13 +89,13 @@ def work(run_dir: Path, train: Train) -> int:
     with logged(RunFolder(run_dir).log):
         try:
             with signals, holding(run_dir):
-                status = 0 if RunFolder(run_dir).finished else _attempt(run_dir, train, signals)
+                status = 0 if finished(run_dir) else _attempt(run_dir, train, signals)
         except Busy as busy:
             print(f"{run_dir}: {busy} works on it; left alone", flush=True)
             return LEFT_ALONE
         except Stopped:
             return PREEMPTED
-        if status == PREEMPTED and not RunFolder(run_dir).finished:
+        if status == PREEMPTED and not finished(run_dir):
             requeue(signals.time_up)
     return status
 

@@ -11,7 +11,7 @@ from src.cli.json_files import Damaged
 from src.config.train import TrainConfig, WandbConfig
 from src.runs.folder import RunFolder
 from src.runs.history import read_history
-from src.runs.record import read_cohort_of, read_record
+from src.runs.record import finished, read_cohort_of, read_record
 from src.tracking.flat import flat
 from src.tracking.guard import METRIC, LeakError, guarded
 from src.tracking.run_metadata import RunMetadata, about, read_metadata
@@ -59,7 +59,7 @@ def read_replay(run_dir: Path, data_dir: Path | None = None) -> Replay:
     Raises:
         UserError: the run cannot be read, or holds what may not be sent; the message names no value.
     """
-    files, done = hashes_of_sources(run_dir), RunFolder(run_dir).finished
+    files, done = hashes_of_sources(run_dir), finished(run_dir)
     cfg, metadata = _read_tracked(run_dir, data_dir, done)
     try:
         guarded_labels(cfg, run_dir, metadata)

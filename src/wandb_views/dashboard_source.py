@@ -12,8 +12,8 @@ from src.display.tables import to_markdown
 from src.reporting.run_tables import results_table
 from src.runs.find import read_sweep
 from src.runs.finished import Run
-from src.runs.folder import RunFolder
 from src.runs.job import read_job
+from src.runs.record import finished
 from src.scaling_analysis.grid import gather
 from src.scaling_analysis.result import Scaling
 from src.scaling_analysis.run_sources import WANDB, read_source
@@ -97,7 +97,7 @@ def _of_sweep(name: str, out: Path, project: str | None, entity: str | None) -> 
     folders = [out / cell["name"] for cell in read_sweep(out, name)["cells"]]
     settings = [read_job(folder)["config"]["wandb"] for folder in folders]
     groups = tuple(sorted({setting["group"] or name for setting in settings}))
-    runs = read_source(name, out).runs if any(RunFolder(folder).finished for folder in folders) else ()
+    runs = read_source(name, out).runs if any(finished(folder) for folder in folders) else ()
     return DashboardSource(name, project or _one_project(settings), entity or "", groups, (), runs)
 
 

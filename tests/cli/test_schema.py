@@ -10,10 +10,9 @@ from src.cli.json_files import Damaged, parse_json, read_json, write_json
 from src.cohort.prepared import read_cohort
 from src.privacy.upload import is_sent
 from src.runs.find import read_sweep
-from src.runs.folder import RunFolder
 from src.runs.history import History, read_history
 from src.runs.job import read_job
-from src.runs.record import RunRecord, damage, read_record, set_damaged_aside, write_record
+from src.runs.record import RunRecord, damage, finished, read_record, set_damaged_aside, write_record
 from src.runs.state import JobState, RunStatus, read_state, write_state
 from src.runs.status import read_batches, read_status
 from tests.conftest import whole_record
@@ -77,14 +76,14 @@ def test_a_damaged_record_is_set_aside_and_the_run_is_unfinished(
 ) -> None:
     for count in ("", "-2", "-3"):
         plant(tmp_path / "result.json", name)
-        assert not RunFolder(tmp_path).finished
+        assert not finished(tmp_path)
         assert read_status(tmp_path).standing is RunStatus.DAMAGED
         set_damaged_aside(tmp_path)
         assert read_status(tmp_path).standing is RunStatus.WAITING
         assert (tmp_path / f"result.json.damaged{count}").exists()
         assert "result.json: damaged (" in capsys.readouterr().err
     write_record(tmp_path, RunRecord.of(parse_json(whole_record(), {})))
-    assert RunFolder(tmp_path).finished
+    assert finished(tmp_path)
     set_damaged_aside(tmp_path)
     assert len(list(tmp_path.iterdir())) == 4
 

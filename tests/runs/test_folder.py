@@ -2,6 +2,7 @@ import ast
 from pathlib import Path
 
 from src.runs.folder import SCORED, RunFolder
+from src.runs.record import finished
 
 SRC = Path(__file__).parents[2] / "src"
 BEFORE = ("cli", "config", "cohort")
@@ -47,6 +48,6 @@ def test_a_spelled_name_is_seen() -> None:
 
 def test_a_run_is_finished_by_its_whole_record(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
-    assert not run.finished
+    assert not finished(run.path)
     run.record.write_text('{"axes": ')
-    assert not run.finished
+    assert not finished(run.path)
