@@ -127,12 +127,14 @@ class Curve:
         name: of its panel; empty for one that has none.
         section: of the dashboard.
         loss: whether it is better where it is lower, has no share's bounds, and no interval over patients.
+        timed: whether it tells of the machine and the moment, so that the same run again has another.
     """
 
     key: str
     name: str = ""
     section: str = "Learning curves"
     loss: bool = False
+    timed: bool = False
 
 
 CURVES = (
@@ -142,22 +144,19 @@ CURVES = (
     Curve("train/lr", "learning rate"),
     *(Curve(f"lr-AdamW{end}") for end in ("", "-momentum", "-weight_decay")),
     Curve("train/grad_norm", "gradient norm"),
-    Curve("train/tokens_per_second", "tokens a second"),
+    Curve("train/tokens_per_second", "tokens a second", timed=True),
     Curve("train/padding", "share of padding"),
-    Curve("train/seconds_left", "seconds left"),
+    Curve("train/seconds_left", "seconds left", timed=True),
     Curve("train/epoch"),
-    Curve("train/cpu_percent", "CPU used by the process (%)", "Memory and device"),
-    Curve("train/memory_gib", "memory of the process (GiB)", "Memory and device"),
-    Curve("train/gpu_memory_gib", "GPU memory (GiB)", "Memory and device"),
-    Curve("train/gpu_percent", "GPU used (%)", "Memory and device"),
+    Curve("train/cpu_percent", "CPU used by the process (%)", "Memory and device", timed=True),
+    Curve("train/memory_gib", "memory of the process (GiB)", "Memory and device", timed=True),
+    Curve("train/gpu_memory_gib", "GPU memory (GiB)", "Memory and device", timed=True),
+    Curve("train/gpu_percent", "GPU used (%)", "Memory and device", timed=True),
 )
 """Every curve, in the order of the panels."""
 
-TIMED = (
-    "train/tokens_per_second", "train/seconds_left", "train/memory_gib", "train/cpu_percent", "train/gpu_memory_gib",
-    "train/gpu_percent",
-)  # fmt: skip
-"""Curves that tell of the machine and the moment: the same run again has others."""
+TIMED = tuple(curve.key for curve in CURVES if curve.timed)
+"""The curves in which the same run differs when it is made again."""
 
 COUNTS = (
     "train", "validation", "test", "drgs", "test_drgs", "trainable_parameters", "base_parameters", "steps", "best_step",

@@ -22,21 +22,21 @@ ONLY_WHERE = (
 )  # fmt: skip
 """Keys that say where and how a run happens, not what comes out."""
 
-BY_NETWORKS = ("lora.r", "lora.alpha", "lora.dropout", "lora.targets", "prompt", "precision")
-BY_TREES = (
-    *BY_NETWORKS, "max_len", "severity_weight", "batch_size", "max_steps", "lr", "weight_decay", "clip",
+UNREAD_BY_NETWORKS = ("lora.r", "lora.alpha", "lora.dropout", "lora.targets", "prompt", "precision")
+UNREAD_BY_TREES = (
+    *UNREAD_BY_NETWORKS, "max_len", "severity_weight", "batch_size", "max_steps", "lr", "weight_decay", "clip",
 )  # fmt: skip
-BY_LINEAR = (*BY_TREES, "epochs")
+UNREAD_BY_LINEAR_MODELS = (*UNREAD_BY_TREES, "epochs")
 
 UNREAD: dict[Kind, tuple[str, ...]] = {
     Kind.LLAMA: (),
-    Kind.BERT: BY_NETWORKS,
-    Kind.CAML: BY_NETWORKS,
-    Kind.STRUCTURED: BY_TREES,
-    Kind.CODED: BY_TREES,
-    Kind.TFIDF: BY_LINEAR,
-    Kind.FUSION: BY_LINEAR,
-    Kind.MAJORITY: (*BY_LINEAR, "seed"),
+    Kind.BERT: UNREAD_BY_NETWORKS,
+    Kind.CAML: UNREAD_BY_NETWORKS,
+    Kind.STRUCTURED: UNREAD_BY_TREES,
+    Kind.CODED: UNREAD_BY_TREES,
+    Kind.TFIDF: UNREAD_BY_LINEAR_MODELS,
+    Kind.FUSION: UNREAD_BY_LINEAR_MODELS,
+    Kind.MAJORITY: (*UNREAD_BY_LINEAR_MODELS, "seed"),
 }
 """What each kind does not read: runs that differ in nothing else are one run."""
 
