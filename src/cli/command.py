@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from errno import EPIPE
 from io import TextIOWrapper
 from operator import attrgetter
@@ -86,7 +86,7 @@ def apart(run: Callable[[S], object]) -> Callable[[S], None]:
             run(cfg)
             return
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt at the terminal reaches the child by itself
-        signal.signal(signal.SIGTERM, lambda received, frame: os.kill(child, received))
+        signal.signal(signal.SIGTERM, lambda received, frame: _pass_on(child, received))
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         if status in (-signal.SIGABRT, -signal.SIGKILL):
@@ -94,6 +94,12 @@ def apart(run: Callable[[S], object]) -> Callable[[S], None]:
         sys.exit(status if status >= 0 else 128 - status)
 
     return watched
+
+
+def _pass_on(child: int, received: int) -> None:
+    """Sends a signal on to a child, which may have ended before the signal is looked at."""
+    with suppress(ProcessLookupError):
+        os.kill(child, received)
 
 
 def with_first_named(words: Sequence[str], key: str) -> list[str]:

@@ -1,5 +1,6 @@
 import errno
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from src.cli.command import report_user_errors
+from src.cli.command import _pass_on, report_user_errors
 from src.cli.errors import UserError
 from src.cli.files import appending, atomic_folder, atomic_write, exchanging_folder, private_folder
 from src.cli.json_files import write_json
@@ -215,3 +216,11 @@ def test_a_command_that_works_apart_tells_how_it_ended(end: str, status: int, li
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr.strip()) == (status, line)
+
+
+def test_a_signal_that_is_looked_at_when_the_child_has_ended_is_no_error() -> None:
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    assert child.wait() == 0
+    with pytest.raises(ProcessLookupError):
+        os.kill(child.pid, signal.SIGTERM)
+    _pass_on(child.pid, signal.SIGTERM)
