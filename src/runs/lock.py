@@ -157,7 +157,11 @@ class HeldLock:
     def check(self) -> None:
         """Ends the process at once where the lock was lost: nothing of it may reach the run's folder any more."""
         if not self.ours:
-            why = "another process took this run over" if _newest(self.folder) else "its .lock was removed"
+            newest = _newest(self.folder)
+            if newest > self.number:  # a beat that was under way when later holders removed ours comes after them
+                with suppress(OSError):
+                    (self.folder / f"{self.number}.beat").unlink()
+            why = "another process took this run over" if newest else "its .lock was removed"
             print(f"{self.folder.parent}: {why}; stopping", file=sys.stderr, flush=True)
             abandon()
             os._exit(LOST)

@@ -135,6 +135,17 @@ def test_a_holder_that_was_taken_for_dead_stops(tmp_path: Path, newer: tuple[int
     assert not (RunFolder(tmp_path).lock / "1.beat").exists()
 
 
+def test_a_beat_that_was_under_way_when_a_holder_was_overtaken_leaves_nothing(tmp_path: Path) -> None:
+    job = holder(tmp_path)
+    job.send_signal(signal.SIGSTOP)
+    (RunFolder(tmp_path).lock / "2").write_text(json.dumps(asdict(this_process())))
+    (RunFolder(tmp_path).lock / "1").unlink()
+    (RunFolder(tmp_path).lock / "1.beat").write_text("7")  # as the stopped process still writes it
+    job.send_signal(signal.SIGCONT)
+    assert job.wait(timeout=20) == LOST
+    assert not (RunFolder(tmp_path).lock / "1.beat").exists()
+
+
 def test_a_holder_whose_lock_was_removed_stops(tmp_path: Path) -> None:
     job = holder(tmp_path)
     shutil.rmtree(RunFolder(tmp_path).lock)
