@@ -52,11 +52,14 @@ def export(cfg: ExportConfig) -> None:
     from src.evaluation.reopen import reopen
     from src.exchange.exported_folder import pick_written, write_export
     from src.runs.folder import RunFolder
+    from src.training.llama import as_llama
 
     run, out = Path(cfg.run), Path(cfg.out)
-    record, session = reopen(run, cfg.device, cfg.data_dir)
-    session = dataclasses.replace(session, precision=pick_written(cfg.precision, session.precision))
-    difference = write_export(session, record, RunFolder(run).adapter, out, cfg.notes)
+    record, predictor = reopen(run, cfg.device, cfg.data_dir)
+    trained = predictor.data
+    as_llama(predictor, f"model={trained.cfg.model.name}: is no LLaMA, and has no base, adapters or tokens")
+    written = dataclasses.replace(trained.cfg, precision=pick_written(cfg.precision, trained.precision))
+    difference = write_export(dataclasses.replace(trained, cfg=written), record, RunFolder(run).adapter, out, cfg.notes)
     print(f"{out}: plain transformers gives the run's logits, to {difference:.1e}")
     print("a model trained on MIMIC notes must not be published: README.md there says why")
 

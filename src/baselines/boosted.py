@@ -2,16 +2,19 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from src.baselines.data import Material, Notes
+from src.baselines.baseline import Baseline
 from src.baselines.features import Facts
-from src.baselines.linear import Scores, expand_to_all_drgs
+from src.baselines.linear import expand_to_all_drgs
 from src.cli.progress import Clock
+from src.cli.signals import Stop
 from src.cohort.split import Split
+from src.training.predictor import OpenRun, Scores, Training
+from src.training.run_data import RunData
 
 SETTINGS = {
     "objective": "multiclass",
@@ -33,47 +36,56 @@ PATIENCE = 5
 """Rounds without a lower validation loss after which boosting ends."""
 
 
-class Boosted:
+class Boosted(Baseline):
     """Trees over the facts; `epochs` is the most rounds, and validation notes choose how many are kept."""
 
-    def __init__(self, material: Material) -> None:
-        from src.config.train import Kind
+    coded: ClassVar[bool] = False
+    """Whether it reads the codes that are given after the stay."""
 
-        self.material = material
-        self.facts = Facts(coded=material.cfg.model.kind is Kind.CODED)
+    def __init__(self, data: RunData) -> None:
+        super().__init__(data)
+        _ = data.facts  # refused now where the cohort has none
+        self.facts = Facts(coded=self.coded)
         self.classes: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
         self.booster: Any = None
 
-    def fit(self, log: Any) -> dict[str, int]:
+    def fit(self, run: OpenRun) -> Training:
         import lightgbm as lgb
 
-        train, validation = (self.material.notes(split) for split in (Split.TRAIN, Split.VALIDATION))
+        train, validation = (self.data.notes(split) for split in (Split.TRAIN, Split.VALIDATION))
         self.classes = np.unique(train.drg)
         learnable = np.isin(validation.drg, self.classes)
         label = np.searchsorted(self.classes, train.drg)
-        data = lgb.Dataset(self.facts.fit(train.rows).tocsr(), label, free_raw_data=False)
+        dataset = lgb.Dataset(self.facts.fit(train.rows).tocsr(), label, free_raw_data=False)
         seen = self.facts.of(validation.rows)[np.flatnonzero(learnable)]
-        held_out = lgb.Dataset(seen, np.searchsorted(self.classes, validation.drg[learnable]), reference=data)
-        rounds = self.material.cfg.epochs
-        clock = Clock(total=rounds, what=self.material.cfg.model.name, unit="round")
-        settings = {**SETTINGS, "num_class": len(self.classes), "seed": self.material.cfg.seed}
+        held_out = lgb.Dataset(seen, np.searchsorted(self.classes, validation.drg[learnable]), reference=dataset)
+        rounds = self.data.cfg.epochs
+        clock = Clock(total=rounds, what=self.data.cfg.model.name, unit="round")
+        settings = {**SETTINGS, "num_class": len(self.classes), "seed": self.data.cfg.seed}
         callbacks: list[Any] = [lgb.early_stopping(PATIENCE, verbose=False), lambda _: clock.step()]
-        self.booster = lgb.train(settings, data, rounds, valid_sets=[held_out], callbacks=callbacks)
-        return {"trainable_parameters": self.booster.num_trees(), "steps": self.booster.best_iteration}
+        self.booster = lgb.train(settings, dataset, rounds, valid_sets=[held_out], callbacks=callbacks)
+        return Training({"trainable_parameters": self.booster.num_trees(), "steps": self.booster.best_iteration})
 
-    def scores(self, notes: Notes) -> Scores:
+    def scores(self, split: Split, stop: Stop) -> Scores:
+        notes = self.data.notes(split)
         shares = self.booster.predict(self.facts.of(notes.rows), num_iteration=self.booster.best_iteration)
         values = np.log(np.maximum(shares, 1e-12))
-        return {"scores": expand_to_all_drgs(values, self.classes, len(self.material.space.codes))}
+        return {"scores": expand_to_all_drgs(values, self.classes, len(self.data.space.codes))}
 
-    def save(self, folder: Path) -> None:
+    def write(self, folder: Path) -> None:
         self.booster.save_model(folder / "trees.txt", num_iteration=self.booster.best_iteration)
         learnt = {"classes": self.classes.tolist(), "facts": self.facts.learnt()}
         (folder / "trees.json").write_text(json.dumps(learnt), "utf-8")
 
-    def load(self, folder: Path) -> None:
+    def read(self, folder: Path) -> None:
         import lightgbm as lgb
 
         self.booster = lgb.Booster(model_file=str(folder / "trees.txt"))
         learnt = json.loads((folder / "trees.json").read_text("utf-8"))
         self.classes, self.facts = np.array(learnt["classes"], dtype=np.int64), Facts.from_learnt(learnt["facts"])
+
+
+class BoostedWithCodes(Boosted):
+    """The same with the codes of the stay, from which the DRG was grouped: an upper bound."""
+
+    coded: ClassVar[bool] = True

@@ -8,80 +8,93 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from src.baselines.data import Material, Notes
+from src.baselines.baseline import Baseline
 from src.baselines.features import Facts
 from src.baselines.tfidf import TfidfLinear, linear_scores, vectorizer
+from src.cli.signals import Stop
 from src.cohort.split import Split
+from src.training.predictor import OpenRun, Scores, Training
+from src.training.run_data import Notes, RunData
 
-Scores = dict[str, NDArray[np.float32]]
 
-
-class Majority:
+class Majority(Baseline):
     """Every note has the DRGs of the training notes, as often as they come; half a note more for each DRG."""
 
-    def __init__(self, material: Material) -> None:
-        self.material = material
+    def __init__(self, data: RunData) -> None:
+        super().__init__(data)
         self.counts: NDArray[np.float64] = np.zeros(0)
 
-    def fit(self, log: Any) -> dict[str, int]:
-        drg = self.material.notes(Split.TRAIN).drg
-        self.counts = np.bincount(drg, minlength=len(self.material.space.codes)) + np.float64(0.5)
-        return {"trainable_parameters": len(self.counts), "steps": 0}
+    def fit(self, run: OpenRun) -> Training:
+        drg = self.data.notes(Split.TRAIN).drg
+        self.counts = np.bincount(drg, minlength=len(self.data.space.codes)) + np.float64(0.5)
+        return Training({"trainable_parameters": len(self.counts), "steps": 0})
 
-    def scores(self, notes: Notes) -> Scores:
+    def scores(self, split: Split, stop: Stop) -> Scores:
         shares = np.log(self.counts / self.counts.sum()).astype(np.float32)
-        return {"scores": np.tile(shares, (len(notes), 1))}
+        return {"scores": np.tile(shares, (len(self.data.notes(split)), 1))}
 
-    def save(self, folder: Path) -> None:
+    def write(self, folder: Path) -> None:
         save_file({"counts": self.counts}, folder / "majority.safetensors")
 
-    def load(self, folder: Path) -> None:
+    def read(self, folder: Path) -> None:
         self.counts = load_file(folder / "majority.safetensors")["counts"]
 
 
-class Linear:
-    """Words and word pairs by TF-IDF, and one linear classifier a DRG; `fusion` adds the admission's facts.
+class Linear(Baseline):
+    """Words and word pairs by TF-IDF, and one linear classifier a DRG."""
 
-    The facts stand beside the words as further columns; those of an admission have length 1, as its words have.
-    """
+    facts: Facts | None = None
 
-    def __init__(self, material: Material) -> None:
-        self.material = material
+    def __init__(self, data: RunData) -> None:
+        super().__init__(data)
         self.weights: dict[str, NDArray[Any]] = {}
         self.vocabulary: dict[str, int] = {}
-        self.facts = Facts(coded=False) if material.facts is not None else None
 
-    def fit(self, log: Any) -> dict[str, int]:
-        train = self.material.notes(Split.TRAIN)
+    def fit(self, run: OpenRun) -> Training:
+        train = self.data.notes(Split.TRAIN)
         if self.facts:
             self.facts.fit(train.rows)
         more = self._facts(train)
-        model = TfidfLinear(self.material.cfg.seed).fit(train.texts, train.drg.tolist(), more)
+        model = TfidfLinear(self.data.cfg.seed).fit(train.texts, train.drg.tolist(), more)
         self.vocabulary, self.weights = model.learnt()
-        return {"trainable_parameters": int(self.weights["coef"].size + self.weights["intercept"].size), "steps": 0}
+        parameters = int(self.weights["coef"].size + self.weights["intercept"].size)
+        return Training({"trainable_parameters": parameters, "steps": 0})
 
-    def scores(self, notes: Notes) -> Scores:
+    def scores(self, split: Split, stop: Stop) -> Scores:
+        notes = self.data.notes(split)
         more = self._facts(notes)
         words = vectorizer(self.vocabulary, self.weights["idf"])
         values = linear_scores(words.transform(notes.texts), more, self.weights)
-        return {"scores": expand_to_all_drgs(values, self.weights["classes"], len(self.material.space.codes))}
+        return {"scores": expand_to_all_drgs(values, self.weights["classes"], len(self.data.space.codes))}
 
     def _facts(self, notes: Notes) -> Any:
         from sklearn.preprocessing import normalize
 
         return normalize(self.facts.of(notes.rows)) if self.facts else None
 
-    def save(self, folder: Path) -> None:
+    def write(self, folder: Path) -> None:
         save_file(self.weights, folder / "linear.safetensors")
         facts = self.facts.learnt() if self.facts else None
         text = json.dumps({"vocabulary": self.vocabulary, "facts": facts})
         (folder / "linear.json").write_text(text, "utf-8")
 
-    def load(self, folder: Path) -> None:
+    def read(self, folder: Path) -> None:
         self.weights = load_file(folder / "linear.safetensors")
         learnt = json.loads((folder / "linear.json").read_text("utf-8"))
         self.vocabulary = learnt["vocabulary"]
         self.facts = Facts.from_learnt(learnt["facts"]) if learnt["facts"] else None
+
+
+class Fusion(Linear):
+    """The same with the admission's facts.
+
+    They stand beside the words as further columns; those of an admission have length 1, as its words have.
+    """
+
+    def __init__(self, data: RunData) -> None:
+        super().__init__(data)
+        _ = data.facts  # refused now where the cohort has none
+        self.facts = Facts(coded=False)
 
 
 def expand_to_all_drgs(values: NDArray[np.floating], classes: NDArray[np.int64], drgs: int) -> NDArray[np.float32]:

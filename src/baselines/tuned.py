@@ -2,64 +2,82 @@
 
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
-import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from src.baselines import bert, caml
-from src.baselines.data import Material, Notes
-from src.baselines.linear import Scores
+from src.baselines.baseline import Baseline
 from src.baselines.loop import Encoded, score, tune
+from src.cli.signals import Stop
 from src.cohort.split import Split
-from src.config.train import Kind
-from src.models.devices import make_current
-from src.models.schemes import build_scheme
-from src.training.context import keep_order, pick_device
-
-KINDS: dict[Kind, tuple[ModuleType, Any]] = {Kind.CAML: (caml, caml.Words), Kind.BERT: (bert, bert.Pieces)}
-"""For each kind where its network is built, and what turns text to ids."""
+from src.training.predictor import OpenRun, Scores, Training
+from src.training.run_data import Notes, RunData
 
 
-class Tuned:
+class Tuned(Baseline):
     """A network with what turns text to ids for it, and a label scheme."""
 
-    def __init__(self, material: Material) -> None:
-        self.material, cfg = material, material.cfg
-        self.kind, self.reader = KINDS[cfg.model.kind]
-        self.scheme = build_scheme(cfg.labels, material.space, cfg.severity_weight)
-        self.device = pick_device(cfg)
-        make_current(self.device)
-        keep_order(cfg)
-        if cfg.threads:
-            torch.set_num_threads(cfg.threads)
+    architecture: ClassVar[ModuleType]
+    """Where the network is built."""
+    reader: ClassVar[Any]
+    """What turns text to ids."""
+
+    def __init__(self, data: RunData) -> None:
+        super().__init__(data)
+        _ = data.scheme, data.device  # refused now where they cannot be had
         self.ids: Any = None
         self.network = nn.Module()
 
-    def fit(self, log: Any) -> dict[str, int]:
-        train, validation = (self.material.notes(split) for split in (Split.TRAIN, Split.VALIDATION))
-        cfg = self.material.cfg
+    @property
+    def device(self) -> str:
+        return self.data.device
+
+    def fit(self, run: OpenRun) -> Training:
+        train, validation = (self.data.notes(split) for split in (Split.TRAIN, Split.VALIDATION))
+        cfg = self.data.cfg
         self.ids = self.reader.of(train.texts, cfg)
-        self.network = self.kind.build(self.ids, train.texts, self.scheme.width, cfg).to(self.device)
+        self.network = self.architecture.build(self.ids, train.texts, self.data.scheme.width, cfg).to(self.data.device)
         steps = tune(
-            self.network, self.scheme, (self._encoded(train), self._encoded(validation)), cfg, self.device, log
+            self.network,
+            self.data.scheme,
+            (self._encoded(train), self._encoded(validation)),
+            cfg,
+            self.data.device,
+            run.recorder,
         )
-        return {"trainable_parameters": sum(weight.numel() for weight in self.network.parameters()), "steps": steps}
+        parameters = sum(weight.numel() for weight in self.network.parameters())
+        return Training({"trainable_parameters": parameters, "steps": steps})
 
-    def scores(self, notes: Notes) -> Scores:
-        return score(self.network, self.scheme, self._encoded(notes), self.material.cfg, self.device, "scores")
+    def scores(self, split: Split, stop: Stop) -> Scores:
+        notes = self.data.notes(split)
+        return score(self.network, self.data.scheme, self._encoded(notes), self.data.cfg, self.data.device, "scores")
 
-    def save(self, folder: Path) -> None:
+    def write(self, folder: Path) -> None:
         self.ids.save(folder)
         weights = {name: value.detach().cpu().contiguous() for name, value in self.network.state_dict().items()}
         save_file(weights, folder / "network.safetensors")
 
-    def load(self, folder: Path) -> None:
-        self.ids = self.reader.read(folder, self.material.cfg)
-        self.network = self.kind.rebuild(self.ids, self.scheme.width, self.material.cfg)
+    def read(self, folder: Path) -> None:
+        self.ids = self.reader.read(folder, self.data.cfg)
+        self.network = self.architecture.rebuild(self.ids, self.data.scheme.width, self.data.cfg)
         self.network.load_state_dict(load_file(folder / "network.safetensors"))
-        self.network.to(self.device)
+        self.network.to(self.data.device)
 
     def _encoded(self, notes: Notes) -> Encoded:
         return Encoded(self.ids.encode(notes.texts), notes.drg)
+
+
+class Caml(Tuned):
+    """CAML: word embeddings, a convolution, and one attention a class."""
+
+    architecture: ClassVar[ModuleType] = caml
+    reader: ClassVar[Any] = caml.Words
+
+
+class Bert(Tuned):
+    """A BERT with a classification head on its first token."""
+
+    architecture: ClassVar[ModuleType] = bert
+    reader: ClassVar[Any] = bert.Pieces

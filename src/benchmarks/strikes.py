@@ -33,16 +33,16 @@ from src.runs.history import read_history
 from src.runs.lock import LOST
 
 SEAMS = {
-    "load": "src.training.context:Session.base",
+    "load": "src.training.run_data:RunData.base",
     "restore": "src.training.learner:Learner.restore",
     "step": "src.training.learner:Learner.update",
     "validation": "src.training.module:DrgModule.on_validation_epoch_end",
     "checkpoint": "src.training.learner:Learner.save",
     "batch": "src.models.classifier:Classifier.forward",
-    "adapters": "src.models.classifier:save_adapters",
-    "scoring": "src.training.outcome:score_split",
+    "adapters": "src.training.llama:Llama.save",
+    "scoring": "src.training.llama:Llama.scores",
     "scored": "src.training.learner:Learner.scored",
-    "record": "src.training.outcome:record",
+    "record": "src.training.outcome:write_record",
 }
 """Where a run is struck, before and after the call: `batch` is one of a validation or of scoring."""
 

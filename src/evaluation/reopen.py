@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+from src.baselines.systems import build_predictor
 from src.cli.compose import to_schema
 from src.cli.errors import UserError
 from src.config.train import TrainConfig
 from src.runs.record import RunRecord, read_cohort_of, read_record
-from src.training.context import Session, open_session
+from src.training.predictor import Predictor
+from src.training.run_data import open_data
 
 
 def config_of(record: RunRecord, device: str, data_dir: str | None, run: Path) -> TrainConfig:
@@ -27,11 +29,13 @@ def config_of(record: RunRecord, device: str, data_dir: str | None, run: Path) -
     return to_schema(TrainConfig, config)
 
 
-def reopen(run: Path, device: str, data_dir: str | None) -> tuple[RunRecord, Session]:
-    """The record of a finished run, and its session on `device` with the cohort in `data_dir`, or where it was.
+def reopen(run: Path, device: str, data_dir: str | None) -> tuple[RunRecord, Predictor]:
+    """Returns the record of a finished run, and its system as it was trained, on `device`.
+
+    Its cohort is in `data_dir`, or where it was.
 
     Raises:
-        UserError: there is no record, or the cohort is another one.
+        UserError: there is no record, the cohort is another one, or a file of the trained weights is damaged.
     """
     record = read_record(run)
-    return record, open_session(config_of(record, device, data_dir, run))
+    return record, build_predictor(open_data(config_of(record, device, data_dir, run)))

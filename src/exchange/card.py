@@ -16,7 +16,7 @@ from src.display.tables import table_of, to_markdown
 from src.models.bases import locate
 from src.models.prompts import WORDS_AFTER
 from src.runs.record import RunRecord
-from src.training.context import Session
+from src.training.run_data import RunData
 
 CARD, DRGS, ADAPTER = "README.md", "drgs.csv", "adapter"
 CLASSES = "classes.csv"
@@ -55,70 +55,70 @@ MEANING = {
 }
 
 
-def logit_names(session: Session) -> list[str]:
+def logit_names(data: RunData) -> list[str]:
     """A name for each logit: a DRG's code and title, what else it stands for, or the number of a hospital's class."""
-    title_of, public = _titles(session), session.cohort.public_names
-    return [f"{public.get(name, name)} {title_of.get(name, '')}".strip() for name in session.scheme.logits]
+    title_of, public = _titles(data), data.cohort.public_names
+    return [f"{public.get(name, name)} {title_of.get(name, '')}".strip() for name in data.scheme.logits]
 
 
-def _titles(session: Session) -> dict[str, str]:
-    return {label.code: getattr(label, "title", "") for label in session.cohort.labels}
+def _titles(data: RunData) -> dict[str, str]:
+    return {label.code: getattr(label, "title", "") for label in data.cohort.labels}
 
 
-def write_drgs(path: Path, session: Session) -> None:
+def write_drgs(path: Path, data: RunData) -> None:
     """Writes a row a DRG, in the order of the scores: its code, its title, and the logits that make it up."""
-    logit_columns, title_of, public = session.scheme.logit_indices(), _titles(session), session.cohort.public_names
+    logit_columns, title_of, public = data.scheme.logit_indices(), _titles(data), data.cohort.public_names
     rows = zip(*logit_columns.values(), strict=True)
-    named = [[public[code], title_of[code], *row] for code, row in zip(session.space.codes, rows, strict=True)]
+    named = [[public[code], title_of[code], *row] for code, row in zip(data.space.codes, rows, strict=True)]
     write_csv(path, ["code", "title", *logit_columns], named)
 
 
-def write_classes(path: Path, session: Session) -> None:
+def write_classes(path: Path, data: RunData) -> None:
     """Writes the names of a hospital's own classes; nothing for MS-DRGs, whose codes are known to all."""
-    if session.cohort.record["drg_version"] is None:
+    if data.cohort.record["drg_version"] is None:
         with atomic_write(path) as tmp:
-            write_csv(tmp, ["class", "name"], [[name, code] for code, name in session.cohort.public_names.items()])
+            write_csv(tmp, ["class", "name"], [[name, code] for code, name in data.cohort.public_names.items()])
 
 
-def card(session: Session, record: RunRecord, written: Mapping[str, Any]) -> str:
+def card(data: RunData, record: RunRecord, written: Mapping[str, Any]) -> str:
     """The text of README.md.
 
     Args:
-        session: of the run.
+        data: of the run.
         record: the run's.
         written: `precision`, `notes` and `difference` of the check, and `family`, the model's class.
 
     Raises:
         UserError: nothing says what the logits of its label scheme mean.
     """
-    cfg = session.cfg
+    cfg = data.cfg
     if cfg.labels not in MEANING or cfg.labels not in SCORES:
         raise UserError(f"labels={cfg.labels}: the card lacks it; add it to src/exchange/card.py::MEANING and ::SCORES")
     base = Path(cfg.model.path).name if Path(locate(cfg.model)).is_dir() else cfg.model.path
     lora = f"LoRA r={cfg.lora.r}, alpha={cfg.lora.alpha} on {', '.join(cfg.lora.targets)}, merged"
-    tag = "" if session.space.kind == "classes" else "ms-drg, "
+    tag = "" if data.space.kind == "classes" else "ms-drg, "
     parts = [
         f"---\nlibrary_name: transformers\npipeline_tag: text-classification\ntags: [{tag}clinical, lora]\n---",
-        f"# {base} for {len(session.space.codes)} {session.space.kind} from discharge summaries",
+        f"# {base} for {len(data.space.codes)} {data.space.kind} from discharge summaries",
         WARNING,
         f"`{written['family']}` in {written['precision']}: {base}, {lora}. Labels: {cfg.labels}. {MEANING[cfg.labels]}",
-        f"## Data\n\n{_data(session)}",
-        f"## Metrics\n\n{_metrics(session, record)}",
-        f"## Use\n\n{_use(session)}",
-        f"## The adapter\n\n{_adapter(session, written)}",
+        f"## Data\n\n{_data(data)}",
+        f"## Metrics\n\n{_metrics(data, record)}",
+        f"## Use\n\n{_use(data)}",
+        f"## The adapter\n\n{_adapter(data, written)}",
         f"## Check\n\nOn {written['notes']} test notes, in right-padded batches under plain transformers, the logits "
         f"differ from the run's by at most {written['difference']:.1e}. Trained with {_versions(record)}.",
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _data(session: Session) -> str:
-    record = session.cohort.record
+def _data(data: RunData) -> str:
+    record = data.cohort.record
     version = record.get("drg_version")
     labels = f"MS-DRG version {version}" if version else "own classes, numbered; their names stay at the hospital"
     facts = [
         f"Protocol `{record.get('protocol')}`, {labels}",
-        f"split by {escaped(record.get('split', {}).get('by', 'file'))}, cohort {session.cohort.fingerprint}",
+        f"split by {escaped(record.get('split', {}).get('by', 'file'))}, cohort {data.cohort.fingerprint}",
         f"sections: {', '.join(record.get('sections', [])) or 'as given'}",
     ]
     steps = folded(record["flow"]) if record.get("flow") else []
@@ -127,16 +127,16 @@ def _data(session: Session) -> str:
     counts = [
         [name, *(split[key] for key in ("notes", "patients", "drgs"))] for name, split in record["splits"].items()
     ]
-    splits = to_markdown(table_of(["split", "notes", "patients", session.space.kind], counts)).rstrip()
-    limit = session.cfg.data.limit
+    splits = to_markdown(table_of(["split", "notes", "patients", data.space.kind], counts)).rstrip()
+    limit = data.cfg.data.limit
     sampled = f"\n\nOf each split a sample of {limit:,} notes was used (`data.limit`)." if limit else ""
     return f"{'; '.join(facts)}.\n\n{flow}\n{splits}{sampled}"
 
 
-def _metrics(session: Session, record: RunRecord) -> str:
-    limit = session.cfg.data.limit
+def _metrics(data: RunData, record: RunRecord) -> str:
+    limit = data.cfg.data.limit
     many = [
-        split for split in (Split.TEST, Split.VALIDATION) if session.cohort.patients(split, limit) >= MIN_GROUP_PATIENTS
+        split for split in (Split.TEST, Split.VALIDATION) if data.cohort.patients(split, limit) >= MIN_GROUP_PATIENTS
     ]
     if not many:
         return f"None: they are of fewer than {MIN_GROUP_PATIENTS} patients."
@@ -147,11 +147,11 @@ def _metrics(session: Session, record: RunRecord) -> str:
     return to_markdown(table_of(["metric", *map(str, many)], rows, digits=4)).rstrip()
 
 
-def _use(session: Session) -> str:
-    cfg = session.cfg
+def _use(data: RunData) -> str:
+    cfg = data.cfg
     words = WORDS_AFTER[cfg.prompt]
     after = f", then the words {json.dumps(words)}" if words else ""
-    text = ", ".join(session.cohort.record.get("sections", [])) or "the column that was given"
+    text = ", ".join(data.cohort.record.get("sections", [])) or "the column that was given"
     expects = (
         f"The model reads a note's text ({text}) from its beginning, cut so that all fills {cfg.max_len} tokens at "
         f"most (`max_len`){after} (`prompt={cfg.prompt}`). Scores of another text mean nothing."
@@ -191,9 +191,9 @@ for row in scores:
 ```"""
 
 
-def _adapter(session: Session, written: Mapping[str, Any]) -> str:
+def _adapter(data: RunData, written: Mapping[str, Any]) -> str:
     dtype = {"fp32": "float32", "bf16": "bfloat16"}[written["precision"]]
-    gguf = sorted(path.name for path in Path(locate(session.cfg.model)).glob("*.gguf"))
+    gguf = sorted(path.name for path in Path(locate(data.cfg.model)).glob("*.gguf"))
     gguf_argument = f', gguf_file="{gguf[0]}"' if gguf else ""
     return f"""`{ADAPTER}/` holds adapter and head alone, in peft's format; peft loads the base from where it was.
 Name `dtype` also with `AutoPeftModelForSequenceClassification`: without it the base keeps the format that it was stored
@@ -206,7 +206,7 @@ from transformers import AutoModelForSequenceClassification
 
 path = PeftConfig.from_pretrained("{ADAPTER}").base_model_name_or_path
 base = AutoModelForSequenceClassification.from_pretrained(
-    path, num_labels={session.scheme.width}, pad_token_id={written["pad"]}, dtype=torch.{dtype}{gguf_argument}
+    path, num_labels={data.scheme.width}, pad_token_id={written["pad"]}, dtype=torch.{dtype}{gguf_argument}
 )
 model = PeftModel.from_pretrained(base, "{ADAPTER}").eval()
 ```"""

@@ -16,7 +16,7 @@ from src.models.classifier import load_adapters
 from src.models.pretrained import read_pretrained
 from src.models.prompts import encode_notes
 from src.runs.record import RunRecord
-from src.training.context import Session
+from src.training.run_data import RunData
 
 
 def pick_written(requested: Precision, trained: Precision) -> Precision:
@@ -30,11 +30,11 @@ def pick_written(requested: Precision, trained: Precision) -> Precision:
     return Precision.FP32 if trained is Precision.FP32 else Precision.BF16
 
 
-def write_export(session: Session, record: RunRecord, adapter: Path, out: Path, notes: int) -> float:
+def write_export(data: RunData, record: RunRecord, adapter: Path, out: Path, notes: int) -> float:
     """Merges, writes, and checks the written model against the run's own; one copy of the base is held at a time.
 
     Args:
-        session: of the run, with the precision in which the weights are written.
+        data: of the run, with the precision in which the weights are written.
         record: the run's.
         adapter: the run's folder of adapters.
         out: where it all goes, absent or empty.
@@ -46,44 +46,44 @@ def write_export(session: Session, record: RunRecord, adapter: Path, out: Path, 
     Raises:
         UserError: the base's weights were random, or the written model does not give the run's logits.
     """
-    cfg = session.cfg
+    cfg = data.cfg
     if cfg.model.weights is Weights.RANDOM:
         raise UserError("model.weights=random: the run's base was not kept, so there is nothing to merge into")
-    readings = session.notes(Split.TEST).ids[:notes]
+    readings = data.tokenised(Split.TEST).ids[:notes]
     with atomic_folder(out) as tmp:
-        classifier = load_adapters(session.base(), adapter, session.scheme.width, session.device).eval()
-        expected = packed_logits(classifier, readings, cfg.batch_size, session.device)
-        token = padding_token(session.tokenizer, readings, cfg.model.vocab_size)
-        pad = session.tokenizer.convert_tokens_to_ids(token)
-        model = merge(classifier, logit_names(session), pad)
+        classifier = load_adapters(data.base(), adapter, data.scheme.width, data.device).eval()
+        expected = packed_logits(classifier, readings, cfg.batch_size, data.device)
+        token = padding_token(data.tokenizer, readings, cfg.model.vocab_size)
+        pad = data.tokenizer.convert_tokens_to_ids(token)
+        model = merge(classifier, logit_names(data), pad)
         model.save_pretrained(tmp, max_shard_size=SHARD)
-        written = {"family": type(model).__name__, "precision": str(session.precision), "pad": pad}
+        written = {"family": type(model).__name__, "precision": str(data.precision), "pad": pad}
         del classifier, model
         gc.collect()
-        write_tokenizer(session, token, tmp)
-        check_tokenizer(session, readings, tmp)
-        logits = plain_logits(tmp, readings, cfg.batch_size, session.device)
-        difference = largest_difference(logits, expected, DTYPES[session.precision])
+        write_tokenizer(data, token, tmp)
+        check_tokenizer(data, readings, tmp)
+        logits = plain_logits(tmp, readings, cfg.batch_size, data.device)
+        difference = largest_difference(logits, expected, DTYPES[data.precision])
         base = locate(cfg.model)
         write_peft_adapter(adapter, tmp / ADAPTER, str(Path(base).resolve()) if Path(base).is_dir() else base)
-        write_drgs(tmp / DRGS, session)
+        write_drgs(tmp / DRGS, data)
         facts = {**written, "notes": len(readings), "difference": difference}
-        (tmp / CARD).write_text(card(session, record, facts), "utf-8")
-    write_classes(out.with_name(f"{out.name}-{CLASSES}"), session)
+        (tmp / CARD).write_text(card(data, record, facts), "utf-8")
+    write_classes(out.with_name(f"{out.name}-{CLASSES}"), data)
     return difference
 
 
-def write_tokenizer(session: Session, pad: str, folder: Path) -> None:
+def write_tokenizer(data: RunData, pad: str, folder: Path) -> None:
     """Writes the base's tokenizer, set to cut and pad as the run read its notes."""
-    tokenizer = session.tokenizer
+    tokenizer = data.tokenizer
     tokenizer.pad_token = pad
     tokenizer.padding_side = tokenizer.truncation_side = "right"
-    tokenizer.model_max_length = session.cfg.max_len
+    tokenizer.model_max_length = data.cfg.max_len
     tokenizer.model_input_names = ["input_ids", "attention_mask"]
     tokenizer.save_pretrained(folder)
 
 
-def check_tokenizer(session: Session, readings: Any, folder: Path) -> None:
+def check_tokenizer(data: RunData, readings: Any, folder: Path) -> None:
     """Compares what the written tokenizer makes of test notes with what the run read.
 
     Raises:
@@ -91,8 +91,8 @@ def check_tokenizer(session: Session, readings: Any, folder: Path) -> None:
     """
     from transformers import AutoTokenizer
 
-    cfg = session.cfg
-    texts = session.cohort.notes(Split.TEST, cfg.data.limit)["text"].head(len(readings)).to_list()
+    cfg = data.cfg
+    texts = data.cohort.notes(Split.TEST, cfg.data.limit)["text"].head(len(readings)).to_list()
     again = encode_notes(read_pretrained(AutoTokenizer, folder), texts, cfg.prompt, cfg.max_len)
     if again != list(readings):
         raise UserError("the written tokenizer reads the notes differently: nothing was kept")

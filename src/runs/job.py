@@ -12,6 +12,9 @@ from src.config.train import TrainConfig
 from src.runs.folder import RunFolder
 from src.runs.provenance import code_version
 
+CELL = "src.cell"
+"""The command that works on a job; launchers start it by this name."""
+
 SCHEMA: Schema = {"config": dict, "words": list[str]}
 
 

@@ -12,17 +12,17 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from src.baselines.data import open_material
+from src.baselines.systems import build_predictor, predictor_class
 from src.cli.errors import UserError
 from src.cli.progress import minutes
 from src.cohort.prepared import NOTES, read_cohort
 from src.cohort.split import Split
-from src.config.train import Kind, Labels, Precision, TrainConfig, Weights
+from src.config.train import Labels, TrainConfig, Weights
 from src.estimates.flop import count_parameters
-from src.estimates.memory import GIB, PlannedRun, plan_steps, remedies, remedy
-from src.estimates.time import GPUS, SHARE_OF_DATA_SHEET, SHARE_OF_PRODUCTS, expected_work, run_seconds
-from src.models.bases import STAND_IN, computing, locate
-from src.models.devices import all_bytes, is_cpu, matrix_rate
+from src.estimates.memory import GIB, PlannedRun, plan_steps, remedy
+from src.estimates.time import GPUS, SHARE_OF_DATA_SHEET, expected_work, run_seconds
+from src.models.bases import STAND_IN, locate
+from src.models.devices import all_bytes, is_cpu
 from src.models.labelspace import LabelSpace
 from src.models.pretrained import read_pretrained
 from src.models.prompts import prompt_template
@@ -32,10 +32,9 @@ from src.runs.record import read_record
 from src.runs.state import RunStatus
 from src.runs.status import read_status
 from src.sweeps.status_table import columns
-from src.training.context import open_session, pick_device, pick_precision
-from src.training.memory import plan, planned_run
-from src.training.notes import split_rows, token_lengths
-from src.training.shared_base import steps_of
+from src.training.notes import split_rows
+from src.training.run_data import open_data, pick_device, pick_precision
+from src.training.run_plan import rate_here
 from src.training.tokens import open_tokens
 
 TOKENS_A_WORD = 1.5
@@ -44,52 +43,8 @@ TOKENS_A_WORD = 1.5
 
 def print_plan(cfg: TrainConfig) -> None:
     """Prints the resolved configuration and what one run would read and take; never a note's text."""
-    lines = _llama_lines(cfg) if cfg.model.kind is Kind.LLAMA else _baseline_lines(cfg)
+    lines = build_predictor(open_data(cfg)).plan_lines()
     print("\n".join([json.dumps(dataclasses.asdict(cfg), indent=2), "", *lines]))
-
-
-def _baseline_lines(cfg: TrainConfig) -> list[str]:
-    """What a baseline would read; its time is not foretold."""
-    material = open_material(cfg)
-    counts = ", ".join(f"{len(material.notes(split)):,} {split}" for split in Split)
-    facts = "text" if material.facts is None else f"text and {', '.join(material.facts.columns[1:])}"
-    return [
-        f"cohort {cfg.data.dir}: {counts} notes, {len(material.space.codes)} {material.space.kind}",
-        f"model={cfg.model.name} reads {facts}",
-    ]
-
-
-def _llama_lines(cfg: TrainConfig) -> list[str]:
-    """Token lengths, parameters, memory and time."""
-    session = open_session(cfg)
-    template_tokens = prompt_template(session.tokenizer, cfg.prompt, cfg.max_len).tokens
-    rows = {split: split_rows(session.cohort, split, cfg.data.limit)["row"].to_numpy() for split in Split}
-    full_lengths = {split: session.tokens.lengths(rows[split]) + template_tokens for split in Split}
-    lengths = token_lengths(full_lengths[Split.TRAIN], cfg.max_len)
-    parameters, steps = session.parameters, steps_of(session, session.notes(Split.TRAIN))
-    tokens = sum(int(steps.notes.lengths[steps.rows(step)].sum()) for step in range(len(steps)))
-    work = expected_work(cfg, {split: np.minimum(of_split, cfg.max_len) for split, of_split in full_lengths.items()})
-    work = dataclasses.replace(work, trained=tokens)
-    planned, on_gpu = plan([session], [steps]), not is_cpu(session.device)
-    rate = _rate_here(cfg, session.precision, session.device) * cfg.devices * cfg.nodes
-    seconds = run_seconds(cfg.model, parameters, work, rate, recompute=planned.setting.recompute, on_gpu=on_gpu)
-    peak, setting = planned.memory, planned.setting
-    hint = "" if planned.fits else f"; DOES NOT FIT: {remedies(planned_run(session, steps), planned.free)}"
-    return [
-        f"cohort {cfg.data.dir}: {len(rows[Split.TRAIN]):,} training notes, "
-        f"{len(session.space.codes)} {session.space.kind}",
-        f"tokens of {int(lengths['notes']):,} notes: mean {lengths['mean']:.0f}, median {lengths['median']:.0f}, "
-        f"p90 {lengths['p90']:.0f}, longest {lengths['longest']:.0f}",
-        f"at max_len={cfg.max_len}: mean {lengths['mean_kept']:.0f}, {lengths['share_cut']:.1%} of the notes are cut",
-        f"parameters: base {parameters.base:,}, adapters {parameters.adapters:,}, head {parameters.head:,}",
-        f"trained: {parameters.trained:,} ({parameters.trained / (parameters.base + parameters.trained):.2%})",
-        f"memory: about {peak.total / GIB:.1f} GiB on {session.device} in {session.precision} "
-        f"(base {peak.base / GIB:.1f}, trained {peak.trained / GIB:.1f}, a step {peak.activations / GIB:.1f}; "
-        f"{planned.free / GIB:.1f} are free now)",
-        f"the fastest that fits: micro_batch={setting.notes} checkpointing={setting.recompute}{hint}",
-        f"steps: {len(steps):,} of {cfg.batch_size} notes, {tokens / 1e6:.1f} million tokens, none of them padding",
-        f"time: about {minutes(seconds)} at {rate / 1e12:.2f} TFLOP/s, from this machine's matrix products just now",
-    ]
 
 
 @dataclass(frozen=True)
@@ -137,7 +92,7 @@ def print_costs(name: str, jobs: Sequence[Job]) -> None:
 
 def cost_of(cfg: TrainConfig, gpu: str | None, speeds: dict[tuple[str, int], float]) -> JobCost:
     """What one cell takes on a GPU of the table, or on this machine; nothing is foretold of a baseline."""
-    if cfg.model.kind is not Kind.LLAMA:
+    if not predictor_class(cfg).has_base:
         return JobCost(0.0, 0.0, "not foretold", "")
     device = "cuda" if gpu else pick_device(cfg)
     precision, on_gpu = pick_precision(cfg, device), not is_cpu(device)
@@ -149,7 +104,7 @@ def cost_of(cfg: TrainConfig, gpu: str | None, speeds: dict[tuple[str, int], flo
     work = expected_work(cfg, {split: _kept(cfg, split) for split in Split})
     if speed := speeds.get((cfg.model.name, cfg.max_len)) or speeds.get((cfg.model.name, 0)):
         return JobCost(planned.memory.total, work.trained / speed, "measured", hint)
-    rate = GPUS[gpu][0] * SHARE_OF_DATA_SHEET if gpu else _rate_here(cfg, precision, device)
+    rate = GPUS[gpu][0] * SHARE_OF_DATA_SHEET if gpu else rate_here(cfg, precision, device)
     seconds = run_seconds(cfg.model, parameters, work, rate, recompute=planned.setting.recompute, on_gpu=on_gpu)
     return JobCost(planned.memory.total, seconds, "estimated", hint)
 
@@ -215,12 +170,3 @@ def _tokenizer_here(cfg: TrainConfig) -> Any:
 def _width(folder: str, labels: str, severity_weight: float) -> int:
     space = LabelSpace.from_labels(read_cohort(Path(folder)).labels)
     return build_scheme(Labels(labels), space, severity_weight).width
-
-
-_products = cache(matrix_rate)
-
-
-def _rate_here(cfg: TrainConfig, precision: Precision, device: str) -> float:
-    """Floating-point operations a second that training reaches on this device; measured once for each model."""
-    rows, dtype = min(cfg.batch_size * cfg.max_len, 2048), computing(precision, device)
-    return _products(rows, cfg.model.hidden_size, cfg.model.intermediate_size, dtype, device) * SHARE_OF_PRODUCTS

@@ -4,6 +4,7 @@ import dataclasses
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from src.config.launch import SCHEMAS, ProcessesConfig, RayConfig, SlurmConfig
 from src.config.train import TrainConfig
 from src.runs.find import run_folders
 from src.runs.identity import as_read, check_names, run_dir, unread
-from src.runs.job import Job, write_job
+from src.runs.job import CELL, Job, write_job
 from src.runs.provenance import code_version
 from src.runs.record import finished, read_record, record_of
 from src.runs.state import RunStatus
@@ -22,6 +23,15 @@ from src.runs.status import StatusSnapshot, queued_jobs, read_status
 from src.sweeps.manifest import write_sweep
 
 Task = Callable[[Path], int]
+
+
+def work_on(folder: Path) -> int:
+    """Works on a cell as `python -m src.cell FOLDER` does: commands are started, and never imported by what they use.
+
+    Returns:
+        Its exit status.
+    """
+    return int(import_module(CELL).work_on(folder))
 
 
 def plan_jobs(name: str, points: Sequence[Point[TrainConfig]]) -> list[Job]:
@@ -66,7 +76,7 @@ def launcher_config(values: dict[str, Any]) -> ProcessesConfig | SlurmConfig | R
     return to_schema(SCHEMAS[values["kind"]], values)
 
 
-def run_sweep(name: str, jobs: Sequence[Job], task: Task) -> None:
+def run_sweep(name: str, jobs: Sequence[Job], task: Task = work_on) -> None:
     """Runs what is left to do of a sweep's cells, and ends with what became of all of them.
 
     Finished cells are skipped, unfinished ones go on, failed ones run again, and those that another process works

@@ -14,7 +14,7 @@ from typing import Any
 
 from src.cli.errors import UserError, system_error_line
 from src.cli.progress import Clock, listening
-from src.config.train import Kind, TrainConfig
+from src.config.train import TrainConfig
 from src.runs.folder import RunFolder
 from src.runs.job import config_of
 from src.runs.lock import Busy, holding, this_process
@@ -149,12 +149,10 @@ def _record_end(error: BaseException, state: JobState, signals: "Signals", run_d
 
 
 def _out_of_memory(cfg: TrainConfig) -> str:
-    from src.training.context import open_session
-    from src.training.memory import out_of_memory_line
+    from src.baselines.systems import build_predictor
+    from src.training.run_data import open_data
 
-    if cfg.model.kind is not Kind.LLAMA:
-        return f"out of memory: model={cfg.model.name} needs less with data.limit, a smaller batch_size or max_len"
-    return out_of_memory_line(open_session(cfg))
+    return build_predictor(open_data(cfg)).out_of_memory_line()
 
 
 def _account(writer: StatusWriter) -> None:

@@ -9,9 +9,9 @@ from src.cli.json_files import Schema, read_json, write_json
 from src.cohort.disclosure import MIN_GROUP_PATIENTS
 from src.cohort.prepared import Cohort
 from src.cohort.split import Split
-from src.config.train import Kind, TrainConfig, WandbConfig, WandbMode
+from src.config.train import TrainConfig, WandbConfig, WandbMode
 from src.runs.folder import RunFolder
-from src.runs.identity import identity, readable_name
+from src.runs.identity import identity, readable_name, unread
 from src.runs.provenance import code_version
 from src.tracking.flat import flat_config
 from src.tracking.guard import public_model, public_name, short_hash
@@ -84,7 +84,7 @@ def about(
     return RunMetadata(
         {**config, "model": public_model(config["model"])},
         run_name(cfg, cohort.fingerprint),
-        "train" if cfg.model.kind is Kind.LLAMA else "baseline",
+        "baseline" if "lora.r" in unread(cfg.model.kind) else "train",  # a system without adapters is a baseline
         tuple(dict.fromkeys([str(cfg.labels), str(cfg.model.kind), cohort.protocol])),
         {split.prefix: cohort.patients(split, cfg.data.limit) for split in Split},
     )

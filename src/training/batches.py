@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from src.config.train import TrainConfig
 from src.models.engine.dropout import KeyedDropout
 from src.models.engine.packing import Packed, pack
 
@@ -123,6 +124,11 @@ class Steps:
                 most, ends = int(tokens[index]), np.append(starts, len(order))
                 rows = order[ends[index] : ends[index + 1]].tolist()
         return rows
+
+
+def steps_of(cfg: TrainConfig, notes: TokenisedNotes) -> Steps:
+    """Returns the optimiser steps of a run over its training notes."""
+    return Steps(notes, cfg.batch_size, cfg.epochs, cfg.max_steps, cfg.seed)
 
 
 @lru_cache(maxsize=64)

@@ -40,7 +40,7 @@ class ShowProgress(pl.Callback):
     def on_fit_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Begins with the steps that are left."""
         learners: Sequence[Learner] = pl_module.learners
-        cfg = learners[0].session.cfg
+        cfg = learners[0].data.cfg
         name = f"{cfg.model.name} {cfg.labels}" if len(learners) == 1 else f"{cfg.model.name}, {len(learners)} runs"
         left = max(len(learner.steps) - learner.progress.step for learner in learners)
         self.clock = Clock(total=left, what=name, unit="step", quiet=not learners[0].ranks.first)
@@ -67,7 +67,7 @@ class RunCheckpoints(pl.callbacks.Checkpoint):
 
     def __init__(self, learners: Sequence[Learner], stop: Stop) -> None:
         self.learners, self.stop = learners, stop
-        self.seconds_between = 60 * learners[0].session.cfg.checkpoint_minutes
+        self.seconds_between = 60 * learners[0].data.cfg.checkpoint_minutes
         self.saved = time.monotonic()
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: DrgModule) -> None:  # type: ignore[override]
@@ -102,7 +102,7 @@ class RunCheckpoints(pl.callbacks.Checkpoint):
     def on_validation_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Saves first: a validation may take longer than a grace period."""
         for learner in pl_module.due:
-            check_device(learner.classifier, learner.session.device)
+            check_device(learner.classifier, learner.data.device)
         self._save(pl_module.due)
 
     def on_validation_batch_start(self, *_: Any) -> None:

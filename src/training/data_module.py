@@ -69,7 +69,7 @@ class DrgDataModule(pl.LightningDataModule):
         loaders = []
         for learner in self.module.due:
             notes = learner.notes[Split.VALIDATION]
-            turns = learner.ranks.turns(len(notes), learner.session.cfg.batch_size)
+            turns = learner.ranks.turns(len(notes), learner.data.cfg.batch_size)
             loaders.append(self._loader(notes.validation_batch, turns))
         return loaders
 

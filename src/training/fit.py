@@ -40,7 +40,7 @@ def fit(learners: Sequence[Learner], setting: Setting, stop: Stop) -> None:
         module.train()  # loaded weights come in eval mode, without dropout
         callbacks = [LogTraining(), ShowProgress(), *first.callbacks, RunCheckpoints(learners, stop)]
         logger = first.recorder if len(learners) == 1 else None
-        trainer = make_trainer(first.session.cfg, first.run_dir, first.session.device, callbacks, logger)
+        trainer = make_trainer(first.data.cfg, first.run_dir, first.data.device, callbacks, logger)
         go_on(trainer, learners)
         if first.ranks.count == 1:
             stop.check()  # a signal that came while the base was loaded; several processes agree on it later

@@ -14,12 +14,12 @@ from src.cli.errors import UserError
 from src.cohort.split import Split
 from src.models.classifier import AdapterBatch, Classifier
 from src.runs.identity import SAMPLE, another_run, identity
-from src.training.batches import Batch, Steps, TokenisedNotes
+from src.training.batches import Batch, TokenisedNotes, steps_of
 from src.training.callback_states import callback_states, load_states
 from src.training.checkpoints import read_checkpoint, write_checkpoint
-from src.training.context import Session
 from src.training.optimiser import adamw
 from src.training.ranks import Ranks
+from src.training.run_data import RunData
 from src.training.throughput import STEPS_BETWEEN_LOGS, ThroughputMeter
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class Learner:
 
     def __init__(
         self,
-        session: Session,
+        data: RunData,
         classifier: Classifier,
         notes: Mapping[Split, TokenisedNotes],
         run_dir: Path,
@@ -86,20 +86,20 @@ class Learner:
         ranks: Ranks,
         callbacks: "Sequence[Callback]" = (),
     ) -> None:
-        cfg = session.cfg
-        self.session, self.classifier, self.run_dir, self.recorder = session, classifier, run_dir, recorder
+        cfg = data.cfg
+        self.data, self.classifier, self.run_dir, self.recorder = data, classifier, run_dir, recorder
         self.callbacks = list(callbacks)
         """The user's; their states go into checkpoints."""
-        self.notes, self.ranks, self.scheme = notes, ranks, session.scheme
-        self.steps = Steps(notes[Split.TRAIN], cfg.batch_size, cfg.epochs, cfg.max_steps, cfg.seed)
+        self.notes, self.ranks, self.scheme = notes, ranks, data.scheme
+        self.steps = steps_of(cfg, notes[Split.TRAIN])
         self.weights = classifier.trained()
         self.leaves = classifier.leaves()
         self.optimiser = adamw(self.leaves, cfg.lr, cfg.weight_decay)
         self.progress = Progress()
         self.best_weights: dict[str, Tensor] = {}
         self.accuracy = self.last_loss = float("nan")
-        self.window = ThroughputMeter(session.device)
-        self._loss = torch.zeros((), device=session.device)
+        self.window = ThroughputMeter(data.device)
+        self._loss = torch.zeros((), device=data.device)
         self._since = time.monotonic()
         self.stopped = False
         """Whether a callback ended training before its last step."""
@@ -136,7 +136,7 @@ class Learner:
     def micro_batch(self, step: int, rows: list[int], indices: list[int], of: float) -> MicroBatch:
         """The notes of some indices of a step, and their share of its loss: their number over `of`."""
         batch = self.steps.notes.batch([rows[index] for index in indices])
-        noise = self.steps.noise(step, indices, self.session.cfg.lora.dropout)
+        noise = self.steps.noise(step, indices, self.data.cfg.lora.dropout)
         return MicroBatch(AdapterBatch(self.classifier, batch.notes, noise), batch, len(indices) / of)
 
     def loss(self, logits: Tensor, batch: Batch, share: float) -> Tensor:
@@ -157,7 +157,7 @@ class Learner:
         """
         if self.stage is not Stage.TRAIN:
             raise RuntimeError(f"{self.run_dir}: a step was taken where the run was to {self.stage}")
-        cfg, step = self.session.cfg, self.progress.step
+        cfg, step = self.data.cfg, self.progress.step
         rows = self.steps.rows(step)
         rate = self.optimiser.param_groups[0]["lr"]
         norm = torch.nn.utils.clip_grad_norm_(self.leaves, cfg.clip)
@@ -181,7 +181,7 @@ class Learner:
     def _set_rate(self) -> None:
         """Sets the next step's learning rate, a function of its number alone."""
         for group in self.optimiser.param_groups:
-            group["lr"] = self.session.cfg.lr * (1 - self.progress.step / len(self.steps))
+            group["lr"] = self.data.cfg.lr * (1 - self.progress.step / len(self.steps))
 
     def stop_early(self) -> None:
         """Ends training here, after a validation where none was made at this step."""
@@ -221,9 +221,9 @@ class Learner:
         tensors |= {f"best/{name}": weight for name, weight in self.best_weights.items()}
         for moment, by_name in self._moments().items():
             tensors |= {f"{moment}/{name}": value for name, value in by_name.items()}
-        session = self.session
-        config = dataclasses.asdict(session.cfg)
-        decided = {"config": config, "cohort": session.cohort.fingerprint, "sample": SAMPLE}
+        data = self.data
+        config = dataclasses.asdict(data.cfg)
+        decided = {"config": config, "cohort": data.cohort.fingerprint, "sample": SAMPLE}
         standing: dict[str, Any] = {
             "identity": self._identity(),
             **decided,
@@ -245,7 +245,7 @@ class Learner:
             return False
         tensors, standing = checkpoint
         if standing["identity"] != self._identity():
-            raise another_run(self.session.cfg, self.session.cohort.fingerprint, self.run_dir, standing)
+            raise another_run(self.data.cfg, self.data.cohort.fingerprint, self.run_dir, standing)
         self.progress = self._progress(standing["progress"])
         self.stopped = standing.get("stopped", False)
         load_states(self.callbacks, standing.get("callbacks", {}), tensors)
@@ -295,4 +295,4 @@ class Learner:
         return tensors[name]
 
     def _identity(self) -> str:
-        return identity(self.session.cfg, self.session.cohort.fingerprint)
+        return identity(self.data.cfg, self.data.cohort.fingerprint)

@@ -30,7 +30,7 @@ class DrgModule(pl.LightningModule):
         self.due: list[Learner] = []
         """The runs that the next validation is of; the data module says which."""
         self.classifiers = nn.ModuleList(learner.classifier for learner in learners)
-        self.metrics = nn.ModuleList(validation_metrics(len(learner.session.space.codes)) for learner in learners)
+        self.metrics = nn.ModuleList(validation_metrics(len(learner.data.space.codes)) for learner in learners)
         self.losses = nn.ModuleList(MeanLoss() for _ in learners)
 
     def setup(self, stage: str) -> None:
@@ -49,7 +49,7 @@ class DrgModule(pl.LightningModule):
 
     def on_fit_start(self) -> None:
         """Tries the longest step, so that running out of memory shows before training."""
-        probe_longest_step(self)
+        self.setting = probe_longest_step(self.learners, self.setting)
 
     def training_step(self, batch: Any, batch_idx: int) -> None:
         """One step of every run that has steps left; what it learned is logged every few steps (`LogTraining`)."""

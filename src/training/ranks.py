@@ -1,5 +1,6 @@
 """The processes that share a run, and what each does of it."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -7,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch import distributed as dist
+
+from src.config.train import TrainConfig
 
 
 @dataclass(frozen=True)
@@ -86,3 +89,9 @@ class Ranks:
 
 ALONE = Ranks()
 """The only process."""
+
+
+def is_rank_zero(cfg: TrainConfig) -> bool:
+    """Says whether this process tells of the run: Lightning, torchrun and Slurm number those that share one."""
+    numbers = ("LOCAL_RANK", "RANK", "NODE_RANK", "SLURM_PROCID")
+    return cfg.devices * cfg.nodes == 1 or all(os.environ.get(name, "0") == "0" for name in numbers)

@@ -7,13 +7,12 @@ import torch
 
 from src.baselines.bert import Pieces
 from src.baselines.caml import Network, Words
-from src.baselines.data import open_material
 from src.baselines.features import Facts
 from src.baselines.loop import Encoded
 from src.cli.compose import compose, read_command_line
 from src.cli.errors import UserError
 from src.config.train import TrainConfig
-from src.training.context import open_session
+from src.training.run_data import open_data
 
 ROWS = pl.DataFrame(
     {
@@ -108,7 +107,7 @@ def test_training_notes_of_one_class_are_refused_by_every_model(cohort: Path, tm
     for model in ("tfidf", "structured", "fusion", "caml", "majority", "nano"):
         (cfg,) = compose(TrainConfig, read_command_line([*words, f"model={model}"], "train"))
         with pytest.raises(UserError, match="1 class in 1 training notes, and a model needs two"):
-            (open_session if model == "nano" else open_material)(cfg)
+            open_data(cfg)
 
 
 def test_a_llama_and_a_folder_without_words_are_no_bert(cohort: Path, tmp_path: Path) -> None:

@@ -10,13 +10,18 @@ import numpy as np
 import polars as pl
 import pytest
 
-from src.baselines.baseline_run import load_baseline, scored
+from src.baselines.systems import build_predictor
 from src.cli.compose import compose, read_command_line
 from src.cli.errors import UserError
+from src.cli.signals import Stop
 from src.cohort.split import Split
 from src.config.train import TrainConfig
+from src.runs.folder import SCORED, RunFolder
 from src.runs.predictions import measure, read_predictions
+from src.sweeps.single import run_single
 from src.train import train
+from src.training.predictor import Predictor
+from src.training.run_data import open_data
 
 TINY_BERT = [
     "model.weights=random",
@@ -44,6 +49,13 @@ def configured(model: str, cohort: Path, *words: str) -> TrainConfig:
     return compose(TrainConfig, read_command_line([*same, *words], "train"))[0]
 
 
+def loaded(cfg: TrainConfig, folder: Path) -> Predictor:
+    """The system that a finished run saved."""
+    predictor = build_predictor(open_data(cfg))
+    predictor.load(RunFolder(folder).adapter)
+    return predictor
+
+
 @pytest.fixture(scope="module", params=WORDS)
 def trained(
     request: pytest.FixtureRequest, cohort: Path, tmp_path_factory: pytest.TempPathFactory
@@ -67,10 +79,11 @@ def test_a_baseline_leaves_a_record_like_llamas_and_the_same_scores_when_loaded(
     assert names <= set(record["metrics"])
     low, high = record["intervals"]["test/top5"]
     assert low <= record["metrics"]["test/top5"] <= high
-    model, material = load_baseline(cfg, folder)
-    for split, again in scored(model, material):
+    predictor = loaded(cfg, folder)
+    for split in SCORED:
+        again = predictor.data.predictions(split, predictor.scores(split, Stop()))
         prefix = "test" if split is Split.TEST else "val"
-        for name, value in measure(again, material.space).items():
+        for name, value in measure(again, predictor.data.space).items():
             assert value == pytest.approx(record["metrics"][f"{prefix}/{name}"], abs=1e-6)
         for scores in again.heads.values():
             assert np.allclose(np.exp(scores.astype(np.float64)).sum(1), 1, atol=1e-4)
@@ -90,19 +103,17 @@ def test_a_baseline_is_evaluated_and_compared_like_llama(
 def test_majority_scores_are_the_training_counts(cohort: Path, tmp_path: Path) -> None:
     cfg = configured("majority", cohort)
     train(cfg, tmp_path / "run")
-    _, material = load_baseline(cfg, tmp_path / "run")
-    found = read_predictions(tmp_path / "run" / "predictions.parquet", material.space)
-    counts = material.notes(Split.TRAIN).rows["drg"].value_counts()
+    data = open_data(cfg)
+    found = read_predictions(tmp_path / "run" / "predictions.parquet", data.space)
+    counts = data.notes(Split.TRAIN).rows["drg"].value_counts()
     expected = np.full(757, 0.5)
     for code, count in counts.iter_rows():
-        expected[material.space.index[code]] += count
+        expected[data.space.index[code]] += count
     assert np.allclose(np.exp(found.heads["scores"][0]), expected / expected.sum(), atol=1e-6)
 
 
 def test_a_dry_run_of_a_baseline_says_what_it_would_read(cohort: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from src.train import run
-
-    run(configured("fusion", cohort, "dry_run=true"))
+    run_single(configured("fusion", cohort, "dry_run=true"), train)
     told = capsys.readouterr().out
     assert '"kind": "fusion"' in told
     assert " 90 train, " in told
@@ -152,7 +163,7 @@ def test_a_bert_in_a_folder_is_tuned_from_its_weights(cohort: Path, tmp_path: Pa
     cfg = configured("clinicalbert", cohort, *words, f"model.path={tmp_path / 'bert'}", "max_steps=1", "lr=1e-9")
     head = dataclasses.replace(cfg, labels=random.labels)
     train(head, tmp_path / "run")
-    model, _ = load_baseline(head, tmp_path / "run")
+    model = loaded(head, tmp_path / "run")
     own = dict(model.network.named_parameters())  # type: ignore[attr-defined]
     theirs = dict(network.named_parameters())
     same = "bert.bert.embeddings.word_embeddings.weight"

@@ -10,41 +10,38 @@ import numpy as np
 import pytest
 
 from src.cli.compose import to_schema
+from src.cli.signals import Stop
 from src.cohort.split import Split
 from src.config.train import TrainConfig
 from src.evaluation.prefixes import one_forward, score_prefixes
-from src.models.classifier import Classifier, load_adapters
 from src.runs.folder import RunFolder
 from src.runs.record import read_record
-from src.training.context import Session, open_session
-from src.training.outcome import score_split
+from src.training.llama import Llama
+from src.training.run_data import open_data
 
 LENGTHS = [24, 48, 200, 300]
 """The longest is above most notes of the small cohort, so that some end before they are cut."""
 
 
-def opened(run: Path, prompt: str, max_len: int) -> Session:
+def opened(run: Path, prompt: str, max_len: int) -> Llama:
     config = read_record(run).config
-    return open_session(to_schema(TrainConfig, {**config, "prompt": prompt, "max_len": max_len}))
-
-
-def loaded(run: Path, session: Session) -> Classifier:
-    return load_adapters(session.base(), RunFolder(run).adapter, session.scheme.width, "cpu")
+    llama = Llama(open_data(to_schema(TrainConfig, {**config, "prompt": prompt, "max_len": max_len})))
+    llama.load(RunFolder(run).adapter)
+    return llama
 
 
 @pytest.mark.parametrize(("scheme", "prompt"), [("single", "none"), ("two", "none"), ("two", "diagnosis")])
 def test_each_length_equals_a_separate_evaluation(scheme: str, prompt: str, runs: dict[str, Path]) -> None:
     run = runs[scheme]
-    session = opened(run, prompt, LENGTHS[-1])
-    classifier = loaded(run, session)
-    assert one_forward(session) is (prompt == "none")
-    curve = score_prefixes(session, classifier, Split.TEST, LENGTHS)
+    llama = opened(run, prompt, LENGTHS[-1])
+    assert one_forward(llama) is (prompt == "none")
+    curve = score_prefixes(llama, Split.TEST, LENGTHS)
     assert list(curve) == LENGTHS
-    kept = {len(ids) for ids in session.notes(Split.TEST).ids}
+    kept = {len(ids) for ids in llama.data.tokenised(Split.TEST).ids}
     assert min(kept) < LENGTHS[-1] <= max(kept)
     for length, predictions in curve.items():
         apart = opened(run, prompt, length)
-        expected, _ = score_split(apart, classifier, apart.notes(Split.TEST), Split.TEST)
+        expected = apart.data.predictions(Split.TEST, apart.scores(Split.TEST, Stop()))
         assert list(predictions.heads) == list(expected.heads)
         for name, scores in expected.heads.items():
             assert np.allclose(predictions.heads[name], scores, atol=1e-5, rtol=0)
@@ -53,12 +50,11 @@ def test_each_length_equals_a_separate_evaluation(scheme: str, prompt: str, runs
 
 
 def test_one_forward_serves_every_length(runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    session = opened(runs["single"], "none", 64)
-    classifier = loaded(runs["single"], session)
+    llama = opened(runs["single"], "none", 64)
     forwards = []
-    classifier.backbone.register_forward_hook(lambda *_: forwards.append(1))
-    score_prefixes(session, classifier, Split.TEST, [16, 32, 64])
-    assert len(forwards) == len(session.notes(Split.TEST)) / session.cfg.batch_size == 12
+    llama.trained.backbone.register_forward_hook(lambda *_: forwards.append(1))
+    score_prefixes(llama, Split.TEST, [16, 32, 64])
+    assert len(forwards) == len(llama.data.notes(Split.TEST)) / llama.data.cfg.batch_size == 12
 
 
 def test_the_curve_is_told_as_table_file_and_picture(

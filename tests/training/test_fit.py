@@ -9,8 +9,8 @@ import torch
 
 from src.cli.compose import compose, read_command_line
 from src.config.train import TrainConfig
-from src.training.context import pick_device
 from src.training.fit import make_trainer
+from src.training.run_data import pick_device
 
 
 @pytest.mark.filterwarnings("ignore:The `srun` command is available")

@@ -22,7 +22,7 @@ from src.cli.compose import to_schema
 from src.cli.errors import UserError
 from src.cli.files import atomic_write, private_folder
 from src.config.launch import SlurmConfig
-from src.runs.job import Job
+from src.runs.job import CELL, Job
 from src.runs.lock import Busy, holding
 from src.runs.state import RunStatus
 from src.runs.status import BATCHES, read_status
@@ -175,7 +175,7 @@ def script_of(cfg: SlurmConfig, batch: Path, count: int) -> str:
     executor = SlurmExecutor(folder=logs)
     executor.update_parameters(**parameters)
     executor.parameters["map_count"] = count
-    command = shlex.join([sys.executable, "-u", "-m", "src.cell", str(batch)])
+    command = shlex.join([sys.executable, "-u", "-m", CELL, str(batch)])
     return executor._make_submission_file_text(command, batch.stem)
 
 

@@ -10,7 +10,7 @@ from src.cli.compose import compose, read_command_line, to_schema
 from src.config.train import LoraConfig, Precision, TrainConfig
 from src.models.bases import load_base
 from src.models.classifier import with_adapters
-from src.training.context import keep_order, open_session, pick_device
+from src.training.run_data import keep_order, open_data, pick_device
 from src.training.scoring import check_device
 
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "one", "WORLD_SIZE": "2", "GROUP_RANK": "0", "RANK": "1"}
@@ -30,10 +30,10 @@ def test_deterministic_operators_are_a_choice_of_the_run(cohort: Path, monkeypat
         for word in ("deterministic=false", "deterministic=true")
     )
     try:
-        open_session(held)
+        assert open_data(held).device == "cpu"
         assert torch.are_deterministic_algorithms_enabled()
         assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
-        open_session(free)
+        assert open_data(free).device == "cpu"
         assert not torch.are_deterministic_algorithms_enabled()
     finally:
         keep_order(free)

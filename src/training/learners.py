@@ -1,7 +1,5 @@
-"""Runs over one copy of the frozen base: which can share it, and whether in one pass or in turn."""
+"""Runs that are trained over one copy of the frozen base, in one pass or in turn."""
 
-import dataclasses
-import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -16,36 +14,19 @@ from src.config.train import Together, TrainConfig
 from src.estimates.memory import Setting
 from src.models.classifier import Classifier, read_together, with_adapters
 from src.models.devices import wait
-from src.training.batches import Steps, TokenisedNotes
-from src.training.context import Session
+from src.training.batches import steps_of
 from src.training.learner import Learner
 from src.training.memory import check_fits, plan
 from src.training.ranks import ALONE, Ranks
+from src.training.run_data import RunData
 from src.training.user_callbacks import load_callbacks
 
 PAYS = 1.03
 """How much faster one pass must be than turns to be taken."""
 
 
-def groups_sharing_a_base(cfgs: Sequence[TrainConfig]) -> list[list[TrainConfig]]:
-    """Runs that can share a base: the same model, precision, cohort, length, prompt and device."""
-    groups: dict[str, list[TrainConfig]] = {}
-    for cfg in cfgs:
-        model = {name: value for name, value in dataclasses.asdict(cfg.model).items() if name != "access"}
-        process = [cfg.device, cfg.threads, cfg.deterministic]
-        shared = [model, cfg.precision, cfg.data.dir, cfg.max_len, cfg.prompt, process]
-        groups.setdefault(json.dumps(shared), []).append(cfg)
-    return list(groups.values())
-
-
-def steps_of(session: Session, notes: TokenisedNotes) -> Steps:
-    """The optimiser steps of a run over its training notes."""
-    cfg = session.cfg
-    return Steps(notes, cfg.batch_size, cfg.epochs, cfg.max_steps, cfg.seed)
-
-
 def open_learners(
-    sessions: Sequence[Session], run_dirs: Sequence[Path], recorders: Sequence[Any]
+    run_data: Sequence[RunData], run_dirs: Sequence[Path], recorders: Sequence[Any]
 ) -> Iterator[tuple[list[Learner], Setting]]:
     """Loads the base and yields the runs to train at once, with how their steps are taken.
 
@@ -54,20 +35,20 @@ def open_learners(
     Raises:
         UserError: the smallest step does not fit into memory, or a callback cannot be made.
     """
-    callbacks = [load_callbacks(session.cfg.callbacks) for session in sessions]
-    notes = [{split: session.notes(split) for split in Split} for session in sessions]
-    steps = [steps_of(session, splits[Split.TRAIN]) for session, splits in zip(sessions, notes, strict=True)]
-    plans = [plan([session], [own_steps]) for session, own_steps in zip(sessions, steps, strict=True)]
-    for session, own_steps, planned in zip(sessions, steps, plans, strict=True):
-        check_fits(planned, session, own_steps)
-    shared = plan(sessions, steps)
+    callbacks = [load_callbacks(data.cfg.callbacks) for data in run_data]
+    notes = [{split: data.tokenised(split) for split in Split} for data in run_data]
+    steps = [steps_of(data.cfg, splits[Split.TRAIN]) for data, splits in zip(run_data, notes, strict=True)]
+    plans = [plan([data], [own_steps]) for data, own_steps in zip(run_data, steps, strict=True)]
+    for data, own_steps, planned in zip(run_data, steps, plans, strict=True):
+        check_fits(planned, data, own_steps)
+    shared = plan(run_data, steps)
     learners = []
-    base: Any = sessions[0].base()
-    for index, (session, *rest) in enumerate(zip(sessions, notes, run_dirs, recorders, callbacks, strict=True)):
-        classifier = _classifier(session, base, index)
+    base: Any = run_data[0].base()
+    for index, (data, *rest) in enumerate(zip(run_data, notes, run_dirs, recorders, callbacks, strict=True)):
+        classifier = _classifier(data, base, index)
         base = classifier.backbone
         split_notes, run_dir, recorder, own = rest
-        learners.append(Learner(session, classifier, split_notes, run_dir, recorder, _ranks(session.cfg), own))
+        learners.append(Learner(data, classifier, split_notes, run_dir, recorder, _ranks(data.cfg), own))
     if len(learners) == 1:
         yield learners, plans[0].setting
     elif _in_one_pass(learners, shared.setting, shared.fits):
@@ -76,10 +57,10 @@ def open_learners(
         yield from (([learner], planned.setting) for learner, planned in zip(learners, plans, strict=True))
 
 
-def _classifier(session: Session, base: torch.nn.Module, index: int) -> Classifier:
+def _classifier(data: RunData, base: torch.nn.Module, index: int) -> Classifier:
     """Fresh adapters and head, which depend on the run's seed alone."""
-    torch.manual_seed(session.cfg.seed)
-    return with_adapters(base, session.cfg.lora, session.scheme.width, session.device, f"cell{index}")
+    torch.manual_seed(data.cfg.seed)
+    return with_adapters(base, data.cfg.lora, data.scheme.width, data.device, f"cell{index}")
 
 
 def _ranks(cfg: TrainConfig) -> Ranks:
@@ -92,7 +73,7 @@ def _ranks(cfg: TrainConfig) -> Ranks:
 
 
 def _in_one_pass(learners: Sequence[Learner], setting: Setting, fits: bool) -> bool:
-    together = {learner.session.cfg.together for learner in learners}
+    together = {learner.data.cfg.together for learner in learners}
     if any(learner.callbacks for learner in learners):
         print("one base: in turn, as callbacks see one run", file=sys.stderr)
         return False
@@ -133,5 +114,5 @@ def _seconds(passes: Sequence[Sequence[Learner]], setting: Setting) -> float:
         torch.stack(losses).sum().backward()
         for learner in learners:
             learner.optimiser.zero_grad(set_to_none=True)
-    wait(passes[0][0].session.device)
+    wait(passes[0][0].data.device)
     return time.perf_counter() - start

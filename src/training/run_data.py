@@ -1,0 +1,199 @@
+"""What a run works with: its configuration, the cohort, the label space, and what follows from them."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+
+from src.cli.errors import UserError
+from src.cohort.admissions import read_admissions
+from src.cohort.prepared import Cohort, read_cohort
+from src.cohort.split import Split
+from src.config.train import Precision, TrainConfig
+from src.estimates.flop import Parameters, count_parameters
+from src.models.bases import load_base, load_tokenizer
+from src.models.devices import best_kind, is_cpu, make_current, own
+from src.models.labelspace import LabelSpace, check_classes
+from src.models.prompts import prompt_template
+from src.models.schemes import Scheme, build_scheme
+from src.runs.predictions import Predictions
+from src.training.batches import TokenisedNotes
+from src.training.notes import split_rows, tokenise
+from src.training.quiet_libraries import quiet_libraries
+from src.training.tokens import NoteTokens, open_tokens
+
+
+@dataclass(frozen=True, eq=False)
+class Notes:
+    """B notes of a split: their rows, and the index of each note's DRG in the label space."""
+
+    rows: pl.DataFrame
+    """Columns of `notes.parquet`, with those of `admissions.parquet` where the model reads them."""
+    drg: NDArray[np.int64]
+    """[B]."""
+
+    @property
+    def texts(self) -> list[str]:
+        """Lists what the notes say."""
+        return self.rows["text"].to_list()
+
+    def __len__(self) -> int:
+        return len(self.drg)
+
+
+@dataclass(frozen=True, eq=False)
+class RunData:
+    """A configuration with the cohort and the device that it meets.
+
+    What only some systems need (tokenizer, tokens, base, the admissions' facts) is read when it is asked for.
+    """
+
+    cfg: TrainConfig
+    cohort: Cohort
+    space: LabelSpace
+
+    @cached_property
+    def scheme(self) -> Scheme:
+        """Is what the logits mean."""
+        return build_scheme(self.cfg.labels, self.space, self.cfg.severity_weight)
+
+    @cached_property
+    def device(self) -> str:
+        """Names this process's device, which is torch's current one from here on, and keeps the order that is asked."""
+        device = pick_device(self.cfg)
+        make_current(device)
+        keep_order(self.cfg)
+        return device
+
+    @property
+    def precision(self) -> Precision:
+        """Is the base's number format."""
+        return pick_precision(self.cfg, self.device)
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """Is the tokenizer of the base."""
+        return load_tokenizer(self.cfg.model)
+
+    @cached_property
+    def tokens(self) -> NoteTokens:
+        """Holds the tokens of every note of the cohort."""
+        return open_tokens(self.cohort, self.tokenizer)
+
+    @property
+    def parameters(self) -> Parameters:
+        """Counts the parameters of base, adapters and head."""
+        return count_parameters(self.cfg, self.scheme.width)
+
+    @cached_property
+    def facts(self) -> pl.DataFrame | None:
+        """Holds the facts of every admission; is None for a system that reads notes only.
+
+        Raises:
+            UserError: the system needs them, and the cohort has none.
+        """
+        cfg = self.cfg
+        if not cfg.model.kind.reads_facts:
+            return None
+        if (facts := read_admissions(self.cohort.folder)) is None:
+            raise UserError(
+                f"data.dir={cfg.data.dir}: no admissions.parquet, which model={cfg.model.name} needs; "
+                "prepare the cohort again from a folder with hosp/admissions and hosp/patients"
+            )
+        return facts
+
+    def notes(self, split: Split) -> Notes:
+        """Reads the notes of one split as text, with their admissions' facts where the system reads those.
+
+        Raises:
+            UserError: the split holds no note.
+        """
+        rows = self.cohort.notes(split, self.cfg.data.limit)
+        if rows.is_empty():
+            raise UserError(
+                f"data.dir={self.cfg.data.dir}: no note in the {split} split; prepare more, or other shares"
+            )
+        if self.facts is not None:
+            rows = rows.join(self.facts, "hadm_id", how="left", maintain_order="left")
+        return Notes(rows, self._indices(rows))
+
+    def tokenised(self, split: Split) -> TokenisedNotes:
+        """Returns the notes of one split as the base reads them, cut to `max_len` tokens."""
+        return tokenise(self.cohort, self.tokens, split, self.tokenizer, self.space, self.cfg)
+
+    def targets(self, split: Split) -> NDArray[np.int64]:
+        """Returns the index of the DRG of each note of one split, [B], without reading a note."""
+        return self._indices(split_rows(self.cohort, split, self.cfg.data.limit))
+
+    def cut(self, split: Split) -> NDArray[np.bool_]:
+        """Says of each note of one split whether it is longer than what the base reads of it, [B]."""
+        rows = split_rows(self.cohort, split, self.cfg.data.limit)["row"].to_numpy()
+        around = prompt_template(self.tokenizer, self.cfg.prompt, self.cfg.max_len).tokens
+        return self.tokens.lengths(rows) + around > self.cfg.max_len
+
+    def predictions(self, split: Split, heads: Mapping[str, NDArray[np.float32]]) -> Predictions:
+        """Puts the scores of one split's notes beside their ids and labels."""
+        rows = self.cohort.notes(split, self.cfg.data.limit)
+        return Predictions(rows["subject_id"].to_numpy(), rows["hadm_id"].to_numpy(), self._indices(rows), heads)
+
+    def base(self) -> torch.nn.Module:
+        """Loads the frozen base onto the device."""
+        return load_base(self.cfg.model, self.precision, self.device)
+
+    def _indices(self, rows: pl.DataFrame) -> NDArray[np.int64]:
+        return np.array([self.space.index[code] for code in rows["drg"]], dtype=np.int64)
+
+
+def open_data(cfg: TrainConfig) -> RunData:
+    """Reads the cohort of a configuration.
+
+    Raises:
+        UserError: it cannot be read, or its training notes are of fewer than two classes.
+    """
+    quiet_libraries()
+    if cfg.threads:
+        torch.set_num_threads(cfg.threads)
+    cohort = read_cohort(Path(cfg.data.dir))
+    check_classes(split_rows(cohort, Split.TRAIN, cfg.data.limit)["drg"].to_list(), f"data.dir={cfg.data.dir}")
+    return RunData(cfg, cohort, LabelSpace.from_labels(cohort.labels))
+
+
+def pick_device(cfg: TrainConfig) -> str:
+    """The device that `device=` names, this process's own of several; `auto` is the GPU when there is one."""
+    device = best_kind() if cfg.device == "auto" else cfg.device
+    return own(device, local_rank(cfg))
+
+
+def local_rank(cfg: TrainConfig) -> int:
+    """Which of the processes of its machine this one is."""
+    if cfg.devices * cfg.nodes == 1:
+        return 0
+    from src.training.cluster import cluster
+
+    return int(cluster(cfg).local_rank())
+
+
+def keep_order(cfg: TrainConfig) -> None:
+    """Lets operators of a GPU add up in any order, or not, as `deterministic=` says; a CPU's never do.
+
+    In any order are added: FlashAttention's gradient of queries, and scatters of baselines. An operator that torch has
+    in no other way raises, and says which it is.
+    """
+    if cfg.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS is first used
+    torch.use_deterministic_algorithms(cfg.deterministic)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # it is written in full before it is read
+
+
+def pick_precision(cfg: TrainConfig, device: str) -> Precision:
+    """The base's number format; `auto` is bf16 on a GPU and fp32 on a CPU."""
+    if cfg.precision is not Precision.AUTO:
+        return cfg.precision
+    return Precision.FP32 if is_cpu(device) else Precision.BF16
