@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
 
 class Kind(StrEnum):
@@ -124,7 +124,16 @@ def _retries(retries: int) -> list[str]:
     return [f"hydra.launcher.retries={retries}: must not be below 0"] if retries < 0 else []
 
 
-SCHEMAS: dict[str, type[ProcessesConfig] | type[SlurmConfig] | type[RayConfig]] = {
+class LauncherConfig(Protocol):
+    """The values of a launcher; a `wait` among them says whether it stays until all jobs have ended."""
+
+    retries: int
+
+    def problems(self) -> list[str]:
+        """One line for each value that cannot be."""
+
+
+SCHEMAS: dict[str, type[LauncherConfig]] = {
     Kind.PROCESSES: ProcessesConfig,
     Kind.SLURM: SlurmConfig,
     Kind.RAY: RayConfig,

@@ -281,7 +281,11 @@ COORDINATES = tuple(axis for axis in AXES if axis.main)
 GRID = tuple(axis for axis in COORDINATES if axis.number)
 """Those of them along which a law is fitted and a line is drawn."""
 
-LABEL_SCHEMES = ("single", "two", "joint")
+LABEL_SCHEMES = (
+    "single",
+    "two",
+    "joint",
+)
 """Label schemes by their number, which is their coordinate in W&B's charts: a new one comes last."""
 
 

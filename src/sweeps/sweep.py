@@ -4,6 +4,7 @@ import dataclasses
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from src.cli.compose import Point, to_schema
 from src.cli.errors import UserError
 from src.cohort.prepared import read_cohort
-from src.config.launch import SCHEMAS, ProcessesConfig, RayConfig, SlurmConfig
+from src.config.launch import SCHEMAS, Kind, LauncherConfig
 from src.config.train import TrainConfig
 from src.runs.find import run_folders
 from src.runs.identity import as_read, check_names, run_dir, unread
@@ -23,6 +24,27 @@ from src.runs.status import StatusSnapshot, queued_jobs, read_status
 from src.sweeps.manifest import write_sweep
 
 Task = Callable[[Path], int]
+
+
+@dataclass(frozen=True)
+class Launcher:
+    """Where a launcher's function is, which takes a sweep's name, its jobs, the launcher's values and a task a job.
+
+    Attributes:
+        joins: whether it also takes jobs that are worked on, because it finds those of an earlier start again.
+    """
+
+    module: str
+    function: str
+    joins: bool = False
+
+
+LAUNCHERS: dict[str, Launcher] = {
+    Kind.PROCESSES: Launcher("src.sweeps.launchers.processes", "run_in_processes"),
+    Kind.SLURM: Launcher("src.sweeps.launchers.slurm", "run_on_slurm", joins=True),
+    Kind.RAY: Launcher("src.sweeps.launchers.ray", "run_on_ray"),
+}
+"""Every launcher by its kind; its module is imported when it is asked for."""
 
 
 def work_on(folder: Path) -> int:
@@ -67,13 +89,17 @@ def plan_jobs(name: str, points: Sequence[Point[TrainConfig]]) -> list[Job]:
     return list(jobs.values())
 
 
-def launcher_config(values: dict[str, Any]) -> ProcessesConfig | SlurmConfig | RayConfig:
-    """The typed values of `hydra.launcher`.
+def launcher_config(values: dict[str, Any]) -> LauncherConfig:
+    """Returns the typed values of `hydra.launcher`.
 
     Raises:
-        UserError: naming every one that cannot be.
+        UserError: naming every one that cannot be, or the table that lacks the launcher.
     """
-    return to_schema(SCHEMAS[values["kind"]], values)
+    kind = values["kind"]
+    for table, where in ((SCHEMAS, "src/config/launch.py::SCHEMAS"), (LAUNCHERS, "src/sweeps/sweep.py::LAUNCHERS")):
+        if kind not in table:
+            raise UserError(f"hydra.launcher.kind={kind}: there is no such launcher; add it to {where}")
+    return to_schema(SCHEMAS[kind], values)
 
 
 def run_sweep(name: str, jobs: Sequence[Job], task: Task = work_on) -> None:
@@ -85,7 +111,7 @@ def run_sweep(name: str, jobs: Sequence[Job], task: Task = work_on) -> None:
     Raises:
         UserError: cells failed or are unfinished at the end; the others are done all the same.
     """
-    cfg = launcher_config(jobs[0].launcher)
+    cfg, launcher = launcher_config(jobs[0].launcher), LAUNCHERS[jobs[0].launcher["kind"]]
     out = Path(jobs[0].cfg.out)
     fingerprint = read_cohort(Path(jobs[0].cfg.data.dir)).fingerprint
     statuses = {job.folder: read_status(job.folder) for job in jobs}
@@ -95,24 +121,9 @@ def run_sweep(name: str, jobs: Sequence[Job], task: Task = work_on) -> None:
     for job in free:
         write_job(job, fingerprint)
     write_sweep(out, name, jobs)
-    if isinstance(cfg, SlurmConfig) and todo:
-        from src.sweeps.launchers.slurm import run_on_slurm
-
-        run_on_slurm(name, todo, out)  # it joins the jobs of an earlier start
-    elif free:
-        _run_here(name, free, cfg, task)
-    _close(name, jobs, waits=not (isinstance(cfg, SlurmConfig) and not cfg.wait))
-
-
-def _run_here(name: str, free: Sequence[Job], cfg: ProcessesConfig | SlurmConfig | RayConfig, task: Task) -> None:
-    if isinstance(cfg, ProcessesConfig):
-        from src.sweeps.launchers.processes import run_in_processes
-
-        run_in_processes(name, free, cfg, task)
-    elif isinstance(cfg, RayConfig):
-        from src.sweeps.launchers.ray import run_on_ray
-
-        run_on_ray(name, free, cfg, task)
+    if asked_for := todo if launcher.joins else free:
+        getattr(import_module(launcher.module), launcher.function)(name, asked_for, cfg, task)
+    _close(name, jobs, waits=getattr(cfg, "wait", True))
 
 
 def _announce(name: str, jobs: Sequence[Job], statuses: dict[Path, StatusSnapshot], fingerprint: str) -> None:

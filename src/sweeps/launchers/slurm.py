@@ -39,14 +39,15 @@ SETTLE_S = 3.0
 """Seconds between a job's end and the moment when its record is sure to be seen."""
 
 
-def run_on_slurm(name: str, todo: Sequence[Job], out: Path) -> None:
+def run_on_slurm(name: str, todo: Sequence[Job], cfg: SlurmConfig, task: object = None) -> None:
     """Submits the cells that no job of an earlier start still has, and stays until all have ended.
 
-    Cells are grouped into arrays by what they ask of the queue.
+    Cells are grouped into arrays by what they ask of the queue; their jobs start `src.cell`, whatever the `task` is.
 
     Raises:
         UserError: Slurm or submitit is not there, or refuses the jobs.
     """
+    out = Path(todo[0].cfg.out)
     private_folder(out / BATCHES)
     cfgs = {job.folder.absolute(): to_schema(SlurmConfig, job.launcher) for job in todo}
     with submitting(out):  # of two submitters, the second joins what the first submitted
@@ -61,9 +62,8 @@ def run_on_slurm(name: str, todo: Sequence[Job], out: Path) -> None:
         message = f"{name}: {len(fresh)} cells submitted, {len(todo) - len(fresh)} in the queue already"
         submit_all([job.folder.absolute() for job in fresh], cfgs, out)
     print(message, file=sys.stderr, flush=True)
-    first = next(iter(cfgs.values()), None)
-    if first and first.wait:
-        _watch(RetryTracker(name, [*todo], first.retries), slurm_jobs, cfgs, out)
+    if cfg.wait:
+        _watch(RetryTracker(name, [*todo], cfg.retries), slurm_jobs, cfgs, out)
 
 
 def _watch(tracker: RetryTracker, slurm_jobs: Queue, cfgs: dict[Path, SlurmConfig], out: Path) -> None:
