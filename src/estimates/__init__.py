@@ -1,1 +1,1 @@
-"""What training takes, from the architecture alone: parameters, memory and time."""
+"""Estimates what training takes from the architecture alone: parameters, operations, memory and time."""

@@ -1,1 +1,1 @@
-"""LLaMA bases, adapters, label schemes and tokenizers; the passes over packed notes are in `engine`."""
+"""Holds LLaMA bases, adapters, label schemes and tokenizers; the passes over packed notes are in `engine`."""
