@@ -1,1 +1,1 @@
-"""Turns the words on a command line into typed configurations; holds the files and messages of every command."""
+"""From the words on a command line to typed configurations, files and messages: what every command shares."""

@@ -1,1 +1,1 @@
-"""Estimates what training takes from the architecture alone: parameters, operations, memory and time."""
+"""What training takes, from the architecture alone: parameters, memory and time."""

@@ -1,1 +1,1 @@
-"""Holds LLaMA bases, adapters, label schemes and tokenizers; the passes over packed notes are in `engine`."""
+"""LLaMA bases, adapters, label schemes and tokenizers; the passes over packed notes are in `engine`."""
