@@ -71,7 +71,7 @@ def system_error_number(error: BaseException) -> int | None:
 
 
 def system_error_line(error: BaseException) -> str | None:
-    """Words an error of the system that its user can mend, without anything that was read; None for other errors.
+    """Writes a sentence on an error of the system that its user can mend, without what was read; else None.
 
     >>> system_error_line(PermissionError(13, "Permission denied", "runs/a"))
     'runs/a: Permission denied; allow it, or name another place'

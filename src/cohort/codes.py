@@ -44,7 +44,7 @@ def names_its_kind(label: str) -> bool:
 
 
 def apart(label: str) -> tuple[str, str]:
-    """Parts the code and the title of a label, each empty where it has none.
+    """Divides a label into its code and its title, each empty where it has none.
 
     >>> apart("291 – HEART FAILURE"), apart("HEART FAILURE (DRG 291)"), apart("DRG 291"), apart("CHEST PAIN")
     (('291', 'HEART FAILURE'), ('291', 'HEART FAILURE'), ('291', ''), ('', 'CHEST PAIN'))

@@ -1,4 +1,4 @@
-"""Doubts a column of labels that may be something else: texts, ids, several labels in a cell, small numbers."""
+"""Recognises labels that may be something else: texts, ids, several labels in a cell, small numbers."""
 
 import re
 from collections import Counter

@@ -73,7 +73,7 @@ _MIMIC_IDS = {"hadm_id": "admission", "subject_id": "patient"}
 
 
 def with_own_ids(notes: pl.DataFrame) -> pl.DataFrame:
-    """Numbers the notes of any hospital's file; a row without a patient counts as a patient of its own."""
+    """Gives the notes of any hospital's file ids; a row without a patient counts as a patient of its own."""
     row = pl.col("row").cast(pl.Int64)
     columns = {"note_id": pl.col("row").cast(pl.String), "hadm_id": row, "subject_id": row}
     rows = notes.with_columns(**columns)

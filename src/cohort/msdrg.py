@@ -26,7 +26,7 @@ _LAST_OF_PRE = "019"
 
 
 class Severity(IntEnum):
-    """Is the CC/MCC state that a title ends with, in the order of the paper's labels."""
+    """Names the CC/MCC state that a title ends with, in the order of the paper's labels."""
 
     WITHOUT_CC_MCC = 0
     WITH_CC = 1

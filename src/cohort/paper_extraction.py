@@ -1,4 +1,4 @@
-"""Cuts the hospital course as the paper's code does, defects included, in linear time.
+"""Cuts out the hospital course as the paper's code does, defects included, in linear time.
 
 Of its four patterns the first that fits decides. Two begin at `Brief Hospital Course`, drop the rest of that line, and
 end at the last terminator of the note; the third demands two runs of 24 blanks in its text and never fits; the fourth
@@ -20,7 +20,7 @@ DISCHARGE = b"Discharge Medications"
 
 
 def paper_course(notes: Sequence[bytes]) -> list[bytes | None]:
-    """Cuts the paper's hospital course of each note, both as UTF-8; None where no pattern fits.
+    """Cuts the paper's hospital course out of each note, both as UTF-8; None where no pattern fits.
 
     >>> note = b"Brief Hospital Course: gone\\nkept\\nMedications on Admission:\\nDischarge\\nMedications on Admission"
     >>> paper_course([note, b"BRIEF HOSPITAL COURSE:\\nlost\\nDischarge Medications"])
@@ -60,7 +60,7 @@ def _on_admission(note: bytes, start: int) -> int:
 
 
 def _behind_a_mask(note: bytes) -> bytes | None:
-    """Cuts the text of p4. Its dot is a character, so the note is decoded."""
+    """Cuts out the text of p4. Its dot is a character, so the note is decoded."""
     end = note.rfind(b"Medications on Admission")
     if end < 0 or not any(mark in note for mark in BEFORE_MASK):
         return None

@@ -39,7 +39,7 @@ COHORT: Schema = {"fingerprint": str, "drg_version": str | int | None, "labels?"
 
 @dataclass(frozen=True)
 class OwnLabel:
-    """Is a class that is no MS-DRG."""
+    """Stands for a class that is no MS-DRG."""
 
     code: str
     base_drg: None = None

@@ -121,7 +121,7 @@ def _section(text: str, section: str) -> str | None:
 
 
 def _line(patterns: Sequence[str]) -> str:
-    """Matches a heading from the start of its line to its colon or the line's end."""
+    """Makes a pattern of a heading, from the start of its line to its colon or the line's end."""
     names = "|".join(pattern.replace(" ", "[ \t]+") for pattern in patterns)
     return rf"[ \t]*(?i:{names})[ \t\r]*(?::|\n|\z)"
 

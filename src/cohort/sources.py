@@ -230,7 +230,7 @@ def mimic_source(folder: Path, notes: Path | None = None, encoding: str | None =
 
 
 def numbered(values: pl.Series) -> pl.Series:
-    """Numbers ids of any form: by their own value, or by 60 bits of a hash where one is no number.
+    """Makes whole numbers of ids of any form: their own value, or 60 bits of a hash where one is no number.
 
     The hash is found by trying, as the id itself: the numbers stand only where ids may. It has no key, so that a split
     by patient is the same wherever the same file is prepared.

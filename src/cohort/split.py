@@ -16,7 +16,7 @@ from src.cohort.split_names import Split as Split
 
 
 def place_of(who: int | str, seed: int) -> float:
-    """Places a patient, or anything that has a name, between 0 and 1."""
+    """Gives a patient, or anything that has a name, a place between 0 and 1."""
     digest = hashlib.sha256(f"{seed}:{who}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64
 
@@ -74,7 +74,7 @@ def sampled(rows: pl.DataFrame, limit: int | None) -> pl.DataFrame:
 
 
 def by_row(rows: pl.DataFrame, validation: float) -> pl.Series:
-    """Splits as the paper: 90 to 10 by row, stratified by DRG, seed 42; validation rows are taken from training.
+    """Splits as the paper does: 90 to 10 by row, stratified by DRG, seed 42; validation comes out of training.
 
     Raises:
         UserError: there are fewer test rows than DRGs.
@@ -99,7 +99,7 @@ def by_row(rows: pl.DataFrame, validation: float) -> pl.Series:
 
 
 def by_time(rows: pl.DataFrame, groups: pl.DataFrame, since: str | None, seed: int, validation: float) -> pl.Series:
-    """Tests on patients of `since` and later `anchor_year_group`s; the others train and validate.
+    """Puts patients of `since` and later `anchor_year_group`s into the test; the others train and validate.
 
     Args:
         rows: notes with their `subject_id`.

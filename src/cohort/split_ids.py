@@ -1,4 +1,4 @@
-"""Keys the ids of a published split, so that nobody without the cohort's key can tell whose they are."""
+"""Hides the ids of a published split by a key, so that nobody without it can tell whose they are."""
 
 import hashlib
 import hmac

@@ -286,7 +286,7 @@ LABEL_SCHEMES = ("single", "two", "joint")
 
 
 def label_number(scheme: str) -> int:
-    """Numbers a label scheme.
+    """Returns the number of a label scheme.
 
     Raises:
         UserError: it has none.

@@ -18,7 +18,7 @@ TEMPLATE = "page.html.j2"
 
 @dataclass(frozen=True)
 class PageBlock:
-    """Is a part of a section: a paragraph, a command, figures or a table; what is not given is not shown.
+    """Holds a part of a section: a paragraph, a command, figures or a table; what is not given is not shown.
 
     Attributes:
         text: a paragraph.

@@ -112,7 +112,7 @@ def _absent(kind: str, absent: list[Condition], random: Random) -> str:
 
 
 def past(absent: list[Condition], random: Random) -> str:
-    """Words a condition of long ago."""
+    """Writes of a condition of long ago."""
     return _absent("history", absent, random)
 
 

@@ -182,7 +182,7 @@ _WORDING = (
 
 @cache
 def clinical(title: str) -> str:
-    """Words a coder's title as a clinician would.
+    """Rewrites a coder's title in a clinician's words.
 
     >>> clinical("Malignant neoplasm of bladder, unspecified")
     'carcinoma of bladder'

@@ -147,7 +147,7 @@ class AdapterRows:
     gradient: Gradient | None = None
 
     def __call__(self, whole: Tensor) -> Tensor:
-        """Cuts its rows out of a tensor."""
+        """Picks its rows of a tensor."""
         return whole if self.rows is None else whole[self.rows]
 
 
