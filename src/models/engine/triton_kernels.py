@@ -41,7 +41,7 @@ def drawn(keys, note, row, site, index, start, width, BLOCK: tl.constexpr):
 
 @triton.jit(do_not_specialize=["site"])
 def norm(normed, read, scale, x, weight, keys, note, row, stride, width, epsilon, site, BLOCK: tl.constexpr):
-    """Normalises a row by RMSNorm, rounded like transformers' to the format of `x` before the weight; `keys` may be None."""
+    """Normalises a row by RMSNorm, rounded before the weight as in transformers; `keys` may be None."""
     index, columns = tl.program_id(0).to(tl.int64), tl.arange(0, BLOCK)
     inside = columns < width
     loaded = tl.load(x + index * stride + columns, mask=inside, other=0.0)
