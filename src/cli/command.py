@@ -1,4 +1,4 @@
-"""What every entry point's `main` does around its work."""
+"""Does what every entry point's `main` does around its work: reads its command line and reports its errors."""
 
 import os
 import signal
@@ -103,7 +103,7 @@ def _pass_on(child: int, received: int) -> None:
 
 
 def with_first_named(words: Sequence[str], key: str) -> list[str]:
-    """The words of a command, the first as `key=` where it stands alone.
+    """Writes `key=` before the first word of a command where that word stands alone.
 
     >>> with_first_named(["smoke", "out=runs"], "sweep"), with_first_named(["out=runs"], "sweep")
     (['sweep=smoke', 'out=runs'], ['out=runs'])

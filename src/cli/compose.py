@@ -1,4 +1,4 @@
-"""From the words on a command line to typed configurations, every problem reported at once."""
+"""Composes typed configurations from the words on a command line, and reports every problem at once."""
 
 import argparse
 import copy
@@ -18,10 +18,10 @@ CONF = Path(__file__).parents[2] / "conf"
 
 
 class Schema(Protocol):
-    """A configuration dataclass that knows what its own values may be."""
+    """A schema is a configuration dataclass that knows what its own values may be."""
 
     def problems(self) -> list[str]:
-        """One line a problem: the key as typed, its value, and what is allowed."""
+        """Returns one line a problem: the key as typed, its value, and what is allowed."""
 
 
 S = TypeVar("S", bound=Schema)
@@ -29,7 +29,7 @@ S = TypeVar("S", bound=Schema)
 
 @dataclasses.dataclass(frozen=True)
 class Point(Generic[S]):
-    """One configuration that a command asks for.
+    """A point is one configuration that a command asks for.
 
     Attributes:
         words: the overrides that make it, in Hydra's grammar.
@@ -44,7 +44,7 @@ class Point(Generic[S]):
 
 @dataclasses.dataclass(frozen=True)
 class Composed(Generic[S]):
-    """Every configuration that a command asks for, and one line for each that cannot be.
+    """Holds every configuration that a command asks for, and one line for each that cannot be.
 
     Attributes:
         overrides: what was typed, in Hydra's grammar.
@@ -58,7 +58,7 @@ class Composed(Generic[S]):
 
 @dataclasses.dataclass(frozen=True)
 class CommandLine:
-    """What was typed, as Hydra reads it."""
+    """Holds what was typed, as Hydra reads it."""
 
     config_name: str
     config_dir: str | None
@@ -69,7 +69,7 @@ class CommandLine:
 
     @property
     def searched(self) -> list[Path]:
-        """Folders in which named configurations are looked for, nearest first."""
+        """Lists the folders in which named configurations are looked for, nearest first."""
         return [CONF, *([Path(self.config_dir)] if self.config_dir else [])]
 
 
@@ -108,7 +108,7 @@ def compose_points(schema: type[S], line: CommandLine) -> Composed[S]:
     line = spelt(schema, line)
     where = line.config_name
     raise_all(_missing_config(line), where)
-    GlobalHydra.instance().clear()
+    GlobalHydra.instance().clear()  # or Hydra refuses to compose a second time in one process
     # Hydra reads a search path only from the primary configuration, so its folder comes first here.
     home = next(folder for folder in reversed(line.searched) if (folder / f"{line.config_name}.yaml").is_file())
     with initialize_config_dir(str(home.absolute()), version_base="1.3"), _in_our_words(where):
@@ -133,7 +133,7 @@ def compose_points(schema: type[S], line: CommandLine) -> Composed[S]:
 
 @contextmanager
 def _in_our_words(where: str) -> Iterator[None]:
-    """What Hydra refuses of its own keys, such as `hydra/launcher=`, as one of our errors."""
+    """Raises what Hydra refuses of its own keys, such as `hydra/launcher=`, as one of our errors."""
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
@@ -146,13 +146,14 @@ def _in_our_words(where: str) -> Iterator[None]:
 def _job_overrides(
     schema: type[Schema], line: CommandLine, extra: list[str]
 ) -> tuple[list[list[str]], bool, list[str]]:
-    """The overrides of each cell, whether they are a multirun's, and the problems of the overrides."""
+    """Returns the overrides of each cell, whether they are a multirun's, and the problems of the overrides."""
     from hydra import compose as hydra_compose
 
     problems, good = _override_problems(schema, line)
     if any(_key(text) in _groups(line.searched) for text in set(line.overrides) - set(good)):
         raise_all(problems, line.config_name)  # what else is wrong depends on a choice that does not exist
     plain = [text for text in good if not _is_sweep(text)]
+    # Without the swept words, which Hydra's compose refuses: the file may ask for a multirun and hold values of it.
     first = hydra_compose(line.config_name, [*extra, *plain], return_hydra_config=True)
     multirun = line.multirun or str(first.hydra.mode) == "RunMode.MULTIRUN"
     if not multirun:
@@ -181,7 +182,7 @@ class Composer:
         self._typed: dict[tuple[str, ...], tuple[Any, list[str]]] = {}
 
     def point(self, words: list[str]) -> tuple[Any, dict[str, Any], list[str], list[str]]:
-        """A cell's configuration, its launcher's values, its problems, and its conflicts."""
+        """Returns a cell's configuration, its launcher's values, its problems, and its conflicts."""
         values = [text for text in words if _key(text) in self.plain]
         shared = tuple(text for text in words if _key(text) not in self.plain)
         if self._composition(shared)[2]:
@@ -200,7 +201,7 @@ class Composer:
         return config, self._composition(shared)[1], *judged(config)
 
     def _composition(self, words: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, Any], bool]:
-        """The configuration and the launcher's values as containers, and whether something is interpolated."""
+        """Composes configuration and launcher as containers, and says whether something is interpolated."""
         from hydra import compose as hydra_compose
         from omegaconf import OmegaConf, open_dict
 
@@ -215,7 +216,7 @@ class Composer:
         return self._compositions[words]
 
     def _value(self, words: tuple[str, ...], value: str | None = None) -> tuple[Any, list[str]]:
-        """The typed configuration of `words`, with one value set, and what is wrong with its types."""
+        """Converts the configuration of `words`, with one value set, and lists what is wrong with its types."""
         key = (*words, value or "")
         if key not in self._typed:
             config = self._composition(words)[0]
@@ -261,7 +262,7 @@ def _missing_config(line: CommandLine) -> list[str]:
 
 
 def spelt(schema: type[Schema], line: CommandLine) -> CommandLine:
-    """The same command line with its texts as Hydra's grammar must spell them, and `glob()` as what it names."""
+    """Spells the texts of a command line as Hydra's grammar needs them, and replaces `glob()` by what it names."""
     kinds, groups, words = dict(leaves(schema)), _groups(line.searched), []
     for word in line.overrides:
         override = parsed(word) if _key(word) in groups else None
@@ -272,7 +273,7 @@ def spelt(schema: type[Schema], line: CommandLine) -> CommandLine:
 
 
 def _params(line: CommandLine, composed: dict[str, Any]) -> dict[str, Any]:
-    """The sweeper's values as they stand in the file; YAML makes 20241125 of 2024_11_25."""
+    """Reads the sweeper's values as they stand in the file; YAML makes 20241125 of 2024_11_25."""
     import yaml
     from omegaconf import OmegaConf
 
@@ -301,12 +302,13 @@ def _is_sweep(text: str) -> bool:
 def _cells(overrides: Sequence[str]) -> list[list[str]]:
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
+    # Hydra's own sweeper, so that the cells and their order are those that Hydra would run.
     batches: list[list[list[str]]] = BasicSweeper.split_arguments([parsed(text) for text in overrides], None)
     return batches[0]
 
 
 def _override_problems(schema: type[Schema], line: CommandLine) -> tuple[list[str], list[str]]:
-    """The problems of the overrides, and the overrides without any."""
+    """Lists the problems of the overrides, and the overrides without any."""
     problems, good = [], []
     kinds, groups = dict(leaves(schema)), _groups(line.searched)
     for text in line.overrides:

@@ -1,4 +1,4 @@
-"""The errors that a person at a terminal is meant to read."""
+"""Holds the errors that a person at a terminal is meant to read."""
 
 import errno
 import os
@@ -22,7 +22,7 @@ TO_DO = {
 
 
 class UserError(ValueError):
-    """A problem that the person who typed the command can mend.
+    """A user error is a problem that the person who typed the command can mend.
 
     The message names the file, row, key or value, and what to do. Entry points print it without a
     traceback and exit with status 2.
@@ -57,7 +57,7 @@ def raise_all(problems: Sequence[str], where: str) -> None:
 
 
 def system_error_number(error: BaseException) -> int | None:
-    """The system's number of an error; libraries written in Rust, and NumPy, tell it in their text alone.
+    """Returns the system's number of an error; libraries written in Rust, and NumPy, tell it in their text alone.
 
     >>> system_error_number(ValueError("I/O error: No space left on device (os error 28)"))
     28
@@ -71,7 +71,7 @@ def system_error_number(error: BaseException) -> int | None:
 
 
 def system_error_line(error: BaseException) -> str | None:
-    """One sentence on an error of the system that its user can mend, without anything that was read; else None.
+    """Writes a sentence on an error of the system that its user can mend, without what was read; else None.
 
     >>> system_error_line(PermissionError(13, "Permission denied", "runs/a"))
     'runs/a: Permission denied; allow it, or name another place'

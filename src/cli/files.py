@@ -1,4 +1,4 @@
-"""Files and folders that are whole or absent, private and durable: written beside their place, then renamed.
+"""Writes files and folders that are whole or absent, private and durable: beside their place, then renamed.
 
 A name beside its place tells the machine, process and birth of its writer. The next start removes what a dead writer
 left; what a writer on another machine left it removes after a day without a change, by the clock of the file system.
@@ -39,7 +39,7 @@ _begun: set[Path] = set()
 
 
 def access_mask() -> int:
-    """The bits that no file of ours has: all of others, and of the group unless `DRG_LLAMA_ACCESS=group`.
+    """Returns the bits that no file of ours has: all of others, and of the group unless `DRG_LLAMA_ACCESS=group`.
 
     Raises:
         UserError: the variable holds something else.
@@ -121,6 +121,7 @@ def atomic_write(path: Path, former: Path | None = None) -> Iterator[Path]:
     _begun.add(tmp)
     try:
         with _named(path, tmp):
+            # Made with its final mode before anything is written: nobody else can open it in between.
             os.close(os.open(tmp, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666 & ~access_mask()))
             _remove_of_dead_writers(path, tmp.stat().st_mtime)
             yield tmp
@@ -176,6 +177,7 @@ def exchanging_folder(path: Path, ours: Callable[[Path], bool], instead: str) ->
         with _named(path, new):
             yield new
             _settle(new)
+        # Two renames, as no system call that Python has exchanges two folders; what ends in between is put back.
         if path.exists():
             _rename(path, former)
         try:
@@ -227,7 +229,7 @@ def _tmp_folder(path: Path) -> Iterator[Path]:
 
 def _abandon(tmp: Path) -> None:
     _begun.discard(tmp)
-    shutil.rmtree(tmp, ignore_errors=True)
+    shutil.rmtree(tmp, ignore_errors=True)  # a folder; what follows removes a file
     with suppress(OSError):
         tmp.unlink()
 
@@ -250,12 +252,12 @@ def _rename(source: Path, target: Path) -> None:
     except FileNotFoundError:
         may_write(target)  # who took the folder over removed what was about to take its place
         raise
-    _sync(target.parent)
+    _sync(target.parent)  # the new name is in the folder, and lasts once that is on the disk
 
 
 def _settle(path: Path, durable: bool = True) -> None:
     """Makes a file, or a folder with all that it holds, private and durable."""
-    if path.is_symlink():
+    if path.is_symlink():  # what it points to is not ours
         return
     if path.is_dir():
         for inner in path.iterdir():
@@ -304,6 +306,8 @@ def _remove_of_dead_writers(path: Path, now: float) -> None:
         match = LEFTOVER.fullmatch(entry.name)
         if not match and not earlier.fullmatch(entry.name):
             continue
+        # Ids of processes are given again: a writer lives if the process of its id was born when the writer was. What
+        # another machine's processes do cannot be seen from here.
         if match and match["machine"] == _machine_hash():
             left = born(int(match["pid"])) != int(match["born"])
         else:
@@ -331,7 +335,7 @@ def _restore(tmp: Path, path: Path) -> None:
 
 
 def _changed(path: Path) -> float:
-    """When a file, or anything in a folder, was last written."""
+    """Returns when a file, or anything in a folder, was last written, in seconds of the file system's clock."""
     times = [0.0]
     for inner in (path, *path.rglob("*")):
         with suppress(FileNotFoundError):

@@ -1,4 +1,4 @@
-"""JSON files of ours, read in one way: what a reader needs is checked, and what is damaged is named and set aside."""
+"""Reads every JSON file of ours in one way: what a reader needs is checked, what is damaged is set aside."""
 
 import json
 import math
@@ -28,7 +28,7 @@ REMADE = "remove the run's result.json, and the command that trained it makes it
 
 
 class Damaged(UserError):
-    """A file of ours that cannot be what we wrote."""
+    """Says that a file of ours cannot be what we wrote."""
 
     def __init__(self, path: Path, reason: str, instead: str = "") -> None:
         super().__init__(f"{path}: damaged ({reason})" + (f"; {instead}" if instead else ""))
@@ -36,7 +36,7 @@ class Damaged(UserError):
 
 
 def read_json(path: Path, schema: Schema, instead: str = "") -> dict[str, Any]:
-    """What a file of ours holds.
+    """Reads a JSON file of ours, and checks that it holds what its reader needs.
 
     Args:
         path: the file.
@@ -61,7 +61,7 @@ def read_json(path: Path, schema: Schema, instead: str = "") -> dict[str, Any]:
 
 
 def parse_json(content: bytes | str, schema: Schema) -> dict[str, Any]:
-    """What a JSON text holds.
+    """Reads a JSON text, and checks that it holds what its reader needs.
 
     >>> parse_json('{"step": 3, "loss": 0.5}', {"step": int})
     {'step': 3, 'loss': 0.5}
@@ -102,7 +102,7 @@ def write_json(path: Path, content: Mapping[str, Any], schema: Schema | None = N
 
 
 def is_finite(value: Any) -> bool:
-    """Whether a value is a number that a file of ours can hold.
+    """Says whether a value is a number that a file of ours can hold.
 
     >>> [is_finite(value) for value in (1, 0.5, True, "1", None, float("nan"), 10**400)]
     [True, True, False, False, False, False, False]

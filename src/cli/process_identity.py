@@ -1,4 +1,4 @@
-"""Which process this is, and whether one that left its name somewhere still lives."""
+"""Says which process this is, and whether one that left its name somewhere still lives."""
 
 import os
 import socket
@@ -8,7 +8,7 @@ from pathlib import Path
 
 @cache
 def machine() -> str:
-    """One boot of one machine, one space of process ids on it, and its name: copies of a machine share the former."""
+    """Names the boot, the space of process ids and the host; copies of a machine share the first two."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {os.readlink('/proc/self/ns/pid')} {socket.gethostname()}"
@@ -17,7 +17,7 @@ def machine() -> str:
 
 
 def born(pid: int) -> int | None:
-    """The start of a living process in ticks since the machine's; None when it is dead or a zombie."""
+    """Returns when a living process started, in ticks since the machine did; None when it is dead or a zombie."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -26,7 +26,7 @@ def born(pid: int) -> int | None:
 
 
 def _born_without_proc(pid: int) -> int | None:
-    """Zero where the process lives: its age is not known without /proc."""
+    """Returns zero where the process lives: its age is not known without /proc."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -1,4 +1,4 @@
-"""Progress with an estimate: a bar on a terminal, a line now and then elsewhere."""
+"""Shows progress with an estimate: a bar on a terminal, a line now and then elsewhere."""
 
 import sys
 import time
@@ -24,7 +24,7 @@ def track(items: Iterable[T], *, total: int, what: str, unit: str) -> Iterator[T
 
 
 class Clock:
-    """A count on standard error: a bar on a terminal, a line with an estimate every quarter of a minute elsewhere.
+    """Counts on standard error: a bar on a terminal, a line with an estimate every quarter of a minute elsewhere.
 
     Attributes:
         total: what is counted up to.
@@ -83,7 +83,7 @@ class Clock:
             self._bar.close()
 
     def line(self, elapsed: float, note: str = "") -> str:
-        """The line after `elapsed` seconds.
+        """Writes the line that is shown after `elapsed` seconds.
 
         >>> clock = Clock(total=100, what="notes", unit="note")
         >>> clock.done = 25
@@ -101,13 +101,13 @@ class Clock:
 
 
 class Listener(Protocol):
-    """Who wants to know how far the work of this process is."""
+    """A listener wants to know how far the work of this process is."""
 
     def advanced(self, clock: Clock, elapsed: float) -> None:
         """`clock.done` of `clock.total` items are done after `elapsed` seconds."""
 
     def measured(self, accuracy: float, notes: int) -> None:
-        """Validation of an epoch ended with this accuracy on so many notes."""
+        """Validation of an epoch has ended with this accuracy on so many notes."""
 
 
 _listeners: list[Listener] = []
@@ -130,7 +130,7 @@ def measured(accuracy: float, notes: int) -> None:
 
 
 def minutes(seconds: float) -> str:
-    """Minutes and seconds, hours in front when there are any.
+    """Writes a time as minutes and seconds, hours in front when there are any.
 
     >>> minutes(75), minutes(3725)
     ('1:15', '1:02:05')

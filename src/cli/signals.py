@@ -1,4 +1,4 @@
-"""Signals that ask a long job to end: noticed at once, acted on where its work can be saved."""
+"""Notices at once a signal that asks a long job to end, and ends the job where its work can be saved."""
 
 import signal
 from types import FrameType, TracebackType

@@ -1,12 +1,15 @@
-"""Foreign text on a terminal: what would move the cursor, change colours or turn letters round is spelled out."""
+"""Shows foreign text on a terminal: what would move the cursor, change colours or turn letters is spelled out."""
 
 import unicodedata
 
 KEPT = "\n\t"
 
+HIDDEN = ("Cc", "Cf", "Cs", "Zl", "Zp")
+"""Unicode's categories of controls, signs of format and direction, halves of letters, and separators of lines."""
+
 
 def visible(text: object) -> str:
-    r"""The text with every control and direction character written as its number.
+    r"""Writes every control and direction character of a text as its number.
 
     >>> visible("one\x1b[2Jtwo\u202e"), visible("a line\n")
     ('one\\x1b[2Jtwo\\u202e', 'a line\n')
@@ -14,20 +17,19 @@ def visible(text: object) -> str:
     foreign = str(text)
     if foreign.isprintable():
         return foreign
-    return "".join(letter if letter in KEPT or not _hidden(letter) else _number(letter) for letter in foreign)
+    return "".join(
+        _number(letter) if letter not in KEPT and unicodedata.category(letter) in HIDDEN else letter
+        for letter in foreign
+    )
 
 
 def one_line(text: object) -> str:
-    r"""The visible text on one line.
+    r"""Writes the visible text on one line.
 
     >>> one_line("two\r\nlines")
     'two lines'
     """
     return visible(" ".join(str(text).replace("\t", "\n").splitlines())) if str(text) else ""
-
-
-def _hidden(letter: str) -> bool:
-    return unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
 def _number(letter: str) -> str:

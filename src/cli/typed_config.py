@@ -1,4 +1,4 @@
-"""A composed configuration as the value of its schema, with what is wrong in it."""
+"""Turns a composed configuration into the value of its schema, and lists what is wrong in it."""
 
 import dataclasses
 import typing
@@ -10,7 +10,7 @@ S = TypeVar("S")
 
 
 def leaves(schema: type[Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The keys of a schema as they are typed, with the types of their values."""
+    """Yields the keys of a schema as they are typed, with the types of their values."""
     hints = typing.get_type_hints(schema)
     for field in dataclasses.fields(schema):
         kind = hints[field.name]
@@ -21,7 +21,7 @@ def leaves(schema: type[Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def typed_value(schema: type[S], config: Any) -> tuple[S | None, list[str]]:
-    """The value of a composed configuration, and the problems of its types and values."""
+    """Converts a composed configuration, and lists the problems of its types and values."""
     typed, problems = converted(schema, config)
     if typed is not None:
         problems = [problem for kind in judged(typed) for problem in kind]
@@ -29,13 +29,13 @@ def typed_value(schema: type[S], config: Any) -> tuple[S | None, list[str]]:
 
 
 def judged(config: Any) -> tuple[list[str], list[str]]:
-    """The problems of a typed configuration: of single values, and of values that do not go together."""
+    """Lists the problems of a typed configuration: of single values, and of values that do not go together."""
     conflicts = config.conflicts() if hasattr(config, "conflicts") else []
     return [problem for problem in config.problems() if problem not in conflicts], conflicts
 
 
 def converted(schema: type[S], config: Any) -> tuple[S | None, list[str]]:
-    """The value of a composed configuration, and the problems of its types."""
+    """Converts a composed configuration, and lists the problems of its types."""
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
@@ -73,7 +73,7 @@ def _flat(node: Any, kinds: dict[str, Any], prefix: str = "") -> Iterator[tuple[
 
 
 def _wording(kind: Any) -> str:
-    """What a value of this type may be, in words.
+    """Says in words what a value of this type may be.
 
     >>> _wording(int), _wording(float | None), _wording(list[str])
     ('a whole number', 'a number or null', 'a list of texts')

@@ -1,4 +1,4 @@
-"""Words of a command line, spelt so that Hydra gives the text that was typed, and not 10 for `1_0`."""
+"""Spells the words of a command line so that Hydra gives the text that was typed, and not 10 for `1_0`."""
 
 import difflib
 import os
@@ -51,18 +51,18 @@ def spell(word: str, kinds: Mapping[str, Any], multirun: bool = False) -> str:
 
 
 def takes_text(kind: Any) -> bool:
-    """Whether the values of a type are texts, or texts and null."""
+    """Says whether the values of a type are texts, or texts and null."""
     return kind is str or (str in typing.get_args(kind) and typing.get_origin(kind) is not list)
 
 
 def takes_texts(kind: Any) -> bool:
-    """Whether the values of a type are lists of texts."""
+    """Says whether the values of a type are lists of texts."""
     members = typing.get_args(kind)
     return (typing.get_origin(kind) is list and str in members) or any(takes_texts(member) for member in members)
 
 
 def parsed(word: str) -> Any:
-    """What Hydra's grammar reads in a word; None where it reads nothing."""
+    """Parses a word by Hydra's grammar; None where the grammar reads nothing."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
@@ -73,14 +73,14 @@ def parsed(word: str) -> Any:
 
 
 def quoted(text: str) -> str:
-    """A text in quotes of Hydra's grammar."""
+    """Puts a text in quotes of Hydra's grammar."""
     from hydra.core.override_parser.types import Quote, QuotedString
 
     return QuotedString(text, Quote.double if "'" in text else Quote.single).with_quotes()
 
 
 def for_the_shell(key: str, value: str) -> str:
-    """The word that a shell must be given for one text.
+    """Writes the word that a shell must be given for one text.
 
     >>> print(for_the_shell("data.path", "a,b.csv"))
     'data.path="a,b.csv"'
@@ -91,7 +91,7 @@ def for_the_shell(key: str, value: str) -> str:
 
 
 def unread(word: str, kinds: Mapping[str, Any], groups: Mapping[str, list[str]]) -> str:
-    """The problem of a word in which Hydra's grammar reads nothing."""
+    """Names the problem of a word in which Hydra's grammar reads nothing."""
     key, equals, value = word.partition("=")
     key = key.lstrip("+~")
     if not equals or not re.fullmatch(r"[\w$.@/-]+", key):
@@ -110,7 +110,7 @@ def unread(word: str, kinds: Mapping[str, Any], groups: Mapping[str, list[str]])
 
 
 def _choices(key: str, value: str) -> str:
-    """The texts of a `choice()` or `range()` as `a,b`: Hydra forgets which of them stood in quotes."""
+    """Writes the texts of a `choice()` or `range()` as `a,b`: Hydra forgets which of them stood in quotes."""
     override = parsed(f"{key}={value}")
     if not override.is_discrete_sweep() or not hasattr(override._value, "tags"):
         return f"{key}={value}"
@@ -131,7 +131,7 @@ def _items(text: str, null: bool) -> str:
 
 
 def _item(text: str, null: bool) -> str:
-    """One text as Hydra's grammar must spell it to give what stands there."""
+    """Spells one text so that Hydra's grammar gives what stands there."""
     from hydra.core.override_parser.types import QuotedString
 
     override = parsed(f"key={text}")
@@ -144,7 +144,7 @@ def _item(text: str, null: bool) -> str:
 
 
 def _with_texts(value: str, null: bool = False, any_number: bool = True) -> str:
-    """A value with its bare numbers and truth values in quotes, but for those in functions of numbers.
+    """Puts the bare numbers and truth values of a value in quotes, but for those in functions of numbers.
 
     Args:
         value: it can be read by Hydra's grammar.
@@ -154,17 +154,22 @@ def _with_texts(value: str, null: bool = False, any_number: bool = True) -> str:
     pieces: list[str] = []
     functions: list[str] = []
     run: list[Any] = []
+    lexer = _lexer()
+    parts_of_a_text = (
+        lexer.ID, lexer.NULL, lexer.INT, lexer.FLOAT, lexer.BOOL, lexer.INTERPOLATION, lexer.UNQUOTED_CHAR,
+        lexer.COLON, lexer.ESC, lexer.WS, lexer.QUOTED_VALUE,
+    )  # fmt: skip
     for token in [*_tokens(value), None]:
-        if token is not None and token.type in _parts_of_a_text():
+        if token is not None and token.type in parts_of_a_text:
             run.append(token)
             continue
-        named = run[0].text if run and token is not None and token.type == _lexer().POPEN else ""
-        argument = token is not None and token.type == _lexer().EQUAL
+        named = run[0].text if run and token is not None and token.type == lexer.POPEN else ""
+        argument = token is not None and token.type == lexer.EQUAL
         texts = not (named or argument or any(function in OF_NUMBERS for function in functions))
         pieces.append(_run(run, null, any_number) if texts else "".join(part.text for part in run))
         functions += [named] if named else []
         if token is not None:
-            if token.type == _lexer().PCLOSE:
+            if token.type == lexer.PCLOSE:
                 functions.pop()
             pieces.append(token.text)
         run = []
@@ -195,9 +200,3 @@ def _lexer() -> Any:
     from hydra.grammar.gen.OverrideLexer import OverrideLexer
 
     return OverrideLexer
-
-
-def _parts_of_a_text() -> tuple[int, ...]:
-    lexer = _lexer()
-    return (lexer.ID, lexer.NULL, lexer.INT, lexer.FLOAT, lexer.BOOL, lexer.INTERPOLATION, lexer.UNQUOTED_CHAR,
-            lexer.COLON, lexer.ESC, lexer.WS, lexer.QUOTED_VALUE)  # fmt: skip

@@ -1,4 +1,4 @@
-"""What is known of each admission without its note: `admissions.parquet` of a cohort, from MIMIC-IV's hosp tables."""
+"""Collects what is known of each admission without its note: `admissions.parquet`, from MIMIC-IV's hosp tables."""
 
 from pathlib import Path
 from typing import Any
@@ -63,7 +63,7 @@ def write_admissions(folder: Path, source: str | None, rows: pl.DataFrame) -> No
 
 
 def read_admissions(folder: Path) -> pl.DataFrame | None:
-    """The facts of a cohort's admissions, ordered by `hadm_id`; None where the cohort has none.
+    """Reads the facts of a cohort's admissions, ordered by `hadm_id`; None where the cohort has none.
 
     Raises:
         UserError: the file is damaged.
@@ -82,6 +82,7 @@ def _facts(source: Path, wanted: pl.DataFrame) -> pl.DataFrame:
     stays = stays.unique("hadm_id", keep="first", maintain_order=True)
     patients = _patients(source, stays.select("subject_id").unique())
     start, end = (pl.col(name).str.to_datetime(strict=False) for name in ("admittime", "dischtime"))
+    # Dates are shifted by patient: years mean something only beside the patient's anchor_year.
     age = pl.col("anchor_age").cast(pl.Int64, strict=False)
     gone = start.dt.year() - pl.col("anchor_year").cast(pl.Int64, strict=False)
     return stays.join(patients, "subject_id", how="left").with_columns(
@@ -97,7 +98,7 @@ def _patients(source: Path, wanted: pl.DataFrame) -> pl.DataFrame:
 
 
 def _lists(source: Path, table: str, columns: list[str], wanted: pl.DataFrame, name: str) -> pl.DataFrame:
-    """[hadm_id, `name`]: the values of each admission in order; none where the table is missing."""
+    """Lists the values of each admission in order, as [hadm_id, `name`]; none where the table is missing."""
     if find_table(source, ("hosp", table)) is None:
         return pl.DataFrame(schema={"hadm_id": pl.Int64, name: pl.List(pl.String)})
     rows = _table(source, table, columns, wanted)
@@ -109,7 +110,7 @@ def _lists(source: Path, table: str, columns: list[str], wanted: pl.DataFrame, n
 
 
 def _table(source: Path, table: str, columns: list[str], wanted: pl.DataFrame) -> pl.DataFrame:
-    """Columns of a hosp table that is there, of those rows that are of `wanted`; as text, ids as numbers."""
+    """Reads columns of a hosp table that is there, of those rows that are of `wanted`; as text, ids as numbers."""
     path = find_table(source, ("hosp", table)) or source
     layout = look(path, columns)
     names = {name: own for name, own in SAME.items() if name in columns and layout.column(name) is None}

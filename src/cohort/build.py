@@ -1,4 +1,4 @@
-"""From a configuration to a prepared cohort on disk, in little memory."""
+"""Builds a prepared cohort on disk from a configuration, in little memory."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -31,7 +31,7 @@ PIECE = 4_000
 
 
 def build(cfg: PrepareConfig) -> tuple[Flow, dict[str, Any]]:
-    """Writes the cohort to `data.out`, whole or not at all; the flow, and what `cohort.json` holds.
+    """Writes the cohort to `data.out`, whole or not at all; returns the flow, and what `cohort.json` holds.
 
     Raises:
         UserError: an input is missing or damaged, no note is left, `data.out` holds something, or there is no such
@@ -61,7 +61,7 @@ def build(cfg: PrepareConfig) -> tuple[Flow, dict[str, Any]]:
 
 
 def extractor(cfg: PrepareConfig) -> Extract:
-    """What finds the model's text, and the discharge diagnosis, in notes.
+    """Makes what finds the model's text, and the discharge diagnosis, in notes.
 
     Raises:
         UserError: a section has no such name, or a heading no section.
@@ -100,7 +100,7 @@ def with_diagnosis(sections: Sections, named: Sequence[str] | None) -> Extract:
 def _labelled_rows(
     cfg: PrepareConfig, extract: Extract, heap: TextSpool, flow: Flow
 ) -> tuple[pl.DataFrame, Labels, dict[str, Any]]:
-    """The cohort's rows with their `drg`, the labels, and which classes there are."""
+    """Returns the cohort's rows with their `drg`, the labels, and which classes there are."""
     sections = " and ".join(name.replace("_", " ") for name in cfg.data.sections)
     if cfg.data.path is not None:
         return _labelled_own_rows(cfg, extract, heap, flow, sections)
@@ -137,7 +137,7 @@ def _labelled_own_rows(
 
 
 def split_by(cfg: PrepareConfig) -> SplitBy:
-    """Who splits, with `auto` decided."""
+    """Says who splits, with `auto` decided."""
     if cfg.split is not SplitBy.AUTO:
         return cfg.split
     if cfg.protocol is Protocol.PAPER:
@@ -146,13 +146,13 @@ def split_by(cfg: PrepareConfig) -> SplitBy:
 
 
 def _published(cfg: PrepareConfig) -> Path | None:
-    """The split that comes with the data, or that `split_file` names."""
+    """Finds the split that comes with the data, or that `split_file` names."""
     path = Path(cfg.split_file) if cfg.split_file else Path(cfg.data.dir or "") / SPLIT
     return path if path.is_file() and (cfg.split_file or cfg.data.dir) else None
 
 
 def _split(cfg: PrepareConfig, rows: pl.DataFrame, flow: Flow) -> tuple[pl.DataFrame, bytes | None]:
-    """The rows with their split, and the key of its published ids; None where a file without a key was followed.
+    """Adds to the rows their split; returns the key of its ids too, None where a file without a key was followed.
 
     The key of a split file that was followed is kept, so that ids stay what they were; any other cohort gets
     `split_key`, or a new one. Outside of the paper's protocol each text is there once.
@@ -189,12 +189,12 @@ def _split(cfg: PrepareConfig, rows: pl.DataFrame, flow: Flow) -> tuple[pl.DataF
 
 
 def of_column(cfg: PrepareConfig) -> bool:
-    """A column of the file splits."""
+    """Says whether a column of the file decides on the split."""
     return cfg.data.split is not None and cfg.split is SplitBy.AUTO
 
 
 def _named_splits(rows: pl.DataFrame, column: str, flow: Flow) -> pl.DataFrame:
-    """The rows with the split that the column names, as other code bases do too; null where it names none.
+    """Reads the split that the column names, as other code bases do too; null where it names none.
 
     Raises:
         UserError: none does.

@@ -1,4 +1,4 @@
-"""How a DRG's code is written: bare, with the name of its kind, as spreadsheets leave it, or beside its title."""
+"""Reads a DRG's code: bare, with the name of its kind, as spreadsheets leave it, or beside its title."""
 
 import re
 
@@ -16,7 +16,7 @@ _WIDE = str.maketrans("０１２３４５６７８９", "0123456789")
 
 
 def bare(written: str) -> str:
-    """What is written without the signs that keep a spreadsheet from reading a number.
+    """Strips a code of the signs that keep a spreadsheet from reading a number.
 
     >>> bare('="291"'), bare("'065"), bare(" ２９１ ")
     ('291', '065', '291')
@@ -26,7 +26,7 @@ def bare(written: str) -> str:
 
 
 def digits_of(code: str) -> str:
-    """A code in three digits, where it is an MS-DRG's; `291.0` is what spreadsheets make of 291.
+    """Writes a code in three digits, where it is an MS-DRG's; `291.0` is what spreadsheets make of 291.
 
     >>> digits_of(" 65 "), digits_of("291.0"), digits_of("MS-DRG 0291"), digits_of("2911"), digits_of("APR")
     ('065', '291', '291', '2911', 'APR')
@@ -39,12 +39,12 @@ def digits_of(code: str) -> str:
 
 
 def names_its_kind(label: str) -> bool:
-    """The label says that it is a DRG, as `DRG 291` does."""
+    """Says whether the label states that it is a DRG, as `DRG 291` does."""
     return re.match(_KIND + "[0-9]", bare(label), re.IGNORECASE) is not None
 
 
 def apart(label: str) -> tuple[str, str]:
-    """The code and the title of a label, each empty where it has none.
+    """Divides a label into its code and its title, each empty where it has none.
 
     >>> apart("291 – HEART FAILURE"), apart("HEART FAILURE (DRG 291)"), apart("DRG 291"), apart("CHEST PAIN")
     (('291', 'HEART FAILURE'), ('291', 'HEART FAILURE'), ('291', ''), ('', 'CHEST PAIN'))
@@ -61,7 +61,7 @@ def apart(label: str) -> tuple[str, str]:
 
 
 def too_long(code: str) -> str | None:
-    """Why a number of four digits is no MS-DRG's code; None for any other code.
+    """Says why a number of four digits is no MS-DRG's code; None for any other code.
 
     >>> too_long("4401"), too_long("0440")
     ('4401 looks like an APR-DRG, 440, with its severity 1; an MS-DRG has three digits', None)

@@ -1,4 +1,4 @@
-"""Which DRG of one MS-DRG version stands for a DRG of another, where exactly one does.
+"""Finds which DRG of one MS-DRG version stands for a DRG of another, where exactly one does.
 
 A code never changes its meaning between v34 and v43: it is reworded, retired or split, and a reviewed table
 (`crosswalk.csv`) holds what the DRGs were or became that some version lacks.
@@ -16,7 +16,7 @@ from src.cohort.msdrg import load_drgs
 
 @dataclass(frozen=True)
 class Entry:
-    """What is known of a DRG that some version lacks."""
+    """Holds what is known of a DRG that some version lacks."""
 
     counterparts: tuple[str, ...]
     """Codes of other versions that its cases have or had."""
@@ -28,7 +28,7 @@ class Entry:
 
 @cache
 def crosswalk() -> Mapping[str, Entry]:
-    """The reviewed table by code."""
+    """Reads the reviewed table, by code."""
     lines = files("src.cohort").joinpath("crosswalk.csv").read_text("utf-8").splitlines()
     table = {}
     for row in csv.DictReader(lines):
@@ -38,7 +38,7 @@ def crosswalk() -> Mapping[str, Entry]:
 
 
 def counterpart(code: str, version: str) -> str | None:
-    """The one code of `version` that a code of any version stands for; None when there is none, or more than one.
+    """Finds the one code of `version` that a code of any version stands for; None when there is none, or several.
 
     >>> counterpart("788", "v34"), counterpart("766", "v38"), counterpart("291", "v43")
     ('766', None, '291')
@@ -54,7 +54,7 @@ def counterpart(code: str, version: str) -> str | None:
 
 
 def why_none(code: str, version: str) -> str:
-    """Why `counterpart` is None, with the codes that come into question.
+    """Says why `counterpart` is None, with the codes that come into question.
 
     >>> why_none("766", "v38")
     '766 of another version may be 785 or 788 in v38: sterilization decides'

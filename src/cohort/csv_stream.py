@@ -1,4 +1,4 @@
-"""A CSV file record by record, in little memory: compressed or not, notes of many lines, damage named by row."""
+"""Reads a CSV file record by record, in little memory: compressed or not, notes of many lines, damage by row."""
 
 import csv
 import io
@@ -24,7 +24,7 @@ _OPEN = "a quote is left open"
 
 @dataclass(frozen=True)
 class Chunk:
-    """Whole records of a file."""
+    """Holds whole records of a file."""
 
     numbers: pl.Series
     """The number of each record, counted from 1 below the header."""
@@ -52,6 +52,7 @@ def read_records(layout: Layout, wanted: Sequence[str], activity: str, notes: st
     try:
         with Clock(total=max(1, path.stat().st_size), what=activity, unit="B") as progress:
             for whole_block in utf8_blocks(path, layout.encoding, progress, BLOCK):
+                # `parts` stand between quotes; the last may go on in this block, before its first quote.
                 block, above = whole_block[above:], max(0, above - len(whole_block))
                 more = block.split(b'"')
                 whole, parts = _cut([*parts[:-1], parts[-1] + more[0], *more[1:]], b"\r" if layout.carriage else b"\n")
@@ -63,7 +64,7 @@ def read_records(layout: Layout, wanted: Sequence[str], activity: str, notes: st
                     yield chunk
     except CutShortError:
         raise UserError(f"{path}: the compressed file is cut short or damaged behind row {row}; {AGAIN}") from None
-    if len(parts) % 2 == 0:
+    if len(parts) % 2 == 0:  # an odd number of quotes
         raise UserError(f"{path}: the file ends within row {row + 1}; {_OPEN}, or the file is cut short")
     if b'"'.join(parts).strip(b"\r\n"):
         yield _parse(form, parts, row)
@@ -71,7 +72,7 @@ def read_records(layout: Layout, wanted: Sequence[str], activity: str, notes: st
 
 @dataclass(frozen=True)
 class _Form:
-    """What is wanted of a file's records."""
+    """Says what is wanted of a file's records."""
 
     layout: Layout
     wanted: Sequence[str]
@@ -79,19 +80,20 @@ class _Form:
 
     @property
     def indices(self) -> dict[str, int]:
-        """The place of each wanted column, the notes' among them."""
+        """Returns the place of each wanted column, the notes' among them."""
         names = dict.fromkeys((*self.wanted, *([self.notes] if self.notes else [])))
         return {name: self.layout.column(name) or 0 for name in names}
 
 
 def _cut(parts: list[bytes], line_end: bytes = b"\n") -> tuple[list[bytes], list[bytes]]:
-    """Whole records, and the beginning of the next, each as what stands between quotes.
+    """Cuts behind the last whole record; returns both sides, as what stands between quotes.
 
     Every second part stands inside quotes; the last line end outside them ends the last whole record.
 
     >>> _cut([b"1,", b"two\\nlines", b"\\n2,", b"be"])
     ([b'1,', b'two\\nlines', b'\\n'], [b'2,', b'be'])
     """
+    # From the back over parts outside quotes alone: inside them a line end belongs to a note.
     for index in range((len(parts) - 1) // 2 * 2, -1, -2):
         if end := parts[index].rfind(line_end) + 1:
             return [*parts[:index], parts[index][:end]], [parts[index][end:], *parts[index + 1 :]]
@@ -99,6 +101,7 @@ def _cut(parts: list[bytes], line_end: bytes = b"\n") -> tuple[list[bytes], list
 
 
 def _parse(form: _Form, parts: list[bytes], row: int) -> Chunk:
+    # Bytes that are no text are told by their record, which the slow parser alone knows.
     plain = all(map(bytes.isascii, parts)) or _is_text(b'"'.join(parts))
     if plain and not any(b"\0" in part for part in parts):
         chunk = _parse_quoted_last(form, parts, row) or _parse_regular(form, parts, row)
@@ -116,7 +119,7 @@ def _is_text(data: bytes) -> bool:
 
 
 def _parse_quoted_last(form: _Form, parts: list[bytes], row: int) -> Chunk | None:
-    """Records of MIMIC-IV's form, where the last column alone stands in quotes; None for any other form.
+    """Parses records of MIMIC-IV's form, where the last column alone stands in quotes; None for any other form.
 
     Splitting at quotes is four times as fast as a CSV parser: notes are long and hold few quotes.
     """
@@ -137,6 +140,7 @@ def _parse_quoted_last(form: _Form, parts: list[bytes], row: int) -> Chunk | Non
                 index += 2
             text = b'"'.join(pieces)
         fields = prefix.split(separator)
+        # The separator before the quoted column leaves an empty last field.
         if len(fields) != columns or fields[-1] or b"\n" in prefix or b"\r" in prefix:
             return None
         records.append(fields)
@@ -153,7 +157,7 @@ def _parse_quoted_last(form: _Form, parts: list[bytes], row: int) -> Chunk | Non
 
 
 def _parse_regular(form: _Form, parts: list[bytes], row: int) -> Chunk | None:
-    """Records whose quotes stand around whole fields, each on lines of its own; None for any other form.
+    """Parses records whose quotes stand around whole fields, each on lines of its own; None for any other form.
 
     The parser refuses a record that is too long only where every column is read, and fills one that is too short; of
     records none of which is too long, those that are short are told by the number of separators.
@@ -163,6 +167,8 @@ def _parse_regular(form: _Form, parts: list[bytes], row: int) -> Chunk | None:
     if form.layout.carriage:
         outside = [part.replace(b"\r", b"\n") for part in outside]
     parts = [outside[index // 2] if index % 2 == 0 else part for index, part in enumerate(parts)]
+    # A quote within a bare field, or text behind a closing quote, is read in another way by every parser; so are blank
+    # lines and a lone CR.
     inner, edges = outside[1:-1], (b"\n", separator)
     if (
         any(b"\r" in part or b"\n\n" in part for part in outside)
@@ -197,6 +203,7 @@ def _parse_slowly(form: _Form, data: bytes, row: int) -> Chunk:
     rejected: list[tuple[int, str]] = []
     numbers: list[int] = []
     kept: list[list[str]] = []
+    # Bytes that are no UTF-8 become surrogates, which no text holds, and are found by them below.
     lines = io.StringIO(data.decode("utf-8", "surrogateescape"), newline="")
     for number, fields in enumerate(_fields(form.layout, lines, row), row + 1):
         if len(fields) != columns:
@@ -217,7 +224,7 @@ def _parse_slowly(form: _Form, data: bytes, row: int) -> Chunk:
 
 
 def _fields(layout: Layout, lines: io.StringIO, row: int) -> Iterator[list[str]]:
-    csv.field_size_limit(LONGEST_RECORD)
+    csv.field_size_limit(LONGEST_RECORD)  # Python's own limit, 131,072 characters, is shorter than a long note
     read = 0
     try:
         for fields in csv.reader(lines, delimiter=layout.separator, strict=True):

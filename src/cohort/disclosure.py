@@ -1,4 +1,4 @@
-"""Small groups and names of a hospital's own: what of a cohort may stand where others read it."""
+"""Says what of a cohort may stand where others read it: no small groups, no names of a hospital's own."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -18,7 +18,7 @@ few or names of a hospital's own. All that is not listed is written to be shared
 
 
 def shown(patients: Sequence[int], together: Callable[[list[bool]], int]) -> list[bool]:
-    """Which groups of a table may be shown: none of few patients, and none that tells of few by subtraction.
+    """Says which groups of a table may be shown: none of few patients, and none that tells of few by subtraction.
 
     Args:
         patients: of each group.
@@ -36,7 +36,7 @@ def shown(patients: Sequence[int], together: Callable[[list[bool]], int]) -> lis
 
 
 def shown_of_counts(patients: Sequence[int], rest: int = 0) -> list[bool]:
-    """Which groups may be shown where no patient is in two; `rest` are patients of no group.
+    """Says which groups may be shown where no patient is in two; `rest` are patients of no group.
 
     >>> shown_of_counts([30, 20, 12]), shown_of_counts([30, 20, 12], rest=3), shown_of_counts([5])
     ([True, True, True], [True, True, False], [False])
@@ -45,7 +45,7 @@ def shown_of_counts(patients: Sequence[int], rest: int = 0) -> list[bool]:
 
 
 def shown_groups(rows: pl.DataFrame, of: str) -> set[Any]:
-    """The values of a column whose rows may be shown as groups; rows without a value are in the whole, in no group.
+    """Picks the values of a column whose rows may be shown as groups; rows without a value are in no group.
 
     Args:
         rows: notes with their `subject_id`.
@@ -66,7 +66,7 @@ def shown_groups(rows: pl.DataFrame, of: str) -> set[Any]:
 
 
 def folded(flow: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The flow without steps from whose counts a few patients could be told.
+    """Folds steps of the flow together from whose counts a few patients could be told.
 
     >>> steps = [("notes", 0, 100), ("a", 0, 100), ("b", 4, 96), ("c", 30, 66), ("d", 2, 64)]
     >>> [tuple(step.values()) for step in folded([dict(zip(("step", "excluded", "left"), s)) for s in steps])]
@@ -90,7 +90,7 @@ def folded(flow: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def public_names(codes: Sequence[str], version: str | None) -> dict[str, str]:
-    """What each class is called outside of the hospital: an MS-DRG by its code, any other by its number.
+    """Names each class as outside of the hospital: an MS-DRG by its code, any other by its number.
 
     Args:
         codes: in the order of the logits.

@@ -1,4 +1,4 @@
-"""When a column of labels may be something else than it seems: texts, ids, several labels in a cell, small numbers."""
+"""Recognises labels that may be something else: texts, ids, several labels in a cell, small numbers."""
 
 import re
 from collections import Counter
@@ -21,7 +21,7 @@ _SURE, _UNSURE = (";", "|", "\n", "\t"), (",", "/", "+")
 
 
 def why_texts(rows: Mapping[str, int]) -> str | None:
-    """Why labels, with their rows, are texts; None where they are not. It shows none of them."""
+    """Says why labels, with their rows, are texts; None where they are not. It shows none of them."""
     longest = max(rows, key=len, default="")
     if len(longest) > LONGEST:
         return f"one of its labels has {len(longest):,} characters, and a class's name has at most {LONGEST}"
@@ -30,7 +30,7 @@ def why_texts(rows: Mapping[str, int]) -> str | None:
 
 
 def is_a_class_a_note(rows: Mapping[str, int]) -> bool:
-    """More than half as many labels as notes.
+    """Says whether there are more than half as many labels as notes.
 
     >>> is_a_class_a_note({f"id {n}": 1 for n in range(60)}), is_a_class_a_note({"a": 30, "b": 30})
     (True, False)
@@ -40,7 +40,7 @@ def is_a_class_a_note(rows: Mapping[str, int]) -> bool:
 
 
 def with_several(labels: Sequence[str]) -> list[str]:
-    """The labels that are several labels in a cell.
+    """Picks the labels that are several labels in a cell.
 
     A sign such as `;` parts them where each part is a code, or comes again in another label; a comma, which stands in
     names too, only where each part is a code, or a whole label elsewhere. What brackets hold is a list.
@@ -71,7 +71,7 @@ def _parts(label: str, sign: str) -> list[str]:
 
 
 def are_small_numbers(labels: Sequence[str]) -> bool:
-    """The labels are numbers as classes, scores or ages have them: few above 99, without an MS-DRG's leading zeros.
+    """Says whether labels are classes, scores or ages: few above 99, without an MS-DRG's leading zeros.
 
     >>> are_small_numbers(["1", "2", "3"]), are_small_numbers(["039", "291"]), are_small_numbers(["39", "291"])
     (True, False, False)
@@ -90,7 +90,7 @@ def are_small_numbers(labels: Sequence[str]) -> bool:
 
 
 def alike(labels: Sequence[str]) -> list[str]:
-    """The first labels that differ in capitals, blanks or signs only; empty where none do.
+    """Picks the first labels that differ in capitals, blanks or signs only; empty where none do.
 
     >>> alike(["Stroke", "sepsis", "stroke "])
     ['Stroke', 'stroke ']
@@ -102,13 +102,13 @@ def alike(labels: Sequence[str]) -> list[str]:
 
 
 def shown(labels: Sequence[str], most: int = 3) -> str:
-    """The first labels as messages show them."""
+    """Writes the first labels as messages show them."""
     short = [label if len(label) <= 40 else f"{label[:37]}..." for label in labels[:most]]
     return ", ".join(short) + (", ..." if len(labels) > most else "")
 
 
 def kept(label: str) -> str:
-    """A label as records keep it: what is too long for one may be a note.
+    """Writes a label as records keep it: what is too long for one may be a note.
 
     >>> kept("stroke"), kept("he came " * 60)
     ('stroke', '(a text of 120 words)')

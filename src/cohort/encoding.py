@@ -1,4 +1,4 @@
-"""The bytes of a file of text as UTF-8: inflated, decoded, and refused with the true reason where it is no text."""
+"""Reads a file of text as UTF-8: inflated, decoded, and refused with the true reason where it is no text."""
 
 import codecs
 import gzip
@@ -48,7 +48,7 @@ class CutShortError(Exception):
 
 
 def encoding_of(path: Path, declared: str | None) -> str:
-    """The encoding of a file: what its byte-order mark says, or its NUL bytes, else `declared`, else UTF-8.
+    """Finds the encoding of a file: by its byte-order mark, or its NUL bytes, else `declared`, else UTF-8.
 
     Raises:
         UserError: the file cannot be read, is empty, is no text, or is not of the declared encoding.
@@ -67,7 +67,7 @@ def encoding_of(path: Path, declared: str | None) -> str:
 
 
 def utf8_blocks(path: Path, encoding: str, progress: Clock | None, size: int) -> Iterator[bytes]:
-    """The file's bytes as UTF-8 without a byte-order mark, inflated where it is compressed, whatever its name.
+    """Yields the file's bytes as UTF-8 without a byte-order mark, inflated where it is compressed, whatever its name.
 
     Bytes that are no UTF-8 stay as they are; what another encoding does not know is the byte 0xff, which UTF-8
     does not know either, so that the reader of records names its row.
@@ -89,18 +89,18 @@ def utf8_blocks(path: Path, encoding: str, progress: Clock | None, size: int) ->
 
 
 def decoder_of(encoding: str) -> codecs.IncrementalDecoder:
-    """A decoder that makes a surrogate of each byte of UTF-8, and of anything else, that it does not know."""
+    """Makes a decoder that writes a surrogate for each byte of UTF-8, and for anything else, that it does not know."""
     codecs.register_error("byte 0xff", lambda error: ("\udcff", error.end))  # type: ignore[attr-defined]
     return codecs.getincrementaldecoder(encoding)("surrogateescape" if encoding == "utf-8" else "byte 0xff")
 
 
 def without_mark(block: bytes, encoding: str) -> bytes:
-    """The first bytes of a file without the byte-order mark of its encoding."""
+    """Takes the byte-order mark of its encoding from the first bytes of a file."""
     return next((block.removeprefix(mark) for mark, name in MARKS.items() if name == encoding), block)
 
 
 def head_of(path: Path) -> bytes:
-    """The first `HEAD` bytes, inflated.
+    """Reads the first `HEAD` bytes, inflated.
 
     Raises:
         UserError: the file is empty, or cannot be read.
@@ -135,7 +135,7 @@ def _refuse_what_is_no_text(path: Path, head: bytes) -> None:
 
 
 def _by_nul_bytes(head: bytes) -> str | None:
-    """UTF-16 without a byte-order mark: Latin letters are a byte and a NUL byte each."""
+    """Recognises UTF-16 without a byte-order mark: Latin letters are a byte and a NUL byte each."""
     half = len(head[:4096]) // 2
     even, odd = head[: 2 * half : 2].count(0), head[1 : 2 * half : 2].count(0)
     if half and odd > 0.7 * half and not even:

@@ -1,4 +1,4 @@
-"""Which notes make the cohort: every exclusion counted, and listed by row."""
+"""Decides which notes make the cohort: every exclusion is counted, and listed by row."""
 
 from dataclasses import dataclass, field
 
@@ -13,7 +13,7 @@ FEWEST_WORDS = 41
 
 @dataclass
 class Flow:
-    """How many notes each step left, and which ones went where."""
+    """Counts how many notes each step left, and lists which ones went where."""
 
     steps: list[dict[str, int | str]] = field(default_factory=list)
     gone: list[pl.DataFrame] = field(default_factory=list)
@@ -31,7 +31,7 @@ class Flow:
             )
 
     def keep(self, rows: pl.DataFrame, where: pl.Expr, step: str) -> pl.DataFrame:
-        """The rows where `where` holds; counts and lists the others."""
+        """Keeps the rows where `where` holds; counts and lists the others."""
         fits = rows.select(where.fill_null(False)).to_series()
         out = rows.filter(~fits)
         self.steps.append({"step": step, "excluded": out.height, "left": rows.height - out.height})
@@ -47,18 +47,18 @@ class Flow:
         return rows
 
     def lines(self) -> list[str]:
-        """The flow as people read it."""
+        """Writes the flow as people read it."""
         return [f"{step['left']:>9,}  {step['step']}  ({-int(step['excluded']):+,})" for step in self.steps]
 
     def excluded(self) -> pl.DataFrame:
-        """`row` and `note_id` of every note that was left out, and at which step."""
+        """Lists `row` and `note_id` of every note that was left out, and at which step."""
         schema = {"row": pl.UInt32, "excluded": pl.String, "note": pl.String}
         rows = pl.concat(self.gone) if self.gone else pl.DataFrame(schema=schema)
         return rows.select("row", note_id="note", excluded="excluded").sort("row", "excluded")
 
 
 def with_ids(notes: pl.DataFrame, flow: Flow) -> pl.DataFrame:
-    """The notes of a MIMIC-IV file whose ids are whole, with `note_id`, `subject_id` and `hadm_id`."""
+    """Keeps the notes of a MIMIC-IV file whose ids are whole, with `note_id`, `subject_id` and `hadm_id`."""
     ids = {name: pl.col(role).cast(pl.Int64, strict=False) for name, role in _MIMIC_IDS.items()}
     rows = notes.with_columns(**ids)
     rows = flow.keep(rows, pl.col("admission").is_not_null(), "of an admission")
@@ -73,7 +73,7 @@ _MIMIC_IDS = {"hadm_id": "admission", "subject_id": "patient"}
 
 
 def with_own_ids(notes: pl.DataFrame) -> pl.DataFrame:
-    """The notes of any hospital's file; a row without a patient counts as a patient of its own."""
+    """Gives the notes of any hospital's file ids; a row without a patient counts as a patient of its own."""
     row = pl.col("row").cast(pl.Int64)
     columns = {"note_id": pl.col("row").cast(pl.String), "hadm_id": row, "subject_id": row}
     rows = notes.with_columns(**columns)
@@ -89,7 +89,7 @@ _ADDENDUM = r"(?i)(?:^|[-_])(?:AD|ADD|ADDENDUM)(?:[-_]|$)"
 
 
 def clean(rows: pl.DataFrame, labels: Labels, flow: Flow, sections: str, fewest: int) -> pl.DataFrame:
-    """Notes of one admission and one DRG, in the order of `hadm_id`, each admission's summary before its addenda."""
+    """Keeps notes of one admission and one DRG, by `hadm_id`, each admission's summary before its addenda."""
     number = pl.col("note_id").str.extract(r"([0-9]+)$").cast(pl.Int64, strict=False)
     rows = rows.with_columns(addendum=pl.col("note_id").str.contains(_ADDENDUM))
     rows = rows.sort("hadm_id", "addendum", number, "note_id")
@@ -110,7 +110,7 @@ def clean(rows: pl.DataFrame, labels: Labels, flow: Flow, sections: str, fewest:
 
 
 def paper(rows: pl.DataFrame, labels: Labels, flow: Flow) -> pl.DataFrame:
-    """The paper's cohort: an admission with two HCFA rows is there twice, and DRGs with one note go."""
+    """Keeps the paper's cohort: an admission with two HCFA rows is there twice, and DRGs with one note go."""
     rows = flow.keep(rows.sort("row"), pl.col("words").is_not_null(), "with a hospital course by the paper's patterns")
     rows = flow.keep(rows, pl.col("words") >= FEWEST_WORDS, f"of {FEWEST_WORDS} words or more")
     rows = flow.keep(rows, pl.col("digest").is_first_distinct(), "without exact duplicates")
@@ -122,7 +122,7 @@ def paper(rows: pl.DataFrame, labels: Labels, flow: Flow) -> pl.DataFrame:
 
 
 def own(rows: pl.DataFrame, labels: Labels, flow: Flow, sections: str, fewest: int) -> pl.DataFrame:
-    """The notes of any hospital's file with a text and a label, in file order."""
+    """Keeps the notes of any hospital's file with a text and a label, in file order."""
     rows = flow.keep(rows.sort("row"), pl.col("words") > 0, f"with a text ({sections})")
     rows = flow.keep(rows, pl.col("words") >= fewest, f"of {fewest} words or more")
     rows = flow.keep(rows, pl.col("label").is_not_null(), "with a label")
@@ -131,7 +131,7 @@ def own(rows: pl.DataFrame, labels: Labels, flow: Flow, sections: str, fewest: i
 
 
 def one_a_text(rows: pl.DataFrame, flow: Flow) -> pl.DataFrame:
-    """One note a text, so that no copy is in two splits: of the test, else of validation, where splits are given.
+    """Keeps one note a text, so that no copy is in two splits: of the test, else of validation, where splits are given.
 
     Copies with several labels keep the one that most of them have, or that of the first.
     """

@@ -1,9 +1,10 @@
-"""Rows of a JSON file: an object a line, or one array of objects; numbers and truth values as their text."""
+"""Reads rows of a JSON file: an object a line, or one array of objects; numbers and truth values as their text."""
 
 import json
 import math
 import re
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -42,7 +43,7 @@ def read_json_rows(path: Path, dialect: Dialect) -> Iterator[tuple[int, dict[str
 
 
 def cell_text(value: object) -> str | None:
-    """The text of one value, None where it is missing.
+    """Writes one value as text, None where it is missing.
 
     Raises:
         ValueError: the value is a list, an object, or no finite number; the message says which.
@@ -72,28 +73,20 @@ def _kind(value: object) -> str:
 
 def _lines(path: Path, first: str, blocks: Iterator[str]) -> Iterator[tuple[int, Any, str]]:
     row, open_line = 0, ""
-    for block in _with_an_end(first, blocks):
+    for block in chain([first], blocks, ["\n"]):  # the last line may have no end of its own
         *lines, open_line = (open_line + block).split("\n")
         for line in lines:
             for part in line.removesuffix("\r").split("\r"):  # a text holds no CR of its own, JSON spells it \r
                 row += 1
-                if part.strip():
-                    yield row, _parsed(path, row, part), part
+                if not part.strip():
+                    continue
+                try:
+                    value = json.loads(part)
+                except (ValueError, RecursionError):
+                    _refuse(path, row, part)
+                yield row, value, part
         if len(open_line) > LONGEST_RECORD:
             raise UserError(f"{path}: row {row + 1} does not end within {LONGEST_RECORD:,} characters")
-
-
-def _with_an_end(first: str, blocks: Iterator[str]) -> Iterator[str]:
-    yield first
-    yield from blocks
-    yield "\n"
-
-
-def _parsed(path: Path, row: int, line: str) -> Any:
-    try:
-        return json.loads(line)
-    except (ValueError, RecursionError):
-        _refuse(path, row, line)
 
 
 def _refuse(path: Path, row: int, text: str) -> NoReturn:
@@ -104,6 +97,7 @@ def _refuse(path: Path, row: int, text: str) -> NoReturn:
 
 
 def _array(path: Path, first: str, blocks: Iterator[str]) -> Iterator[tuple[int, Any, str]]:
+    # An array may be as long as its file: an object is read as soon as it is whole, and more text only where none is.
     decoder, between = json.JSONDecoder(), re.compile(r"[ \t\r\n,]*")
     text, position, row = first.lstrip()[1:], 0, 0
     while True:

@@ -1,4 +1,4 @@
-"""The label of each note: from MIMIC-IV's DRG rows, or from a column of a hospital's own file."""
+"""Decides the label of each note: from MIMIC-IV's DRG rows, or from a column of a hospital's own file."""
 
 import re
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ from src.config.prepare import LabelKind
 
 @dataclass(frozen=True)
 class Labels:
-    """What each label text stands for."""
+    """Says what each label text stands for."""
 
     rows: pl.DataFrame
     """`hadm_id` and `drg` of every row of type HCFA (MIMIC-IV), or `label` and `drg` of every label text; `drg` null
@@ -34,7 +34,7 @@ class Labels:
 
 
 def mimic_labels(table: pl.DataFrame, version: str = "v34", *, title_first: bool = False) -> Labels:
-    """The DRG of `version` of each row of type HCFA of `hosp/drgcodes`.
+    """Decides the DRG of `version` of each row of type HCFA of `hosp/drgcodes`.
 
     With `title_first` a description that names a DRG decides whatever its code says, as in the paper.
     """
@@ -42,7 +42,10 @@ def mimic_labels(table: pl.DataFrame, version: str = "v34", *, title_first: bool
     hcfa = table.filter(pl.col("drg_type").str.strip_chars() == "HCFA").with_columns(named)
     counts = pl.len().alias("rows"), pl.col("subject_id").n_unique().alias("patients")
     pairs = hcfa.group_by("drg_code", "description").agg(*counts).sort("drg_code", "description")
-    matches = [_match(code, description, version, title_first) for code, description, *_ in pairs.iter_rows()]
+    matches = []
+    for code, description, *_ in pairs.iter_rows():
+        titled = resolve("", description, version) if title_first else None
+        matches.append(titled if titled and titled.drg else resolve(code, description, version))
     decided = pairs.with_columns(
         drg=pl.Series([match.drg.code if match.drg else None for match in matches], dtype=pl.String),
         reason=pl.Series([match.reason for match in matches], dtype=pl.String),
@@ -55,13 +58,8 @@ def mimic_labels(table: pl.DataFrame, version: str = "v34", *, title_first: bool
     return Labels(rows.select("hadm_id", "drg"), _counted(decided), undecided, version)
 
 
-def _match(code: str, description: str, version: str, title_first: bool) -> Match:
-    titled = resolve("", description, version) if title_first else None
-    return titled if titled and titled.drg else resolve(code, description, version)
-
-
 def own_labels(labels: pl.Series, kind: LabelKind, column: str, version: str = "v34") -> Labels:
-    """What the label texts of a hospital's own file stand for: codes, titles, or classes of their own.
+    """Decides what the label texts of a hospital's own file stand for: codes, titles, or classes of their own.
 
     Raises:
         UserError: the labels are texts, ids or several in a cell; with `kind` auto, some but not all texts are
@@ -154,7 +152,7 @@ def _refuse_doubtful(matches: dict[str, Match], column: str, version: str) -> No
 
 
 def _of_another(matches: dict[str, Match], version: str) -> str:
-    """That another version has more of the labels: all, or twice as many of those that this one lacks."""
+    """Says that another version has more of the labels: all, or twice as many of those that this one lacks."""
     hopeless = re.compile("no title|.*APR-DRG")
     open_ = [name for name in matches if not matches[name].drg and not hopeless.match(matches[name].reason)]
     more = {name: sum(_drg(label, name).drg is not None for label in open_) for name in VERSIONS if name != version}
@@ -193,7 +191,7 @@ def _as_classes(rows: dict[str, int], matches: dict[str, Match], column: str, ve
 
 
 def _matches(names: list[str], version: str) -> dict[str, Match]:
-    """The DRG of each label. Beside APR-DRGs with their severity, `0441` is one too."""
+    """Finds the DRG of each label. Beside APR-DRGs with their severity, `0441` is one too."""
     aprs = any(too_long(name) for name in names)
     return {
         name: Match(None, f"{bare(name)} looks like an APR-DRG with its severity")
@@ -204,7 +202,7 @@ def _matches(names: list[str], version: str) -> dict[str, Match]:
 
 
 def _drg(label: str, version: str) -> Match:
-    """The DRG of a code, of a title, or of both as CMS writes them: `291 - HEART FAILURE & SHOCK W MCC`."""
+    """Finds the DRG of a code, of a title, or of both as CMS writes them: `291 - HEART FAILURE & SHOCK W MCC`."""
     if reason := too_long(label):
         return Match(None, reason)
     code, title = apart(label)

@@ -1,4 +1,4 @@
-"""The form of a CSV file: its encoding, what separates its columns, and in which line its header stands."""
+"""Finds the form of a CSV file: its encoding, what separates its columns, and which line is its header."""
 
 import csv
 import difflib
@@ -18,7 +18,7 @@ TITLE_LINES = 30
 
 @dataclass(frozen=True)
 class Layout:
-    """A file's form."""
+    """Holds a file's form."""
 
     path: Path
     header: list[str]
@@ -34,7 +34,7 @@ class Layout:
     dialect: Dialect
 
     def column(self, name: str) -> int | None:
-        """The place of a column: by its name, else by the only one that is the same but for capitals."""
+        """Returns the place of a column: by its name, else by the only one that is the same but for capitals."""
         plain = " ".join(name.split())
         exact = [index for index, column in enumerate(self.header) if column == plain]
         alike = exact or [index for index, column in enumerate(self.header) if column.casefold() == plain.casefold()]
@@ -55,7 +55,7 @@ class Layout:
         raise UserError(f"{self.path}: no column {', '.join(missing)}; its columns are {names_there}{hint}")
 
     def remarks(self) -> list[str]:
-        """How the file was read where it is not plain CSV in UTF-8, a sentence each."""
+        """Says how the file was read where it is not plain CSV in UTF-8, a sentence each."""
         separator = next((name for name, letter in SEPARATORS.items() if letter == self.separator), self.separator)
         lines = [f"columns separated by {separator}"] if self.separator != "," else []
         lines += [f"read as {self.encoding}"] if self.encoding != "utf-8" else []
@@ -65,7 +65,7 @@ class Layout:
 
 
 def look(path: Path, wanted: Sequence[str], dialect: Dialect | None = None) -> Layout:
-    """The form of a file: that in which a record of its first lines has the names of all wanted columns.
+    """Finds the form of a file: that in which a record of its first lines has the names of all wanted columns.
 
     Without such a record its first is the header, divided by what gives the most columns.
 
@@ -102,7 +102,7 @@ def look(path: Path, wanted: Sequence[str], dialect: Dialect | None = None) -> L
 
 
 def _first_records(text: str, separator: str) -> Iterator[tuple[list[str], int]]:
-    """The first records, a blank line as an empty one, and how many bytes of UTF-8 they end after."""
+    """Yields the first records, a blank line as an empty one, and how many bytes of UTF-8 they end after."""
     end = 0
 
     def lines() -> Iterator[str]:

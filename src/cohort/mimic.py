@@ -1,4 +1,4 @@
-"""MIMIC-IV's tables as they lie in a download: `.csv` or `.csv.gz`, versions 2.0 to 3.1."""
+"""Reads MIMIC-IV's tables as they lie in a download: `.csv` or `.csv.gz`, versions 2.0 to 3.1."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -31,7 +31,7 @@ COLUMNS = {
 
 
 def find_table(folder: Path, table: tuple[str, str]) -> Path | None:
-    """The file of a table such as `hosp/drgcodes`, compressed or not, in capitals too; None without one."""
+    """Finds the file of a table such as `hosp/drgcodes`, compressed or not, in capitals too; None without one."""
     for ending in (".csv.gz", ".csv"):
         for name in (f"{table[1]}{ending}", f"{table[1]}{ending}".upper()):
             path = folder / table[0] / name
@@ -41,7 +41,7 @@ def find_table(folder: Path, table: tuple[str, str]) -> Path | None:
 
 
 def read_table(folder: Path, table: tuple[str, str]) -> pl.DataFrame:
-    """The columns of `COLUMNS` of one table.
+    """Reads the columns of `COLUMNS` of one table.
 
     Raises:
         UserError: the file is missing, lacks a column, is damaged, or holds a value of another type.

@@ -1,4 +1,4 @@
-"""One rule of what a missing value is, for every kind of file: nothing, blanks, null and NaN, and no word of itself."""
+"""Says what a missing value is, for every kind of file: nothing, blanks, null and NaN, and no word of itself."""
 
 import json
 import shlex
@@ -19,7 +19,7 @@ BLANKS = "".join(chr(code) for code in range(0x3001) if chr(code).isspace()) + "
 
 
 def present(cells: pl.Expr, missing: Sequence[str] = ()) -> pl.Expr:
-    """Texts stripped of blanks; null where nothing or a word of `missing` stands.
+    """Strips texts of blanks; null where nothing or a word of `missing` stands.
 
     >>> pl.DataFrame({"drg": [" ards ", " ", "", None, "NA"]}).select(present(pl.col("drg"), ["NA"]))["drg"].to_list()
     ['ards', None, None, None, None]
@@ -29,7 +29,7 @@ def present(cells: pl.Expr, missing: Sequence[str] = ()) -> pl.Expr:
 
 
 def whole_number(cells: pl.Expr) -> pl.Expr:
-    """The texts without decimal places of zeros: a program that met a missing id writes all ids as 20000001.0.
+    """Takes decimal places of zeros from texts: a program that met a missing id writes all ids as 20000001.0.
 
     >>> pl.DataFrame({"id": ["20000001.0", "20000002", "1.5"]}).select(whole_number(pl.col("id")))["id"].to_list()
     ['20000001', '20000002', '1.5']
@@ -38,7 +38,7 @@ def whole_number(cells: pl.Expr) -> pl.Expr:
 
 
 def missing_words(values: pl.Series) -> Counter[str]:
-    """How often each word for a missing value stands among stripped texts.
+    """Counts how often each word for a missing value stands among stripped texts.
 
     >>> missing_words(pl.Series(["NA", "ards", None, "NA", "nan"], dtype=pl.String))
     Counter({'NA': 2, 'nan': 1})
@@ -48,7 +48,7 @@ def missing_words(values: pl.Series) -> Counter[str]:
 
 
 def remark_on(role: str, words: Counter[str], listed: Iterable[str]) -> str:
-    """A sentence on the words for missing values of a column, with what to type; `listed` are those of all columns."""
+    """Remarks on the words for missing values of a column, and what to type; `listed` are those of all columns."""
     names = ",".join(word if word.isalnum() else json.dumps(word) for word in sorted(listed))
     counted = ", ".join(
         f"{word!r} ({rows:,} rows)" for word, rows in sorted(words.items(), key=lambda pair: (-pair[1], pair[0]))

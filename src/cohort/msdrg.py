@@ -1,4 +1,4 @@
-"""The MS-DRGs of a version: code, title, MDC, type, base DRG and severity, and how states are recombined.
+"""Holds the MS-DRGs of a version: code, title, MDC, type, base DRG, severity, and how states are recombined.
 
 Source: CMS MS-DRG Definitions Manual; v34.0 is kept as a difference from the v36 tables of `drgpy`, later versions are
 its tables with a few slips mended.
@@ -26,7 +26,7 @@ _LAST_OF_PRE = "019"
 
 
 class Severity(IntEnum):
-    """The CC/MCC state that a title ends with, in the order of the paper's labels."""
+    """Names the CC/MCC state that a title ends with, in the order of the paper's labels."""
 
     WITHOUT_CC_MCC = 0
     WITH_CC = 1
@@ -37,7 +37,7 @@ class Severity(IntEnum):
 
 
 class DrgType(StrEnum):
-    """Whether a procedure or a diagnosis decides the DRG."""
+    """Says whether a procedure or a diagnosis decides the DRG."""
 
     MEDICAL = "M"
     SURGICAL = "P"
@@ -45,7 +45,7 @@ class DrgType(StrEnum):
 
 @dataclass(frozen=True)
 class Drg:
-    """One MS-DRG."""
+    """Holds one MS-DRG."""
 
     code: str
     """Three digits with leading zeros."""
@@ -66,7 +66,7 @@ _STATES = (
 
 
 def split_title(title: str) -> tuple[str, Severity]:
-    """The base DRG's name and the severity that a title states.
+    """Splits a title into the base DRG's name and the severity that it states.
 
     >>> split_title("HEART FAILURE AND SHOCK WITHOUT CC/MCC")
     ('HEART FAILURE AND SHOCK', <Severity.WITHOUT_CC_MCC: 0>)
@@ -83,7 +83,7 @@ def split_title(title: str) -> tuple[str, Severity]:
 
 @cache
 def load_drgs(version: str = "v34") -> MappingProxyType[str, Drg]:
-    """The MS-DRGs of a version by code, in ascending order; 757 of them in v34.
+    """Loads the MS-DRGs of a version by code, in ascending order; 757 of them in v34.
 
     Raises:
         UserError: the version's table is not at hand.
@@ -104,7 +104,7 @@ def _patch() -> dict[str, Any]:
 
 @cache
 def package_table(version: str) -> Mapping[str, Any]:
-    """The package's DRGs of a version; what else it reads with them takes 0.3 s, so each is read once."""
+    """Loads the package's DRGs of a version; what else it reads with them takes 0.3 s, so each is read once."""
     from drgpy._runtime_data import load_runtime_data
 
     return MappingProxyType(load_runtime_data(version).drgmap)
@@ -134,7 +134,7 @@ def _v34_rows() -> dict[str, dict[str, str]]:
 
 
 def _later_rows(version: str) -> dict[str, dict[str, str]]:
-    """A version's table with the package's slips mended: v34's types, and its titles where misspelt."""
+    """Mends the package's slips in a version's table: v34's types, and its titles where misspelt."""
     rows, of_v34 = _package_rows(version), _v34_rows()
     for code, row in rows.items():
         if code in of_v34:
@@ -151,7 +151,7 @@ def _drg(code: str, row: dict[str, str], base_of: dict[str, str]) -> Drg:
 
 
 def recombine(states: Set[int], predicted: int) -> Severity:
-    """The paper's rule: the state of a DRG whose base allows `states`, when `predicted` was predicted.
+    """Applies the paper's rule: the state of a DRG whose base allows `states`, when `predicted` was predicted.
 
     >>> recombine({Severity.WITHOUT_CC_MCC, Severity.WITH_CC}, Severity.WITH_MCC).name
     'WITH_CC'

@@ -1,4 +1,4 @@
-"""The paper's counts, and where a cohort differs from them."""
+"""Compares a cohort's counts with the paper's."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,7 +16,7 @@ CAVEATS = (
 
 
 def counts(record: Mapping[str, Any]) -> dict[str, int]:
-    """A cohort's counts under the names of `PAPER_COHORT`."""
+    """Counts a cohort under the names of `PAPER_COHORT`."""
     notes = {name: int(part["notes"]) for name, part in record["splits"].items()}
     labels = record.get("labels") or list(load_drgs())
     drgs = load_drgs()
@@ -31,7 +31,7 @@ def counts(record: Mapping[str, Any]) -> dict[str, int]:
 
 
 def deviations(record: Mapping[str, Any]) -> list[str]:
-    """A line for each count beside the paper's, then what cannot be guaranteed."""
+    """Writes a line for each count beside the paper's, then what cannot be guaranteed."""
     lines = [f"{'':>14} {'here':>9} {'paper':>9} {'off by':>9}"]
     for name, here in counts(record).items():
         lines.append(f"{name:>14} {here:>9,} {PAPER_COHORT[name]:>9,} {here - PAPER_COHORT[name]:>+9,}")

@@ -1,4 +1,4 @@
-"""The hospital course as the paper's code cuts it, defects included, in linear time.
+"""Cuts out the hospital course as the paper's code does, defects included, in linear time.
 
 Of its four patterns the first that fits decides. Two begin at `Brief Hospital Course`, drop the rest of that line, and
 end at the last terminator of the note; the third demands two runs of 24 blanks in its text and never fits; the fourth
@@ -20,7 +20,7 @@ DISCHARGE = b"Discharge Medications"
 
 
 def paper_course(notes: Sequence[bytes]) -> list[bytes | None]:
-    """The paper's hospital course of each note, both as UTF-8; None where no pattern fits.
+    """Cuts the paper's hospital course out of each note, both as UTF-8; None where no pattern fits.
 
     >>> note = b"Brief Hospital Course: gone\\nkept\\nMedications on Admission:\\nDischarge\\nMedications on Admission"
     >>> paper_course([note, b"BRIEF HOSPITAL COURSE:\\nlost\\nDischarge Medications"])
@@ -30,7 +30,7 @@ def paper_course(notes: Sequence[bytes]) -> list[bytes | None]:
 
 
 def _course(note: bytes) -> bytes | None:
-    """The patterns p1, p2 and p4 in turn."""
+    """Tries the patterns p1, p2 and p4 in turn."""
     heading = note.find(HEADING)
     if heading >= 0 and (start := _last_newline(note, heading)) >= 0:
         end = _on_admission(note, start + 1)
@@ -42,7 +42,7 @@ def _course(note: bytes) -> bytes | None:
 
 
 def _last_newline(note: bytes, start: int) -> int:
-    """The last of the line ends that follow the line at `start`; -1 without one."""
+    """Finds the last of the line ends that follow the line at `start`; -1 without one."""
     line = note.find(b"\n", start)
     while 0 <= line < len(note) - 1 and note[line + 1] == 10:
         line += 1
@@ -50,7 +50,7 @@ def _last_newline(note: bytes, start: int) -> int:
 
 
 def _on_admission(note: bytes, start: int) -> int:
-    """Where the last terminator of p1 begins; -1 without one."""
+    """Finds where the last terminator of p1 begins; -1 without one."""
     end = len(note)
     while (end := note.rfind(ON_ADMISSION, start, end)) >= 0:
         for whose in WHOSE:
@@ -60,7 +60,7 @@ def _on_admission(note: bytes, start: int) -> int:
 
 
 def _behind_a_mask(note: bytes) -> bytes | None:
-    """The text of p4. Its dot is a character, so the note is decoded."""
+    """Cuts out the text of p4. Its dot is a character, so the note is decoded."""
     end = note.rfind(b"Medications on Admission")
     if end < 0 or not any(mark in note for mark in BEFORE_MASK):
         return None

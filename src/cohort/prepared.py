@@ -1,4 +1,4 @@
-"""A prepared cohort on disk: `notes.parquet`, `cohort.json`, `split.csv` and `excluded.csv`."""
+"""Reads and writes a prepared cohort: `notes.parquet`, `cohort.json`, `split.csv` and `excluded.csv`."""
 
 import hashlib
 import json
@@ -39,7 +39,7 @@ COHORT: Schema = {"fingerprint": str, "drg_version": str | int | None, "labels?"
 
 @dataclass(frozen=True)
 class OwnLabel:
-    """A class that is no MS-DRG."""
+    """Stands for a class that is no MS-DRG."""
 
     code: str
     base_drg: None = None
@@ -48,7 +48,7 @@ class OwnLabel:
 
 @dataclass(frozen=True)
 class Cohort:
-    """A prepared cohort."""
+    """Holds a prepared cohort."""
 
     folder: Path
     record: Mapping[str, Any]
@@ -56,17 +56,17 @@ class Cohort:
 
     @property
     def fingerprint(self) -> str:
-        """A hash of every note with its split and label."""
+        """Is a hash of every note with its split and label."""
         return str(self.record["fingerprint"])
 
     @property
     def protocol(self) -> str:
-        """What it was prepared by, `clean` or `paper`."""
+        """Names what it was prepared by, `clean` or `paper`."""
         return str(self.record.get("protocol", "clean"))
 
     @property
     def labels(self) -> list[Drg] | list[OwnLabel]:
-        """The classes, in the order of the logits: those that the record names, or all of the MS-DRG version."""
+        """Lists the classes, in the order of the logits: those that the record names, or all of the MS-DRG version."""
         named, version = self.record.get("labels"), self.record["drg_version"]
         if version is None:
             return [OwnLabel(code) for code in named or []]
@@ -75,15 +75,15 @@ class Cohort:
 
     @property
     def public_names(self) -> dict[str, str]:
-        """What each class is called outside of the hospital, by its code."""
+        """Names each class as outside of the hospital, by its code."""
         return public_names([label.code for label in self.labels], self.record["drg_version"])
 
     def notes(self, split: Split, limit: int | None = None) -> pl.DataFrame:
-        """The notes of one split, or a sample of `limit` of them, in the order of `hadm_id`."""
+        """Reads the notes of one split, or a sample of `limit` of them, in the order of `hadm_id`."""
         return sampled(pl.scan_parquet(self.folder / NOTES).filter(pl.col("split") == str(split)).collect(), limit)
 
     def rows(self, split: Split, limit: int | None = None) -> pl.DataFrame:
-        """Of the same notes the `row` in `notes.parquet`, DRG and patient, without reading a text."""
+        """Reads of the same notes the `row` in `notes.parquet`, DRG and patient, without reading a text."""
         named = pl.scan_parquet(self.folder / NOTES).select("split", "drg", "note_id", "subject_id")
         rows = (
             named.with_row_index("row").filter(pl.col("split") == str(split)).with_columns(pl.col("row").cast(pl.Int64))
@@ -91,12 +91,12 @@ class Cohort:
         return sampled(rows.collect(), limit)
 
     def patients(self, split: Split, limit: int | None = None) -> int:
-        """Patients of a split, or of a sample of `limit` of its notes."""
+        """Counts the patients of a split, or of a sample of `limit` of its notes."""
         return self.rows(split, limit)["subject_id"].n_unique()
 
 
 def read_cohort(folder: Path) -> Cohort:
-    """The cohort that `python -m src.prepare` wrote to `folder`.
+    """Reads the cohort that `python -m src.prepare` wrote to `folder`.
 
     Raises:
         UserError: one of its files is missing or damaged.
@@ -129,7 +129,7 @@ def write_cohort(folder: Path, notes: pl.DataFrame, record: dict[str, Any]) -> C
 
 
 def write_notes(folder: Path, pieces: Iterable[pl.DataFrame]) -> str:
-    """Writes `notes.parquet` piece by piece; 16 hex digits that change with any note, split or label."""
+    """Writes `notes.parquet` piece by piece; returns 16 hex digits that change with any note, split or label."""
     digest = hashlib.sha256()
 
     def stream(columns: list[str] | None, where: Any, rows: int | None, size: int | None) -> Iterator[pl.DataFrame]:
@@ -151,7 +151,7 @@ def write_source_ids(folder: Path, rows: pl.DataFrame) -> None:
 
 
 def fingerprint(notes: pl.DataFrame) -> str:
-    """Sixteen hex digits that change with any note, split or label."""
+    """Returns sixteen hex digits that change with any note, split or label."""
     digest = hashlib.sha256()
     _add(digest, notes)
     return digest.hexdigest()[:16]

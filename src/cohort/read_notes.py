@@ -1,4 +1,4 @@
-"""One pass over the notes: the sections that the model reads go to a heap, ids and counts stay in memory."""
+"""Reads the notes once: the sections that the model reads go to a heap, ids and counts stay in memory."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -57,7 +57,7 @@ def _narrow(rows: pl.DataFrame, texts: Texts, diagnoses: Texts, heap: TextSpool)
 
 
 def count_words(texts: Texts) -> pl.Series:
-    """The words of each text as `str.split` divides them; null where there is none.
+    """Counts the words of each text as `str.split` divides them; null where there is none.
 
     >>> count_words([b"on  two\\nlines", None, b"", "a\\u00a0b".encode()]).to_list()
     [3, None, 0, 2]

@@ -1,4 +1,4 @@
-"""Where notes come from: MIMIC-IV's discharge table, or any hospital's CSV, Parquet or JSON."""
+"""Reads notes from where they come: MIMIC-IV's discharge table, or any hospital's CSV, Parquet or JSON."""
 
 import hashlib
 import re
@@ -28,7 +28,7 @@ CSV, JSON, PARQUET = (".csv", ".tsv", ".tab", ".txt"), (".jsonl", ".ndjson", ".j
 
 @dataclass(frozen=True)
 class Columns:
-    """The names of a file's columns; None where it has none."""
+    """Names a file's columns; None where it has none."""
 
     text: str
     note: str | None = None
@@ -39,7 +39,7 @@ class Columns:
 
     @property
     def named(self) -> dict[str, str]:
-        """The file's column of each that it has."""
+        """Names the file's column of each that it has."""
         return {role: name for role, name in vars(self).items() if name is not None}
 
 
@@ -48,7 +48,7 @@ MIMIC = Columns("text", note="note_id", patient="subject_id", admission="hadm_id
 
 @dataclass(frozen=True)
 class Source:
-    """A file of notes."""
+    """Reads a file of notes."""
 
     path: Path
     columns: Columns
@@ -59,7 +59,7 @@ class Source:
     """How the file was read where it can be read in several ways; filled as `chunks` goes."""
 
     def chunks(self) -> Iterator[Piece]:
-        """Rows in pieces: the rows, the note of each as UTF-8, and what could not be read.
+        """Yields rows in pieces: the rows, the note of each as UTF-8, and what could not be read.
 
         The rows have `row` (from 1), and as text each role of `Columns` that the file has but `text`, stripped of
         blanks, null where it is missing.
@@ -156,7 +156,7 @@ class Source:
                 rejected.append((row, f"bytes that are no {(self.dialect.encoding or 'UTF-8').upper()}"))
                 continue
             cells = [self._cell(row, name, values.get(name)) for name in wanted]
-            whole = [cell if cell is None or _is_whole(cell) else _with_whole_letters(cell) for cell in cells]
+            whole = [cell and _with_whole_letters(cell) for cell in cells]
             repaired += [row] if whole != cells else []
             numbers.append(row)
             lines.append(whole)
@@ -188,7 +188,7 @@ class Source:
 
 
 def _as_text(name: str, kind: pl.DataType) -> pl.Expr:
-    """A Parquet column as text: NaN is missing, and a whole number has no decimal places."""
+    """Reads a Parquet column as text: NaN is missing, and a whole number has no decimal places."""
     column = pl.col(name)
     if kind.is_nested():  # refused by row unless all of it is missing
         return pl.lit(None, pl.String).alias(name)
@@ -199,11 +199,9 @@ def _as_text(name: str, kind: pl.DataType) -> pl.Expr:
     return pl.when(column.is_nan()).then(None).otherwise(number).alias(name)
 
 
-def _is_whole(text: str) -> bool:
-    return text.isascii() or not re.search("[\ud800-\udfff]", text)
-
-
 def _with_whole_letters(text: str) -> str:
+    if text.isascii() or not re.search("[\ud800-\udfff]", text):
+        return text
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
@@ -212,7 +210,7 @@ def _utf8(texts: pl.Series) -> list[bytes]:
 
 
 def mimic_source(folder: Path, notes: Path | None = None, encoding: str | None = None) -> Source:
-    """MIMIC-IV's discharge summaries, in `folder`, or in the download `notes`, its `note` folder or what holds it.
+    """Finds MIMIC-IV's discharge summaries, in `folder`, or in the download `notes`, its `note` folder or above it.
 
     Raises:
         UserError: the table is missing, or the file under its name is another table.
@@ -232,7 +230,7 @@ def mimic_source(folder: Path, notes: Path | None = None, encoding: str | None =
 
 
 def numbered(values: pl.Series) -> pl.Series:
-    """Whole numbers for ids of any form: their own value, or 60 bits of a hash where one is no number.
+    """Makes whole numbers of ids of any form: their own value, or 60 bits of a hash where one is no number.
 
     The hash is found by trying, as the id itself: the numbers stand only where ids may. It has no key, so that a split
     by patient is the same wherever the same file is prepared.

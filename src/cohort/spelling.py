@@ -1,4 +1,4 @@
-"""How hospitals spell a DRG's title: abbreviated, cut, with signs for words, now and then misspelt."""
+"""Compares titles with how hospitals spell them: abbreviated, cut, with signs for words, now and then misspelt."""
 
 import re
 from functools import cache
@@ -37,7 +37,7 @@ _RULES = (
 
 @cache
 def words(title: str) -> tuple[str, ...]:
-    """The words of a title that tell DRGs apart, in one spelling.
+    """Lists the words of a title that tell DRGs apart, in one spelling.
 
     >>> words("Resp. system diagnosis w ventilator support >96 hours")
     ('RESP', 'SYSTEM', 'DIAGNOSIS', 'WITH', 'VENTILATOR', 'SUPPORT', '96', 'HOURS')
@@ -52,19 +52,19 @@ def words(title: str) -> tuple[str, ...]:
 
 
 def may_be_cut(description: str) -> bool:
-    """The description is long enough to have lost its end."""
+    """Says whether the description is long enough to have lost its end."""
     return len(description) >= SHORTEST_CUT
 
 
 def without_stump(said: tuple[str, ...], cut: bool) -> tuple[str, ...]:
-    """The words without what a cut left of AND, OR or FOR."""
+    """Drops from the words what a cut left of AND, OR or FOR."""
     stump = cut and said and any(silent.startswith(said[-1]) for silent in _SILENT)
     return said[:-1] if stump else said
 
 
 @cache
 def fits(said: tuple[str, ...], title: tuple[str, ...], cut: bool) -> bool:
-    """Each word said abbreviates the title's word at its place; a cut description may end early.
+    """Says whether each word said abbreviates the title's word at its place; a cut description may end early.
 
     >>> fits(words("CARD CATH W MCC"), words("CARDIAC CATHETERIZATION WITH MCC"), cut=False)
     True
@@ -99,11 +99,12 @@ def nearly_fits(said: tuple[str, ...], title: tuple[str, ...]) -> bool:
 
 
 def spells(said: tuple[str, ...], title: tuple[str, ...], cut: bool) -> bool:
-    """Each word said is, in order, the title's, abbreviated or with one letter wrong, or is several that ran together.
+    """Says whether each word said is, in order, the title's, abbreviated, with one letter wrong, or several in one.
 
     >>> spells(words("LAPARASCOPIC CHOLECYSTECTOMYWITH CC"), words("LAPAROSCOPIC CHOLECYSTECTOMY W CC"), cut=False)
     True
     """
+    # A set of places: words that ran together can be divided in more than one way.
     ends = {0}
     for index, word in enumerate(said):
         last = cut and index == len(said) - 1
@@ -112,7 +113,7 @@ def spells(said: tuple[str, ...], title: tuple[str, ...], cut: bool) -> bool:
 
 
 def _ends(word: str, title: tuple[str, ...], start: int, last: bool) -> set[int]:
-    """The places of the title up to which a word said may tell it from `start` on."""
+    """Finds the places of the title up to which a word said may tell it from `start` on."""
     ends = _joined_ends(word, title, start) - {start}
     if start < len(title):
         whole = title[start]
@@ -122,7 +123,7 @@ def _ends(word: str, title: tuple[str, ...], start: int, last: bool) -> set[int]
 
 
 def _joined_ends(rest: str, title: tuple[str, ...], start: int) -> set[int]:
-    """Where `rest` ends that is words of the title, each whole or its first letters, and silent words between them."""
+    """Finds where `rest` ends that is words of the title, each whole or its first letters, silent words between."""
     if not rest:
         return {start}
     ends: set[int] = set()
@@ -131,6 +132,7 @@ def _joined_ends(rest: str, title: tuple[str, ...], start: int) -> set[int]:
             ends |= _joined_ends(rest[len(silent) :], title, start)
     if start < len(title):
         whole = title[start]
+        # A beginning of a decisive word may be another one, as NO is of NON and NOT.
         shortest = len(whole) if whole in _DECISIVE else min(SHORTEST_JOINED, len(whole))
         for size in range(shortest, len(whole) + 1):
             if rest.startswith(whole[:size]):
@@ -139,7 +141,8 @@ def _joined_ends(rest: str, title: tuple[str, ...], start: int) -> set[int]:
 
 
 def _misspells(word: str, whole: str) -> bool:
-    """One letter is wrong, missing, added or swapped in a word of six letters or more."""
+    """Says whether one letter is wrong, missing, added or swapped in a word of six letters or more."""
+    # Shorter words are too often a letter apart from words that mean something else.
     if min(len(word), len(whole)) < 6 or abs(len(word) - len(whole)) > 1 or word == whole:
         return False
     start = next(
@@ -152,7 +155,9 @@ def _misspells(word: str, whole: str) -> bool:
 def _abbreviates(word: str, whole: str) -> bool:
     if word == whole:
         return True
+    # CC has letters of CC/MCC in their order, and is another state.
     if word in _STATE or whole in _STATE or len(word) < 2 or word[0] != whole[0]:
         return False
+    # `in` uses up the iterator as far as it looks, so that letters count in the order of the word only.
     letters = iter(whole)
     return all(letter in letters for letter in word)

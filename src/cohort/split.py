@@ -1,4 +1,4 @@
-"""Train, validation and test: by patient with DRGs balanced, by row as in the paper, by time, or as published.
+"""Splits into train, validation and test: by patient with DRGs balanced, by row, by time, or as published.
 
 A hash of the patient's number gives each patient a place between 0 and 1, whatever else is in the data; low places
 go to test. So a split does not change with row order or library versions, and little with other patients.
@@ -16,13 +16,13 @@ from src.cohort.split_names import Split as Split
 
 
 def place_of(who: int | str, seed: int) -> float:
-    """The place of a patient, or of anything that has a name, between 0 and 1."""
+    """Gives a patient, or anything that has a name, a place between 0 and 1."""
     digest = hashlib.sha256(f"{seed}:{who}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
 def split_of(subject_id: int | str, seed: int, test_share: float, validation_share: float) -> Split:
-    """The split of one patient; the same under any row order, library version or other patients.
+    """Decides the split of one patient; the same under any row order, library version or other patients.
 
     >>> split_of(10000032, seed=0, test_share=0.1, validation_share=0.1)
     <Split.TRAIN: 'train'>
@@ -55,7 +55,7 @@ def by_patient(rows: pl.DataFrame, seed: int, test: float, validation: float) ->
 
 
 def sampled(rows: pl.DataFrame, limit: int | None) -> pl.DataFrame:
-    """`limit` of a split's notes in their order, each DRG by its share; all of them with None.
+    """Samples `limit` of a split's notes in their order, each DRG by its share; all of them with None.
 
     The same notes in every process, and all of them among those of a larger limit.
 
@@ -74,7 +74,7 @@ def sampled(rows: pl.DataFrame, limit: int | None) -> pl.DataFrame:
 
 
 def by_row(rows: pl.DataFrame, validation: float) -> pl.Series:
-    """The paper's split: 90 to 10 by row, stratified by DRG, seed 42; validation rows are taken from training.
+    """Splits as the paper does: 90 to 10 by row, stratified by DRG, seed 42; validation comes out of training.
 
     Raises:
         UserError: there are fewer test rows than DRGs.
@@ -99,7 +99,7 @@ def by_row(rows: pl.DataFrame, validation: float) -> pl.Series:
 
 
 def by_time(rows: pl.DataFrame, groups: pl.DataFrame, since: str | None, seed: int, validation: float) -> pl.Series:
-    """Patients of `since` and later `anchor_year_group`s are the test; the others train and validate.
+    """Puts patients of `since` and later `anchor_year_group`s into the test; the others train and validate.
 
     Args:
         rows: notes with their `subject_id`.
@@ -125,7 +125,7 @@ def by_time(rows: pl.DataFrame, groups: pl.DataFrame, since: str | None, seed: i
 
 
 def by_file(rows: pl.DataFrame, path: Path, key_path: Path | None) -> tuple[pl.Series, bytes | None]:
-    """The split that a file of hashed ids gives, null for who is not in it; and the key of its ids, if they have one.
+    """Reads the split that a file of hashed ids gives, null for who is not in it, and the key of its ids, if any.
 
     Args:
         rows: notes.
@@ -156,7 +156,7 @@ def by_file(rows: pl.DataFrame, path: Path, key_path: Path | None) -> tuple[pl.S
 
 
 def with_validation(splits: pl.Series, subject_ids: pl.Series, seed: int, test: float, validation: float) -> pl.Series:
-    """Splits without validation, with that of some training patients: those whose places say so, at least one."""
+    """Makes validation of some training patients where there is none: of those whose places say so, at least one."""
     if validation <= 0 or "validation" in splits or "train" not in splits:
         return splits
     own = pl.Series([str(split_of(who, seed, test, validation)) for who in subject_ids])

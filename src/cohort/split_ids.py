@@ -1,11 +1,10 @@
-"""The ids of a published split: keyed, so that nobody without the cohort's key can tell whose they are."""
+"""Hides the ids of a published split by a key, so that nobody without it can tell whose they are."""
 
 import hashlib
 import hmac
 import os
 import re
 import secrets
-from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
@@ -20,7 +19,7 @@ KEYED, PLAIN = re.compile(r"[np][0-9a-f]{32}"), re.compile(r"[np][0-9a-f]{16}")
 
 
 def new_key() -> bytes:
-    """A random key of 256 bits."""
+    """Draws a random key of 256 bits."""
     return secrets.token_bytes(32)
 
 
@@ -31,7 +30,7 @@ def write_key(path: Path, key: bytes) -> None:
 
 
 def read_key(path: Path) -> bytes:
-    """The key in a file.
+    """Reads the key in a file.
 
     Raises:
         UserError: the file cannot be read, or holds no key.
@@ -48,7 +47,7 @@ def read_key(path: Path) -> bytes:
 
 
 def ids_of(rows: pl.DataFrame, column: str, key: bytes | None) -> pl.Series:
-    """The ids of patients by number, or of notes with their DRG, since the paper has some notes twice.
+    """Hashes the ids of patients, or of notes with their DRG, since the paper has some notes twice.
 
     Args:
         rows: notes with `subject_id`, or with `note_id` and `drg`.
@@ -57,22 +56,18 @@ def ids_of(rows: pl.DataFrame, column: str, key: bytes | None) -> pl.Series:
     """
     kind = "n" if column == "note_id" else "p"
     named = rows["note_id"] + ":" + rows["drg"] if kind == "n" else rows["subject_id"].cast(pl.String)
-    digest = _keyed(key) if key is not None else _plain
     distinct = named.unique()
-    ids = pl.Series([kind + digest(f"{kind}:{name}".encode()) for name in distinct], dtype=pl.String)
+    names = [f"{kind}:{name}".encode() for name in distinct]
+    if key is None:
+        hashes = [hashlib.sha256(name).hexdigest()[:16] for name in names]
+    else:
+        hashes = [hmac.digest(key, name, "sha256").hex()[:32] for name in names]
+    ids = pl.Series([kind + digits for digits in hashes], dtype=pl.String)
     return named.replace_strict(distinct, ids, default=None, return_dtype=pl.String)
 
 
-def _keyed(key: bytes) -> Callable[[bytes], str]:
-    return lambda name: hmac.digest(key, name, "sha256").hex()[:32]
-
-
-def _plain(name: bytes) -> str:
-    return hashlib.sha256(name).hexdigest()[:16]
-
-
 def key_of(path: Path, ids: pl.Series, key_path: Path | None) -> bytes | None:
-    """The key of a split file's ids; None where they have none.
+    """Reads the key of a split file's ids; None where they have none.
 
     Args:
         path: the split file.

@@ -1,10 +1,10 @@
-"""What the splits of a cohort are called; free of polars, so that a run's folder can be named without it."""
+"""Names the splits of a cohort; free of polars, so that a run's folder can be named without it."""
 
 from enum import StrEnum
 
 
 class Split(StrEnum):
-    """What a patient's notes are used for."""
+    """Says what a patient's notes are used for."""
 
     TRAIN = "train"
     VALIDATION = "validation"
@@ -12,5 +12,5 @@ class Split(StrEnum):
 
     @property
     def prefix(self) -> str:
-        """The first part of the names of its metrics, as in `val/accuracy`."""
+        """Is the first part of the names of its metrics, as in `val/accuracy`."""
         return "val" if self is Split.VALIDATION else str(self)

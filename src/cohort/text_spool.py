@@ -1,4 +1,4 @@
-"""Texts of a cohort on disk while it is made: appended in any order, read back in another."""
+"""Keeps the texts of a cohort on disk while it is made: appended in any order, read back in another."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -8,7 +8,7 @@ import polars as pl
 
 
 class TextSpool:
-    """A file of texts, each known by its place; a million notes take no memory."""
+    """Keeps texts in a file, each known by its place; a million notes take no memory."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("w+b")
@@ -23,7 +23,7 @@ class TextSpool:
         self._file.close()
 
     def add(self, texts: Sequence[bytes | None]) -> tuple[pl.Series, pl.Series]:
-        """Appends texts, as UTF-8; their offsets and lengths, in bytes. None has length 0."""
+        """Appends texts, as UTF-8; returns their offsets and lengths, in bytes. None has length 0."""
         lengths = pl.Series([len(text) if text else 0 for text in texts], dtype=pl.Int64)
         offsets = (lengths.cum_sum() - lengths + self._end).cast(pl.Int64)
         self._file.write(b"".join(text for text in texts if text))
@@ -31,7 +31,7 @@ class TextSpool:
         return offsets, lengths
 
     def read(self, offsets: Iterable[int], lengths: Iterable[int]) -> list[str]:
-        """The texts at these offsets."""
+        """Reads the texts at these offsets."""
         texts = []
         for offset, length in zip(offsets, lengths, strict=True):
             self._file.seek(offset)

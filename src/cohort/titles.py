@@ -1,4 +1,4 @@
-"""From a hospital's DRG code and description to the DRG of one MS-DRG version, by rules that never guess.
+"""Finds the DRG of one MS-DRG version for a hospital's DRG code and description, by rules that never guess.
 
 Descriptions are abbreviated, cut at 77 to 80 characters, and of several MS-DRG versions in one table.
 """
@@ -21,14 +21,14 @@ Words = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Match:
-    """The DRG of a description and what decided it, or the reason why there is none."""
+    """Holds the DRG of a description and what decided it, or the reason why there is none."""
 
     drg: Drg | None
     reason: str
 
 
 def resolve(code: str, description: str, version: str = "v34") -> Match:
-    """The DRG of `version` that a hospital's row names.
+    """Finds the DRG of `version` that a hospital's row names.
 
     A description that is the title of one DRG decides, and so does an abbreviated or cut one that fits a single DRG,
     or that of its code. Where the code is another DRG's, or the version has several DRGs for it, none is chosen.
@@ -74,12 +74,14 @@ def resolve(code: str, description: str, version: str = "v34") -> Match:
 
 
 def _decided(digits: str, fitting: Iterable[Words], version: str, rule: str) -> Match:
-    """The one DRG of the titles that fit, unless the code says another."""
+    """Decides for the one DRG of the titles that fit, unless the code says another."""
     codes, drgs = _codes(fitting), load_drgs(version)
     if digits in codes:
         drg = counterpart(digits, version)
         return Match(drgs[drg], rule) if drg else Match(None, why_none(digits, version))
-    candidates = {drg for title in fitting for drg in _own_titles(version).get(title) or _counterparts(title, version)}
+    candidates: set[str | None] = set()
+    for title in fitting:
+        candidates |= _own_titles(version).get(title) or {counterpart(code, version) for code in titles()[title]}
     if len(candidates) > 1:
         return Match(None, f"fits {len(candidates)} titles, and code {digits or '(none)'} decides for none")
     (drg,) = candidates
@@ -94,7 +96,7 @@ def _decided(digits: str, fitting: Iterable[Words], version: str, rule: str) -> 
 
 
 def _of_former(digits: str, row: dict[str, str], version: str) -> Match:
-    """What a title of v24 to v33 stands for."""
+    """Decides what a title of v24 to v33 stands for."""
     drg = counterpart(row["drg"], version) if row["drg"] else None
     if not row["drg"]:
         return Match(None, f"of a family that {version} no longer has: {row['note']}")
@@ -109,13 +111,9 @@ def _codes(fitting: Iterable[Words]) -> set[str]:
     return {code for title in fitting for code in titles()[title]}
 
 
-def _counterparts(title: Words, version: str) -> set[str | None]:
-    return {counterpart(code, version) for code in titles()[title]}
-
-
 @cache
 def titles() -> dict[Words, set[str]]:
-    """The codes of every title of every version at hand."""
+    """Lists the codes of every title of every version at hand."""
     codes: dict[Words, set[str]] = defaultdict(set)
     for code, drg in load_drgs().items():
         codes[words(drg.title)].add(code)
@@ -127,13 +125,13 @@ def titles() -> dict[Words, set[str]]:
 
 @cache
 def _own_titles(version: str) -> dict[Words, set[str]]:
-    """A version's own titles: they mean its own DRG, whatever other versions call so."""
+    """Lists a version's own titles: they mean its own DRG, whatever other versions call so."""
     return {words(drg.title): {code} for code, drg in load_drgs(version).items()}
 
 
 @cache
 def _bases() -> dict[Words, set[str]]:
-    """The codes of every title without the CC/MCC state that it ends with."""
+    """Lists the codes of every title without the CC/MCC state that it ends with."""
     codes: dict[Words, set[str]] = defaultdict(set)
     for version in VERSIONS:
         for code, drg in load_drgs(version).items():
@@ -144,31 +142,31 @@ def _bases() -> dict[Words, set[str]]:
 
 @cache
 def _meanings(code: str) -> frozenset[str]:
-    """The DRGs of v34 to v43 that a code had as its own, none for a retired family; empty for no MS-DRG's code."""
+    """Lists the DRGs of v34 to v43 that a code had as its own, none for a retired family; empty for no MS-DRG."""
     former = {row["drg"] for row in _former_titles().values() if row["code"] == code}
     return frozenset(former | ({code} if any(code in load_drgs(version) for version in VERSIONS) else set()))
 
 
 def _agrees(digits: str, drg: str, version: str) -> bool:
-    """The code says nothing, or `drg`."""
+    """Says whether the code says nothing, or `drg`."""
     meanings = _meanings(digits)
     return not meanings or drg in {counterpart(code, version) for code in meanings if code}
 
 
 def _of_v24(digits: str) -> bool:
-    """A code of the CMS-DRGs, 1 to 579, that no MS-DRG had."""
+    """Says whether this is a code of the CMS-DRGs, 1 to 579, that no MS-DRG had."""
     return digits.isdecimal() and 1 <= int(digits) <= 579 and not _meanings(digits)
 
 
 @cache
 def _former_titles() -> dict[Words, dict[str, str]]:
-    """The reviewed table of titles of v24 to v33; an empty code where v34 has no single counterpart."""
+    """Reads the reviewed table of titles of v24 to v33; an empty code where v34 has no single counterpart."""
     lines = files("src.cohort").joinpath("former_titles.csv").read_text("utf-8").splitlines()
     return {words(row["title"]): row for row in csv.DictReader(lines)}
 
 
 def _former(said: Words, cut: bool, digits: str) -> dict[str, str] | None:
-    """The row of the one DRG whose former title the words fit; the code decides between several."""
+    """Finds the row of the one DRG whose former title the words fit; the code decides between several."""
     rows = [row for title, row in _former_titles().items() if fits(said, title, cut)]
     rows = [row for row in rows if row["code"] == digits] or rows
     return rows[0] if len({(row["drg"], row["note"]) for row in rows}) == 1 else None

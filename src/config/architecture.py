@@ -1,4 +1,4 @@
-"""The architecture of a base as its own config.json states it, read without transformers or torch."""
+"""Reads the architecture of a base as its own config.json states it, without transformers or torch."""
 
 import json
 import re
@@ -25,13 +25,13 @@ HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
 def folder_of(path: str) -> Path | None:
-    """The folder that `model.path` names, here or in the project; None for a hub id and a PyPI package."""
+    """Finds the folder that `model.path` names, here or in the project; None for a hub id and a PyPI package."""
     folders = (Path(path), ROOT / path) if path else ()
     return next((folder for folder in folders if folder.is_dir()), None)
 
 
 def own_architecture(path: str) -> dict[str, Any]:
-    """The architecture of a folder, or of a hub id, whose config.json is fetched if it is not at hand.
+    """Reads the architecture of a folder, or of a hub id, whose config.json is fetched if it is not at hand.
 
     Raises:
         UserError: there is no config.json to be had, it is damaged, or it is of no LLaMA relative.
@@ -62,7 +62,7 @@ def _from_hub(path: str) -> Path:
 
 
 def hub_answers() -> bool:
-    """Whether somebody listens where the hub is; behind a proxy its client finds out."""
+    """Says whether somebody listens where the hub is; behind a proxy its client finds out."""
     from huggingface_hub import constants
 
     hub = urlsplit(constants.ENDPOINT)
@@ -76,7 +76,7 @@ def hub_answers() -> bool:
 
 
 def read_architecture(config: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """The fields of `ModelConfig` that a config.json decides.
+    """Reads the fields of `ModelConfig` that a config.json decides.
 
     Args:
         config: what config.json holds, of any version of transformers.
@@ -104,6 +104,7 @@ def read_architecture(config: Mapping[str, Any], where: str) -> dict[str, Any]:
     if missing := [key for key in names.values() if not isinstance(config.get(key), int) or config[key] < 1]:
         raise UserError(f"{where}: {', '.join(missing)} must be a number above 0; copy the folder again")
     sizes = {field: config[key] for field, key in names.items()}
+    # Younger versions of transformers write rope_parameters, older ones the two keys that stand in its place here.
     rope = config.get("rope_parameters") or {
         **(config.get("rope_scaling") or {}),
         "rope_theta": config.get("rope_theta"),
@@ -122,7 +123,7 @@ def read_architecture(config: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 
 def _context(positions: int, rope: Mapping[str, Any]) -> int:
-    """Positions of the longest text; with longrope those up to which a note's angles are its own alone.
+    """Counts the positions of the longest text; with longrope those up to which a note's angles are its own alone.
 
     Beyond them longrope changes with the longest note of a packed row.
     """
@@ -132,7 +133,7 @@ def _context(positions: int, rope: Mapping[str, Any]) -> int:
 
 
 def _window(family: str, config: Mapping[str, Any]) -> int | None:
-    """Tokens that a token looks back on at most; None for all. Qwen states a window that it seldom uses."""
+    """Returns how many tokens a token looks back on at most; None for all. Qwen states a window that it seldom uses."""
     used = family == "mistral" or config.get("use_sliding_window", False)
     return config.get("sliding_window") if used else None
 

@@ -1,4 +1,4 @@
-"""What is said of the form of a text file: its separator and its encoding."""
+"""Describes the form of a text file as its user does: its separator and its encoding."""
 
 import codecs
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ SEPARATORS = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|"}
 
 @dataclass(frozen=True)
 class Dialect:
-    """What is said of a file's form; None leaves it to the file."""
+    """Holds what is said of a file's form; None leaves it to the file."""
 
     separator: str | None = None
     """One ASCII letter, or a name of `SEPARATORS`."""
@@ -19,7 +19,7 @@ class Dialect:
     """What stands before `separator=` and `encoding=` in messages."""
 
     def problems(self) -> list[str]:
-        """One line for each value that cannot be."""
+        """Returns one line for each value that cannot be."""
         wrong = []
         if self.separator is not None and not is_separator(SEPARATORS.get(self.separator, self.separator)):
             names = ", ".join(SEPARATORS)
@@ -36,5 +36,5 @@ class Dialect:
 
 
 def is_separator(letter: str) -> bool:
-    """Whether the readers can divide columns by it."""
+    """Says whether the readers can divide columns by it."""
     return len(letter) == 1 and letter.isascii() and (letter == "\t" or letter.isprintable()) and letter not in '"\n\r'

@@ -1,4 +1,4 @@
-"""Where the cells of a sweep run: the values of `hydra.launcher`, by the launcher's name."""
+"""Configures where the cells of a sweep run: the values of `hydra.launcher`, by the launcher's name."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 
 class Kind(StrEnum):
-    """Who starts the processes."""
+    """Names who starts the processes."""
 
     PROCESSES = "processes"
     SLURM = "slurm"
@@ -28,7 +28,7 @@ class ProcessesConfig:
     """GPUs that each cell sees, where there are any."""
 
     def problems(self) -> list[str]:
-        """One line for each value that cannot be."""
+        """Returns one line for each value that cannot be."""
         problems = _retries(self.retries)
         if self.workers is not None and self.workers < 1:
             problems.append(f"hydra.launcher.workers={self.workers}: must be at least 1 or null")
@@ -81,7 +81,7 @@ class SlurmConfig:
     """Further options of sbatch, by name."""
 
     def problems(self) -> list[str]:
-        """One line for each value that cannot be."""
+        """Returns one line for each value that cannot be."""
         problems = _retries(self.retries)
         if not 0 < self.signal_delay_s < 60 * self.timeout_min:
             problems.append(
@@ -110,7 +110,7 @@ class RayConfig:
     """GPUs a cell; 0.5 puts two on one."""
 
     def problems(self) -> list[str]:
-        """One line for each value that cannot be."""
+        """Returns one line for each value that cannot be."""
         problems = _retries(self.retries)
         problems += [
             f"hydra.launcher.{key}={value}: must not be below 0"

@@ -1,4 +1,4 @@
-"""The configuration of `python -m src.prepare`."""
+"""Defines the configuration of `python -m src.prepare`."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -8,7 +8,7 @@ from src.config.dialect import Dialect
 
 
 class Protocol(StrEnum):
-    """Which notes make the cohort."""
+    """Says which notes make the cohort."""
 
     CLEAN = "clean"
     """Fixed extraction, one DRG an admission, split by patient."""
@@ -17,7 +17,7 @@ class Protocol(StrEnum):
 
 
 class SplitBy(StrEnum):
-    """Who decides on train, validation and test."""
+    """Says who decides on train, validation and test."""
 
     AUTO = "auto"
     """A `split.csv` in `data.dir` or a `data.split` column where there is one; else the protocol's own."""
@@ -28,7 +28,7 @@ class SplitBy(StrEnum):
 
 
 class LabelKind(StrEnum):
-    """What a hospital's own labels are."""
+    """Says what a hospital's own labels are."""
 
     AUTO = "auto"
     """MS-DRG codes or titles when all of them are; else classes of their own."""
@@ -38,7 +38,7 @@ class LabelKind(StrEnum):
 
 @dataclass
 class PrepareData:
-    """From where to where."""
+    """Names the files that are read and the folder that is written."""
 
     dir: str | None
     """Folder of MIMIC-IV files, with `note` and `hosp` in it."""
@@ -93,7 +93,7 @@ class PrepareConfig:
     split_seed: int
 
     def problems(self) -> list[str]:
-        """One line for each value that cannot be."""
+        """Returns one line for each value that cannot be."""
         problems = self._shares() + self._source() + self._split()
         problems += Dialect(self.data.separator, self.data.encoding).problems()
         if self.data.words < 1:

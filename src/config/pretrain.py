@@ -1,4 +1,4 @@
-"""The configuration of pretraining a small base."""
+"""Defines the configuration of pretraining a small base."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 
 @dataclass
 class PretrainData:
-    """The prepared cohort."""
+    """Names the prepared cohort."""
 
     dir: str
     """Folder that `python -m src.prepare` wrote; only its training notes are read."""
@@ -47,7 +47,7 @@ class PretrainConfig:
     device: str
 
     def problems(self) -> list[str]:
-        """One line for each value that cannot be."""
+        """Returns one line for each value that cannot be."""
         bounds = [
             (
                 "vocab_size",

@@ -1,4 +1,4 @@
-"""The configuration of one training run."""
+"""Defines the configuration of one training run."""
 
 import re
 from dataclasses import dataclass, field
@@ -11,14 +11,14 @@ from src.config.architecture import ATTENTION, FAMILIES, FEED_FORWARD, folder_of
 
 
 class Weights(StrEnum):
-    """Where the frozen base's weights come from."""
+    """Says where the frozen base's weights come from."""
 
     PRETRAINED = "pretrained"
     RANDOM = "random"
 
 
 class Labels(StrEnum):
-    """The label scheme."""
+    """Names the label scheme."""
 
     SINGLE = "single"
     TWO = "two"
@@ -26,14 +26,14 @@ class Labels(StrEnum):
 
 
 class Prompt(StrEnum):
-    """The text that surrounds a note."""
+    """Names the text that surrounds a note."""
 
     NONE = "none"
     DIAGNOSIS = "diagnosis"
 
 
 class Precision(StrEnum):
-    """The number format of the frozen base; adapters and head are always fp32."""
+    """Names the number format of the frozen base; adapters and head are always fp32."""
 
     AUTO = "auto"
     FP32 = "fp32"
@@ -43,12 +43,12 @@ class Precision(StrEnum):
 
     @property
     def is_quantised(self) -> bool:
-        """Whether weights are held in fewer bits than they are multiplied in."""
+        """Says whether weights are held in fewer bits than they are multiplied in."""
         return self in (Precision.INT8, Precision.NF4)
 
 
 class Together(StrEnum):
-    """Several runs over one copy of the frozen base."""
+    """Says how several runs share a copy of the frozen base."""
 
     NO = "no"
     """One after the other, each with a base of its own."""
@@ -59,7 +59,7 @@ class Together(StrEnum):
 
 
 class WandbMode(StrEnum):
-    """Where W&B records go."""
+    """Says where W&B records go."""
 
     AUTO = "auto"
     """Online when somebody is logged in, else offline."""
@@ -70,7 +70,7 @@ class WandbMode(StrEnum):
 
 
 class Kind(StrEnum):
-    """What kind of model is trained."""
+    """Names the kind of model that is trained."""
 
     LLAMA = "llama"
     BERT = "bert"
@@ -83,12 +83,12 @@ class Kind(StrEnum):
 
     @property
     def reads_facts(self) -> bool:
-        """It reads the facts of the admission."""
+        """Says whether it reads the facts of the admission."""
         return self in (Kind.STRUCTURED, Kind.CODED, Kind.FUSION)
 
     @property
     def scores_drgs_only(self) -> bool:
-        """It has no heads that a label scheme could give a meaning."""
+        """Says whether it has no heads that a label scheme could give a meaning."""
         return self.reads_facts or self in (Kind.MAJORITY, Kind.TFIDF)
 
 
@@ -130,7 +130,7 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         """Takes the architecture from the base's own config.json where there is one."""
-        self._unread = ""
+        self._unread = ""  # what was wrong, for `problems`, which reports all at once
         folder = folder_of(self.path) if self.weights is Weights.PRETRAINED else None
         if self.kind is not Kind.LLAMA:
             return
@@ -142,7 +142,7 @@ class ModelConfig:
         self.name = self.name or re.sub(r"[^\w.+-]", "-", Path(self.path).name, flags=re.ASCII)[-40:]
 
     def problems(self) -> list[str]:
-        """One line for each value that cannot be."""
+        """Returns one line for each value that cannot be."""
         if self._unread:
             return [f"{self._unread}. {self.access}"]
         if self.family not in FAMILIES:
@@ -153,7 +153,7 @@ class ModelConfig:
 
     @property
     def head_width(self) -> int:
-        """Width of one attention head."""
+        """Returns the width of one attention head."""
         return self.head_dim or self.hidden_size // self.heads
 
 
@@ -243,13 +243,13 @@ class TrainConfig:
     """Lightning callbacks: the import path of each as `class`, and its arguments."""
 
     def problems(self) -> list[str]:
-        """One line for each value that cannot be."""
+        """Returns one line for each value that cannot be."""
         bounds = [f"{key}={value}: {must}" for key, value, holds, must in self._bounds() + self._devices() if not holds]
         others = self.conflicts() + self._scheme() + self._lora_targets() + self._data_folder() + self._callbacks()
         return self.model.problems() + bounds + others
 
     def conflicts(self) -> list[str]:
-        """One line for each value that another key rules out; a sweep leaves such cells out."""
+        """Returns one line for each value that another key rules out; a sweep leaves such cells out."""
         model, name = self.model, self.model.name
         context = model.context or self.max_len  # what reads words has none
         if model.problems() or self.max_len <= min(context, model.window or context):
@@ -370,7 +370,7 @@ def _one_or_null(key: str, value: int | None) -> tuple[str, object, bool, str]:
 
 
 def is_folder_name(name: str, most: int) -> bool:
-    """Whether a folder may be called so.
+    """Says whether a folder may be called so.
 
     >>> [is_folder_name(name, 9) for name in ("a b", "", "..", ".a", "a/b", "ten letter")]
     [True, False, False, False, False, False]
@@ -387,7 +387,7 @@ NAME_BYTES, MODEL_NAME_BYTES = 150, 100
 
 
 def is_wandb_name(name: str) -> bool:
-    """Whether a project or a group may be called so: no blank, so never a phrase of a note."""
+    """Says whether a project or a group may be called so: no blank, so never a phrase of a note."""
     return re.fullmatch(r"[A-Za-z0-9_.+-]{1,40}", name) is not None
 
 

@@ -1,4 +1,4 @@
-"""What is measured and what varies, each fact once: METRICS, CURVES and AXES, which guard, tables and figures read."""
+"""Lists what is measured and what varies, each fact once: METRICS, CURVES and AXES, read by guard and tables."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ HERE = "src/display/catalog.py"
 
 
 class View(StrEnum):
-    """Where a metric is shown."""
+    """Names where a metric is shown."""
 
     TABLE = "table"
     """What `train` prints at its end."""
@@ -36,7 +36,7 @@ T, L, C, R, F, P, B = View
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric of a record, measured on validation as `val/KEY` and on the test as `test/KEY`.
+    """Describes a metric of a record, measured on validation as `val/KEY` and on the test as `test/KEY`.
 
     Attributes:
         key: as `src.metrics.definitions` names it.
@@ -56,12 +56,12 @@ class Metric:
 
     @property
     def test(self) -> str:
-        """Its name in `result.json`, of the test."""
+        """Is its name in `result.json`, of the test."""
         return f"test/{self.key}"
 
     @property
     def words(self) -> str:
-        """Its name in a sentence."""
+        """Is its name in a sentence."""
         return self.long or self.name
 
 
@@ -97,7 +97,7 @@ MAIN = "test/macro_f1"
 
 
 def metrics_of(view: View) -> dict[str, Metric]:
-    """The metrics that a view shows, by their names of the test; in reports and on dashboards `MAIN` comes first.
+    """Picks the metrics that a view shows, by their names of the test; in reports and dashboards `MAIN` is first.
 
     >>> list(metrics_of(View.FIGURES)), list(metrics_of(View.LEADERBOARD))[:2]
     (['test/macro_f1', 'test/accuracy'], ['test/accuracy', 'test/top5'])
@@ -109,7 +109,7 @@ def metrics_of(view: View) -> dict[str, Metric]:
 
 
 def metric_name(key: str) -> str:
-    """A metric's or a curve's name at the head of a column.
+    """Names a metric or a curve at the head of a column.
 
     >>> metric_name("test/macro_f1"), metric_name("val/loss"), metric_name("val/accuracy")
     ('macro-F1', 'validation loss', 'validation accuracy')
@@ -120,7 +120,7 @@ def metric_name(key: str) -> str:
 
 @dataclass(frozen=True)
 class Curve:
-    """What a run logs while it trains, beside the metrics of validation.
+    """Describes what a run logs while it trains, beside the metrics of validation.
 
     Attributes:
         key: in `history.jsonl`.
@@ -170,7 +170,7 @@ STEP = "trainer/global_step"
 
 
 def is_loss(key: str) -> bool:
-    """Whether a curve is better where it is lower, has no share's bounds, and no interval over patients.
+    """Says whether a curve is better where it is lower, has no share's bounds, and no interval over patients.
 
     >>> is_loss("val/loss"), is_loss("test/accuracy")
     (True, False)
@@ -180,7 +180,7 @@ def is_loss(key: str) -> bool:
 
 @dataclass(frozen=True)
 class Axis:
-    """Something in which runs differ.
+    """Describes something in which runs differ.
 
     Attributes:
         key: in the record's `axes` and in W&B's configuration.
@@ -217,27 +217,27 @@ class Axis:
     adapters_only: bool = False
 
     def brief(self, value: Any) -> str:
-        """A value in a cell's name."""
+        """Writes a value in a cell's name."""
         return self.value.format(value) if self.value else f"{self.key} {value}"
 
     def in_words(self, value: Any) -> str:
-        """A value in a legend."""
+        """Writes a value in a legend."""
         return self.listed.format(value) if self.listed else f"{self.key} = {value}"
 
     def shown(self, value: Any) -> str:
-        """A value after the axis's name: parameters in few letters."""
+        """Writes a value after the axis's name: parameters in few letters."""
         if self.key in (SIZE, FLOP):
             return short_count(value)
         return f"{value:g}" if isinstance(value, float) else str(value)
 
     @property
     def heading(self) -> str:
-        """At the head of a column of results."""
+        """Names it at the head of a column of results."""
         return self.head or self.name
 
     @property
     def unit(self) -> str:
-        """What one step along it is from."""
+        """Names what one step along it is from."""
         return self.step or self.name
 
 
@@ -290,7 +290,7 @@ LABEL_SCHEMES = (
 
 
 def label_number(scheme: str) -> int:
-    """The number of a label scheme.
+    """Returns the number of a label scheme.
 
     Raises:
         UserError: it has none.
@@ -301,7 +301,7 @@ def label_number(scheme: str) -> int:
 
 
 def axis_of(key: str) -> Axis:
-    """An axis by its key; one that the catalog does not have goes by its key alone.
+    """Finds an axis by its key; one that the catalog does not have goes by its key alone.
 
     >>> axis_of("lora_r").name, axis_of("flop").name, axis_of("weight_decay").name
     ('rank', 'compute', 'weight decay')
@@ -311,7 +311,7 @@ def axis_of(key: str) -> Axis:
 
 
 def typed(axes: Iterable[tuple[str, Any]]) -> str:
-    """Values of axes as they are typed.
+    """Writes values of axes as they are typed.
 
     >>> typed([("params", "nano"), ("lora_r", 8), ("seed", 2)])
     'model=nano lora.r=8 seed=2'

@@ -1,4 +1,4 @@
-"""The common look of figures: a column or a page wide, readable in grey, fonts embedded, always the same bytes."""
+"""Gives figures a common look: a column or a page wide, readable in grey, fonts embedded, always the same bytes."""
 
 import io
 import re
@@ -45,14 +45,14 @@ SETTINGS: dict[Any, Any] = {
     "xtick.color": INK,
     "ytick.color": INK,
     "axes.edgecolor": INK,
-    "pdf.fonttype": 42,
-    "svg.hashsalt": "drg-llama",
+    "pdf.fonttype": 42,  # TrueType: journals refuse the Type 3 that is matplotlib's own choice
+    "svg.hashsalt": "drg-llama",  # ids in a file are random without it
 }
 
 
 @dataclass(frozen=True)
 class ReportFigure:
-    """A figure of a report.
+    """Holds a figure of a report.
 
     Attributes:
         name: of its files.
@@ -68,13 +68,13 @@ class ReportFigure:
 
 
 def style(index: int) -> dict[str, Any]:
-    """Colour, marker and line of the series with an index."""
+    """Returns colour, marker and line of the series with an index."""
     colour, marker, line = STYLES[index % len(STYLES)]
     return {"color": colour, "marker": marker, "linestyle": line}
 
 
 def panel(height: float = 2.5, grid: Literal["x", "y"] = "y", width: float = COLUMN) -> tuple[Any, Any]:
-    """A figure with one panel.
+    """Makes a figure with one panel.
 
     Args:
         height: inches.
@@ -88,7 +88,7 @@ def panel(height: float = 2.5, grid: Literal["x", "y"] = "y", width: float = COL
 def panels(
     height: float, grid: Literal["x", "y"] = "y", width: float = WIDE, rows: int = 1, columns: int = 1, **ratios: Any
 ) -> tuple[Any, Any]:
-    """A figure with panels, [rows, columns].
+    """Makes a figure with panels, [rows, columns].
 
     Args:
         height: inches.
@@ -111,7 +111,7 @@ def panels(
 
 
 def legend(figure: Any, axes: Any, columns: int = 3, lines: Mapping[str, int] | None = None) -> None:
-    """The legend above the panel, never over data.
+    """Puts the legend above the panel, never over data.
 
     Args:
         figure: of the panel.
@@ -143,7 +143,7 @@ def settle(drawing: ReportFigure) -> None:
 
 
 def svg(drawing: ReportFigure) -> str:
-    """The figure as a file of its own; the same figure gives the same text."""
+    """Writes the figure as a file of its own; the same figure gives the same text."""
     with settings(), io.StringIO() as file:
         drawing.figure.savefig(
             file, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
@@ -152,7 +152,7 @@ def svg(drawing: ReportFigure) -> str:
 
 
 def pdf(drawing: ReportFigure) -> bytes:
-    """The figure with its fonts embedded as TrueType."""
+    """Writes the figure with its fonts embedded as TrueType."""
     with settings(), io.BytesIO() as file:
         drawing.figure.savefig(file, format="pdf", metadata={"CreationDate": None, "Title": drawing.title})
         return file.getvalue()
@@ -165,14 +165,14 @@ def write_png(path: Path, figure: Any) -> None:
 
 
 def inline(text: str, name: str, described: str) -> str:
-    """An SVG file as an element of a page that holds others.
+    """Makes an SVG file an element of a page that holds others.
 
     Args:
         text: what `svg` gives.
         name: put before its ids, which another figure may have too.
         described: what it shows, for those who cannot see it.
     """
-    text = text[text.index("<svg") :]
+    text = text[text.index("<svg") :]  # a page has no room for an XML declaration within it
     text = re.sub(r'\bid="', f'id="{name}-', text)
     text = re.sub(r'(xlink:href="#|url\(#)', rf"\g<1>{name}-", text)
     return text.replace("<svg ", f'<svg role="img" aria-label="{escaped(described)}" ', 1)
@@ -180,7 +180,7 @@ def inline(text: str, name: str, described: str) -> str:
 
 @contextmanager
 def settings() -> Iterator[None]:
-    """Sizes of text, lines and markers, for what is drawn inside."""
+    """Sets sizes of text, lines and markers, for what is drawn inside."""
     import matplotlib
 
     with matplotlib.rc_context(SETTINGS):
@@ -188,7 +188,7 @@ def settings() -> Iterator[None]:
 
 
 def short(count: float) -> str:
-    """A count in few letters.
+    """Writes a count in few letters.
 
     >>> short(156320), short(1328256), short(6607343616), short(384), short(2e15)
     ('156k', '1.3M', '6.6B', '384', '2000T')
@@ -201,7 +201,7 @@ def short(count: float) -> str:
 
 
 def ticks(axes: Any, values: Sequence[float], labels: Sequence[str]) -> None:
-    """Logarithmic x with a tick at each value, those left out whose words would lie over the last one's."""
+    """Makes x logarithmic, with a tick at each value but those whose words would lie over the last one's."""
     from math import log
 
     axes.set_xscale("log")

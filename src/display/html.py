@@ -1,4 +1,4 @@
-"""HTML that shows text as it is."""
+"""Writes HTML that shows text as it is."""
 
 import html
 
@@ -6,7 +6,7 @@ from src.cli.terminal import visible
 
 
 def escaped(text: object) -> str:
-    """Text for HTML, also within an attribute's quotes.
+    """Escapes text for HTML, also within an attribute's quotes.
 
     >>> escaped("<script>'")
     '&lt;script&gt;&#x27;'

@@ -1,4 +1,4 @@
-"""LaTeX that shows text as it is: no sign of it is a command."""
+"""Writes LaTeX that shows text as it is: no sign of it is a command."""
 
 from src.cli.terminal import one_line
 
@@ -11,7 +11,7 @@ SPECIAL = {
 
 
 def escaped(text: object) -> str:
-    r"""Text for LaTeX, on one line.
+    r"""Escapes text for LaTeX, on one line.
 
     >>> escaped(r"a_b & 5 % \input{x}")
     'a\\_b \\& 5 \\% \\textbackslash{}input\\{x\\}'

@@ -1,4 +1,4 @@
-"""Markdown that shows text as it is: nothing in it is a table's edge, a link, code or HTML."""
+"""Writes Markdown that shows text as it is: nothing in it is a table's edge, a link, code or HTML."""
 
 import re
 
@@ -9,7 +9,7 @@ ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 
 
 def escaped(text: object) -> str:
-    r"""Text for a cell or a line of GitHub's Markdown.
+    r"""Escapes text for a cell or a line of GitHub's Markdown.
 
     >>> escaped("a|b `c`\n<script>[d](e)")
     'a\\|b \\`c\\` &lt;script&gt;\\[d\\](e)'

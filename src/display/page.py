@@ -1,4 +1,4 @@
-"""One page of HTML that needs nothing beside it: text, tables, figures, and commands, every text shown as it is."""
+"""Renders one page of HTML that needs nothing beside it: text, tables, figures and commands, shown as they are."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,7 +18,7 @@ TEMPLATE = "page.html.j2"
 
 @dataclass(frozen=True)
 class PageBlock:
-    """A part of a section: a paragraph, a command, figures or a table; what is not given is not shown.
+    """Holds a part of a section: a paragraph, a command, figures or a table; what is not given is not shown.
 
     Attributes:
         text: a paragraph.
@@ -43,7 +43,7 @@ class PageBlock:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading with what stands under it; `anchor` is its address in the page."""
+    """Holds a heading with what stands under it; `anchor` is its address in the page."""
 
     anchor: str
     title: str
@@ -52,7 +52,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """A whole page.
+    """Holds a whole page.
 
     Attributes:
         title: its name.
@@ -72,7 +72,7 @@ class Page:
 
 
 def render(page: Page, svgs: Mapping[str, str]) -> str:
-    """The page as HTML.
+    """Renders the page as HTML.
 
     Args:
         page: what it shows.
@@ -89,7 +89,7 @@ def render(page: Page, svgs: Mapping[str, str]) -> str:
 
 
 def prose(pattern: str, *codes: object) -> str:
-    """A paragraph in which each `{}` is code.
+    """Writes a paragraph in which each `{}` is code.
 
     >>> prose("Run {}, at <5 %.", "python <x>")
     Markup('Run <code>python &lt;x&gt;</code>, at &lt;5&nbsp;%.')
@@ -98,13 +98,13 @@ def prose(pattern: str, *codes: object) -> str:
 
 
 def safe(text: Any) -> Markup:
-    """Text for the page, control characters spelled out; a percent sign stays beside its number."""
+    """Escapes text for the page, control characters spelled out; a percent sign stays beside its number."""
     return text if isinstance(text, Markup) else Markup(escaped(text).replace(" %", "&nbsp;%"))
 
 
 @cache
 def _environment() -> Environment:
-    """Templates in which every value goes through `safe`, and a name that is not given is an error."""
+    """Loads templates in which every value goes through `safe`, and a name that is not given is an error."""
     return Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,

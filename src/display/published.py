@@ -1,4 +1,4 @@
-"""Published results on MIMIC-IV's discharge summaries, to stand beside one's own.
+"""Lists published results on MIMIC-IV's discharge summaries, to stand beside one's own.
 
 All but the fine-tuning on common DRGs are tested on the same 26,244 notes of 738 MS-DRGs (v34.0). None was published
 with an interval. The test notes are not public and the paper's own split cannot be rebuilt, so that a difference to
@@ -30,7 +30,7 @@ ACCURACY, MACRO_F1, MACRO_AUC = "test/accuracy", "test/macro_f1", "test/macro_au
 
 @dataclass(frozen=True)
 class Published:
-    """One system as its authors report it.
+    """Holds one system as its authors report it.
 
     Attributes:
         system: as its authors name it.
@@ -92,7 +92,7 @@ PUBLISHED = (
 
 
 def published(model: str, labels: str) -> list[Published]:
-    """What was published of a model and a label scheme.
+    """Picks what was published of a model and a label scheme.
 
     >>> [row.metrics["test/macro_f1"] for row in published("llama13b", "single")]
     [0.361]
@@ -101,7 +101,7 @@ def published(model: str, labels: str) -> list[Published]:
 
 
 def sampling_interval(accuracy: float, notes: int = TEST_NOTES) -> tuple[float, float]:
-    """The interval of 95 % that an accuracy has from the number of test notes alone (binomial, Wilson's score).
+    """Computes the 95 % interval that an accuracy has from the number of test notes alone (binomial, Wilson's score).
 
     It takes notes for independent, which those of one patient are not, and holds no other run's luck.
 

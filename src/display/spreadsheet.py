@@ -1,4 +1,4 @@
-"""CSV that a spreadsheet reads as text and numbers alone: nothing in it is a formula."""
+"""Writes CSV that a spreadsheet reads as text and numbers alone: nothing in it is a formula."""
 
 import csv
 import io
@@ -20,7 +20,7 @@ NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|nan)")
 
 
 def neutral(text: str) -> str:
-    r"""The text behind an apostrophe where a spreadsheet would compute it; numbers stay as they are.
+    r"""Puts an apostrophe before text that a spreadsheet would compute; numbers stay as they are.
 
     >>> [neutral(text) for text in ("=cmd|' /C calc'!A0", "-0.5", "-1+2", "'=a", "it's", "a\x1b[0m")]
     ["'=cmd|' /C calc'!A0", '-0.5', "'-1+2", "''=a", "it's", 'a\\x1b[0m']
@@ -30,7 +30,7 @@ def neutral(text: str) -> str:
 
 
 def original(text: str) -> str:
-    """The text before it was neutralised.
+    """Restores the text before it was neutralised.
 
     >>> [original(text) for text in ("'=a", "''=a", "'tis", "-0.5")]
     ['=a', "'=a", "'tis", '-0.5']
@@ -39,7 +39,7 @@ def original(text: str) -> str:
 
 
 def csv_text(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A table as CSV; None is an empty cell."""
+    """Writes a table as CSV text; None is an empty cell."""
     file = io.StringIO(newline="")
     writer = csv.writer(file, lineterminator="\n")
     for row in (head, *rows):

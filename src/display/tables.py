@@ -1,4 +1,4 @@
-"""Tables as text, CSV, Markdown, LaTeX and HTML, with the same numbers in each."""
+"""Writes tables as text, CSV, Markdown, LaTeX and HTML, with the same numbers in each."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -12,7 +12,7 @@ from src.display.spreadsheet import csv_text
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its interval of 95 %; nan where there is none."""
+    """Holds a number with its interval of 95 %; nan where there is none."""
 
     value: float
     low: float = math.nan
@@ -20,7 +20,7 @@ class Estimate:
 
     @property
     def bounded(self) -> bool:
-        """It has an interval."""
+        """Says whether it has an interval."""
         return math.isfinite(self.low) and math.isfinite(self.high)
 
 
@@ -35,7 +35,7 @@ LONG = 45
 
 @dataclass(frozen=True)
 class Column:
-    """A column: `name` in the CSV, `head` where people read, and the digits that are shown after the point."""
+    """Describes a column: `name` in the CSV, `head` where people read, and the digits shown after the point."""
 
     name: str
     head: str
@@ -46,7 +46,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A table.
+    """Holds a table.
 
     Attributes:
         name: of its files.
@@ -65,17 +65,17 @@ class Table:
     files_only: bool = False
 
     def numeric(self) -> list[bool]:
-        """Of each column whether it holds a number."""
+        """Says of each column whether it holds a number."""
         return [any(isinstance(row[i], int | float | Estimate) for row in self.rows) for i in range(len(self.columns))]
 
     def useful(self) -> "Table":
-        """The table without columns in which no row has anything to say."""
+        """Drops columns in which no row has anything to say."""
         kept = [i for i in range(len(self.columns)) if any(not _empty(row[i]) for row in self.rows)]
         rows = [[row[i] for i in kept] for row in self.rows]
         return replace(self, columns=[self.columns[i] for i in kept], rows=rows)
 
     def texts(self, dash: str = " to ") -> list[list[str]]:
-        """The entries of each row as people read them, with a word or sign between the bounds of an interval."""
+        """Writes the entries of each row as people read them, with a word or sign between the bounds of an interval."""
         return [
             [shown(entry, column.digits, dash, column.percent) for entry, column in zip(row, self.columns, strict=True)]
             for row in self.rows
@@ -83,7 +83,7 @@ class Table:
 
 
 def table_of(heads: Sequence[str], rows: Iterable[Sequence[Entry]], digits: int = 3) -> Table:
-    """A table without a title, whose columns are named as they are headed."""
+    """Makes a table without a title, whose columns are named as they are headed."""
     return Table("", "", [Column(head, head, digits) for head in heads], list(rows))
 
 
@@ -94,7 +94,7 @@ def _empty(entry: Entry) -> bool:
 
 
 def shown(entry: Entry, digits: int = 3, dash: str = " to ", percent: bool = False) -> str:
-    """An entry as people read it.
+    """Writes an entry as people read it.
 
     >>> shown(Estimate(0.34567, 0.32, 0.37)), shown(Estimate(0.3)), shown(1328256), shown(None), shown("two")
     ('0.346 (0.320 to 0.370)', '0.300', '1,328,256', '-', 'two')
@@ -113,12 +113,13 @@ def shown(entry: Entry, digits: int = 3, dash: str = " to ", percent: bool = Fal
     if isinstance(entry, int):
         return f"{entry:,}"
     if isinstance(entry, float):
+        # What rounds to nothing but is not nothing is written by its power of ten.
         return f"{entry:.1e}" if 1e-12 < abs(entry) < 0.5 * 10**-digits else f"{entry:,.{digits}f}"
     return entry
 
 
 def to_text(table: Table) -> str:
-    """Columns for a terminal, two spaces apart, without the title; numbers stand right.
+    """Writes columns for a terminal, two spaces apart, without the title; numbers stand right.
 
     >>> print(to_text(table_of(["run", "top-1"], [["majority", 0.05], ["nano", None]])))
     run       top-1
@@ -136,7 +137,7 @@ def to_text(table: Table) -> str:
 
 
 def to_csv(table: Table) -> str:
-    """Full precision; an estimate takes three columns, `NAME`, `NAME_low` and `NAME_high`."""
+    """Writes CSV in full precision; an estimate takes three columns, `NAME`, `NAME_low` and `NAME_high`."""
     wide = [any(isinstance(row[i], Estimate) for row in table.rows) for i in range(len(table.columns))]
     heads: list[str] = []
     for column, three in zip(table.columns, wide, strict=True):
@@ -145,15 +146,12 @@ def to_csv(table: Table) -> str:
     for row in table.rows:
         cells: list[str] = []
         for entry, three in zip(row, wide, strict=True):
-            cells += _three(entry) if three else [_plain(entry)]
+            if isinstance(entry, Estimate):
+                cells += [_plain(entry.value), _plain(entry.low), _plain(entry.high)]
+            else:
+                cells += [_plain(entry), "", ""] if three else [_plain(entry)]
         rows.append(cells)
     return csv_text(heads, rows)
-
-
-def _three(entry: Entry) -> list[str]:
-    if not isinstance(entry, Estimate):
-        return [_plain(entry), "", ""]
-    return [_plain(entry.value), _plain(entry.low), _plain(entry.high)]
 
 
 def _plain(entry: Entry) -> str:
@@ -161,7 +159,7 @@ def _plain(entry: Entry) -> str:
 
 
 def to_markdown(table: Table) -> str:
-    r"""GitHub's Markdown; numbers stand right.
+    r"""Writes GitHub's Markdown; numbers stand right.
 
     >>> print(to_markdown(table_of(["what", "n"], [["a|b", 1200]])), end="")
     | what | n |
@@ -176,7 +174,7 @@ def to_markdown(table: Table) -> str:
 
 
 def to_latex(table: Table) -> str:
-    r"""A `table` of booktabs, for `\input`, no wider than the text; its label is `tab:NAME`."""
+    r"""Writes a `table` of booktabs, for `\input`, no wider than the text; its label is `tab:NAME`."""
     spec = "".join("r" if number else "l" for number in table.numeric())
     lines = [
         r"% \usepackage{booktabs,graphicx}",
@@ -198,7 +196,7 @@ def to_latex(table: Table) -> str:
 
 
 def to_html(table: Table) -> str:
-    """A `<table>`; a long one scrolls sideways in its own frame, and an interval stands below its value."""
+    """Writes a `<table>`; a long one scrolls sideways in its own frame, and an interval stands below its value."""
     numeric = table.numeric()
     heads = "".join(
         _tag("th", markup.escaped(column.head), "n" if number else "")

@@ -1,4 +1,4 @@
-"""Parameters and floating-point operations of a run, from the architecture alone."""
+"""Counts the parameters and floating-point operations of a run, from the architecture alone."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from src.config.train import ModelConfig, TrainConfig
 
 @dataclass(frozen=True)
 class Parameters:
-    """Parameters of the frozen base and of what is trained."""
+    """Counts the parameters of the frozen base and of what is trained."""
 
     base: int
     adapters: int
@@ -15,12 +15,12 @@ class Parameters:
 
     @property
     def trained(self) -> int:
-        """Parameters that an optimiser step changes."""
+        """Counts the parameters that an optimiser step changes."""
         return self.adapters + self.head
 
 
 def shapes(model: ModelConfig) -> dict[str, tuple[int, int]]:
-    """(inputs, outputs) of each matrix of one block, by its name in transformers."""
+    """Returns (inputs, outputs) of each matrix of one block, by its name in transformers."""
     hidden, inner = model.hidden_size, model.intermediate_size
     queries, keys = model.head_width * model.heads, model.head_width * model.kv_heads
     return {
@@ -35,7 +35,7 @@ def shapes(model: ModelConfig) -> dict[str, tuple[int, int]]:
 
 
 def count_parameters(cfg: TrainConfig, width: int) -> Parameters:
-    """Parameters of a run whose head has `width` logits."""
+    """Counts the parameters of a run whose head has `width` logits."""
     model, blocks = cfg.model, shapes(cfg.model)
     norms = 2 * model.hidden_size + (2 * model.head_width if model.family == "qwen3" else 0)
     biases = sum(blocks[name][1] for name in model.biases)
@@ -48,7 +48,7 @@ def count_parameters(cfg: TrainConfig, width: int) -> Parameters:
 def step_flop(
     model: ModelConfig, parameters: Parameters, tokens: float, *, recompute: bool, prune: bool = True
 ) -> float:
-    """Floating-point operations of forward and backward over `tokens` real tokens.
+    """Counts the floating-point operations of forward and backward over `tokens` real tokens.
 
     A frozen base costs 2 a weight and token forward and 2 backward (no gradients of its weights), and 2 more when
     activations are computed again; adapters cost 2 forward and 4 backward. The input words' table costs nothing, and
@@ -58,12 +58,12 @@ def step_flop(
 
 
 def scoring_flop(model: ModelConfig, parameters: Parameters, tokens: float) -> float:
-    """Floating-point operations of a forward pass over `tokens` real tokens, the last block pruned."""
+    """Counts the floating-point operations of a forward pass over `tokens` real tokens, the last block pruned."""
     return 2.0 * tokens * (_body(model, prune=True) + parameters.adapters)
 
 
 def _body(model: ModelConfig, prune: bool) -> int:
-    """Weights that every token meets."""
+    """Counts the weights that every token meets."""
     blocks = shapes(model)
     block = sum(rows * columns for rows, columns in blocks.values())
     last = sum(blocks[name][0] * blocks[name][1] for name in ("k_proj", "v_proj")) if prune else block

@@ -1,4 +1,4 @@
-"""Bytes of a training step, the fastest way to take it that fits, and what would fit where none does."""
+"""Estimates the bytes of a training step; picks the fastest way to take it that fits, or names what would fit."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -27,7 +27,7 @@ SHORTEST = 64
 
 
 def base_bytes(model: ModelConfig, parameters: Parameters, precision: Precision) -> float:
-    """Bytes of the frozen base's weights; words, norms and biases of a quantised base are not quantised."""
+    """Counts the bytes of the frozen base's weights; words, norms and biases of a quantised base are not quantised."""
     if not precision.is_quantised:
         return float(parameters.base * DTYPES[precision].itemsize)
     matrices = shapes(model).values()
@@ -38,7 +38,7 @@ def base_bytes(model: ModelConfig, parameters: Parameters, precision: Precision)
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes that a training step holds at its peak."""
+    """Holds the bytes that a training step takes at its peak, by what they are for."""
 
     base: float
     """The frozen base, and what it is read with."""
@@ -49,7 +49,7 @@ class Memory:
 
     @property
     def total(self) -> float:
-        """All of them."""
+        """Adds all of them up."""
         return self.base + self.trained + self.activations
 
 
@@ -63,7 +63,7 @@ def memory(
     on_gpu: bool,
     shares: int = 1,
 ) -> Memory:
-    """The peak of a step whose longest micro-batch has `tokens` tokens.
+    """Estimates the peak of a step whose longest micro-batch has `tokens` tokens.
 
     A block keeps, a token: its input, the normed input that the adapters read, queries, keys, values, what attention
     gave and what the output's adapters read of it, the input of the second norm, gate and up; and on a CPU a byte an
@@ -83,14 +83,19 @@ def memory(
     hidden, inner = model.hidden_size, model.intermediate_size
     blocks = shapes(model)
     queries, keys = blocks["q_proj"][1], blocks["k_proj"][1]
+    # Sums of a token as the docstring lists them; attention keeps a log-sum of fp32 a head beside them.
     masks = (hidden + queries) if cfg.lora.dropout and not on_gpu else 0
     block = wide * (3 * hidden + 3 * queries + 2 * keys + 2 * inner) + masks + 4 * model.heads
+    # Of the pruned last block, only keys and values are computed for all tokens.
     last = wide * (2 * hidden + 2 * keys) + (hidden if masks else 0)
+    # The peak is in the backward pass of a feed-forward part: gradients of gate, of up and of their product.
     in_use = wide * (3 * inner + 4 * hidden)
     keeps, holds = (1.0, 1.0) if on_gpu else HEAP
     kept = model.layers * wide * hidden + block if recompute else (model.layers - 1) * block + last
     whole = base_bytes(model, parameters, precision)
+    # A quantised matrix is widened whole for its product, one at a time.
     dense = wide * max(inputs * outputs for inputs, outputs in blocks.values()) if precision.is_quantised else 0
+    # FSDP holds the block that computes, and gathers the next meanwhile.
     one_block = whole / model.layers if shares > 1 else 0.0
     return Memory(
         base=whole / shares + 2 * one_block + dense,
@@ -101,7 +106,7 @@ def memory(
 
 @dataclass(frozen=True)
 class Setting:
-    """How a step is taken; neither changes its result.
+    """Says how a step is taken, which leaves its result as it is.
 
     Attributes:
         notes: notes of a step that are read at once; their gradients are added up.
@@ -114,7 +119,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class StepPlan:
-    """A setting and what it takes."""
+    """Holds a setting and what it takes."""
 
     setting: Setting
     memory: Memory
@@ -123,13 +128,13 @@ class StepPlan:
 
     @property
     def fits(self) -> bool:
-        """Whether the peak is below the planned share of what is free."""
+        """Says whether the peak is below the planned share of what is free."""
         return self.memory.total <= HEADROOM * self.free
 
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """What a plan needs to know of a run."""
+    """Holds what a plan needs to know of a run."""
 
     cfg: TrainConfig
     parameters: Parameters
@@ -142,11 +147,11 @@ class PlannedRun:
 
     @property
     def share(self) -> int:
-        """Notes of a step that each process reads."""
+        """Counts the notes of a step that each process reads."""
         return -(-self.cfg.batch_size // (self.cfg.devices * self.cfg.nodes))
 
     def memory(self, setting: Setting) -> Memory:
-        """The peak of a step."""
+        """Estimates the peak of a step."""
         return memory(
             self.cfg,
             self.parameters,
@@ -159,13 +164,13 @@ class PlannedRun:
 
     @property
     def least(self) -> float:
-        """Bytes of a step at the smallest setting."""
+        """Estimates the bytes of a step at the smallest setting."""
         *_, smallest = settings(self.share, self.cfg.micro_batch, self.cfg.checkpointing)
         return self.memory(smallest).total
 
 
 def settings(batch_size: int, micro_batch: int | None, recompute: bool | None) -> Iterator[Setting]:
-    """Settings from the fastest to the smallest, within what was asked for.
+    """Yields the settings from the fastest to the smallest, within what was asked for.
 
     >>> [(setting.notes, setting.recompute) for setting in settings(4, None, None)]
     [(4, False), (2, False), (1, False), (4, True), (2, True), (1, True)]
@@ -180,7 +185,7 @@ def settings(batch_size: int, micro_batch: int | None, recompute: bool | None) -
 
 
 def plan_steps(runs: Sequence[PlannedRun], free: float) -> StepPlan:
-    """The fastest setting that fits for runs over one base; the smallest where none does.
+    """Picks the fastest setting that fits for runs over one base; the smallest where none does.
 
     Their base is held once, and each run's adapters and longest micro-batch at the same time.
     """
@@ -195,7 +200,7 @@ def plan_steps(runs: Sequence[PlannedRun], free: float) -> StepPlan:
 
 
 def remedies(run: PlannedRun, free: float) -> str:
-    """The overrides with which a run fits into `free` bytes and takes less than it does, three at most, as advice."""
+    """Advises at most three changes with which a run fits into `free` bytes and takes less than it does."""
     ways: dict[str, str] = {}
     for words, _ in fitting_changes(run, free):
         ways.setdefault(words[-1].partition("=")[0], " ".join(words))
@@ -206,14 +211,14 @@ def remedies(run: PlannedRun, free: float) -> str:
 
 
 def remedy(run: PlannedRun, room: float) -> str:
-    """The first change with which a run fits into `room` bytes and takes less than it does, with what it takes."""
+    """Names the first change with which a run fits into `room` bytes and takes less than it does, and what it takes."""
     for words, needed in fitting_changes(run, room):
         return f"{' '.join(words)} would take about {needed / GIB:.1f} GiB"
     return "no smaller setting fits; take a smaller model or a larger device"
 
 
 def fitting_changes(run: PlannedRun, free: float) -> Iterator[tuple[list[str], float]]:
-    """Overrides with which a run fits into `free` bytes and takes less than it does, and the bytes that it takes."""
+    """Yields overrides with which a run fits into `free` bytes and takes less than it does, and the bytes of each."""
     most = min(HEADROOM * free, run.least)
     for words, changed in _smaller(run):
         if (needed := changed.least) < most:
@@ -221,7 +226,7 @@ def fitting_changes(run: PlannedRun, free: float) -> Iterator[tuple[list[str], f
 
 
 def _smaller(run: PlannedRun) -> Iterator[tuple[list[str], PlannedRun]]:
-    """Changes that need less memory: those that leave a run's result as it is before those that do not."""
+    """Yields changes that need less memory: those that leave a run's result as it is before those that do not."""
     cfg, precision, words = run.cfg, run.precision, []
     if cfg.micro_batch not in (None, 1):
         cfg, words = replace(cfg, micro_batch=1), ["micro_batch=1"]
@@ -232,11 +237,13 @@ def _smaller(run: PlannedRun) -> Iterator[tuple[list[str], PlannedRun]]:
     formats = [Precision.BF16, Precision.INT8, Precision.NF4]
     for smaller in formats[formats.index(precision) + 1 :] if precision in formats else formats:
         yield [*words, f"precision={smaller}"], replace(run, cfg=cfg, precision=smaller)
+    # bitsandbytes' weights cannot be spread.
     if run.on_gpu and not precision.is_quantised and cfg.nodes == 1:
         for count in (2, 4, 8):
             if cfg.devices < count <= cfg.batch_size:
                 spread = replace(cfg, shard=True, devices=count)
                 yield [*words, "shard=true", f"devices={count}"], replace(run, cfg=spread)
+    # From the first power of two below the longest note on: a bound above what notes have would change nothing.
     shorter = 2 ** (run.longest(1, cfg.max_len) - 1).bit_length()
     while shorter > SHORTEST:
         shorter //= 2

@@ -1,4 +1,4 @@
-"""Time of a run: the tokens that it reads, and how fast devices read them."""
+"""Estimates the time of a run from the tokens that it reads and from how fast devices read them."""
 
 import math
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ model's time."""
 
 @dataclass(frozen=True)
 class Work:
-    """What a run reads.
+    """Counts what a run reads.
 
     Attributes:
         trained: tokens that are trained on.
@@ -48,7 +48,7 @@ class Work:
 
 
 def expected_work(cfg: TrainConfig, lengths: Mapping[Split, NDArray[np.int64 | np.float64]]) -> Work:
-    """What a run reads of notes of these lengths in tokens, cut; a last epoch that is not whole reads average notes."""
+    """Counts what a run reads of notes of these lengths in tokens, cut; a broken last epoch reads average notes."""
     count = len(lengths[Split.TRAIN])
     per_epoch = math.ceil(count / cfg.batch_size)
     steps = min(cfg.epochs * per_epoch, cfg.max_steps or cfg.epochs * per_epoch)
@@ -61,7 +61,7 @@ def expected_work(cfg: TrainConfig, lengths: Mapping[Split, NDArray[np.int64 | n
 def run_seconds(
     model: ModelConfig, parameters: Parameters, work: Work, rate: float, *, recompute: bool, on_gpu: bool
 ) -> float:
-    """Seconds of training and evaluation.
+    """Estimates the seconds of training and evaluation.
 
     Args:
         model: of the run.

@@ -1,4 +1,4 @@
-"""The adapters of one cell on every layer of a base: one tensor, of which each weight is a view.
+"""Holds the adapters of one cell on every layer of a base: one tensor, of which each weight is a view.
 
 So they are cast to the format of activations at once, and their gradient is one tensor too.
 """
@@ -16,7 +16,7 @@ from src.models.engine.projections import Adapters, Gradient, Up
 
 @dataclass(frozen=True)
 class _Site:
-    """The adapted maps of one input: their columns of the output, their A and their B."""
+    """Holds the adapted maps of one input: their columns of the output, their A and their B."""
 
     layer: int
     number: int
@@ -25,11 +25,11 @@ class _Site:
 
     @property
     def weights(self) -> list[Tensor]:
-        """Each map's A, then each map's B."""
+        """Lists each map's A, then each map's B."""
         return [down for _, down, _ in self.maps] + [up for *_, up in self.maps]
 
     def runs(self, merges: bool) -> list[list[tuple[slice, Tensor, Tensor]]]:
-        """The maps whose B can be one product: of one shape and side by side."""
+        """Groups the maps whose B can be one product: of one shape and side by side."""
         runs: list[list[tuple[slice, Tensor, Tensor]]] = []
         for columns, down, up in self.maps:
             before = runs[-1][-1] if runs and merges else None
@@ -41,7 +41,7 @@ class _Site:
 
 
 class AdapterTable:
-    """Where a cell's adapters are: of each layer, of each site.
+    """Says where a cell's adapters are: of each layer, of each site.
 
     Args:
         layers: decoder layers with peft's adapters around their maps.
@@ -64,7 +64,7 @@ class AdapterTable:
         self._cast: dict[torch.dtype, tuple[Tensor, list[list[Adapters | None]]]] = {}
 
     def cast(self, dtype: torch.dtype) -> list[list[Adapters | None]]:
-        """The adapters in `dtype`: views of one tensor, which the next call writes anew."""
+        """Casts the adapters to `dtype`: views of one tensor, which the next call writes anew."""
         if not self.weights:
             return [[None] * sites for sites in self.shape]
         with torch.inference_mode(False), torch.no_grad():  # training may go on with what a test made
@@ -78,7 +78,7 @@ class AdapterTable:
         return table
 
     def as_one(self) -> Tensor:
-        """The one tensor that holds all weights; gradients are its own from now on, and no longer the weights'."""
+        """Returns one tensor that holds all weights; gradients are its own from now on, no longer the weights'."""
         with torch.no_grad():
             self._keep_flat()
             if self._leaf is None:
@@ -86,18 +86,19 @@ class AdapterTable:
         return self._leaf
 
     def parts(self, whole: Tensor) -> list[Tensor]:
-        """What belongs to each of `weights` in a tensor as `as_one` gives, in its shape."""
+        """Splits a tensor as `as_one` gives into what belongs to each of `weights`, in its shape."""
         sizes = [weight.numel() for weight in self.weights]
         return [part.view(weight.shape) for part, weight in zip(whole.split(sizes), self.weights, strict=True)]
 
     def gradient(self) -> tuple[Gradient, Tensor]:
-        """Where a pass writes the adapters' gradient, and what its functions must read so that the weights get it."""
+        """Returns where a pass writes the adapters' gradient, and what its functions read so that weights get it."""
         gradient = Gradient(self.slots[-1], self.weights[0].device, self.weights[0].dtype)
         leaves = self.weights if self._leaf is None else [self._leaf]
         return gradient, _Handle.apply(gradient, *leaves)
 
     def _keep_flat(self) -> None:
         """Moves all weights into one tensor; again where they were moved or converted since."""
+        # Moving or converting a model gives its weights memory of their own again; addresses tell so.
         pointers = [weight.data_ptr() for weight in self.weights]
         if pointers == self._pointers and self.weights[0].dtype == self._flat.dtype:
             return
@@ -130,12 +131,12 @@ class AdapterTable:
 
 
 class _Handle(torch.autograd.Function):
-    """A tensor that blocks read in the place of the weights; once all gradients are written, the weights get them."""
+    """Makes a tensor that blocks read in the place of the weights, which get their gradients once all are written."""
 
     @staticmethod
     def forward(ctx: Any, gradient: Gradient, *leaves: Tensor) -> Tensor:
         ctx.gradient, ctx.shapes = gradient, [leaf.shape for leaf in leaves]
-        ctx.set_materialize_grads(False)
+        ctx.set_materialize_grads(False)  # blocks give None; the gradient is in `Gradient` by then
         return leaves[0].new_empty(())
 
     @staticmethod
@@ -148,7 +149,7 @@ class _Handle(torch.autograd.Function):
 
 
 def merges(device: torch.device) -> bool:
-    """Whether several small products are taken as one: where starting one takes longer than computing it."""
+    """Says whether several small products are taken as one: where starting one takes longer than computing it."""
     return device.type != "cpu"
 
 

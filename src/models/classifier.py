@@ -1,4 +1,4 @@
-"""A frozen LLaMA with LoRA adapters and a classification head; several of them can share one base."""
+"""Puts LoRA adapters and a classification head on a frozen LLaMA; several of them can share one base."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,23 +40,23 @@ class Classifier(nn.Module):
         nn.init.normal_(self.head.weight, std=0.02)
 
     def forward(self, notes: Packed) -> Tensor:
-        """Logits [B, width] of B packed notes, fp32."""
+        """Computes logits [B, width] of B packed notes, fp32."""
         return read_together([AdapterBatch(self, notes)])[0]
 
     def logits_at(self, notes: Packed, rows: Tensor) -> Tensor:
-        """Logits [P, width] at P tokens of the packed row: what each note would get if it ended there."""
+        """Computes logits [P, width] at P tokens of the packed row: what each note would get if it ended there."""
         hidden = _hidden([AdapterBatch(self, notes)], notes, prune=False)
         return self.head(hidden[send([rows], hidden.device)[0]].to(self.head.weight.dtype))
 
     @property
     def adapters(self) -> AdapterTable:
-        """The adapters of each layer at each of its sites."""
+        """Holds the adapters of each layer at each of its sites."""
         if self._table is None:
             self._table = AdapterTable(layers_of(self.backbone), self.adapter)
         return self._table
 
     def trained(self) -> dict[str, Tensor]:
-        """What training changes, adapters and head, by a name that does not hold the adapters' own name."""
+        """Returns what training changes, adapters and head, by names that do not hold the adapters' own name."""
         mine = f".{self.adapter}."
         adapters: dict[str, Tensor] = {
             f"backbone.{name.replace(mine, '.')}": weight
@@ -66,18 +66,18 @@ class Classifier(nn.Module):
         return {**adapters, "head.weight": self.head.weight}
 
     def leaves(self) -> list[Tensor]:
-        """What an optimiser works on: all adapters as one tensor, and the head; gradients are theirs from now on."""
+        """Lists what an optimiser works on: all adapters as one tensor, and the head; these get the gradients."""
         return [self.adapters.as_one(), self.head.weight]
 
     def spread(self, values: Sequence[Tensor]) -> dict[str, Tensor]:
-        """A tensor for each of `leaves` as one for each of `trained`, views of it."""
+        """Divides a tensor for each of `leaves` into one for each of `trained`, views of it."""
         parts = dict(zip(map(id, self.adapters.weights), self.adapters.parts(values[0]), strict=True))
         return {name: parts.get(id(weight), values[-1]) for name, weight in self.trained().items()}
 
 
 @dataclass(frozen=True)
 class AdapterBatch:
-    """Notes that a classifier is to score, and the dropout of its adapters' inputs."""
+    """Holds notes that a classifier is to score, and the dropout of its adapters' inputs."""
 
     classifier: Classifier
     notes: Packed
@@ -87,7 +87,7 @@ class AdapterBatch:
 def read_together(
     batches: Sequence[AdapterBatch], *, prune: bool = True, recompute: bool = False, backend: Backend | None = None
 ) -> list[Tensor]:
-    """Logits [B, width] of each classifier's notes, in one pass over the base that they share.
+    """Computes logits [B, width] of each classifier's notes, in one pass over the base that they share.
 
     Args:
         batches: classifiers on one base, each with notes of its own.
@@ -112,7 +112,7 @@ def _hidden(
     recompute: bool = False,
     backend: Backend | None = None,
 ) -> Tensor:
-    """Hidden states [T, h] of the joined notes; with `prune` [B, h], of their last tokens."""
+    """Computes hidden states [T, h] of the joined notes; with `prune` [B, h], of their last tokens."""
     backbone: Any = batches[0].classifier.backbone
     words = backbone.get_input_embeddings()
     device = words.weight.device
@@ -138,7 +138,7 @@ def _hidden(
 def _sent(
     batches: Sequence[AdapterBatch], notes: Packed, device: torch.device
 ) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, Tensor], Dropping | None]:
-    """Ids, positions, last rows, starts of notes and of ends, and dropout, on `device` by one copy."""
+    """Sends ids, positions, last rows, starts of notes and of ends, and dropout to `device` by one copy."""
     count, lengths = len(notes.lengths), torch.tensor(notes.lengths)
     last, note = notes.last, torch.repeat_interleave(torch.arange(count), lengths)
     starts = torch.cat([torch.zeros(1, dtype=torch.int64), last + 1])
@@ -155,7 +155,7 @@ def _sent(
 
 
 def _parts(batches: Sequence[AdapterBatch], dtype: torch.dtype) -> tuple[AdapterSegment, ...]:
-    """Whose rows are whose, with each cell's adapters in the format of activations."""
+    """Says whose rows are whose, with each cell's adapters in the format of activations."""
     parts, row, note = [], 0, 0
     for batch in batches:
         rows, notes = sum(batch.notes.lengths), len(batch.notes.lengths)
@@ -171,12 +171,12 @@ def _parts(batches: Sequence[AdapterBatch], dtype: torch.dtype) -> tuple[Adapter
 
 
 def layers_of(backbone: Any) -> Any:
-    """The decoder layers of a base, with or without adapters around it."""
+    """Returns the decoder layers of a base, with or without adapters around it."""
     return (backbone.get_base_model() if hasattr(backbone, "get_base_model") else backbone).layers
 
 
 def with_adapters(base: nn.Module, lora: LoraConfig, width: int, device: str, adapter: str = ADAPTER) -> Classifier:
-    """The base with fresh adapters (fp32) and a fresh head of `width` logits.
+    """Puts fresh adapters (fp32) and a fresh head of `width` logits on a base.
 
     Args:
         base: a frozen base, or the backbone of another classifier on it.
@@ -188,6 +188,7 @@ def with_adapters(base: nn.Module, lora: LoraConfig, width: int, device: str, ad
     from peft import LoraConfig as PeftLora
     from peft import PeftModel, get_peft_model
 
+    # peft's dropout is never drawn, as its layers' forward is never called; the value is for the files it writes.
     adapters = PeftLora(
         r=lora.r,
         lora_alpha=lora.alpha,
@@ -222,7 +223,7 @@ def _plain(value: Tensor) -> Tensor:
 
 
 def load_adapters(base: nn.Module, folder: Path, width: int, device: str) -> Classifier:
-    """The base with the adapters and the head that `save_adapters` wrote; nothing is unpickled.
+    """Loads the adapters and the head that `save_adapters` wrote onto a base; nothing is unpickled.
 
     Raises:
         UserError: a file is missing, or its weights do not fit this base or label scheme.

@@ -1,4 +1,4 @@
-"""What a run asks of its device, whatever its kind: which of several is its own, its memory, whether it is done."""
+"""Answers what a run asks of its device, whatever its kind: which is its own, its memory, whether it is done."""
 
 import os
 import time
@@ -11,17 +11,17 @@ from src.cli.errors import UserError
 
 
 def best_kind() -> str:
-    """The kind of device that `device=auto` takes."""
+    """Names the kind of device that `device=auto` takes."""
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def is_cpu(device: str | torch.device) -> bool:
-    """Whether a device is the processor, with the machine's own memory."""
+    """Says whether a device is the processor, with the machine's own memory."""
     return torch.device(device).type == "cpu"
 
 
 def own(device: str, local_rank: int = 0) -> str:
-    """A device with its number: as it was given, or of this process among those of its machine.
+    """Names a device with its number: as it was given, or of this process among those of its machine.
 
     >>> own("cpu", 1), own("cuda", 1), own("cuda:0", 1)
     ('cpu', 'cuda:1', 'cuda:0')
@@ -49,7 +49,7 @@ def make_current(device: str) -> None:
 
 
 def free_bytes(device: str) -> float:
-    """Bytes that are free on a device."""
+    """Counts the bytes that are free on a device."""
     if not is_cpu(device):
         return float(_module(device).mem_get_info(torch.device(device))[0])
     import psutil
@@ -58,19 +58,19 @@ def free_bytes(device: str) -> float:
 
 
 def all_bytes(device: str) -> float:
-    """Bytes of memory of a device."""
+    """Counts the bytes of memory of a device."""
     if not is_cpu(device):
         return float(_module(device).mem_get_info(torch.device(device))[1])
     return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
 
 
 def peak_bytes(device: str | torch.device) -> float | None:
-    """The most bytes that this process has held on a device at once; None of a CPU."""
+    """Returns the most bytes that this process has held on a device at once; None of a CPU."""
     return None if is_cpu(device) else float(_module(device).max_memory_allocated(torch.device(device)))
 
 
 def busy_percent(device: str | torch.device) -> float | None:
-    """How much of the last moment a GPU computed, as its driver says; None of a CPU, and without `nvidia-ml-py`.
+    """Returns in per cent how long a GPU computed lately; None of a CPU, and without `nvidia-ml-py`.
 
     Source: https://docs.pytorch.org/docs/stable/generated/torch.cuda.utilization.html
     """
@@ -95,7 +95,7 @@ def wait(device: str | torch.device) -> None:
 
 
 def matrix_rate(rows: int, inputs: int, outputs: int, dtype: torch.dtype, device: str) -> float:
-    """Floating-point operations a second that a device reaches on a matrix product of this size."""
+    """Measures the floating-point operations a second that a device reaches on a matrix product of this size."""
     # A GPU multiplies ones at a higher clock than random numbers: these take it less power.
     generator = torch.Generator(device).manual_seed(0)
     sizes = ((rows, inputs), (inputs, outputs))

@@ -1,4 +1,4 @@
-"""The label space: which DRG each logit stands for, and the base DRG and severity of each.
+"""Says which DRG each logit stands for, and the base DRG and severity of each: the label space.
 
 Numpy only: evaluation reads it without torch. Letters of shapes: D DRGs, K base DRGs, S severities.
 """
@@ -15,19 +15,19 @@ from src.cli.errors import UserError
 
 
 class Label(Protocol):
-    """What a label space needs to know of a class; `src.cohort.msdrg.Drg` is one."""
+    """Says what a label space needs to know of a class; `src.cohort.msdrg.Drg` is one."""
 
     @property
     def code(self) -> str:
-        """The class's code, unique in the label space."""
+        """Is the class's code, unique in the label space."""
 
     @property
     def base_drg(self) -> str | None:
-        """Name of the base DRG; None for labels that have none."""
+        """Names the base DRG; None for labels that have none."""
 
     @property
     def severity(self) -> int | None:
-        """CC/MCC state; None for labels that have none."""
+        """Is the CC/MCC state; None for labels that have none."""
 
 
 def check_classes(codes: Sequence[str], where: str) -> None:
@@ -45,7 +45,7 @@ def check_classes(codes: Sequence[str], where: str) -> None:
 
 @dataclass(frozen=True, eq=False)
 class LabelSpace:
-    """DRGs in the order of the logits, and how each is made of a base DRG and a severity.
+    """Holds the DRGs in the order of the logits, and how each is made of a base DRG and a severity.
 
     Labels of another hospital may have neither: then K = S = 0 and the arrays over DRGs are empty.
     """
@@ -72,17 +72,17 @@ class LabelSpace:
 
     @property
     def kind(self) -> str:
-        """What its labels are called: a hospital's own are no DRGs, and have no base DRG."""
+        """Says what its labels are called: a hospital's own are no DRGs, and have no base DRG."""
         return "DRGs" if self.bases else "classes"
 
     @property
     def states(self) -> NDArray[np.bool_]:
-        """[K, S]: the states that exist for each base."""
+        """Marks the states that exist for each base, [K, S]."""
         return self.drg >= 0
 
     @classmethod
     def from_labels(cls, labels: Sequence[Label]) -> "LabelSpace":
-        """The label space of `labels`, which stand in the order of the logits.
+        """Builds the label space of `labels`, which stand in the order of the logits.
 
         Raises:
             UserError: there is no label, a code comes twice, or two codes share base DRG and severity.

@@ -1,4 +1,4 @@
-"""What is read from a model's folder or hub id: data alone, for no code that it brings is ever run."""
+"""Reads a model's folder or hub id: data alone, for no code that it brings is ever run."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from src.config.train import ModelConfig
 
 
 def read_pretrained(kind: Any, where: str | Path, **options: Any) -> Any:
-    """What `kind.from_pretrained` gives for `where`, from configurations and safetensors.
+    """Returns what `kind.from_pretrained` gives for `where`, from configurations and safetensors.
 
     Args:
         kind: an auto class of transformers.
@@ -27,7 +27,7 @@ def read_pretrained(kind: Any, where: str | Path, **options: Any) -> Any:
 
 
 def loaded(model: ModelConfig, kind: Any, where: str, **options: Any) -> Any:
-    """What `read_pretrained` gives for a model.
+    """Returns what `read_pretrained` gives for a model.
 
     Raises:
         UserError: it cannot be had; the message is transformers' first line, and how to get it.

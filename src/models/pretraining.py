@@ -1,4 +1,4 @@
-"""Next-token prediction that makes a small base worth tuning.
+"""Trains a small base on next-token prediction, which makes it worth tuning.
 
 Each training text is a hospital course followed by the note's Discharge Diagnosis section, behind the words
 that `prompt=diagnosis` appends. Read at that place, the base has learnt to name what the course was about.
@@ -35,7 +35,7 @@ ANSWER_ROOM = 96
 
 @dataclasses.dataclass(frozen=True)
 class Text:
-    """Token ids of one note: its course with `<s>`, and the prompt's words with the diagnoses and `</s>`."""
+    """Holds the token ids of one note: its course with `<s>`, and the prompt's words with the diagnoses and `</s>`."""
 
     course: list[int]
     answer: list[int]
@@ -64,7 +64,7 @@ def train_base(
 
 
 def encode(tokenizer: Any, courses: Sequence[str], diagnoses: Sequence[str]) -> list[Text]:
-    """Token ids of each note's course and answer."""
+    """Tokenises each note's course and answer."""
     words = WORDS_AFTER[Prompt.DIAGNOSIS]
     course_ids = tokenizer(list(courses))["input_ids"]
     answers = tokenizer([words + text for text in diagnoses], add_special_tokens=False)["input_ids"]
@@ -73,7 +73,7 @@ def encode(tokenizer: Any, courses: Sequence[str], diagnoses: Sequence[str]) -> 
 
 
 def new_model(tokenizer: Any, cfg: PretrainConfig) -> Any:
-    """A LLaMA with random weights; its input and output words share their vectors."""
+    """Makes a LLaMA with random weights; its input and output words share their vectors."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     register_packed_attention()
@@ -103,7 +103,7 @@ def write_base(folder: Path, tokenizer: Any, model: Any, cfg: PretrainConfig, re
 
 
 def _batches(texts: Sequence[Text], cfg: PretrainConfig, chance: random.Random) -> Iterator[tuple[Packed, Tensor]]:
-    """Packed texts of about `batch_tokens` tokens with the weight of each token as a target, [T]."""
+    """Yields packed texts of about `batch_tokens` tokens with the weight of each token as a target, [T]."""
     order = chance.sample(range(len(texts)), len(texts))
     rows: list[list[int]] = []
     weights: list[float] = []
@@ -124,7 +124,7 @@ def _batches(texts: Sequence[Text], cfg: PretrainConfig, chance: random.Random) 
 
 
 def _loss(model: Any, batch: Packed, weights: Tensor, device: str) -> Tensor:
-    """Weighted mean cross-entropy of each next token in nats; `weights` lie on the host."""
+    """Computes the weighted mean cross-entropy of each next token in nats; `weights` lie on the host."""
     targets = weights[1:].nonzero().squeeze(1)
     ids, positions, targets, counted = send(
         [batch.ids, batch.positions, targets, weights[1:][targets]], torch.device(device)

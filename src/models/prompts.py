@@ -1,4 +1,4 @@
-"""What the model reads: a note cut to a number of tokens, and the words around it."""
+"""Makes what the model reads: a note cut to a number of tokens, and the words around it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ WORDS_AFTER = {Prompt.NONE: "", Prompt.DIAGNOSIS: "\n\nDischarge Diagnosis:\n"}
 
 
 def encode_notes(tokenizer: Any, texts: Sequence[str], prompt: Prompt, max_len: int) -> list[list[int]]:
-    """Token ids of each text, its head kept, with the prompt's words after it.
+    """Tokenises each text, its head kept, with the prompt's words after it.
 
     Args:
         tokenizer: a transformers tokenizer; its own special tokens (LLaMA's `<s>`) are kept.
@@ -33,7 +33,7 @@ def encode_notes(tokenizer: Any, texts: Sequence[str], prompt: Prompt, max_len: 
 
 @dataclass(frozen=True)
 class PromptTemplate:
-    """What stands around a note's own tokens, for notes that are tokenised once and cut to many lengths."""
+    """Holds what stands around a note's own tokens, for notes that are tokenised once and cut to many lengths."""
 
     first: tuple[int, ...]
     """The tokenizer's own tokens before a note: LLaMA's `<s>`."""
@@ -44,11 +44,11 @@ class PromptTemplate:
 
     @property
     def tokens(self) -> int:
-        """Tokens around a note."""
+        """Counts the tokens around a note."""
         return len(self.first) + len(self.last)
 
     def wrap(self, ids: Sequence[int]) -> list[int]:
-        """What `encode_notes` gives for a note, from its tokens without the tokenizer's own.
+        """Returns what `encode_notes` gives for a note, from its tokens without the tokenizer's own.
 
         >>> PromptTemplate((1,), (2,), max_note_tokens=3).wrap([11, 12, 13, 14])
         [1, 11, 12, 13, 2]
@@ -57,7 +57,7 @@ class PromptTemplate:
 
 
 def prompt_template(tokenizer: Any, prompt: Prompt, max_len: int) -> PromptTemplate:
-    """The words around notes that fill `max_len` tokens at most.
+    """Returns the words around notes that fill `max_len` tokens at most.
 
     Raises:
         UserError: `max_len` leaves no place for a note.

@@ -1,4 +1,4 @@
-"""Label schemes: what the head's logits mean, and the loss on them.
+"""Says what the head's logits mean, and computes the loss on them: the label schemes.
 
 The rest of the code never asks which scheme it holds. Shapes: B notes, D DRGs, K base DRGs, S severities.
 """
@@ -28,7 +28,7 @@ STATES = {
 
 
 class Scheme(Protocol):
-    """A label scheme over a label space."""
+    """Gives the logits over a label space their meaning."""
 
     space: LabelSpace
     width: int
@@ -37,20 +37,20 @@ class Scheme(Protocol):
     """What each logit stands for: a DRG's code, or a base DRG or a severity in words."""
 
     def logit_indices(self) -> dict[str, list[int]]:
-        """The logits that make up each DRG, [D] each."""
+        """Lists the logits that make up each DRG, [D] each."""
 
     def loss(self, logits: Tensor, drg: Tensor) -> Tensor:
-        """Mean loss of `logits` [B, width] against the DRGs' indices `drg` [B], which are on the host."""
+        """Computes the mean loss of `logits` [B, width] against the DRGs' indices `drg` [B], which are on the host."""
 
     def heads(self, logits: Tensor) -> dict[str, Tensor]:
-        """Log-probabilities of each head, by the name of their column in the predictions."""
+        """Returns log-probabilities of each head, by the name of their column in the predictions."""
 
     def predict(self, logits: Tensor) -> Tensor:
-        """Index of the best-scored DRG of each note, [B]."""
+        """Returns the index of the best-scored DRG of each note, [B]."""
 
 
 class SingleLabel:
-    """One softmax over all DRGs; the loss is its cross-entropy."""
+    """Puts one softmax over all DRGs; the loss is its cross-entropy."""
 
     def __init__(self, space: LabelSpace) -> None:
         self.space = space
@@ -71,7 +71,7 @@ class SingleLabel:
 
 
 class TwoLabel:
-    """One softmax over base DRGs and one over severities, recombined to DRGs.
+    """Puts one softmax over base DRGs and one over severities, recombined to DRGs.
 
     The loss is CE(base) + severity_weight * CE(severity); the paper's weight is 0.5. A DRG is scored
     as log p(base) + log p(severity | base), the severities renormalised over those the base has.
@@ -102,33 +102,32 @@ class TwoLabel:
         return self.loss_of(logits, *send(self.targets(drg), logits.device))
 
     def targets(self, drg: Tensor) -> list[Tensor]:
-        """Base and severity of each DRG, on the host as `drg` is."""
+        """Looks up base and severity of each DRG, on the host as `drg` is."""
         return [self._base[drg], self._severity[drg]]
 
     def loss_of(self, logits: Tensor, base_target: Tensor, severity_target: Tensor) -> Tensor:
-        """The loss against targets on the device."""
+        """Computes the loss against targets on the device."""
         base, severity = logits.split([self.bases, self.severities], -1)
         return cross_entropy(base, base_target) + self.severity_weight * cross_entropy(severity, severity_target)
 
     def heads(self, logits: Tensor) -> dict[str, Tensor]:
         base, severity = logits.split([self.bases, self.severities], -1)
+        base_of, severity_of, impossible = self.tables(base.device)
+        # Renormalised over the states that a base has, or a DRG would lose what its base's missing states take.
+        possible = severity[:, None, :].masked_fill(impossible, -torch.inf)
+        given_base = log_softmax(possible, -1)[:, base_of, severity_of]
+        base_scores = log_softmax(base, -1)
         return {
-            "scores": self._joint(base, severity),
-            "base_scores": log_softmax(base, -1),
+            "scores": base_scores[:, base_of] + given_base,
+            "base_scores": base_scores,
             "severity_scores": log_softmax(severity, -1),
         }
 
     def predict(self, logits: Tensor) -> Tensor:
         return self.heads(logits)["scores"].argmax(-1)
 
-    def _joint(self, base: Tensor, severity: Tensor) -> Tensor:
-        base_of, severity_of, impossible = self.tables(base.device)
-        possible = severity[:, None, :].masked_fill(impossible, -torch.inf)
-        given_base = log_softmax(possible, -1)[:, base_of, severity_of]
-        return log_softmax(base, -1)[:, base_of] + given_base
-
     def tables(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-        """Base and severity of each DRG, [D] each, and which severities a base lacks, [K, S]; sent once a device."""
+        """Returns base and severity of each DRG, [D], and which severities a base lacks, [K, S]; sent once a device."""
         if device not in self._tables:
             base, severity, impossible = (table.to(device) for table in (self._base, self._severity, self._impossible))
             self._tables[device] = base, severity, impossible
@@ -136,7 +135,7 @@ class TwoLabel:
 
 
 class JointLabel:
-    """Softmaxes over DRGs, base DRGs and severities, trained together; a DRG's score is informed by all three.
+    """Trains softmaxes over DRGs, base DRGs and severities together; a DRG's score is informed by all three.
 
     A DRG's logit is its own plus those of its base and of its severity, so that a DRG with few notes is scored by
     what its base and its severity have learnt, and its own logit learns where that is not enough. The loss is
@@ -185,7 +184,7 @@ SCHEMES: dict[Labels, Callable[[LabelSpace, float], Scheme]] = {
 
 
 def build_scheme(labels: Labels, space: LabelSpace, severity_weight: float) -> Scheme:
-    """The scheme that `labels=` names.
+    """Builds the scheme that `labels=` names.
 
     Raises:
         UserError: it is in the enum alone, or the label space lacks what it needs.

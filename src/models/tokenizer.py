@@ -1,4 +1,4 @@
-"""A byte-level BPE tokenizer for a small base, trained on notes."""
+"""Trains a byte-level BPE tokenizer for a small base on notes."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -7,7 +7,7 @@ START, END = "<s>", "</s>"
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int, context: int) -> Any:
-    """A transformers tokenizer of `vocab_size` tokens, `<s>` before every text, as LLaMA's.
+    """Trains a transformers tokenizer of `vocab_size` tokens, `<s>` before every text, as LLaMA's.
 
     Digits are single tokens, as LLaMA's.
     """

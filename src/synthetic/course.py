@@ -1,4 +1,4 @@
-"""The brief hospital course of an admission, and where in it the evidence stands."""
+"""Writes the brief hospital course of an admission, and says where in it the evidence stands."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -22,7 +22,7 @@ LATE, IMPLICIT = 0.80, 0.35
 
 @dataclass(frozen=True)
 class Paragraph:
-    """A paragraph, with the names of the conditions it gives evidence of."""
+    """Holds a paragraph, with the names of the conditions it gives evidence of."""
 
     text: str
     about: str = ""
@@ -31,13 +31,13 @@ class Paragraph:
 
 @cache
 def phrases() -> dict[str, list[str]]:
-    """Sentences that fit any stay."""
+    """Reads sentences that fit any stay."""
     text = files("src.synthetic").joinpath("data/phrases.yaml").read_text("utf-8")
     return dict(yaml.load(text, Loader=yaml.CSafeLoader))
 
 
 def write_course(stay: Admission, knowledge: Knowledge, random: Random) -> list[Paragraph]:
-    """The paragraphs of the hospital course, in order."""
+    """Writes the paragraphs of the hospital course, in order."""
     patient, principal = stay.patient, stay.principal
     severe = sum(level(code) == "MCC" for _, code in stay.documented)
     stretch = 0.32 * min(severe, 2) + 0.08 * min(len(stay.documented), 6) - (0.5 if principal.light else 0.0)
@@ -95,7 +95,7 @@ def write_course(stay: Admission, knowledge: Knowledge, random: Random) -> list[
 
 
 def not_present(stay: Admission, knowledge: Knowledge, random: Random) -> list[Condition]:
-    """Conditions that this patient has not: the note may deny them, or tell of them as long past."""
+    """Draws conditions that this patient has not: the note may deny them, or tell of them as long past."""
     present = {code[:3] for _, code in stay.documented} | {code[:3] for code in stay.coded} | {stay.code[:3]}
     drawn = random.sample(list(knowledge.secondaries.values()), 14)
     return [
@@ -112,7 +112,7 @@ def _absent(kind: str, absent: list[Condition], random: Random) -> str:
 
 
 def past(absent: list[Condition], random: Random) -> str:
-    """A condition of long ago."""
+    """Writes of a condition of long ago."""
     return _absent("history", absent, random)
 
 
@@ -156,7 +156,7 @@ def _main(stay: Admission, random: Random) -> Paragraph:
 
 
 def _problem(condition: Condition, heldout: bool, sex: str, random: Random) -> Paragraph:
-    """A paragraph of a secondary diagnosis: named, or told only by its evidence."""
+    """Writes a paragraph of a secondary diagnosis: named, or told only by its evidence."""
     evidence = sentence(fill(random.choice(condition.found), random, sex))
     did = sentence(fill(random.choice(condition.did), random, sex))
     if not condition.chronic and random.random() < IMPLICIT:
@@ -178,12 +178,12 @@ def _filler(words: float, sex: str, random: Random) -> list[Paragraph]:
 
 
 def as_course(paragraphs: list[Paragraph]) -> str:
-    """The paragraphs as one text; headings in capitals stand after a blank line."""
+    """Joins the paragraphs to one text; headings in capitals stand after a blank line."""
     return "\n".join("\n" + paragraph.text if paragraph.text.isupper() else paragraph.text for paragraph in paragraphs)
 
 
 def first_word(paragraphs: list[Paragraph], about: str) -> int | None:
-    """How many words stand before the first evidence of a condition; None when there is none."""
+    """Counts the words before the first evidence of a condition; None when there is none."""
     before = 0
     for paragraph in paragraphs:
         if paragraph.about == about:
@@ -193,7 +193,7 @@ def first_word(paragraphs: list[Paragraph], about: str) -> int | None:
 
 
 def facts_of(paragraphs: list[Paragraph], stay: Admission) -> dict[str, Any]:
-    """What the gauge counts: places of MCC evidence, and how much of it is implicit."""
+    """Counts for the gauge: places of MCC evidence, and how much of it is implicit."""
     positions = [first_word(paragraphs, condition.name) for condition, code in stay.documented if level(code) == "MCC"]
     implicit = {paragraph.about for paragraph in paragraphs if paragraph.implicit}
     return {

@@ -1,4 +1,4 @@
-"""DRG rows as MIMIC-IV has them: abbreviated, cut, and of several MS-DRG versions in one table."""
+"""Writes DRG rows as MIMIC-IV has them: abbreviated, cut, and of several MS-DRG versions in one table."""
 
 from functools import cache
 from random import Random
@@ -30,7 +30,7 @@ LATER_VERSION = 0.25
 
 
 def described(drg: str, random: Random) -> tuple[str, str]:
-    """Code and description of one HCFA row."""
+    """Draws code and description of one HCFA row."""
     code, title = drg, load_drgs()[drg].title
     if random.random() < LATER_VERSION:
         code = random.choice(_later_codes(drg))
@@ -48,7 +48,7 @@ def _later_codes(drg: str) -> tuple[str, ...]:
 
 @cache
 def _regrouped() -> dict[str, str | None]:
-    """What v36 made of v34's obstetric DRGs, by v36's code."""
+    """Maps the codes that v36 made of v34's obstetric DRGs back to v34's."""
     return {code: counterpart(code, "v34") for code in load_drgs("v36") if code not in load_drgs()}
 
 

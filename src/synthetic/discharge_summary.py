@@ -1,4 +1,4 @@
-"""Whole discharge summaries in the order of MIMIC-IV's headings."""
+"""Writes whole discharge summaries in the order of MIMIC-IV's headings."""
 
 from dataclasses import dataclass
 from random import Random
@@ -14,7 +14,7 @@ MARKS = 0.004
 
 @dataclass(frozen=True)
 class Note:
-    """A discharge summary and what the gauge wants to know of its hospital course."""
+    """Holds a discharge summary and what the gauge wants to know of its hospital course."""
 
     text: str
     words: int
@@ -48,7 +48,7 @@ OTHER_HEADINGS = ("___ on Admission:", "___  on Admission:")
 
 
 def _admission(stay: Admission, knowledge: Knowledge, random: Random) -> list[str]:
-    """The sections before the hospital course."""
+    """Writes the sections before the hospital course."""
     patient, principal = stay.patient, stay.principal
     absent = not_present(stay, knowledge, random)
     before = [past(absent, random) for _ in range(random.randint(1, 3))]
@@ -76,7 +76,7 @@ def _admission(stay: Admission, knowledge: Knowledge, random: Random) -> list[st
 
 
 def _discharge(stay: Admission, random: Random) -> list[str]:
-    """The sections after the medications on admission."""
+    """Writes the sections after the medications on admission."""
     heldout = stay.patient.heldout
     diagnoses = [stay.principal.phrase(random, heldout)]
     diagnoses += [secondary.phrase(random, heldout) for secondary, _ in stay.documented if random.random() < 0.7]

@@ -1,4 +1,4 @@
-"""Patients and their admissions as facts, before a word is written."""
+"""Draws patients and their admissions as facts, before a word is written."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ NOT_CODED, NOT_WRITTEN = 0.04, 0.03
 
 @dataclass(frozen=True, eq=False)
 class Patient:
-    """A patient."""
+    """Holds a patient."""
 
     subject_id: int
     sex: str
@@ -33,7 +33,7 @@ class Patient:
 
 @dataclass(frozen=True, eq=False)
 class Admission:
-    """One admission and everything its note tells."""
+    """Holds one admission and everything its note tells."""
 
     patient: Patient
     hadm_id: int
@@ -80,6 +80,7 @@ def admissions(knowledge: Knowledge, count: int, random: Random, heldout: tuple[
 
 
 def _patient(number: int, random: Random, heldout: tuple[int, float]) -> Patient:
+    # Steps of seven with a draw in each: ids stay distinct and ascending, and count nobody.
     subject_id = 10_000_000 + number * 7 + random.randrange(7)
     year = random.randrange(2110, 2200)
     group_start = random.choice((2008, 2011, 2014, 2017))
@@ -229,7 +230,7 @@ def _secondaries(
     chronic: list[tuple[Condition, str]],
     random: Random,
 ) -> list[tuple[Condition, str]]:
-    """Secondary diagnoses: companions of the principal one, chronic ones from before, and others."""
+    """Draws secondary diagnoses: companions of the principal one, chronic ones from before, and others."""
     secondaries: dict[str, tuple[Condition, str]] = {}
 
     def add(condition: Condition, its: str) -> None:
@@ -259,7 +260,7 @@ _ONE_OF = (("E10", "E11", "E13"), ("E43", "E44", "E66", "R64"), ("I11", "I10", "
 
 
 def _exclude(first: str, second: str) -> bool:
-    """Whether two codes repeat or contradict each other."""
+    """Says whether two codes repeat or contradict each other."""
     return first[:3] == second[:3] or any(first[:3] in family and second[:3] in family for family in _ONE_OF)
 
 
@@ -275,7 +276,7 @@ def _drawn(knowledge: Knowledge, sick: int) -> tuple[list[str], list[float]]:
 
 
 def allowed(condition: Condition, its: str, principal: Condition, code: str, patient: Patient) -> bool:
-    """Whether a condition may stand beside the principal diagnosis without contradicting or repeating it."""
+    """Says whether a condition may stand beside the principal diagnosis without contradicting or repeating it."""
     if condition.sex and condition.sex != patient.sex:
         return False
     if condition.needs and not code.startswith(condition.needs):

@@ -1,4 +1,4 @@
-"""The real MS-DRG logic (`drgpy`, v36), brought to v34."""
+"""Groups admissions by the real MS-DRG logic (`drgpy`, v36), brought to v34."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -9,7 +9,7 @@ from src.cohort.crosswalk import counterpart
 
 @cache
 def engine() -> Any:
-    """The v36 grouper."""
+    """Loads the v36 grouper."""
     from drgpy.msdrg import DRGEngine
 
     return DRGEngine("v36")
@@ -18,7 +18,7 @@ def engine() -> Any:
 def group(
     principal: str, secondaries: Sequence[str], procedures: Sequence[str], *, sex: str, alive: bool
 ) -> str | None:
-    """The v34 DRG of an admission; None when the grouper finds none or its codes contradict each other.
+    """Groups an admission into its v34 DRG; None when the grouper finds none or its codes contradict each other.
 
     >>> group("I5023", ["N179"], [], sex="F", alive=True)
     '292'
@@ -33,6 +33,7 @@ def group(
     if not str(drg).isdigit():
         return None
     code = f"{int(drg):03d}"
+    # v36 grouped these by severity; v34 did by diagnosis: ectopic pregnancy, threatened abortion, false labour.
     if code in ("817", "818", "819", "831", "832", "833"):
         for start, older in (("O00", "777"), ("O200", "778"), ("O47", "780")):
             if principal.startswith(start):
@@ -42,5 +43,5 @@ def group(
 
 @cache
 def level(code: str) -> str:
-    """`MCC`, `CC` or nothing, by the CC and MCC lists."""
+    """Returns `MCC`, `CC` or nothing, by the CC and MCC lists."""
     return str(engine().ccmap.get(code, {}).get("level", ""))

@@ -1,4 +1,4 @@
-"""The folder of a synthetic hospital: its tables, its split, and what is counted of its notes."""
+"""Writes the folder of a synthetic hospital: its tables, its split, and what is counted of its notes."""
 
 import json
 import math
@@ -19,7 +19,7 @@ from src.synthetic.knowledge import knowledge
 
 
 def write_hospital(out: Path, count: int, seed: int, split_seed: int, test_share: float) -> dict[str, float]:
-    """Writes `count` admissions, `split.csv` and `hospital.json` into a folder; the counts that the last holds.
+    """Writes `count` admissions, `split.csv` and `hospital.json` into a folder; returns the counts in the last.
 
     The key of the split follows from the seed, as all else does: the patients are nobody.
 
@@ -61,7 +61,7 @@ def write_hospital(out: Path, count: int, seed: int, split_seed: int, test_share
 
 
 def _coding(stay: Admission) -> dict[str, int]:
-    """Secondary diagnoses that are documented or coded, and those of them that are only one of the two."""
+    """Counts secondary diagnoses that are documented or coded, and those of them that are only one of the two."""
     documented = {code for _, code in stay.documented}
     implied = {extra for condition, _ in stay.documented for extra in condition.extra} | set(stay.principal.extra)
     coded = set(stay.coded) - implied

@@ -1,4 +1,4 @@
-"""The hospital's files: MIMIC-IV's exact names, columns and types."""
+"""Writes the hospital's files with MIMIC-IV's exact names, columns and types."""
 
 import csv
 import gzip
@@ -16,8 +16,9 @@ from src.synthetic.facts import Admission
 COLUMNS = {
     "note/discharge": "note_id subject_id hadm_id note_type note_seq charttime storetime text",
     "hosp/drgcodes": "subject_id hadm_id drg_type drg_code description drg_severity drg_mortality",
-    "hosp/admissions": "subject_id hadm_id admittime dischtime deathtime admission_type admit_provider_id admission_location "
-    "discharge_location insurance language marital_status race edregtime edouttime hospital_expire_flag",
+    "hosp/admissions": "subject_id hadm_id admittime dischtime deathtime admission_type admit_provider_id "
+    "admission_location discharge_location insurance language marital_status race edregtime edouttime "
+    "hospital_expire_flag",
     "hosp/patients": "subject_id gender anchor_age anchor_year anchor_year_group dod",
     "hosp/diagnoses_icd": "subject_id hadm_id seq_num icd_code icd_version",
     "hosp/procedures_icd": "subject_id hadm_id seq_num chartdate icd_code icd_version",
@@ -27,7 +28,7 @@ WITHOUT_NOTE, WITHOUT_HCFA, TWO_HCFA, DUPLICATE = 0.05, 0.08, 0.012, 0.003
 
 
 class Tables:
-    """Open files of one hospital, a writer each."""
+    """Holds the open files of one hospital, a writer each."""
 
     def __init__(self, writers: dict[str, Any], random: Random) -> None:
         self._writers, self._random = writers, random
@@ -39,12 +40,13 @@ class Tables:
         """Writes every row of one admission; the rows of a patient wait for the last admission."""
         random, ids = self._random, [stay.patient.subject_id, stay.hadm_id]
         left = stay.admitted + timedelta(days=stay.days)
+        earlier = self._patient[1] if self._patient and self._patient[0].patient is stay.patient else []
         if random.random() >= WITHOUT_NOTE:
             if self._last_text and random.random() < DUPLICATE:
                 text = self._last_text
             self._last_text = text
             self.notes += 1
-            number = sum(1 for _ in self._stays(stay)) + 1
+            number = len(earlier) + 1
             stored = left + timedelta(hours=random.randrange(1, 60))
             self._row(
                 "note/discharge",
@@ -59,7 +61,11 @@ class Tables:
                 "hosp/procedures_icd",
                 [*ids, seq_num, f"{stay.admitted + timedelta(days=min(1, stay.days)):%Y-%m-%d}", code, 10],
             )
-        self._remember(stay)
+        if earlier:
+            earlier.append(stay)
+        else:
+            self.close()
+            self._patient = (stay, [stay])
 
     def close(self) -> None:
         """Writes the last patient."""
@@ -68,17 +74,6 @@ class Tables:
             who, last = first.patient, stays[-1]
             died = f"{last.admitted + timedelta(days=last.days):%Y-%m-%d}" if last.died else ""
             self._row("hosp/patients", [who.subject_id, who.sex, who.age, who.year, who.year_group, died])
-
-    def _stays(self, stay: Admission) -> Iterator[Admission]:
-        if self._patient and self._patient[0].patient is stay.patient:
-            yield from self._patient[1]
-
-    def _remember(self, stay: Admission) -> None:
-        if self._patient and self._patient[0].patient is stay.patient:
-            self._patient[1].append(stay)
-            return
-        self.close()
-        self._patient = (stay, [stay])
 
     def _row(self, table: str, values: list[Any]) -> None:
         self._writers[table].writerow(values)

@@ -1,4 +1,4 @@
-"""What the hospital knows: curated conditions and procedures, and long tails from the grouper's own tables."""
+"""Reads what the hospital knows: curated conditions and procedures, long tails from the grouper's own tables."""
 
 import csv
 import re
@@ -16,7 +16,7 @@ from src.synthetic.grouper import engine
 
 @dataclass(frozen=True, eq=False)
 class Condition:
-    """A condition as a principal or a secondary diagnosis."""
+    """Describes a condition as a principal or a secondary diagnosis."""
 
     name: str
     codes: tuple[str, ...]
@@ -42,17 +42,17 @@ class Condition:
     elective: bool = False
 
     def phrase(self, random: Random, heldout: bool) -> str:
-        """A name of the condition; three times in ten a held-out one where these may be used."""
+        """Draws a name of the condition; three times in ten a held-out one where these may be used."""
         return random.choice(self.heldout if heldout and self.heldout and random.random() < 0.3 else self.says)
 
     def code(self, random: Random) -> str:
-        """One of the condition's ICD-10-CM codes."""
+        """Draws one of the condition's ICD-10-CM codes."""
         return random.choices(self.codes, self.code_weights)[0]
 
 
 @dataclass(frozen=True, eq=False)
 class Procedure:
-    """A procedure; the codes of one choice are done together."""
+    """Describes a procedure; the codes of one choice are done together."""
 
     choices: tuple[tuple[str, ...], ...]
     says: tuple[str, ...]
@@ -60,7 +60,7 @@ class Procedure:
 
 @dataclass(frozen=True, eq=False)
 class Knowledge:
-    """Everything that admissions are drawn from."""
+    """Holds everything that admissions are drawn from."""
 
     principals: list[Condition]
     secondaries: dict[str, Condition]
@@ -75,7 +75,7 @@ class Knowledge:
 
 @cache
 def knowledge() -> Knowledge:
-    """The hospital's knowledge, read once."""
+    """Reads the hospital's knowledge, once."""
     titles = _titles()
     return Knowledge(
         principals=[_condition(name, row) for name, row in _read("principals").items()],
@@ -134,7 +134,7 @@ def _adult(code: str, titles: dict[str, str]) -> bool:
 
 
 def _medical_tail(titles: dict[str, str]) -> list[tuple[str, ...]]:
-    """`drgpy`'s rules inverted: the principal codes of every family of medical DRGs."""
+    """Inverts `drgpy`'s rules: lists the principal codes of every family of medical DRGs."""
     families: dict[str, list[str]] = defaultdict(list)
     rows = engine().drgmap
     for code, rules in engine().dxmap.items():
@@ -182,7 +182,7 @@ _WORDING = (
 
 @cache
 def clinical(title: str) -> str:
-    """A coder's title in a clinician's words.
+    """Rewrites a coder's title in a clinician's words.
 
     >>> clinical("Malignant neoplasm of bladder, unspecified")
     'carcinoma of bladder'

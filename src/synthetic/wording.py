@@ -1,4 +1,4 @@
-"""Templates with choices: `{a|b}` draws one, `{10-20}` a number, `{He}` and `{she}` the patient's pronoun."""
+"""Fills templates: `{a|b}` draws a choice, `{10-20}` a number, `{He}` and `{she}` the patient's pronoun."""
 
 import re
 from functools import cache
@@ -25,7 +25,7 @@ def _parts(template: str) -> tuple[str, ...]:
 
 @cache
 def _range(slot: str) -> tuple[int, int, int] | None:
-    """Lower and upper bound in units of the last decimal, and the number of decimals."""
+    """Reads lower and upper bound in units of the last decimal, and the number of decimals."""
     match = _RANGE.fullmatch(slot)
     if not match:
         return None
@@ -40,7 +40,7 @@ def _choices(slot: str) -> tuple[str, ...]:
 
 
 def fill(template: str, random: Random, sex: str) -> str:
-    """A template with every slot filled.
+    """Fills every slot of a template.
 
     >>> fill("{He} was given {2-2} units", Random(0), "F")
     'She was given 2 units'
@@ -68,7 +68,7 @@ def fill(template: str, random: Random, sex: str) -> str:
 
 
 def sentence(text: str) -> str:
-    """Capital first, full stop last.
+    """Writes the first letter as a capital, and a full stop at the end.
 
     >>> sentence("improved with fluids")
     'Improved with fluids.'

@@ -1,4 +1,4 @@
-"""Causal attention inside each note of a packed row.
+"""Computes causal attention inside each note of a packed row.
 
 A packed row holds several notes one after the other, without padding. Hugging Face's own way of packing (position ids
 that restart) builds a dense T x T mask, and with `use_cache=True` silently attends across notes; here each note's
@@ -28,7 +28,7 @@ numbers differ from those in fp64 by up to 0.5 % of it, and a gradient of 15 by 
 
 
 class Backend(StrEnum):
-    """What computes the attention of a packed row."""
+    """Names what computes the attention of a packed row."""
 
     NOTES = "notes"
     """torch's scaled dot product, note by note: any device, any number format."""
@@ -38,7 +38,7 @@ class Backend(StrEnum):
 
 @cache
 def pick_backend(device: torch.device, dtype: torch.dtype, heads: tuple[int, int], width: int) -> Backend:
-    """The fastest backend that works for these formats, tried once; one line on standard error says what did not.
+    """Picks the fastest backend that works for these formats, tried once; a line on standard error says what did not.
 
     Args:
         device: where the notes are.
@@ -63,12 +63,12 @@ def pick_backend(device: torch.device, dtype: torch.dtype, heads: tuple[int, int
 def difference(
     backend: Backend, device: torch.device, dtype: torch.dtype, heads: tuple[int, int], width: int, tokens: int = 7
 ) -> float:
-    """The largest difference of outputs and gradients from attention note by note, whole notes and their ends.
+    """Measures the largest difference of outputs and gradients from attention note by note, of whole notes and ends.
 
     Each is a share of the largest value of the tensor that it is in.
     """
     shares: list[Tensor] = []
-    lengths = (tokens, 1, 2 * tokens)
+    lengths = (tokens, 1, 2 * tokens)  # a note of one token between others shows starts that are off by one
     for ends in (False, True):
         generator = torch.Generator().manual_seed(0)
         rows = (len(lengths) if ends else sum(lengths), *[sum(lengths)] * 2)
@@ -113,6 +113,7 @@ def attend(
         ValueError: the lengths do not fill the row.
     """
     asking = [1] * len(lengths) if ends else list(lengths)
+    # The kernel itself would read behind the end of a row that is too short, without an error.
     if sum(lengths) != len(k) or sum(asking) != len(q):
         raise ValueError(f"{len(lengths)} notes of {sum(lengths)} tokens do not fill {len(q)} queries, {len(k)} keys")
     if backend is Backend.NOTES:
@@ -142,6 +143,7 @@ def _note_by_note(
             attended.append(attend_blockwise(*of_note, scale))
             continue
         query, key, value = (part.transpose(0, 1)[None] for part in of_note)
+        # A lone query is its note's last token and sees every key; torch's causal mask would show it the first alone.
         seen = scaled_dot_product_attention(
             query, key, value, is_causal=query.shape[2] > 1, scale=scale, enable_gqa=grouped
         )

@@ -1,4 +1,4 @@
-"""One block of a LLaMA on a packed row: what transformers computes, kept in less memory and fewer passes.
+"""Computes one block of a LLaMA on a packed row as transformers does, in less memory and fewer passes.
 
 transformers' model stays in charge of words, positions, the final norm and the order of blocks; each of its decoder
 layers gets `read_block` as its forward. Exact: the test of every family compares with transformers' own.
@@ -29,7 +29,7 @@ SITES = 4
 
 @dataclass(frozen=True)
 class AdapterSegment:
-    """Consecutive rows of one cell: all of them, or the last of each note; None where the cell has the row alone."""
+    """Holds consecutive rows of one cell: all, or the last of each note; None where the cell has the row alone."""
 
     rows: slice | None
     ends: slice | None
@@ -44,7 +44,7 @@ class AdapterSegment:
 
 @dataclass(frozen=True)
 class Dropping:
-    """Dropout of a packed row: `Drops` of any site, and of the notes' last rows alone."""
+    """Draws the dropout of a packed row: `Drops` of any site, and of the notes' last rows alone."""
 
     words: Sequence[tuple[int, int, int]]
     lengths: tuple[int, ...]
@@ -55,7 +55,7 @@ class Dropping:
     end_row: Tensor
 
     def at_site(self, site: int, ends: bool) -> Drops:
-        """What is dropped at a site."""
+        """Returns what is dropped at a site."""
         if ends:
             spans = [(length - 1, 1) for length in self.lengths]
             return Drops(self.words, spans, self.keys, self.end_note, self.end_row, site)
@@ -64,7 +64,7 @@ class Dropping:
 
 @dataclass(frozen=True)
 class PackedForward:
-    """How a packed row is read.
+    """Says how a packed row is read.
 
     Attributes:
         parts: whose rows are whose.
@@ -89,7 +89,7 @@ class PackedForward:
     recompute: bool = False
 
     def reads(self, layer: int, site: int, ends: bool) -> list[AdapterRows]:
-        """Whose adapters read which rows at a site of a layer."""
+        """Says whose adapters read which rows at a site of a layer."""
         return [
             AdapterRows(part.ends if ends else part.rows, part.adapters[layer][site], part.gain, part.gradient)
             for part in self.parts
@@ -97,18 +97,19 @@ class PackedForward:
 
     @property
     def handles(self) -> list[Tensor]:
-        """What blocks read for autograd, of every cell."""
+        """Lists what blocks read for autograd, of every cell."""
         return [part.handle for part in self.parts if part.handle is not None]
 
     def drops(self, layer: int, site: int, ends: bool, width: int, reads: Sequence[AdapterRows]) -> Any:
-        """What is dropped there, as `fused` takes it; None for nothing."""
+        """Draws what is dropped at a site, as `fused` takes it; None for nothing."""
         if self.dropping is None or all(part.adapters is None for part in reads):
             return None
+        # A number for every site of the network, so that no two draw the same bits.
         return self.fused.draw(self.dropping.at_site(layer * SITES + site, ends), width)
 
 
 class Block:
-    """The frozen parts of a decoder layer, by what they compute."""
+    """Holds the frozen parts of a decoder layer, by what they compute."""
 
     def __init__(self, layer: Any, number: int, is_last: bool) -> None:
         self.number, self.is_last = number, is_last
@@ -151,7 +152,8 @@ def _forward(
     layer: Any, hidden: Tensor, *, position_embeddings: tuple[Tensor, Tensor], reading: PackedForward, **kwargs: Any
 ) -> Tensor:
     if reading.recompute and not layer.block.is_last:
-        # Dropout is a function of the note: no generator's state to keep.
+        # Dropout is a function of the note: no generator's state to keep. The last block is left out: the backward
+        # pass begins with it, so that forgetting its activations would save nothing.
         options: dict[str, Any] = {"use_reentrant": False, "preserve_rng_state": False}
         again: Tensor = checkpoint(read_block, layer.block, hidden, position_embeddings, reading, **options)
         return again
@@ -161,7 +163,7 @@ def _forward(
 def read_block(
     block: Block, hidden: Tensor, position_embeddings: tuple[Tensor, Tensor], reading: PackedForward
 ) -> Tensor:
-    """The block's output [1, T, h] for `hidden` [1, T, h]; [1, B, h] where the last block is pruned."""
+    """Computes the block's output [1, T, h] for `hidden` [1, T, h]; [1, B, h] where the last block is pruned."""
     block.check()
     ends = block.is_last and reading.prune
     cos, sin = (part.squeeze(0) for part in position_embeddings)
@@ -174,7 +176,7 @@ def read_block(
 
 
 class _Before(torch.autograd.Function):
-    """Norm, queries, keys, values, and their rotation; and the residual, whose gradient is taken up on the way back."""
+    """Computes norm, queries, keys, values and their rotation; hands on the residual, whose gradient it takes up."""
 
     @staticmethod
     def forward(
@@ -186,6 +188,7 @@ class _Before(torch.autograd.Function):
         normed, read, scale = fused.norm(x, norm.weight, norm.variance_epsilon, drops)
         width, (queries, keys) = block.width, block.heads
         if ends:
+            # Notes are scored from their last tokens: only as keys and values do the others still matter.
             kv, inner = maps.forward(normed, read, _of(reads, block.keys_values), columns=block.keys_values)
             end_reads = _of(reading.reads(block.number, QKV, True), block.queries)
             end_read = read[reading.last]
@@ -195,12 +198,14 @@ class _Before(torch.autograd.Function):
             fused.rotate_(kv, cos, sin, keys, width)
             residual = x[reading.last]
         else:
+            # Head norms and rotation work in place, on views of the one product.
             merged, inner = maps.forward(normed, read, reads)
             q, kv = merged[:, block.queries], merged[:, block.keys_values]
             heads = [*_normed_heads(block, 0, q, fused), *_normed_heads(block, 1, kv, fused)]
             fused.rotate_(merged, cos, sin, queries + keys, width)
             end_read, end_inner, residual = None, [], x
         k, v = (part.view(len(x), keys, width) for part in kv.split(keys * width, 1))
+        # A frozen map's gradient needs nothing of its input; what adapters read is kept for theirs.
         adapted = any(part.adapters for part in reads)
         kept = [x, cos, sin, scale, read if adapted else None, end_read, drops if torch.is_tensor(drops) else None]
         ctx.save_for_backward(*kept, *inner, *end_inner, *heads)
@@ -212,6 +217,7 @@ class _Before(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, dq: Tensor, dk: Tensor, dv: Tensor, onto: Tensor) -> Any:
         block, reading, fused = ctx.block, ctx.reading, ctx.reading.fused
+        # `rest`: each part's inner product of all rows, then of the last rows (if pruned), then what head norms kept.
         x, cos, sin, scale, read, end_read, mask, *rest = ctx.saved_tensors
         count, ends = len(reading.parts), block.is_last and reading.prune
         maps, norm, drops = block.maps[QKV], block.norms[0], ctx.drops if mask is None else mask
@@ -223,6 +229,7 @@ class _Before(torch.autograd.Function):
             grad, through = maps.backward(merged, read, rest[:count], reads, **options)
         else:
             last, heads = reading.last, rest[2 * count :]
+            # Queries and keys are of different rows here: each goes back alone, beside tensors of no heads.
             d_kv = fused.rotate_back(dk[:, :0], dk, dv, cos, sin)
             d_q = fused.rotate_back(dq, dq[:, :0], dq[:, :0], cos[last], sin[last])
             _heads_backward(block, d_q, heads[:2], fused, (slice(0, d_q.shape[1]), None))
@@ -238,10 +245,12 @@ class _Before(torch.autograd.Function):
                 if end_through is not None:
                     through = torch.zeros_like(grad) if through is None else through
                     through = through.index_add_(0, last, end_through)
+                # The residual was of the last rows alone; the gradient of all others through it is zero.
                 onto = torch.zeros_like(x).index_add_(0, last, onto)
         dx = None
         if grad is not None:
             dx = fused.norm_backward(grad, through, drops, x, norm.weight, scale, onto)
+        # Handles get no gradient: it is in `Gradient` by now, and `_Handle` passes it to the weights.
         return (dx, None, None, None, None, *[None] * ctx.handles)
 
 
@@ -281,7 +290,7 @@ def _heads_backward(
 
 
 class _After(torch.autograd.Function):
-    """The output's map with the residual, and the feed-forward part with the next."""
+    """Computes the output's map with the residual, and the feed-forward part with the next."""
 
     @staticmethod
     def forward(ctx: Any, seen: Tensor, x: Tensor, block: Block, reading: PackedForward, *handles: Tensor) -> Tensor:
@@ -299,6 +308,7 @@ class _After(torch.autograd.Function):
         adapted = {site: any(part.adapters for part in reads[site]) for site in reads}
         values = (read, inner_read, down_read)
         kept = [value if adapted[site] else None for site, value in zip(reads, values, strict=True)]
+        # Masks are tensors on a CPU and saved as such, so that recomputing can free them; a kernel draws them again.
         masks = [mask if torch.is_tensor(mask) else None for mask in drops.values()]
         ctx.save_for_backward(middle, scale, gate_up, *kept, *masks, *of_out, *of_inner, *of_down)
         ctx.drops = [None if torch.is_tensor(drop) else drop for drop in drops.values()]

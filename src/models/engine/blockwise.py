@@ -1,4 +1,4 @@
-"""Causal attention of one note by matrix products over blocks of queries, for CPUs.
+"""Computes causal attention of one note by matrix products over blocks of queries, for CPUs.
 
 torch's flash attention for CPUs works through 32 to 64 queries at a time where a note is shorter than 768 tokens, and
 reaches a third of a core's rate of matrix products. Here a block of queries meets all keys that it may see in one
@@ -19,18 +19,19 @@ SCORES = 2**18
 SHORTEST, LONGEST = 320, 767
 """Tokens of the notes for which this is faster than torch's own, which takes 256 queries at a time from 768 on."""
 
+# These write into the two buffers; torch's public functions would make a new tensor of scores for every block.
 softmax = torch.ops.aten._softmax.out
 softmax_gradient = torch.ops.aten._softmax_backward_data.out
 
 
 def pays(q: Tensor, k: Tensor) -> bool:
-    """Whether this is the fastest attention for queries and keys [n, H, D] of one note."""
+    """Says whether this is the fastest attention for queries and keys [n, H, D] of one note."""
     exact = q.device.type == "cpu" and q.dtype in (torch.float32, torch.float64)
     return exact and q.shape == k.shape and SHORTEST <= len(q) <= LONGEST
 
 
 def attend_blockwise(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
-    """Causal attention [n, H, D] of queries, keys and values [n, H, D], products multiplied by `scale`."""
+    """Computes causal attention [n, H, D] of queries, keys and values [n, H, D], products multiplied by `scale`."""
     output: Tensor = _Blockwise.apply(q, k, v, scale)
     return output
 
@@ -51,6 +52,7 @@ class _Blockwise(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> Any:
         q, k, v = ctx.saved_tensors
         scale = ctx.scale
+        # A query is in one block only; keys and values gather gradients from every block that sees them.
         dq, dk, dv = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
         by_head = [tensor.transpose(0, 1) for tensor in (q, k, v, grad, dq, dk, dv)]
         for rows, until, (query, key, value, back, d_query, d_key, d_value), (score, chance) in _blocks(by_head):
@@ -65,7 +67,7 @@ class _Blockwise(torch.autograd.Function):
 
 
 def _blocks(by_head: list[Tensor]) -> Iterator[tuple[slice, int, list[Tensor], list[Tensor]]]:
-    """(rows of queries, keys they see, every tensor's heads, two buffers [heads, rows, keys]) of each block.
+    """Yields (rows of queries, keys they see, every tensor's heads, two buffers [heads, rows, keys]) of each block.
 
     As many heads at once as the buffers hold.
     """
@@ -85,10 +87,7 @@ def _blocks(by_head: list[Tensor]) -> Iterator[tuple[slice, int, list[Tensor], l
 def _chances(query: Tensor, key: Tensor, start: int, scale: float, score: Tensor, chance: Tensor) -> None:
     """Fills `chance` [heads, rows, keys] with what each query gives to the keys up to its own place; uses `score`."""
     torch.baddbmm(score, query, key.mT, beta=0, alpha=scale, out=score)
+    # Keys before the block are seen by all of its queries: only the square at its end has a triangle to hide.
     own = score[:, :, start:]
-    own.masked_fill_(_later(own.shape[-1]), -torch.inf)
+    own.masked_fill_(torch.ones(own.shape[-1], own.shape[-1], dtype=torch.bool).triu_(1), -torch.inf)
     softmax(score, -1, False, out=chance)
-
-
-def _later(rows: int) -> Tensor:
-    return torch.ones(rows, rows, dtype=torch.bool).triu_(1)

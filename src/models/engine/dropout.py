@@ -1,4 +1,4 @@
-"""LoRA dropout as a pure function of seed, step, note and entry, on every device.
+"""Draws LoRA dropout as a pure function of seed, step, note and entry, on every device.
 
 Which entries of a note are dropped depends on nothing else: not on the notes it is packed with, how a step is cut into
 micro-batches, how many devices share it, of which make they are, or whether activations are computed twice. So none of
@@ -29,7 +29,7 @@ BLOCK = 16
 
 @dataclass(frozen=True)
 class KeyedDropout:
-    """Dropout of the adapters' inputs in one step.
+    """Describes the dropout of the adapters' inputs in one step.
 
     Attributes:
         share: entries set to zero, 0 to 1.
@@ -41,17 +41,17 @@ class KeyedDropout:
 
     @property
     def level(self) -> int:
-        """The share in parts of `LEVELS`."""
+        """Returns the share in parts of `LEVELS`."""
         return round(self.share * LEVELS)
 
     @property
     def gain(self) -> float:
-        """What the kept entries are multiplied by, so that their mean stays."""
+        """Returns the factor on the kept entries that leaves their mean as it was."""
         return LEVELS / (LEVELS - self.level)
 
     @property
     def words(self) -> list[tuple[int, int, int]]:
-        """Of each note, the two words of its Philox key and its level.
+        """Lists for each note the two words of its Philox key and its level.
 
         >>> KeyedDropout(0.5, ((7, 3, 1),)).words == [(7, (3 << 32) + 1, 2**15)]
         True
@@ -61,7 +61,7 @@ class KeyedDropout:
 
 @dataclass(frozen=True)
 class Drops:
-    """What is dropped of a packed row at one site of the network.
+    """Describes what is dropped of a packed row at one site of the network.
 
     Attributes:
         words: of each note, the words of its key and its level; level 0 drops nothing.
@@ -80,7 +80,7 @@ class Drops:
     site: int
 
     def mask(self, width: int) -> Tensor:
-        """Whether each entry is dropped, [T, width], drawn on the host: for devices that no kernel draws on.
+        """Draws on the host whether each entry is dropped, [T, width]: for devices that no kernel draws on.
 
         >>> def dropped(words, spans):
         ...     none = torch.empty(0)
@@ -96,16 +96,18 @@ class Drops:
 
 
 def _drawn(word: tuple[int, int, int], first: int, rows: int, width: int, site: int) -> NDArray[np.bool_]:
-    """[rows, width] of one note from its row `first` on; every row begins a new block of counters."""
+    """Draws [rows, width] of one note from its row `first` on; every row begins a new block of counters."""
     *key, level = word
     if not level:
         return np.zeros((rows, width), dtype=np.bool_)
     blocks = -(-width // BLOCK)
     generator, state = _generator()
-    # Setting the state of one generator takes 3 microseconds, making another 6.
+    # Setting the state of one generator takes 3 microseconds, making another 6. The counter's second word is the site:
+    # of one note no two sites, and no two rows of a site, share random bits.
     state["state"]["counter"][:] = (first * blocks, site, 0, 0)
     state["state"]["key"][:] = key
     generator.state = state
+    # A word's lowest 16 bits come first (little-endian): the order in which the kernels shift them out.
     bits: NDArray[np.uint16] = generator.random_raw(rows * blocks * 4).view(np.uint16)
     dropped: NDArray[np.bool_] = bits.reshape(rows, blocks * BLOCK)[:, :width] < level
     return dropped
@@ -114,4 +116,5 @@ def _drawn(word: tuple[int, int, int], first: int, rows: int, width: int, site: 
 @cache
 def _generator() -> tuple[Any, dict[str, Any]]:
     generator: Any = np.random.Philox(0)
+    # A buffer of four words that is used up: the next draw begins at the counter and not with words left over.
     return generator, {**generator.state, "buffer_pos": 4}

@@ -1,4 +1,4 @@
-"""What a block of a LLaMA does besides matrix products and attention, by torch's own operators.
+"""Computes what a block of a LLaMA does besides matrix products and attention, by torch's own operators.
 
 `src.models.engine.kernels` has the same functions as one kernel each, for CUDA. `drops` is here the mask that `draw`
 gives: a CPU keeps it for the backward pass, where a kernel draws it again.
@@ -17,12 +17,12 @@ PIECE = 2**17
 
 
 def draw(drops: Drops | None, width: int) -> Tensor | None:
-    """Which entries are dropped, [T, width]; None for none."""
+    """Draws which entries are dropped, [T, width]; None for none."""
     return None if drops is None else drops.mask(width)
 
 
 def norm(x: Tensor, weight: Tensor, epsilon: float, drops: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """transformers' RMSNorm, computed in fp32 whatever the format of `x`.
+    """Computes transformers' RMSNorm in fp32, whatever the format of `x`.
 
     Returns:
         The normed rows, the same with dropped entries zero, and the scale [T, 1] in fp32.
@@ -38,7 +38,7 @@ def norm_backward(
     grad: Tensor, through: Tensor | None, drops: Tensor | None, x: Tensor, weight: Tensor, scale: Tensor,
     onto: Tensor | None,
 ) -> Tensor:  # fmt: skip
-    """The gradient of `x`.
+    """Computes the gradient of `x`.
 
     Args:
         grad: [T, h] of the normed rows.
@@ -62,7 +62,7 @@ def norm_backward(
 
 
 def drop(x: Tensor, drops: Tensor | None) -> Tensor:
-    """`x` with dropped entries zero; `x` itself where none is."""
+    """Returns `x` with dropped entries zero; `x` itself where none is."""
     return x if drops is None else torch.where(drops, 0, x)
 
 
@@ -72,7 +72,7 @@ def add_kept_(out: Tensor, through: Tensor, drops: Tensor | None) -> Tensor:
 
 
 def rotate_(merged: Tensor, cos: Tensor, sin: Tensor, heads: int, width: int) -> None:
-    """Rotary positions (Su et al. 2021) in transformers' order of halves, in place.
+    """Turns heads by rotary positions (Su et al. 2021) in transformers' order of halves, in place.
 
     Args:
         merged: [T, any] whose first `heads` times `width` columns are turned.
@@ -85,7 +85,7 @@ def rotate_(merged: Tensor, cos: Tensor, sin: Tensor, heads: int, width: int) ->
 
 
 def rotate_back(dq: Tensor, dk: Tensor, dv: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """The gradient [T, (H + 2 G) D] of what was turned, from those of queries [T, H, D], keys and values [T, G, D]."""
+    """Turns back gradients of queries [T, H, D], keys and values [T, G, D], and joins them to [T, (H + 2 G) D]."""
     merged = torch.cat([dq, dk, dv], 1)
     rotate_(merged.view(len(dq), -1), cos, -sin, dq.shape[1] + dk.shape[1], dq.shape[2])
     return merged.view(len(dq), -1)
@@ -101,7 +101,7 @@ def _turn(x: Tensor, cos: Tensor, sin: Tensor, way: int) -> None:
 
 
 def gate(gate_up: Tensor) -> Tensor:
-    """silu(gate) * up of both side by side, [T, 2 I] to [T, I]."""
+    """Computes silu(gate) * up of both side by side, [T, 2 I] to [T, I]."""
     half = gate_up.shape[1] // 2
     gated = gate_up.new_empty(len(gate_up), half)
     for out, both in _pieces(gated, gate_up):
@@ -110,7 +110,7 @@ def gate(gate_up: Tensor) -> Tensor:
 
 
 def gate_backward(grad: Tensor, gate_up: Tensor) -> Tensor:
-    """The gradient of `gate_up` [T, 2 I] from that of what `gate` gave; silu is computed again instead of kept."""
+    """Computes the gradient of `gate_up` [T, 2 I] from that of `gate`'s result; silu is computed again, not kept."""
     half = gate_up.shape[1] // 2
     both_grads = torch.empty_like(gate_up)
     for out, both, back in _pieces(both_grads, gate_up, grad):
@@ -122,6 +122,6 @@ def gate_backward(grad: Tensor, gate_up: Tensor) -> Tensor:
 
 
 def _pieces(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """The tensors' rows a few at a time on a CPU, so that what is computed of them stays in its cache."""
+    """Yields the tensors' rows a few at a time on a CPU, so that what is computed of them stays in its cache."""
     rows = max(1, PIECE // tensors[0].shape[1]) if tensors[0].device.type == "cpu" else len(tensors[0])
     return zip(*(tensor.split(rows) for tensor in tensors), strict=True)

@@ -1,4 +1,4 @@
-"""What `elementwise.py` computes, by one kernel each, for CUDA.
+"""Computes what `elementwise.py` does by one kernel each, for CUDA.
 
 No mask of dropout is kept: `drops` is what it is drawn from, and every kernel that needs it draws it again, the same
 bits as on a CPU and on every card. Kernels are compiled for the card when they are first used and kept in Triton's
@@ -28,7 +28,7 @@ HEADS = 16
 
 @cache
 def available(device: torch.device) -> bool:
-    """Whether the kernels work on a device, tried once; one line on standard error says what did not."""
+    """Tries once whether the kernels work on a device; one line on standard error says what did not."""
     if device.type != "cuda":
         return False
     try:
@@ -42,7 +42,7 @@ def available(device: torch.device) -> bool:
 
 
 def differences(device: torch.device, dtype: torch.dtype = torch.bfloat16, width: int = 176) -> dict[str, float]:
-    """The largest difference of each function's results from those of torch's operators, as a share of 1 + value."""
+    """Measures how far each function's results are from those of torch's operators, as a share of 1 + value."""
     ours, theirs = (_tried(functions, device, dtype, width) for functions in (sys.modules[__name__], elementwise))
     worst = {}
     for name, results in ours.items():
@@ -53,7 +53,7 @@ def differences(device: torch.device, dtype: torch.dtype = torch.bfloat16, width
 
 
 def _tried(functions: Any, device: torch.device, dtype: torch.dtype, width: int) -> dict[str, list[Tensor]]:
-    """What each function gives for a few rows of two notes; a head's width is a fourth of `width`."""
+    """Returns what each function gives for a few rows of two notes; a head's width is a fourth of `width`."""
     generator = torch.Generator().manual_seed(0)
 
     def rows(*shape: int) -> Tensor:
@@ -80,12 +80,12 @@ def _tried(functions: Any, device: torch.device, dtype: torch.dtype, width: int)
 
 
 def draw(drops: Drops | None, width: int) -> Drops | None:
-    """What the kernels draw dropped entries from: `drops` itself."""
+    """Returns what the kernels draw dropped entries from: `drops` itself."""
     return drops
 
 
 def norm(x: Tensor, weight: Tensor, epsilon: float, drops: Drops | None) -> tuple[Tensor, Tensor, Tensor]:
-    """transformers' RMSNorm: the normed rows, the same with dropped entries zero, and the scale [T, 1] in fp32."""
+    """Computes transformers' RMSNorm: normed rows, the same with dropped entries zero, and the scale [T, 1] in fp32."""
     x, (count, width) = _rows(x), x.shape
     normed = x.new_empty(count, width, dtype=torch.promote_types(x.dtype, weight.dtype))
     read, scale = normed if drops is None else torch.empty_like(normed), x.new_empty(count, 1, dtype=torch.float32)
@@ -99,7 +99,7 @@ def norm_backward(
     grad: Tensor, through: Tensor | None, drops: Drops | None, x: Tensor, weight: Tensor, scale: Tensor,
     onto: Tensor | None,
 ) -> Tensor:  # fmt: skip
-    """The gradient of `x`, as in `elementwise`; `grad` stays as it is."""
+    """Computes the gradient of `x`, as in `elementwise`; `grad` stays as it is."""
     (count, width), dx = x.shape, torch.empty_like(x, memory_format=torch.contiguous_format)
     grad, through, x, onto = _rows(grad), _rows(through), _rows(x), _rows(onto)
     *drawn, site = _drawn(None if through is None else drops)
@@ -110,7 +110,7 @@ def norm_backward(
 
 
 def drop(x: Tensor, drops: Drops | None) -> Tensor:
-    """`x` with dropped entries zero; `x` itself where none is."""
+    """Returns `x` with dropped entries zero; `x` itself where none is."""
     if drops is None:
         return x
     x, (count, width), (*drawn, site) = _rows(x), x.shape, _drawn(drops)
@@ -138,7 +138,7 @@ def rotate_(merged: Tensor, cos: Tensor, sin: Tensor, heads: int, width: int) ->
 
 
 def rotate_back(dq: Tensor, dk: Tensor, dv: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """The gradient [T, (H + 2 G) D] of what was turned, from those of queries [T, H, D], keys and values [T, G, D].
+    """Turns back gradients of queries [T, H, D], keys and values [T, G, D], and joins them to [T, (H + 2 G) D].
 
     H or G may be zero, and strides any.
     """
@@ -152,7 +152,7 @@ def rotate_back(dq: Tensor, dk: Tensor, dv: Tensor, cos: Tensor, sin: Tensor) ->
 
 
 def gate(gate_up: Tensor) -> Tensor:
-    """silu(gate) * up of both side by side, [T, 2 I] to [T, I]."""
+    """Computes silu(gate) * up of both side by side, [T, 2 I] to [T, I]."""
     gate_up, (count, width) = _rows(gate_up), (len(gate_up), gate_up.shape[1] // 2)
     gated = gate_up.new_empty(count, width)
     args = (gated, gate_up, gate_up.stride(0), width)
@@ -161,7 +161,7 @@ def gate(gate_up: Tensor) -> Tensor:
 
 
 def gate_backward(grad: Tensor, gate_up: Tensor) -> Tensor:
-    """The gradient of `gate_up` [T, 2 I] from that of what `gate` gave; silu is computed again instead of kept."""
+    """Computes the gradient of `gate_up` [T, 2 I] from that of `gate`'s result; silu is computed again, not kept."""
     grad, gate_up, (count, width) = _rows(grad), _rows(gate_up), grad.shape
     both = gate_up.new_empty(count, 2 * width)
     args = (both, grad, gate_up, grad.stride(0), gate_up.stride(0), width)
@@ -189,7 +189,7 @@ def _triton() -> Any:
 
 
 def _rows(x: Any) -> Any:
-    """`x` with the entries of each row side by side, whatever the rows' stride; None for None."""
+    """Returns `x` with the entries of each row side by side, whatever the rows' stride; None for None."""
     return x if x is None or x.stride(-1) == 1 else x.contiguous()
 
 
@@ -199,7 +199,7 @@ def _drawn(drops: Drops | None) -> tuple[Any, Any, Any, int]:
 
 @cache
 def _whole(width: int) -> dict[str, int]:
-    """A program for a whole row, a thread for each counter of its random bits."""
+    """Gives a program to a whole row, and a thread to each counter of its random bits."""
     block = max(32, 1 << (width - 1).bit_length())
     return {"BLOCK": block, "num_warps": min(max(block // (32 * BLOCK), 1), 16)}
 

@@ -1,4 +1,4 @@
-"""Notes packed into one row, without padding."""
+"""Packs notes into one row, without padding."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Packed:
-    """B notes in one row of T tokens, on the host: what reads them sends them to its device.
+    """Holds B notes in one row of T tokens, on the host: what reads them sends them to its device.
 
     Attributes:
         ids: [T] token ids of all notes, one note after the other.
@@ -23,7 +23,7 @@ class Packed:
 
     @property
     def last(self) -> Tensor:
-        """[B] index in the row of each note's last token."""
+        """Returns the index in the row of each note's last token, [B]."""
         return torch.tensor(self.lengths).cumsum(0) - 1
 
 
@@ -46,7 +46,7 @@ def pack(notes: Sequence[Sequence[int]]) -> Packed:
 
 
 def join(rows: Sequence[Packed]) -> Packed:
-    """Several packed rows as one.
+    """Joins several packed rows into one.
 
     >>> join([pack([[5, 6]]), pack([[7], [8, 9]])]).lengths
     (2, 1, 2)
@@ -58,7 +58,7 @@ def join(rows: Sequence[Packed]) -> Packed:
 
 
 def send(values: Sequence[Tensor], device: torch.device) -> list[Tensor]:
-    """The same tensors on `device`, by one copy from pinned memory, for which neither side waits.
+    """Sends tensors to `device` by one copy from pinned memory, for which neither side waits.
 
     >>> values = [torch.tensor([True]), torch.tensor([[0.5], [1.5]]), torch.tensor([7])]
     >>> [(value.dtype, tuple(value.shape)) for value in send(values, torch.device("meta"))]
@@ -72,6 +72,7 @@ def send(values: Sequence[Tensor], device: torch.device) -> list[Tensor]:
         part = value.reshape(-1).view(torch.uint8)
         padded += [part, part.new_zeros(-part.numel() % 16)]
     buffer = torch.cat(padded)
+    # A copy from memory that is not pinned would make the host wait; torch keeps this one until the copy has ended.
     buffer = buffer.pin_memory() if device.type == "cuda" else buffer
     parts = buffer.to(device, non_blocking=True).split([part.numel() for part in padded])[::2]
     return [part.view(value.dtype).view(value.shape) for part, value in zip(parts, values, strict=True)]

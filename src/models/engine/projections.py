@@ -1,4 +1,4 @@
-"""Frozen linear maps of one input, and rows that the low-rank adapters of several cells read.
+"""Computes frozen linear maps of one input, and what the adapters of several cells add to their rows.
 
 A frozen map needs no gradient of its weights, so its input is not kept for them. Maps that read the same input are one
 matrix product where their weights lie side by side; the adapters' products are added into its output, and all gradients
@@ -23,7 +23,7 @@ arithmetic a product takes 0.19 s, with all weights widened first 0.13 s, in the
 
 
 class Up(NamedTuple):
-    """Adapted maps of one width that lie side by side, of those that read the same input; n of them."""
+    """Holds adapted maps of one width that lie side by side, of those that read the same input; n of them."""
 
     out: slice
     """Their columns of the output."""
@@ -37,6 +37,7 @@ class Up(NamedTuple):
     def add_(self, output: Tensor, u: Tensor) -> None:
         """Adds u [T, R] times B to the output [T, any], in place."""
         mine, low = output[:, self.out], u[:, self.ranks]
+        # Maps of one width are one batched product: a GPU starts one kernel where it would start n small ones.
         if self.weight.shape[0] == 1:
             mine.addmm_(low, self.weight[0].T)
         else:
@@ -45,6 +46,7 @@ class Up(NamedTuple):
     def backward(self, grad: Tensor, u: Tensor, back: Tensor, gain: float, gradient: "Gradient | None") -> None:
         """Fills its part of `back` [T, R], the gradient of u, from that of the output, and of `gradient` with B's."""
         mine, low, back = grad[:, self.out], u[:, self.ranks], back[:, self.ranks]
+        # With beta=0 torch does not read the first tensor, which matters: `back` is new memory and may hold nan.
         if self.weight.shape[0] == 1:
             torch.addmm(back[:1, :1], mine, self.weight[0], beta=0, alpha=gain, out=back)
         else:
@@ -54,12 +56,12 @@ class Up(NamedTuple):
             gradient.write(self.slot, mine.mT, low)
 
     def _apart(self, columns: Tensor) -> Tensor:
-        """[n, T, any]: each map's columns [T, n any] for themselves, a view."""
+        """Views each map's columns [T, n any] for themselves, [n, T, any]."""
         return columns.view(columns.shape[0], self.weight.shape[0], -1).transpose(0, 1)
 
 
 class Gradient:
-    """The gradient of all adapters of a cell in one pass, one after the other; made when it is first written."""
+    """Collects the gradient of all adapters of a cell in one pass, in one tensor that the first write makes."""
 
     def __init__(self, size: int, device: torch.device, dtype: torch.dtype) -> None:
         self.size, self.device, self.dtype = size, device, dtype
@@ -68,6 +70,7 @@ class Gradient:
     def write(self, slot: int, left: Tensor, right: Tensor) -> None:
         """Writes left @ right from a slot on, without rounding in between where the device can."""
         if self.whole is None:
+            # A pass writes every slot once, so that nothing has to be set to zero first.
             self.whole = torch.empty(self.size, device=self.device, dtype=self.dtype)
         shape = (*left.shape[:-1], right.shape[-1])
         out = self.whole[slot : slot + math.prod(shape)].view(shape)
@@ -75,6 +78,7 @@ class Gradient:
         if left.dtype == self.dtype:
             product(left, right, out=out)
         elif left.device.type in ("cuda", "meta"):
+            # bf16 products are summed in fp32: their sums go into the gradient as they are, not rounded to bf16 first.
             product(left, right, out_dtype=self.dtype, out=out)
         else:
             out.copy_(product(left, right))
@@ -82,7 +86,7 @@ class Gradient:
 
 @dataclass(frozen=True)
 class Adapters:
-    """One cell's adapters on the maps of one input.
+    """Holds one cell's adapters on the maps of one input.
 
     Attributes:
         down: [R, h] the maps' A one under the other, in the format of activations.
@@ -98,11 +102,12 @@ class Adapters:
 
     @property
     def corner(self) -> Tensor:
-        """Any tensor that a product can be told not to add."""
+        """Returns any tensor that a product can be told not to add."""
         return self.down[:1, :1]
 
     def of(self, columns: slice) -> "Adapters | None":
-        """The adapters of the maps whose outputs are these columns, counted from there; None where there are none."""
+        """Picks the adapters of the maps whose outputs are these columns, counted from there; None without any."""
+        # Maps stand in one order in outputs, in `down` and in the gradient: a range of maps is a range in each.
         ups = []
         for up in self.ups:
             outputs, rank = up.weight.shape[1:]
@@ -127,7 +132,7 @@ def _shift(part: slice, by: int) -> slice:
 
 @dataclass(frozen=True)
 class AdapterRows:
-    """Consecutive rows that one cell's adapters read; `rows` is None for all of them.
+    """Says which consecutive rows one cell's adapters read; `rows` is None for all of them.
 
     Attributes:
         rows: which.
@@ -142,23 +147,25 @@ class AdapterRows:
     gradient: Gradient | None = None
 
     def __call__(self, whole: Tensor) -> Tensor:
-        """Its rows of a tensor."""
+        """Picks its rows of a tensor."""
         return whole if self.rows is None else whole[self.rows]
 
 
 class Maps:
-    """Frozen linear layers that read the same input."""
+    """Holds frozen linear layers that read the same input, and multiplies by them."""
 
     def __init__(self, layers: Sequence[nn.Module]) -> None:
         self.layers: list[Any] = list(layers)
         ends = list(accumulate((layer.out_features for layer in self.layers), initial=0))
         self.columns = [slice(start, end) for start, end in pairwise(ends)]
         self.inputs, self.width = int(self.layers[0].in_features), ends[-1]
+        # The dictionaries themselves: they show a weight that was replaced, and cost no nn.Module.__getattr__ a pass.
         self._weights: list[Any] = [layer._parameters for layer in layers]
         self._joined: tuple[list[int], Tensor] | None = None
 
     def join(self) -> None:
         """Moves the weights into one tensor, of which each layer's own is a view; where their formats allow it."""
+        # bitsandbytes' layers are subclasses of Linear whose weights have a form of their own.
         if all(type(layer) is nn.Linear for layer in self.layers):
             with torch.no_grad():
                 weights = [layer.weight.detach() for layer in self.layers]
@@ -176,7 +183,7 @@ class Maps:
         return [weights["weight"].data_ptr() for weights in self._weights]
 
     def pieces(self, dtype: torch.dtype, columns: slice) -> Iterable[tuple[slice, Tensor]]:
-        """Weights [out, h] in `dtype` with the columns of the output that they give, counted from `columns`.
+        """Returns weights [out, h] in `dtype` with the columns of the output that they give, counted from `columns`.
 
         All at once where they lie together in this format; else a layer at a time, or a part of one that is widened.
         Of a quantised layer nothing is kept but itself; drop a piece before the next, so that one is dense at a time.
@@ -207,7 +214,7 @@ class Maps:
         onto: Tensor | None = None,
         columns: slice | None = None,
     ) -> tuple[Tensor, list[Tensor | None]]:
-        """The outputs [T, out] side by side, adapters added, and what the backward pass needs of each part's.
+        """Computes the outputs [T, out] side by side, adapters added, and what the backward pass needs of each part's.
 
         Args:
             x: [T, h] what the maps read.
@@ -241,7 +248,7 @@ class Maps:
                 torch.mm(x, weight.T, out=output[:, out])
                 if onto is not None:
                     output[:, out].add_(onto[:, out])
-            del weight
+            del weight  # or this dense weight would be held while the next one is widened
         if output is None:
             raise ValueError(f"no map has the outputs {columns}")
         for layer, own in zip(self.layers, self.columns, strict=True):
@@ -253,7 +260,7 @@ class Maps:
         self, grad: Tensor, read: Tensor | None, inner: Sequence[Tensor | None], reads: Sequence[AdapterRows], *,
         dropped: bool, through_x: bool = True, columns: slice | None = None,
     ) -> tuple[Tensor | None, Tensor | None]:  # fmt: skip
-        """Gradients of `x`, and of what the adapters read where that differs from it; the adapters' own are written.
+        """Computes the gradient of `x`, and of what the adapters read where that differs; writes the adapters' own.
 
         Args:
             grad: [T, out] of the output.
@@ -268,6 +275,7 @@ class Maps:
         if through_x:
             for out, weight in self.pieces(grad.dtype, columns or slice(0, self.width)):
                 some = grad if weight.shape[0] == grad.shape[1] else grad[:, out]
+                # Added in place: no map that reads this input needs a tensor for its part of the gradient.
                 dx = some @ weight if dx is None else dx.addmm_(some, weight)
                 del weight
         through: Tensor | None = None
@@ -281,11 +289,13 @@ class Maps:
                 part.gradient.write(low.slot, back.T, part(read))
             if dx is None:
                 continue
+            # Without dropout the adapters read `x` itself; with it their gradient must pass the mask first.
             if not dropped:
                 part(dx).addmm_(back, low.down)
             elif part.rows is None:
                 through = back @ low.down
             else:
+                # Zeros, as rows of cells without adapters here are written by nobody.
                 through = torch.zeros_like(dx) if through is None else through
                 torch.mm(back, low.down, out=through[part.rows])
         return dx, through

@@ -1,4 +1,4 @@
-"""Frozen maps of 8 and 4 bits: their layers as bitsandbytes keeps them, their weights as our own products read them.
+"""Keeps frozen maps of 8 and 4 bits in bitsandbytes' layers, and widens their weights for our own products.
 
 bitsandbytes' own products keep their input where autograd cannot free it, and log a line a layer and forward pass. Here
 a layer is only what holds a weight: `dense_weight` widens it for a product and again for its gradient.
@@ -26,7 +26,7 @@ ROWS = 2**18
 
 
 def settings(precision: Precision, device: str) -> Any:
-    """How transformers is to quantise a base; None for fp32 and bf16.
+    """Says how transformers is to quantise a base; None for fp32 and bf16.
 
     Raises:
         UserError: bitsandbytes is not there, or does not run on this device.
@@ -45,12 +45,12 @@ def settings(precision: Precision, device: str) -> Any:
 
 
 def is_quantised(layer: Any) -> bool:
-    """Whether a layer's weight is an int8 or NF4 one, whose own shape and format are those of its storage."""
+    """Says whether a layer's weight is an int8 or NF4 one, whose own shape and format are those of its storage."""
     return getattr(layer, "quant_state", None) is not None or hasattr(layer, "state")
 
 
 def dense_weight(layer: Any, dtype: torch.dtype) -> Tensor:
-    """The weight [out, in] of an int8 or NF4 layer in `dtype`, fp32 or bf16, rounded once."""
+    """Widens the weight [out, in] of an int8 or NF4 layer to `dtype`, fp32 or bf16, rounded once."""
     if not hasattr(layer, "state"):
         from bitsandbytes.functional import dequantize_4bit
 
@@ -69,7 +69,7 @@ def dense_weight(layer: Any, dtype: torch.dtype) -> Tensor:
 
 
 def held_bytes(precision: Precision, inputs: int, outputs: int) -> float:
-    """Bytes that a quantised weight [outputs, inputs] takes with its scales.
+    """Counts the bytes that a quantised weight [outputs, inputs] takes with its scales.
 
     >>> held_bytes(Precision.INT8, 64, 10), held_bytes(Precision.NF4, 64, 10)
     (680, 360.0)
@@ -79,7 +79,7 @@ def held_bytes(precision: Precision, inputs: int, outputs: int) -> float:
 
 
 def quantised(layer: nn.Linear, quantisation: Any) -> nn.Module:
-    """A linear map as transformers would quantise it under the settings `quantisation`, on the layer's own device."""
+    """Quantises a linear map as transformers would under the settings `quantisation`, on the layer's own device."""
     from bitsandbytes import functional
     from bitsandbytes import nn as bits
 
@@ -103,7 +103,7 @@ def quantised(layer: nn.Linear, quantisation: Any) -> nn.Module:
 
 
 def random_quantised(config: Any, quantisation: Any, dtype: torch.dtype, device: str) -> nn.Module:
-    """A base with random weights, each quantised before the next is made; always the same on a kind of device.
+    """Makes a base with random weights, each quantised before the next is made; always the same on a kind of device.
 
     Args:
         config: transformers' configuration of the architecture.

@@ -1,4 +1,4 @@
-"""The kernels of `kernels.py` in Triton, which need it installed: imported only where they run.
+"""Holds the kernels of `kernels.py` in Triton, which must be installed: imported only where they run.
 
 All compute in fp32 and round once, but where transformers rounds in between. A program works on one row or a piece of
 one; of each row a stride is given, and its entries lie side by side. Rows are counted in 64 bits: a long evaluation's
@@ -11,7 +11,7 @@ import triton.language as tl
 
 @triton.jit
 def drawn(keys, note, row, site, index, start, width, BLOCK: tl.constexpr):
-    """Whether BLOCK entries from the `start`-th of row `index` are dropped, as `Drops.mask` says.
+    """Says whether BLOCK entries from the `start`-th of row `index` are dropped, as `Drops.mask` says.
 
     A counter gives four words of 64 bits, of which each decides four entries: give a program BLOCK / 16 threads.
     """
@@ -41,7 +41,7 @@ def drawn(keys, note, row, site, index, start, width, BLOCK: tl.constexpr):
 
 @triton.jit(do_not_specialize=["site"])
 def norm(normed, read, scale, x, weight, keys, note, row, stride, width, epsilon, site, BLOCK: tl.constexpr):
-    """RMSNorm of a row, rounded to the format of `x` before the weight as in transformers; `keys` may be None."""
+    """Normalises a row by RMSNorm, rounded before the weight as in transformers; `keys` may be None."""
     index, columns = tl.program_id(0).to(tl.int64), tl.arange(0, BLOCK)
     inside = columns < width
     loaded = tl.load(x + index * stride + columns, mask=inside, other=0.0)
@@ -61,7 +61,7 @@ def norm_backward(
     dx, grad, through, x, weight, scale, onto, keys, note, row, grad_stride, through_stride, x_stride, onto_stride,
     width, site, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """The gradient of a row that `norm` read; `through`, `onto` and `keys` may be None."""
+    """Computes the gradient of a row that `norm` read; `through`, `onto` and `keys` may be None."""
     index, columns = tl.program_id(0).to(tl.int64), tl.arange(0, BLOCK)
     inside = columns < width
     back = tl.load(grad + index * grad_stride + columns, mask=inside, other=0.0).to(tl.float32)
@@ -82,7 +82,7 @@ def norm_backward(
 
 @triton.jit(do_not_specialize=["site"])
 def drop(out, x, keys, note, row, stride, width, site, BLOCK: tl.constexpr):
-    """A piece of a row, its dropped entries zero."""
+    """Copies a piece of a row, its dropped entries zero."""
     index, start = tl.program_id(0).to(tl.int64), tl.program_id(1) * BLOCK
     columns = start + tl.arange(0, BLOCK)
     inside = columns < width
@@ -119,7 +119,7 @@ def rotate(merged, cos, sin, stride, cos_stride, sin_stride, heads, half, HEADS:
 
 @triton.jit
 def halves(x, index, head, lanes, half, row_stride, head_stride, stride, inside):
-    """Both halves of some heads of a row in fp32; zeros where not `inside`, which is not read."""
+    """Loads both halves of some heads of a row in fp32; zeros where not `inside`, which is not read."""
     here = x + index * row_stride + head.to(tl.int64)[:, None] * head_stride + lanes[None, :] * stride
     first, second = tl.load(here, mask=inside, other=0.0), tl.load(here + half * stride, mask=inside, other=0.0)
     return first.to(tl.float32), second.to(tl.float32)
@@ -154,7 +154,7 @@ def rotate_back(
 
 @triton.jit
 def gate(out, gate_up, stride, width, BLOCK: tl.constexpr):
-    """silu(gate) * up of a piece of a row."""
+    """Computes silu(gate) * up of a piece of a row."""
     index, columns = tl.program_id(0).to(tl.int64), tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     here, inside = gate_up + index * stride + columns, columns < width
     value, up = tl.load(here, mask=inside).to(tl.float32), tl.load(here + width, mask=inside).to(tl.float32)
@@ -163,7 +163,7 @@ def gate(out, gate_up, stride, width, BLOCK: tl.constexpr):
 
 @triton.jit
 def gate_backward(both, grad, gate_up, grad_stride, stride, width, BLOCK: tl.constexpr):
-    """The gradients of gate and up in a piece of a row; silu is computed again."""
+    """Computes the gradients of gate and up in a piece of a row; silu is computed again."""
     index, columns = tl.program_id(0).to(tl.int64), tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     here, inside = gate_up + index * stride + columns, columns < width
     back = tl.load(grad + index * grad_stride + columns, mask=inside).to(tl.float32)
