@@ -1,4 +1,4 @@
-"""Each test note with what is known of it and what the model made of it: the rows that error analysis counts."""
+"""A prediction table joins to each test note what is known of it and what the model made of it, a row a note."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -26,7 +26,7 @@ def prediction_table(
     weights: Weights,
     cut: NDArray[np.bool_] | None = None,
 ) -> pl.DataFrame:
-    """A row a note: ids, true and predicted DRG, how sure, how far off; its length, its admission's facts.
+    """Joins, a row a note: ids, true and predicted DRG, how sure, how far off; its length, its admission's facts.
 
     Args:
         predictions: of the test.
@@ -59,7 +59,7 @@ def prediction_table(
 
 
 def _labels(cohort: Cohort, weights: Weights, side: str) -> pl.DataFrame:
-    """What each DRG is, with column names that say whose: `drg_mdc`, `predicted_mdc`."""
+    """Describes each DRG, a row each, with column names that say whose: `drg_mdc`, `predicted_mdc`."""
     kinds = {"title": pl.String, "mdc": pl.String, "type": pl.String, "base_drg": pl.String}
     rows: list[dict[str, Any]] = []
     for label in cohort.labels:

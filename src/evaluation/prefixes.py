@@ -1,4 +1,4 @@
-"""The truncation curve of one adapter: what it scores when it reads fewer tokens of a note than in training."""
+"""A truncation curve shows what one adapter scores when it reads fewer tokens of a note than in training."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -32,27 +32,23 @@ from src.training.scoring import check_device, on_the_host
 def score_prefixes(
     session: Session, classifier: Classifier, split: Split, lengths: Sequence[int]
 ) -> dict[int, Predictions]:
-    """Scores of one split's notes for each number of tokens, equal to an evaluation with that `max_len`.
+    """Scores one split's notes at each number of tokens, as an evaluation with that `max_len` does.
 
     Attention is causal: where nothing stands after a note, one forward at the longest length holds every
     shorter reading, and a note shorter than a length is read to its own end. Words that a prompt appends
     stand after the cut, so that each length is then a reading, and a forward, of its own.
     """
     if not one_forward(session):
-        return {length: _score_cut(session, classifier, split, length) for length in lengths}
+        cuts = {length: _with_max_len(session, length) for length in lengths}
+        return {length: score_split(cut, classifier, cut.notes(split), split)[0] for length, cut in cuts.items()}
     notes = _with_max_len(session, max(lengths)).notes(split)
     heads = _score_in_one_forward(session, classifier, notes, lengths, f"scores {split}")
     return {length: predictions_of(session, notes, split, heads[length]) for length in lengths}
 
 
 def one_forward(session: Session) -> bool:
-    """Whether a shorter reading of a note is the beginning of its longest one."""
+    """Says whether a shorter reading of a note is the beginning of its longest one."""
     return not prompt_template(session.tokenizer, session.cfg.prompt, session.cfg.max_len).last
-
-
-def _score_cut(session: Session, classifier: Classifier, split: Split, length: int) -> Predictions:
-    cut = _with_max_len(session, length)
-    return score_split(cut, classifier, cut.notes(split), split)[0]
 
 
 def _with_max_len(session: Session, length: int) -> Session:
@@ -77,7 +73,7 @@ def _score_in_one_forward(
 
 
 def ends(notes: Packed, lengths: Sequence[int]) -> Tensor:
-    """[len(lengths), B]: place in the row of the last token of each note that is read to at most each length.
+    """Finds the last token of each note that is read to at most each length, [len(lengths), B] positions in the row.
 
     >>> from src.models.engine.packing import pack
     >>> ends(pack([[5, 6, 7], [8, 9]]), [1, 2, 3]).tolist()
@@ -90,13 +86,13 @@ def ends(notes: Packed, lengths: Sequence[int]) -> Tensor:
 def measure_prefixes(
     session: Session, classifier: Classifier, split: Split, lengths: Sequence[int]
 ) -> dict[int, dict[str, float]]:
-    """Metrics of one split, under names such as `test/accuracy`, for each number of tokens."""
+    """Measures one split for each number of tokens, under names such as `test/accuracy`."""
     scored = score_prefixes(session, classifier, split, lengths)
     return {length: measured(predictions, split, session.space) for length, predictions in scored.items()}
 
 
 def report_prefixes(session: Session, curves: Mapping[Split, Mapping[int, Mapping[str, float]]], run: Path) -> str:
-    """Writes `prefixes.csv` and `prefixes.png` into the run's folder; the test curve as a table."""
+    """Writes `prefixes.csv` and `prefixes.png` into the run's folder, and gives the test curve as a table of text."""
     rows = [row for split, curve in curves.items() for row in _rows(session, split, curve)]
     with atomic_write(RunFolder(run).prefixes) as tmp:
         write_frame(tmp, pl.DataFrame(rows))

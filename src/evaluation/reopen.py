@@ -1,4 +1,4 @@
-"""A finished run taken up again: its record, and what it worked with."""
+"""A finished run is taken up again with its record and what it worked with."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from src.training.context import Session, open_session
 
 
 def config_of(record: RunRecord, device: str, data_dir: str | None, run: Path) -> TrainConfig:
-    """What a finished run was trained with, for one process on `device`, however many trained it.
+    """Makes the configuration of a finished run for one process on `device`, however many trained it.
 
     Raises:
         UserError: its cohort is neither in `data_dir` nor where the record names it, or an earlier version trained it
@@ -28,7 +28,7 @@ def config_of(record: RunRecord, device: str, data_dir: str | None, run: Path) -
 
 
 def reopen(run: Path, device: str, data_dir: str | None) -> tuple[RunRecord, Session]:
-    """The record of a finished run, and its session on `device` with the cohort in `data_dir`, or where it was.
+    """Reads the record of a finished run, and opens its session on `device` with the cohort in `data_dir` or its own.
 
     Raises:
         UserError: there is no record, or the cohort is another one.
