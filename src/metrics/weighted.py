@@ -82,7 +82,7 @@ def _by_class(index: NDArray[np.int64], classes: int, values: NDArray[np.floatin
 
 
 def other_placements(
-    scores: NDArray[np.floating], target: NDArray[np.int64], placements: Placements
+    scores: NDArray[np.floating], target: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Computes what each note, as one that does not belong, adds to `macro_auc` and `micro_auc`, [B] each, of mean 0.
 

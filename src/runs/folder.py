@@ -76,7 +76,7 @@ class RunFolder:
 
     @property
     def prefixes_figure(self) -> Path:
-        """Shows the same metrics as curves."""
+        """Shows the metrics of `prefixes` as curves."""
         return self.path / "prefixes.png"
 
     @property

@@ -1,4 +1,4 @@
-"""A lock keeps a run's folder for one process, and no dead one holds it for ever, on shared file systems either.
+"""A lock gives a run's folder to one process; a dead one cannot hold it for ever, even on a shared file system.
 
 Each holder is a file of its own, numbered: 1, 2, 3. To take the lock is to create the next number, which the file
 system grants to one process alone, so that two that find the same holder dead never both take its place. Numbers only

@@ -66,7 +66,7 @@ class Task:
         if self.scores is None:
             return [NoteMeans({f"{self.prefix}accuracy": hit}), counts]
         ranks, placements = truth_ranks(self.scores, self.target), placements_of(self.scores, self.target)
-        macro, micro = other_placements(self.scores, self.target, placements)
+        macro, micro = other_placements(self.scores, self.target)
         means = {"accuracy": hit, **{f"top{k}": ranks < k for k in TOP}, "micro_auc": placements.in_all + micro}
         named = {f"{self.prefix}{name}": values for name, values in means.items() if self._says(name)}
         return [NoteMeans(named), counts, ClassAreas(self.prefix, placements, macro)]
