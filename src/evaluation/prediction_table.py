@@ -55,7 +55,11 @@ def prediction_table(
     rows = pl.DataFrame(columns)
     for side in ("drg", "predicted"):
         rows = rows.join(_labels(cohort, weights, side), side, how="left", maintain_order="left")
-    return rows.join(_facts(cohort), "hadm_id", how="left", maintain_order="left")
+    notes = pl.read_parquet(cohort.folder / NOTES, columns=["hadm_id", "words"]).unique("hadm_id", keep="first")
+    facts = read_admissions(cohort.folder)
+    if facts is not None:
+        notes = notes.join(facts.drop("services", "diagnoses", "procedures"), "hadm_id", how="left")
+    return rows.join(notes, "hadm_id", how="left", maintain_order="left")
 
 
 def _labels(cohort: Cohort, weights: Weights, side: str) -> pl.DataFrame:
@@ -71,11 +75,3 @@ def _labels(cohort: Cohort, weights: Weights, side: str) -> pl.DataFrame:
     schema: Any = {"code": pl.String, **kinds, "severity": pl.String, "weight": pl.Float64}
     table = pl.DataFrame(rows, schema=schema)
     return table.rename({name: side if name == "code" else f"{side}_{name}" for name in schema})
-
-
-def _facts(cohort: Cohort) -> pl.DataFrame:
-    words = pl.read_parquet(cohort.folder / NOTES, columns=["hadm_id", "words"]).unique("hadm_id", keep="first")
-    facts = read_admissions(cohort.folder)
-    if facts is None:
-        return words
-    return words.join(facts.drop("services", "diagnoses", "procedures"), "hadm_id", how="left")
