@@ -4,6 +4,7 @@ import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import indent
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "extending.md"
@@ -17,7 +18,7 @@ BLOCK = re.compile(
 
 @dataclass(frozen=True)
 class Change:
-    """Some lines for one file: a new one, or beside or instead of a line that stands in it once."""
+    """Some lines for one file: a new one, or beside or instead of a line that stands in it once, indented as that is."""
 
     path: str
     where: str | None
@@ -35,9 +36,14 @@ class Change:
         lines = path.read_text("utf-8").splitlines(keepends=True)
         (index,) = (index for index, line in enumerate(lines) if line.strip() == self.line)
         if self.last:
-            index = next(number for number in range(index, len(lines)) if lines[number].rstrip() == ")") - 1
-        start = index if self.where in ("before", "instead of") else index + 1
-        lines[start : start + (self.where == "instead of")] = [self.text]
+            index = next(number for number in range(index, len(lines)) if lines[number + 1].rstrip() == ")")
+        start = index + 1 if self.where == "after" else index
+        beside = lines[index if self.last else start]
+        indentation = " " * (len(beside) - len(beside.lstrip()))
+        text = indent(self.text, indentation)
+        if self.text.startswith(("class", "def", "@")):
+            text += "\n" if indentation else "\n\n"
+        lines[start : start + (self.where == "instead of")] = [text]
         path.write_text("".join(lines), "utf-8")
 
 

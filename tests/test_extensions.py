@@ -18,7 +18,8 @@ SMALL = ["data.limit=40", "max_len=32", "max_steps=2", "threads=1", "device=cpu"
 def extended(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A copy of the project with the changes of one section."""
     folder = copied(tmp_path)
-    assert (changes := sections()[request.param])
+    changes = sections()[request.param]
+    assert changes
     for change in changes:
         change.make(folder)
     return folder

@@ -1,4 +1,4 @@
-"""When to trust a prediction: calibration, a temperature fitted on validation, and selective prediction."""
+"""Calibration, a temperature fitted on validation and selective prediction say when to trust a prediction."""
 
 from dataclasses import dataclass
 
@@ -19,7 +19,7 @@ AIM = 0.9
 
 @dataclass(frozen=True, eq=False)
 class Confidences:
-    """How sure a model is of its best DRG for each note, and whether it was right."""
+    """Holds how sure a model is of its best DRG for each note, and whether it was right."""
 
     confidence: NDArray[np.float64]
     """[B]: the probability of the best DRG."""
@@ -32,15 +32,16 @@ class Confidences:
 
 
 def confidences(predictions: Predictions, temperature: float = 1.0) -> Confidences:
-    """Of the predictions, their log-probabilities divided by a temperature; what is best stays best."""
+    """Computes confidences from scores divided by a temperature; the best DRG stays the best."""
     scores = predictions.heads["scores"]
     logp = log_softmax(scores / np.float32(temperature))
     true_logp = logp[np.arange(len(logp)), predictions.drg]
+    # What is right is asked of the scores: divided by a temperature, two may round to the same value.
     return Confidences(np.exp(logp.max(1)), scores.argmax(1) == predictions.drg, predictions.subject_id, true_logp)
 
 
 def fit_temperature(predictions: Predictions) -> float:
-    """The temperature with the least mean negative log-likelihood on these notes (Guo et al. 2017), 0.02 to 50.
+    """Fits the temperature, 0.02 to 50, of least mean negative log-likelihood on these notes (Guo et al. 2017).
 
     A true DRG that a model calls impossible counts as a log-probability of -50.
     """
@@ -50,11 +51,13 @@ def fit_temperature(predictions: Predictions) -> float:
         true_logp = confidences(predictions, float(np.exp(log_temperature))).true_logp
         return -float(np.maximum(true_logp, -50).mean())
 
+    # Over the logarithm: half and double are as far from 1, and no temperature is negative.
     return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.02), np.log(50)), method="bounded").x))
 
 
 def reliability(scored: Confidences, bins: int = BINS) -> pl.DataFrame:
-    """A row a bin of confidence that has notes: its notes, mean confidence and accuracy."""
+    """Counts notes, mean confidence and accuracy by bins of confidence, a row a bin that has notes."""
+    # Guo et al.'s bins, ((m - 1) / M, m / M]: open below, closed above.
     bin_of_note = np.clip(np.ceil(scored.confidence * bins).astype(int) - 1, 0, bins - 1)
     count = np.bincount(bin_of_note, minlength=bins)
     used = count > 0
@@ -67,7 +70,7 @@ def reliability(scored: Confidences, bins: int = BINS) -> pl.DataFrame:
 
 
 def expected_calibration_error(scored: Confidences, bins: int = BINS) -> float:
-    """The mean over notes of their bin's distance between confidence and accuracy (Naeini et al. 2015).
+    """Averages over notes their bin's distance between confidence and accuracy (Naeini et al. 2015).
 
     >>> sure = Confidences(np.array([0.95, 0.95]), np.array([True, False]), np.arange(2), np.zeros(2))
     >>> round(expected_calibration_error(sure), 3)
@@ -79,7 +82,7 @@ def expected_calibration_error(scored: Confidences, bins: int = BINS) -> float:
 
 
 def calibration_table(validation: Predictions, test: Predictions) -> pl.DataFrame:
-    """Test calibration as the model is, and at the temperature that validation notes chose."""
+    """Measures test calibration as the model is, and at the temperature that validation notes chose."""
     rows = []
     for name, temperature in (("as it is", 1.0), ("temperature from validation", fit_temperature(validation))):
         scored = confidences(test, temperature)
@@ -97,7 +100,7 @@ def calibration_table(validation: Predictions, test: Predictions) -> pl.DataFram
 
 
 def coverage_curve(scored: Confidences) -> pl.DataFrame:
-    """Accuracy of the surest notes by their share of all: `coverage`, `accuracy`, and the least `confidence`."""
+    """Computes accuracy of the surest notes by their share of all: `coverage`, `accuracy`, least `confidence`."""
     order = np.argsort(-scored.confidence, kind="stable")
     kept = np.arange(1, len(order) + 1)
     accuracy = np.cumsum(scored.right[order]) / kept
@@ -105,7 +108,7 @@ def coverage_curve(scored: Confidences) -> pl.DataFrame:
 
 
 def threshold_for(scored: Confidences, aim: float = AIM) -> float | None:
-    """The least confidence above which these notes are right as often as `aim`; None where none is.
+    """Picks the least confidence from which on these notes are right as often as `aim`; None where none is.
 
     Notes as sure as each other are taken together.
     """
@@ -116,7 +119,7 @@ def threshold_for(scored: Confidences, aim: float = AIM) -> float | None:
 
 
 def selective_table(validation: Predictions, test: Predictions, aim: float = AIM) -> pl.DataFrame:
-    """Coverage and accuracy on test where the confidence is at least what validation notes needed for `aim`.
+    """Measures coverage and accuracy on test where the confidence is at least what validation notes needed for `aim`.
 
     `best_coverage` is what the test notes themselves would have allowed, which nobody can know beforehand.
     """
@@ -125,7 +128,7 @@ def selective_table(validation: Predictions, test: Predictions, aim: float = AIM
     threshold = threshold_for(fitted, aim)
     best_threshold = threshold_for(scored, aim)
     best_coverage = float((scored.confidence >= best_threshold).mean()) if best_threshold is not None else 0.0
-    kept = scored.confidence >= (2.0 if threshold is None else threshold)
+    kept = scored.confidence >= (2.0 if threshold is None else threshold)  # 2 is above every confidence
     share = mean_estimate(kept.astype(np.float64), scored.patients)
     row = {"aim": aim, "threshold": threshold, "coverage": share.value, "coverage_low": share.low}
     row |= {"coverage_high": share.high, "accuracy": None, "accuracy_low": None, "accuracy_high": None}

@@ -1,4 +1,4 @@
-"""Runs side by side on one test set: paired differences of every metric by patient, corrected over the comparisons."""
+"""Runs on one test set are compared by paired differences of every metric by patient, corrected for their number."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from src.runs.record import RunRecord, damage, read_cohort_of, read_record
 def read_runs(
     folders: Sequence[Path], data_dir: Path | None = None
 ) -> tuple[list[RunRecord], dict[str, Predictions], LabelSpace]:
-    """The records of finished runs on one test set, their test predictions by name, and its labels.
+    """Reads the records of finished runs on one test set, their test predictions by name, and the labels.
 
     Args:
         folders: of the runs.
@@ -51,7 +51,11 @@ def read_runs(
 
 
 def _undamaged(folders: Sequence[Path]) -> list[Path]:
-    """The runs without those whose record is damaged, which are told of."""
+    """Drops the runs whose record is damaged, and says so.
+
+    Raises:
+        UserError: fewer than two are left.
+    """
     errors = {folder: error for folder in folders if (error := damage(folder))}
     for error in errors.values():
         tell_once(f"{error}; left out")
@@ -62,7 +66,7 @@ def _undamaged(folders: Sequence[Path]) -> list[Path]:
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """Every metric of some runs, and every difference between two of them."""
+    """Holds every metric of some runs, and every difference between two of them."""
 
     metrics: pl.DataFrame
     """Columns `run`, `metric`, `value`, `low`, `high`."""
@@ -121,7 +125,7 @@ def _corrected(
 
 
 def as_text(comparison: Comparison) -> str:
-    """The metrics that the catalog shows in a comparison, with their intervals and differences; files have all."""
+    """Lays out as text the metrics that the catalog shows, with intervals and differences; the files have all."""
     lines = []
     width = max(map(len, comparison.metrics["run"]))
     shown = [metric.key for metric in metrics_of(View.COMPARISON).values()]
@@ -138,7 +142,8 @@ def as_text(comparison: Comparison) -> str:
 
 
 def _chance(p: float) -> str:
-    """
+    """Words a p-value.
+
     >>> _chance(0.0), _chance(0.0412)
     ('< 0.0001', '0.041')
     """

@@ -1,4 +1,4 @@
-"""What the errors cost: relative weights of predicted DRGs beside those of the true ones."""
+"""The cost of errors is measured in relative weights: those of predicted DRGs beside those of the true ones."""
 
 import numpy as np
 import polars as pl
@@ -9,7 +9,7 @@ from src.metrics.intervals import Z
 
 
 def cost_table(notes: pl.DataFrame, weights: Weights) -> pl.DataFrame:
-    """A row a measure, with its interval by patient and what it is in words.
+    """Measures what the errors cost, a row a measure, with its interval by patient and what it is in words.
 
     The weight of a note is its DRG's relative weight; notes whose true or predicted DRG has none are left out. The
     case-mix index (CMI) is the mean weight; its error is the predicted less the true, as in Liu et al. 2021
@@ -31,6 +31,7 @@ def cost_table(notes: pl.DataFrame, weights: Weights) -> pl.DataFrame:
     sizes = sorted((abs(signed.low), abs(signed.high)))
     size = (0.0 if signed.low <= 0 <= signed.high else sizes[0], sizes[1])
     ratio = signed.value / cmi
+    # A ratio of two means, linearised: its error is that of the mean of error - ratio * true, over the true CMI.
     reach = Z * (mean_error(error - ratio * true, patients) / cmi)
     rows += [
         _mean("CMI, true", true, patients, f"mean relative weight, {weights.year}"),

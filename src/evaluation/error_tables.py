@@ -1,4 +1,4 @@
-"""Error analysis: which DRGs fail, how, and on which notes; every table from the predicted notes alone."""
+"""Error analysis counts which DRGs fail, how, and on which notes; every table is from the predicted notes alone."""
 
 import polars as pl
 
@@ -15,7 +15,7 @@ CONFUSIONS = 50
 
 
 def error_tables(notes: pl.DataFrame) -> dict[str, pl.DataFrame]:
-    """All tables, by the name of their file; those that need MS-DRGs are left out for labels of another kind.
+    """Makes all tables, by the name of their file; those that need MS-DRGs are left out for labels of another kind.
 
     Args:
         notes: what `src.evaluation.prediction_table.prediction_table` gives.
@@ -40,12 +40,12 @@ def error_tables(notes: pl.DataFrame) -> dict[str, pl.DataFrame]:
 
 
 def by_band(notes: pl.DataFrame, column: str, bands: tuple[tuple[int, int], ...]) -> pl.DataFrame:
-    """Accuracy by ranges of a whole number, few to many."""
+    """Measures accuracy by ranges of a whole number, few to many."""
     return by_group(notes.with_columns(banded(bands, column)), column)
 
 
 def by_training_notes(notes: pl.DataFrame) -> pl.DataFrame:
-    """Accuracy by how many training notes the DRG had, with the DRGs of the band and their macro-F1.
+    """Measures accuracy by how many training notes the DRG had, with the DRGs of the band and their macro-F1.
 
     F1 counts wrong predictions of the band's DRGs too, wherever the note belongs.
     """
@@ -63,7 +63,7 @@ def by_training_notes(notes: pl.DataFrame) -> pl.DataFrame:
 
 
 def kinds_of_error(notes: pl.DataFrame) -> pl.DataFrame:
-    """Notes by what was right: the DRG, the base DRG alone, the severity alone, the MDC alone, nothing.
+    """Counts notes by what was right: the DRG, the base DRG alone, the severity alone, the MDC alone, nothing.
 
     A base DRG without CC/MCC states has the severity `none`, which is right where both have none.
     """
@@ -89,7 +89,7 @@ def kinds_of_error(notes: pl.DataFrame) -> pl.DataFrame:
 
 
 def confusions(notes: pl.DataFrame) -> pl.DataFrame:
-    """Pairs of true and predicted DRG, the commonest first, and how near the two are to each other."""
+    """Counts pairs of true and predicted DRG, the commonest first, and says how near the two are to each other."""
     total = notes.group_by("drg").agg(pl.len().alias("notes_of_drg"))
     near = (
         pl.when(pl.col("drg_base_drg") == pl.col("predicted_base_drg"))
@@ -112,7 +112,7 @@ def confusions(notes: pl.DataFrame) -> pl.DataFrame:
 
 
 def costly_confusions(notes: pl.DataFrame) -> pl.DataFrame:
-    """Pairs of true and predicted DRG by what they shift in all: their notes times the error in relative weight."""
+    """Sorts pairs of true and predicted DRG by what they shift in all: notes times the error in relative weight."""
     shifted = confusions(notes).drop_nulls("weight_error")
     weighted = shifted.with_columns(weight_shifted=pl.col("notes") * pl.col("weight_error"))
     return weighted.sort(pl.col("weight_shifted").abs(), descending=True, maintain_order=True)

@@ -1,4 +1,4 @@
-"""The numbers of a run's evaluation as one file, `evaluation/evaluation.json`, which reports read."""
+"""The numbers of a run's evaluation are kept in one file, `evaluation/evaluation.json`, which reports read."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,8 +9,9 @@ import polars as pl
 import polars.selectors as cs
 
 from src.cli.json_files import Damaged, Schema, read_json, write_json
+from src.runs.folder import RunFolder
 
-FOLDER = "evaluation"
+FOLDER = RunFolder(Path()).evaluation.name
 """In a run's folder. Its files hold ids and counts of small groups: they stay on the machine, as predictions do."""
 
 NUMBERS = "evaluation.json"
@@ -75,7 +76,7 @@ class Evaluation:
     tables: Mapping[str, list[Row]]
 
     def rows(self, name: str) -> list[Row]:
-        """The rows of a table; none where it is not there."""
+        """Gives the rows of a table; none where it is not there."""
         return self.tables.get(name, [])
 
 
@@ -87,7 +88,7 @@ def write_evaluation(run_dir: Path, notes: int, tables: Mapping[str, pl.DataFram
 
 
 def read_evaluation(run_dir: Path) -> Evaluation:
-    """The numbers that `src.evaluate` left in a run's folder.
+    """Reads the numbers that `src.evaluate` left in a run's folder.
 
     Raises:
         FileNotFoundError: it left none.

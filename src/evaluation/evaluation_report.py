@@ -1,4 +1,4 @@
-"""What a finished run's test predictions say, as numbers (JSON), tables (CSV, Markdown) and figures in its folder."""
+"""A report shows a finished run's test predictions as JSON, CSV, Markdown and figures in its folder."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -63,7 +63,7 @@ SHOWN, DIGITS = 15, 4
 def report_tables(
     notes: pl.DataFrame, validation: Predictions, test: Predictions, space: LabelSpace, weights: Weights
 ) -> dict[str, pl.DataFrame]:
-    """Every table by name; those are left out that the labels or the hospital's files do not allow.
+    """Makes every table by name; those are left out that the labels or the hospital's files do not allow.
 
     Args:
         notes: what `src.evaluation.prediction_table.prediction_table` gives for the test.
@@ -94,7 +94,7 @@ def report_tables(
 
 @dataclass(frozen=True)
 class EvaluationData:
-    """What a report on a finished run is made of; all of it is read before hours of scoring."""
+    """Holds what a report on a finished run is made of; all of it is read before hours of scoring."""
 
     cohort: Cohort
     space: LabelSpace
@@ -106,7 +106,7 @@ class EvaluationData:
 
 
 def read_material(run_dir: Path, cohort: Cohort, cfg: TrainConfig, table5: str | None) -> EvaluationData:
-    """What the report of a run needs.
+    """Reads what the report of a run needs.
 
     Args:
         run_dir: the run's folder.
@@ -159,7 +159,7 @@ def write_report(run_dir: Path, material: EvaluationData, cut: NDArray[np.bool_]
 def _draw(
     folder: Path, tables: Mapping[str, pl.DataFrame], notes: pl.DataFrame, test: Predictions, title: str
 ) -> dict[str, str]:
-    """Draws the figures; the file of each, by the table that it stands under."""
+    """Draws the figures, and names the file of each by the table that it stands under."""
     temperature = tables["calibration"]["temperature"][-1]
     states = {"as it is": 1.0, f"temperature {temperature:.2f}": temperature}
     lines = {name: reliability(confidences(test, value)) for name, value in states.items()}

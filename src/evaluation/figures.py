@@ -1,4 +1,4 @@
-"""Figures of test results."""
+"""The figures of a test's results are drawn here."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +19,7 @@ DASHED = {"color": GREY, "linewidth": 0.9, "linestyle": (0, (4, 3))}
 
 @settings()
 def draw_comparison(path: Path, systems: Mapping[str, Mapping[str, float]], title: str) -> None:
-    """Bars: a group a metric, a bar a system, each with its value."""
+    """Draws bars: a group a metric, a bar a system, each with its value."""
     figure, axes = panel(3.6, width=WIDE)
     width = 0.8 / len(systems)
     for index, (name, metrics) in enumerate(systems.items()):
@@ -36,7 +36,7 @@ def draw_comparison(path: Path, systems: Mapping[str, Mapping[str, float]], titl
 
 @settings()
 def draw_by_frequency(path: Path, right: Mapping[str, NDArray[np.bool_]], seen: NDArray[np.int64], title: str) -> None:
-    """Lines: top-1 of test notes by how many training notes their DRG had.
+    """Draws top-1 of test notes by how many training notes their DRG had, a line a system.
 
     Args:
         path: where the figure goes.
@@ -60,7 +60,7 @@ def draw_by_frequency(path: Path, right: Mapping[str, NDArray[np.bool_]], seen: 
 
 @settings()
 def draw_prefixes(path: Path, curve: Mapping[int, Mapping[str, float]], title: str) -> None:
-    """Lines: test accuracy and macro-F1 by the number of tokens that are read."""
+    """Draws test accuracy and macro-F1 by the number of tokens that are read."""
     figure, axes = panel(3.6, width=WIDE)
     for index, key in enumerate(("test/accuracy", "test/macro_f1")):
         values = [metrics[key] for metrics in curve.values()]
@@ -81,7 +81,7 @@ def draw_prefixes(path: Path, curve: Mapping[int, Mapping[str, float]], title: s
 
 @settings()
 def draw_reliability(path: Path, tables: Mapping[str, pl.DataFrame], title: str) -> None:
-    """Accuracy by confidence beside the diagonal, a line a state of the scores, and below how many notes are where.
+    """Draws accuracy by confidence beside the diagonal, a line a state of the scores, and below it the notes by bin.
 
     Args:
         path: where the figure goes.
@@ -104,7 +104,7 @@ def draw_reliability(path: Path, tables: Mapping[str, pl.DataFrame], title: str)
 
 @settings()
 def draw_coverage(path: Path, curve: pl.DataFrame, aim: float, coverage: float | None, title: str) -> None:
-    """Accuracy of the surest notes by their share, the aim, and the coverage at the threshold from validation.
+    """Draws accuracy of the surest notes by their share, the aim, and the coverage at the threshold from validation.
 
     Args:
         path: where the figure goes.
@@ -130,7 +130,7 @@ def draw_coverage(path: Path, curve: pl.DataFrame, aim: float, coverage: float |
 
 @settings()
 def draw_groups(path: Path, table: pl.DataFrame, title: str) -> None:
-    """Top-1 accuracy of each group with its interval.
+    """Draws top-1 accuracy of each group with its interval.
 
     Args:
         path: where the figure goes.

@@ -1,4 +1,4 @@
-"""Test metrics of several runs side by side, as text."""
+"""Test metrics of several runs are shown side by side, as text."""
 
 from collections.abc import Mapping
 
@@ -6,7 +6,7 @@ from src.display.catalog import View, metrics_of
 
 
 def table(runs: Mapping[str, Mapping[str, float | None]], noun: str = "run") -> str:
-    """A row a run, or another `noun`, a column a metric; a metric that a run lacks is a dash.
+    """Lays out a row a run, or another `noun`, and a column a metric; a metric that a run lacks is a dash.
 
     >>> print(table({"majority": {"test/accuracy": 0.05}}))
     run       top-1
@@ -22,10 +22,7 @@ def table(runs: Mapping[str, Mapping[str, float | None]], noun: str = "run") -> 
     ]
     lines = ["  ".join(head)]
     for run, row in runs.items():
-        cells = [_cell(row.get(key)).rjust(width) for key, width in zip(shown, widths, strict=True)]
+        texts = ["-" if (value := row.get(key)) is None else f"{value:.3f}" for key in shown]
+        cells = [text.rjust(width) for text, width in zip(texts, widths, strict=True)]
         lines.append("  ".join([f"{run:<{name_width}}", *cells]))
     return "\n".join(lines)
-
-
-def _cell(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"

@@ -1,4 +1,4 @@
-"""Each test note with what is known of it and what the model made of it: the rows that error analysis counts."""
+"""A prediction table joins to each test note what is known of it and what the model made of it, a row a note."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -26,7 +26,7 @@ def prediction_table(
     weights: Weights,
     cut: NDArray[np.bool_] | None = None,
 ) -> pl.DataFrame:
-    """A row a note: ids, true and predicted DRG, how sure, how far off; its length, its admission's facts.
+    """Joins, a row a note: ids, true and predicted DRG, how sure, how far off; its length, its admission's facts.
 
     Args:
         predictions: of the test.
@@ -55,11 +55,15 @@ def prediction_table(
     rows = pl.DataFrame(columns)
     for side in ("drg", "predicted"):
         rows = rows.join(_labels(cohort, weights, side), side, how="left", maintain_order="left")
-    return rows.join(_facts(cohort), "hadm_id", how="left", maintain_order="left")
+    notes = pl.read_parquet(cohort.folder / NOTES, columns=["hadm_id", "words"]).unique("hadm_id", keep="first")
+    facts = read_admissions(cohort.folder)
+    if facts is not None:
+        notes = notes.join(facts.drop("services", "diagnoses", "procedures"), "hadm_id", how="left")
+    return rows.join(notes, "hadm_id", how="left", maintain_order="left")
 
 
 def _labels(cohort: Cohort, weights: Weights, side: str) -> pl.DataFrame:
-    """What each DRG is, with column names that say whose: `drg_mdc`, `predicted_mdc`."""
+    """Describes each DRG, a row each, with column names that say whose: `drg_mdc`, `predicted_mdc`."""
     kinds = {"title": pl.String, "mdc": pl.String, "type": pl.String, "base_drg": pl.String}
     rows: list[dict[str, Any]] = []
     for label in cohort.labels:
@@ -71,11 +75,3 @@ def _labels(cohort: Cohort, weights: Weights, side: str) -> pl.DataFrame:
     schema: Any = {"code": pl.String, **kinds, "severity": pl.String, "weight": pl.Float64}
     table = pl.DataFrame(rows, schema=schema)
     return table.rename({name: side if name == "code" else f"{side}_{name}" for name in schema})
-
-
-def _facts(cohort: Cohort) -> pl.DataFrame:
-    words = pl.read_parquet(cohort.folder / NOTES, columns=["hadm_id", "words"]).unique("hadm_id", keep="first")
-    facts = read_admissions(cohort.folder)
-    if facts is None:
-        return words
-    return words.join(facts.drop("services", "diagnoses", "procedures"), "hadm_id", how="left")

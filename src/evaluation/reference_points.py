@@ -1,4 +1,4 @@
-"""The lines to beat, measured on the same notes: the commonest DRGs, and TF-IDF with a linear model."""
+"""Reference points are two lines to beat on the same notes: the commonest DRGs, and TF-IDF with a linear model."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,13 +11,14 @@ from src.runs.predictions import Predictions, measure
 
 
 def baselines(cohort: Cohort, limit: int | None) -> dict[str, dict[str, float]]:
-    """Test metrics of both, by name; `limit` is the number of notes taken from each split."""
+    """Measures both on the test, by name; `limit` is the number of notes taken from each split."""
     space = LabelSpace.from_labels(cohort.labels)
     train, test = cohort.notes(Split.TRAIN, limit), cohort.notes(Split.TEST, limit)
     target = np.array([space.index[code] for code in test["drg"]], dtype=np.int64)
     counts = np.bincount([space.index[code] for code in train["drg"]], minlength=len(space.codes)).astype(np.float32)
-    common = np.tile(np.log(counts + 0.5), (test.height, 1))
+    common = np.tile(np.log(counts + 0.5), (test.height, 1))  # half a note more, for 0 has no logarithm
     values, classes = TfidfLinear().fit(train["text"].to_list(), train["drg"].to_list()).scores(test["text"].to_list())
+    # TF-IDF scores the DRGs of training alone; the others come last.
     linear = np.full(common.shape, values.min() - 1, dtype=np.float32)
     linear[:, [space.index[code] for code in classes]] = values
     return {"majority": _measured(common, target, space), "TF-IDF + linear": _measured(linear, target, space)}

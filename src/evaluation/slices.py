@@ -1,4 +1,4 @@
-"""For whom: accuracy by sex, age, race, insurance, language and admission type, and each group's gap to the rest."""
+"""Slices show for whom a model works: accuracy by sex, age, race, insurance, language and admission type."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ UNKNOWN = ("UNKNOWN", "UNABLE TO OBTAIN", "PATIENT DECLINED TO ANSWER", "?", "")
 
 
 def slice_table(notes: pl.DataFrame) -> pl.DataFrame:
-    """A row a group of each attribute: counts, top-1 and top-5, the gap in top-1 to the rest, and its p.
+    """Measures each group of each attribute, a row each: counts, top-1 and top-5, the gap in top-1, and its p.
 
     A gap is the group's accuracy less that of all other notes with that attribute, its interval by patient, those
     counted once who have notes on both sides. `p_holm` is corrected over every gap of the table. Groups of fewer

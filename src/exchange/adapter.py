@@ -1,4 +1,4 @@
-"""A run's adapter as peft itself writes one for `*ForSequenceClassification`, head included."""
+"""A run's adapter is written as peft itself writes one for `*ForSequenceClassification`, head included."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The model card: what the model was trained on, what it expects, how to use it, and that it must not be published."""
+"""The model card says what the model was trained on, what it expects, how to use it, and that nobody may publish it."""
 
 import json
 from collections.abc import Mapping
@@ -56,7 +56,7 @@ MEANING = {
 
 
 def logit_names(data: RunData) -> list[str]:
-    """A name for each logit: a DRG's code and title, what else it stands for, or the number of a hospital's class."""
+    """Names each logit: by a DRG's code and title, what else it stands for, or the number of a hospital's class."""
     title_of, public = _titles(data), data.cohort.public_names
     return [f"{public.get(name, name)} {title_of.get(name, '')}".strip() for name in data.scheme.logits]
 
@@ -81,7 +81,7 @@ def write_classes(path: Path, data: RunData) -> None:
 
 
 def card(data: RunData, record: RunRecord, written: Mapping[str, Any]) -> str:
-    """The text of README.md.
+    """Composes the text of README.md.
 
     Args:
         data: of the run.
@@ -93,6 +93,7 @@ def card(data: RunData, record: RunRecord, written: Mapping[str, Any]) -> str:
     """
     cfg = data.cfg
     if cfg.labels not in MEANING or cfg.labels not in SCORES:
+        # A label scheme that is added elsewhere is refused here, not described wrongly.
         raise UserError(f"labels={cfg.labels}: the card lacks it; add it to src/exchange/card.py::MEANING and ::SCORES")
     base = Path(cfg.model.path).name if Path(locate(cfg.model)).is_dir() else cfg.model.path
     lora = f"LoRA r={cfg.lora.r}, alpha={cfg.lora.alpha} on {', '.join(cfg.lora.targets)}, merged"

@@ -1,4 +1,4 @@
-"""The folder that a run is exported to: model, tokenizer, adapter, DRGs and card, whole and checked or absent."""
+"""An exported folder holds model, tokenizer, adapter, DRGs and card, and is whole and checked, or absent."""
 
 import gc
 from pathlib import Path
@@ -20,7 +20,7 @@ from src.training.run_data import RunData
 
 
 def pick_written(requested: Precision, trained: Precision) -> Precision:
-    """The number format of the written weights; of a quantised base's, that of its original weights.
+    """Picks the number format of the written weights; of a quantised base's, that of its original weights.
 
     >>> str(pick_written(Precision.AUTO, Precision.NF4)), str(pick_written(Precision.AUTO, Precision.FP32))
     ('bf16', 'fp32')
@@ -52,12 +52,13 @@ def write_export(data: RunData, record: RunRecord, adapter: Path, out: Path, not
     readings = data.tokenised(Split.TEST).ids[:notes]
     with atomic_folder(out) as tmp:
         classifier = load_adapters(data.base(), adapter, data.scheme.width, data.device).eval()
-        expected = packed_logits(classifier, readings, cfg.batch_size, data.device)
+        expected = packed_logits(classifier, readings, cfg.batch_size)
         token = padding_token(data.tokenizer, readings, cfg.model.vocab_size)
         pad = data.tokenizer.convert_tokens_to_ids(token)
         model = merge(classifier, logit_names(data), pad)
         model.save_pretrained(tmp, max_shard_size=SHARD)
         written = {"family": type(model).__name__, "precision": str(data.precision), "pad": pad}
+        # Before the written copy is loaded for the check: two copies of a base may not fit.
         del classifier, model
         gc.collect()
         write_tokenizer(data, token, tmp)

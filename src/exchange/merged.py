@@ -1,4 +1,4 @@
-"""A classifier as one model of transformers: adapters merged into the base, the head as its `score`."""
+"""A classifier is merged into one model of transformers: adapters into the base, the head as its `score`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +20,7 @@ TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 0.1}
 
 
 def merge(classifier: Classifier, names: Sequence[str], pad: int) -> Any:
-    """The family's `*ForSequenceClassification`; takes the classifier's base, of which no copy is made.
+    """Makes the family's `*ForSequenceClassification` of the classifier's base, of which no copy is made.
 
     Args:
         classifier: on a base that is not quantised; it cannot be used afterwards.
@@ -36,6 +36,7 @@ def merge(classifier: Classifier, names: Sequence[str], pad: int) -> Any:
     config.id2label = dict(enumerate(names))
     config.label2id = {name: index for index, name in enumerate(names)}
     config.pad_token_id = pad
+    # On meta no memory is taken for the weights, which the next lines put in.
     with torch.device("meta"):
         model = AutoModelForSequenceClassification.from_config(config, dtype=backbone.dtype)
     setattr(model, model.base_model_prefix, backbone)
@@ -45,7 +46,7 @@ def merge(classifier: Classifier, names: Sequence[str], pad: int) -> Any:
 
 
 def padding_token(tokenizer: Any, readings: Sequence[Sequence[int]], vocab_size: int) -> str:
-    """A special token of the tokenizer that the base knows, and that no reading ends with.
+    """Picks a special token of the tokenizer that the base knows, and that no reading ends with.
 
     transformers scores the last token that is not padding: were padding a note's last token, it would be
     the one before that is scored.
@@ -61,15 +62,15 @@ def padding_token(tokenizer: Any, readings: Sequence[Sequence[int]], vocab_size:
     raise UserError("the base's tokenizer has no special token that could pad a batch; add one to its folder")
 
 
-def packed_logits(classifier: Classifier, readings: Sequence[Sequence[int]], batch: int, device: str) -> Tensor:
-    """The run's own logits [B, width], fp32, on the CPU."""
+def packed_logits(classifier: Classifier, readings: Sequence[Sequence[int]], batch: int) -> Tensor:
+    """Computes the run's own logits [B, width], fp32, on the CPU."""
     with torch.inference_mode():
         parts = [classifier(pack(chunk)).cpu() for chunk in _batches(readings, batch)]
     return torch.cat(parts)
 
 
 def plain_logits(folder: Path, readings: Sequence[Sequence[int]], batch: int, device: str) -> Tensor:
-    """The logits [B, width] of the model in `folder` under plain transformers, in right-padded batches."""
+    """Computes the logits [B, width] of the model in `folder` under plain transformers, in right-padded batches."""
     from transformers import AutoModelForSequenceClassification
 
     model = read_pretrained(AutoModelForSequenceClassification, folder).to(device).eval()
@@ -85,14 +86,14 @@ def plain_logits(folder: Path, readings: Sequence[Sequence[int]], batch: int, de
 
 
 def largest_difference(logits: Tensor, expected: Tensor, dtype: torch.dtype) -> float:
-    """The largest difference of two notes' logits.
+    """Finds the largest difference between the written model's logits and the run's.
 
     Raises:
         UserError: it is more than rounding.
     """
     difference = float((logits - expected).abs().max())
     bound = TOLERANCE[dtype] * max(1.0, float(expected.abs().max()))
-    if not difference <= bound:
+    if not difference <= bound:  # nan is refused too
         raise UserError(f"the written model's logits differ from the run's by {difference:.1e}: nothing was kept")
     return difference
 

@@ -1,4 +1,4 @@
-"""The one definition of every metric.
+"""Every metric is defined here, once.
 
 A metric compares the class of each note, [B] indices, with the class that a model chose for it, or with its
 scores [B, C], one for each note and class: the DRG, the base DRG or the severity. "Present" are the classes
@@ -19,7 +19,7 @@ TOP = (5, 10)
 def measure_scores(
     scores: NDArray[np.floating], target: NDArray[np.int64], predicted: NDArray[np.int64] | None = None
 ) -> dict[str, float]:
-    """All metrics that a score for each class allows.
+    """Measures every metric that a score for each class allows.
 
     Args:
         scores: [B, C], log-probabilities or logits; -inf stands for an impossible class.
@@ -46,7 +46,7 @@ def measure_scores(
 
 
 def measure_choices(predicted: NDArray[np.int64], target: NDArray[np.int64], classes: int) -> dict[str, float]:
-    """All metrics that a chosen class for each note allows: `accuracy` and the four F1.
+    """Measures every metric that a chosen class for each note allows: `accuracy` and the four F1.
 
     Accuracy is the share of notes whose class was chosen.
     """
@@ -54,7 +54,7 @@ def measure_choices(predicted: NDArray[np.int64], target: NDArray[np.int64], cla
 
 
 def truth_ranks(scores: NDArray[np.float32], target: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How many classes are ranked before the true one, [B]: top-k accuracy is the share of ranks below k.
+    """Counts the classes that are ranked before the true one, [B]: top-k accuracy is the share of ranks below k.
 
     Equal scores are ranked in the order of the classes, so that rank 0 is the same as argmax; `torch.topk`, and so
     torchmetrics' `top_k`, breaks ties differently from one size to the next.
@@ -68,7 +68,7 @@ def truth_ranks(scores: NDArray[np.float32], target: NDArray[np.int64]) -> NDArr
 
 
 def f1_scores(predicted: NDArray[np.int64], target: NDArray[np.int64], classes: int) -> dict[str, float]:
-    """F1 of each class is 2 TP / (chosen + true), 0 for a class that is neither; four averages of it.
+    """Averages F1 over classes in four ways; a class has 2 TP / (chosen + true), or 0 where it is neither.
 
     - `macro_f1`: the mean over the classes present. The paper's.
     - `macro_f1_all`: the mean over all C classes, so that it falls with those that no note has.
@@ -89,7 +89,7 @@ def f1_scores(predicted: NDArray[np.int64], target: NDArray[np.int64], classes: 
 def f1_of(
     hits: NDArray[np.floating], true: NDArray[np.floating], predicted: NDArray[np.floating]
 ) -> dict[str, NDArray[np.floating]]:
-    """The averages of `f1_scores` from the counts of each class, [..., C] each."""
+    """Averages F1 in the four ways of `f1_scores`, from the counts of each class, [..., C] each."""
     either = true + predicted
     f1 = 2 * hits / np.maximum(either, 1)
     present = true > 0
@@ -103,7 +103,7 @@ def f1_of(
 
 @dataclass(frozen=True, eq=False)
 class Placements:
-    """How each note's score for its own class stands among scores of notes and classes that do not belong together.
+    """Holds where each note's score for its own class stands among scores of notes and classes that do not match.
 
     A placement is the share of the others that are below, ties counting one half; the area under a ROC curve is
     the mean placement of its positives, the Mann-Whitney U over positives times negatives (Hanley and McNeil
@@ -118,7 +118,7 @@ class Placements:
     """[B]: among the scores of all notes for all classes but their own; nan where there is a single class."""
 
     def areas(self) -> dict[str, float]:
-        """Areas under the ROC curve of class against the rest.
+        """Averages the areas under the ROC curves of a class against the rest.
 
         - `macro_auc`: the mean over the classes that some, but not all, notes have.
         - `micro_auc`: one curve over all B x C pairs of note and class.
@@ -132,7 +132,7 @@ class Placements:
 
 
 def placements_of(scores: NDArray[np.floating], target: NDArray[np.int64]) -> Placements:
-    """The placements of B notes with scores [B, C].
+    """Computes the placements of B notes with scores [B, C].
 
     An AUC compares scores of different notes, hence of probabilities, as the paper does: each row is first
     normalised by a log-softmax in float64, which orders as softmax does and never underflows.
@@ -140,10 +140,11 @@ def placements_of(scores: NDArray[np.floating], target: NDArray[np.int64]) -> Pl
     notes, classes = scores.shape
     by_class = np.ascontiguousarray(log_softmax(scores).T)
     own = by_class[target, np.arange(notes)]
-    by_class.sort(1)
+    by_class.sort(1)  # in place, for it is the largest array here; `own` was taken before
     in_class = np.full(notes, np.nan)
     for d, mine in members(target):
         if len(mine) < notes:
+            # The rank among all notes less that among the class's own leaves the notes of other classes.
             above = _ranked(own[mine], by_class[d]) - _ranked(own[mine], np.sort(own[mine]))
             in_class[mine] = above / (notes - len(mine))
     if classes == 1:
@@ -155,7 +156,7 @@ def placements_of(scores: NDArray[np.floating], target: NDArray[np.int64]) -> Pl
 
 
 def members(target: NDArray[np.int64]) -> list[tuple[int, NDArray[np.int64]]]:
-    """The classes present, ascending, each with the indices of its notes.
+    """Groups notes by class: the classes present, ascending, each with the indices of its notes.
 
     >>> members(np.array([4, 0, 4]))
     [(0, array([1])), (4, array([0, 2]))]
@@ -166,7 +167,7 @@ def members(target: NDArray[np.int64]) -> list[tuple[int, NDArray[np.int64]]]:
 
 
 def log_softmax(scores: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Log-probabilities of each row, in float64.
+    """Normalises each row of scores to log-probabilities, in float64.
 
     >>> np.exp(log_softmax(np.array([[1e38, 1e38], [-3e38, 0]], dtype=np.float32))).tolist()
     [[0.5, 0.5], [0.0, 1.0]]
@@ -178,7 +179,7 @@ def log_softmax(scores: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def _ranked(values: NDArray[np.float64], ordered: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How many of `ordered`, ascending, each value is above; an equal one counts one half."""
+    """Counts the entries of `ordered`, ascending, that each value is above; an equal one counts one half."""
     below, up_to = (np.searchsorted(ordered, values, side=side) for side in ("left", "right"))
     return (below + up_to) / 2
 

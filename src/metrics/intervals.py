@@ -1,4 +1,4 @@
-"""Standard errors, intervals and paired differences of any metric, by patient.
+"""Standard errors, intervals and paired differences of any metric are estimated from random parts of the patients.
 
 What an interval is for: the metric's mean over test sets of this size, drawn from the same patients' population
 and scored by the same model. A long tail of rare DRGs makes the plain bootstrap fail there. A resample repeats
@@ -36,7 +36,7 @@ Z = NormalDist().inv_cdf(0.5 + CONFIDENCE / 2)
 
 @dataclass(frozen=True)
 class Estimate:
-    """A metric with its interval of 95 %; low and high are nan where there are too few patients."""
+    """Holds a metric with its interval of 95 %; low and high are nan where there are too few patients."""
 
     value: float
     error: float
@@ -47,14 +47,14 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Difference(Estimate):
-    """A metric of one run less that of another, and the chance of so large a one were there none."""
+    """Holds a metric of one run less that of another, and the chance of so large a difference were there none."""
 
     p: float
 
 
 @dataclass(frozen=True, eq=False)
 class SubsampledMetric:
-    """One metric over a test set and its random parts; the difference of two over the same parts is one too."""
+    """Holds one metric over a test set and its random parts; the difference of two over the same parts is one too."""
 
     whole: float
     halves: NDArray[np.float64]
@@ -67,7 +67,7 @@ class SubsampledMetric:
 
     @property
     def error(self) -> float:
-        """The standard error at the whole size; nan where the parts have none."""
+        """Estimates the standard error at the whole size; nan where the parts have none."""
         if not len(self.halves) or not np.isfinite(self.whole):
             return float("nan")
         half, quarter = (float(parts.var(1, ddof=1).mean()) for parts in (self.halves, self.quarters))
@@ -78,7 +78,7 @@ class SubsampledMetric:
 def subsample(
     tallies: Sequence[WeightedMetric], patients: NDArray[np.int64], rounds: int = ROUNDS, seed: int = 0
 ) -> dict[str, SubsampledMetric]:
-    """Every metric of a run over the whole test set and its random halves and quarters.
+    """Measures every metric of a run over the whole test set and its random halves and quarters.
 
     The parts depend on patients, rounds and seed alone: those of two runs on one test set are the same.
 
@@ -92,6 +92,7 @@ def subsample(
     halves: dict[str, list[NDArray[np.float64]]] = {name: [] for name in whole}
     quarters: dict[str, list[NDArray[np.float64]]] = {name: [] for name in whole}
     for weights in _quarters(patients, rounds, seed):
+        # Two neighbouring quarters make a half, so that both sizes come from one draw.
         two = weights.reshape(-1, 2, len(patients)).sum(1)
         for name, values in _over(tallies, weights).items():
             quarters[name].append(values.reshape(-1, 4))
@@ -104,12 +105,12 @@ def subsample(
 
 
 def estimates(parts: Mapping[str, SubsampledMetric], patients: int) -> dict[str, Estimate]:
-    """The interval of each metric, all of which are from 0 to 1."""
+    """Estimates the interval of each metric, all of which are from 0 to 1."""
     return {name: estimate(metric.whole, metric.error, patients) for name, metric in parts.items()}
 
 
 def estimate(value: float, error: float, patients: int) -> Estimate:
-    """The interval of a share: symmetric in log-odds, so that it stays between 0 and 1.
+    """Estimates the interval of a share: symmetric in log-odds, so that it stays between 0 and 1.
 
     A metric of exactly 0 or 1 has no spread to measure: its interval is Wilson's for as many patients.
 
@@ -124,13 +125,14 @@ def estimate(value: float, error: float, patients: int) -> Estimate:
     if value in (0.0, 1.0):
         edge = Z * Z / (patients + Z * Z)
         return Estimate(value, error, *((0.0, edge) if value == 0.0 else (1 - edge, 1.0)))
+    # The delta method: the slope of the log-odds is 1 / (value (1 - value)).
     middle, reach = np.log(value / (1 - value)), Z * error / (value * (1 - value))
     low, high = (float(1 / (1 + np.exp(-middle + sign * reach))) for sign in (1, -1))
     return Estimate(value, error, low, high)
 
 
 def difference(first: SubsampledMetric, second: SubsampledMetric) -> Difference:
-    """One run's metric less another's on the same notes; p is two-sided, from the normal distribution."""
+    """Subtracts the second run's metric from the first's on the same notes; p is two-sided, by the normal."""
     parts = first - second
     error, value = parts.error, parts.whole
     if not np.isfinite(error):
@@ -139,7 +141,7 @@ def difference(first: SubsampledMetric, second: SubsampledMetric) -> Difference:
 
 
 def far_from_nothing(value: float, error: float) -> float:
-    """The chance of a value as large, to either side, were its mean 0 and its standard error `error`.
+    """Computes the chance of a value as large, to either side, were its mean 0 and its standard error `error`.
 
     >>> round(far_from_nothing(-1.96, 1.0), 3)
     0.05
@@ -149,7 +151,7 @@ def far_from_nothing(value: float, error: float) -> float:
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """The p-values of several comparisons, corrected so that together they err as one does (Holm 1979).
+    """Corrects the p-values of several comparisons, so that together they err as one does (Holm 1979).
 
     >>> [round(p, 3) for p in holm([0.01, 0.04, 0.03])]
     [0.03, 0.06, 0.06]
@@ -162,14 +164,16 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def _quarters(patients: NDArray[np.int64], rounds: int, seed: int) -> Iterable[Weights]:
-    """Weights of the four quarters of each division, [4 x divisions, B], some divisions at a time."""
+    """Draws the weights of the four quarters of each division, [4 x divisions, B], some divisions at a time."""
     who, note = np.unique(patients, return_inverse=True)
     if len(who) < FEWEST:
         return
+    # Seeded by the patients too: two runs on one test set get the same parts, which a paired difference needs.
     draw = np.random.default_rng([seed, zlib.crc32(np.ascontiguousarray(who).tobytes())])
-    numbers = np.arange(len(who)) % 4
+    numbers = np.arange(len(who)) % 4  # sizes differ by one patient at most
     for start in range(0, rounds, AT_ONCE):
         count = min(AT_ONCE, rounds - start)
+        # Patients are drawn, with all their notes: notes of one patient are not independent.
         quarter = draw.permuted(np.tile(numbers, (count, 1)), axis=1)[:, note]
         yield (quarter[:, None, :] == np.arange(4)[:, None]).reshape(4 * count, -1).astype(np.float32)
 

@@ -1,4 +1,4 @@
-"""Metrics as sums over notes, so that they can be had for thousands of parts of a test set at once.
+"""Metrics are sums over notes here, so that they can be had for thousands of parts of a test set at once.
 
 Letters of shapes: R parts, B notes, C classes. A part is a weight for each note: how often it counts.
 """
@@ -17,14 +17,14 @@ Weights = NDArray[np.floating]
 
 
 class WeightedMetric(Protocol):
-    """Some metrics of one run."""
+    """Computes some metrics of one run over weighted notes."""
 
     def over(self, weights: Weights) -> dict[str, NDArray[np.float64]]:
-        """Each metric of every part, [R]; with weights of one, the metrics of `src.metrics.definitions`."""
+        """Computes each metric of every part, [R]; with weights of one, the metrics of `src.metrics.definitions`."""
 
 
 class NoteMeans:
-    """Metrics that are the mean of a value of each note: accuracy, top-k, the area over all pairs."""
+    """Averages a value of each note: accuracy, top-k, the area over all pairs."""
 
     def __init__(self, values: Mapping[str, NDArray[np.floating]]) -> None:
         self._names = list(values)
@@ -36,9 +36,10 @@ class NoteMeans:
 
 
 class ClassF1:
-    """The four averages of F1."""
+    """Computes the four averages of F1."""
 
     def __init__(self, prefix: str, predicted: NDArray[np.int64], target: NDArray[np.int64], classes: int) -> None:
+        # A class that no note has and none was given adds nothing, so counts [R, C] are kept for the others alone.
         used, positions = np.unique(np.r_[target, predicted], return_inverse=True)
         self._prefix, self._share = prefix, len(used) / classes
         true, guessed = np.split(positions, 2)
@@ -52,7 +53,7 @@ class ClassF1:
 
 
 class ClassAreas:
-    """The macro-average of the areas under ROC curves, with the scores of the other classes' notes held.
+    """Averages the areas under the classes' ROC curves, with the scores of the other classes' notes held.
 
     What those notes add to its spread goes in as their mean placement, to first order (the structural
     components of DeLong et al. 1988).
@@ -67,22 +68,23 @@ class ClassAreas:
     def over(self, weights: Weights) -> dict[str, NDArray[np.float64]]:
         count, above = ((sums @ weights.T).T.astype(np.float64) for sums in (self._count, self._above))
         present = count > 0
+        # A part without a note of a class has no area for it, and averages over the classes that it has.
         areas = np.divide(above, count, out=np.zeros_like(above), where=present)
         from_others = weights @ self._from_others / weights.sum(1)
         return {self._name: areas.sum(1) / present.sum(1) + from_others}
 
 
 def _by_class(index: NDArray[np.int64], classes: int, values: NDArray[np.floating] | None = None) -> csr_array:
-    """[C, B]: the value of each note in its class's row; nothing for a note of index -1."""
+    """Puts the value of each note into its class's row, [C, B]; a note of index -1 has none."""
     notes = np.flatnonzero(index >= 0)
     data = np.ones(len(notes)) if values is None else values[notes]
     return csr_array((data.astype(np.float32), (index[notes], notes)), shape=(classes, len(index)))
 
 
 def other_placements(
-    scores: NDArray[np.floating], target: NDArray[np.int64], placements: Placements
+    scores: NDArray[np.floating], target: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """What each note, as one that does not belong, adds to `macro_auc` and to `micro_auc`, [B] each; means are 0.
+    """Computes what each note, as one that does not belong, adds to `macro_auc` and `micro_auc`, [B] each, of mean 0.
 
     The counterpart of `placements_of`: how many of those that belong are above its scores, less how
     many are on average.
@@ -99,12 +101,13 @@ def other_placements(
         pairs[outside] += _above(by_class[d, outside], every)
         if d in present and len(outside):
             share = _above(by_class[d, outside], np.sort(own[present[d]]))
+            # `over` divides by all notes, a class's area by those outside the class.
             macro[outside] += (share - share.mean()) * notes / len(outside)
     micro = pairs / max(classes - 1, 1)
     return macro / len(present), micro - micro.mean()
 
 
 def _above(values: NDArray[np.float64], ordered: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The share of `ordered` above each value, ties counting one half."""
+    """Computes the share of `ordered` above each value, ties counting one half."""
     below, up_to = (np.searchsorted(ordered, values, side=side) for side in ("left", "right"))
     return 1 - (below + up_to) / (2 * len(ordered))

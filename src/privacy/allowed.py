@@ -1,4 +1,4 @@
-"""What a record of W&B may be: the allow-list of kinds, fields and forms under our policy. All else is a finding."""
+"""An allow-list says which kinds, fields and forms a record of W&B may have under our policy; the rest are findings."""
 
 import json
 import re
@@ -18,7 +18,7 @@ Rule = Callable[[str], str | None]
 
 @dataclass(frozen=True)
 class LoggedString:
-    """One string, or one whole number of many digits, that W&B holds.
+    """Holds one string, or one whole number of many digits, that W&B has.
 
     Attributes:
         location: where it stands; never what it is.
@@ -36,7 +36,7 @@ class LoggedString:
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that must not leave the machine: where, and of what kind; never what it says."""
+    """Says where something is that must not leave the machine, and of what kind it is; never what it says."""
 
     place: str
     kind: str
@@ -68,16 +68,17 @@ def _name(text: str) -> str | None:
 
 
 def _dated_name(text: str) -> str | None:
-    """Names that a user gives may hold the day on which the run was made."""
-    return _name(DATE.sub("", text) or "x")
+    """Judges a name that a user gives, which may hold the day on which the run was made."""
+    return _name(DATE.sub("", text) or "x")  # a day alone is a name
 
 
 def _content(text: str) -> str | None:
-    """What is wrong with a short name."""
+    """Says what is wrong with a short name; None where nothing is."""
     if DATE.search(text):
         return "a date"
     if IDENTIFIER.search(text):
         return "the name of an identifier"
+    # A short name that decodes to two words of letters: chance hardly gives that.
     if any(re.search(r"[A-Za-z]{2} [A-Za-z]{2}", decoded) for decoded in list(decodings(text))[1:]):
         return "an encoded text"
     return None
@@ -91,14 +92,10 @@ def _version(text: str) -> str | None:
     return None if VERSION.fullmatch(text) and not ADDRESS.search(text) else "a text, where a version stands"
 
 
-def _redacted(text: str) -> str | None:
-    return None if text == "redacted" else "the name of the machine"
-
-
 RUN = {
     **dict.fromkeys(("run_id", "entity", "project", "display_name", "run_group", "tags"), _dated_name),
     "job_type": _name,
-    "host": _redacted,
+    "host": _pattern(re.compile("redacted"), "the name of the machine"),
     "storage_id": _pattern(re.compile(r"[A-Za-z0-9=+/:_-]{0,200}"), "a text, where W&B's id stands"),
     **{f"telemetry.{name}": _version for name in ("python_version", "cli_version", "huggingface_version", "platform")},
 }
@@ -154,7 +151,7 @@ AROUND: dict[str, Rule] = {
 
 
 def examine(record: Any, location: str) -> Iterator[LoggedString | Finding]:
-    """Every string of a record, key or value, and everything of it that may not be.
+    """Yields every string of a record, key or value, and everything of it that may not be.
 
     Args:
         record: a `wandb_internal_pb2.Record`.
@@ -175,28 +172,28 @@ def examine(record: Any, location: str) -> Iterator[LoggedString | Finding]:
             )
         elif field.name in ("control", "_info"):
             yield from _message(value, field_location, f"{field.name}.", AROUND, {}, ())
-        elif field.name != "num":
+        elif field.name != "num":  # W&B counts its records there
             yield Finding(field_location, "a field that is not known")
             yield from _anything(value, field_location)
     yield from _unknown(record, location)
 
 
 def examine_file(name: str, text: str, location: str) -> Iterator[LoggedString | Finding]:
-    """The same of a file that W&B writes of an online run: `config.yaml` or `wandb-summary.json`."""
+    """Examines a file that W&B writes of an online run: `config.yaml` or `wandb-summary.json`."""
     from omegaconf import OmegaConf
 
     try:
         content: Any = json.loads(text) if name.endswith(".json") else OmegaConf.to_container(OmegaConf.create(text))
         items = {str(key): content[key] if name.endswith(".json") else content[key]["value"] for key in content}
     except Exception:  # of whichever kind the parsers raise
-        yield LoggedString(location, text)
+        yield LoggedString(location, text)  # to be matched with the notes as well
         yield Finding(location, "a file that is not what W&B writes under this name")
         return
     yield from examine_items(items, "summary" if name.endswith(".json") else "config", location)
 
 
 def examine_replay(replay: Replay) -> Iterator[LoggedString | Finding]:
-    """The same of what `src.sync` would send of a run."""
+    """Examines what `src.sync` would send of a run."""
     run, labels = RunFolder(replay.run), guarded_labels(replay.wandb, replay.run, replay.metadata)
     for label in (labels["project"], labels["group"] or "", labels["name"], labels["job_type"], *labels["tags"]):
         if label:
@@ -210,7 +207,7 @@ def examine_replay(replay: Replay) -> Iterator[LoggedString | Finding]:
 
 
 def examine_items(items: Mapping[str, Any], kind: str, location: str) -> Iterator[LoggedString | Finding]:
-    """The same of names and values: a configuration, a row of a history, or a summary."""
+    """Examines names and values: a configuration, a row of a history, or a summary."""
     for number, (key, value) in enumerate(items.items(), start=1):
         item_location = f"{location}, item {number}"
         yield LoggedString(f"{item_location}, its name", key, key=True)
@@ -246,7 +243,7 @@ def _message(
 
 
 def _item(item: Any, location: str, kind: str) -> Iterator[LoggedString | Finding]:
-    """A name and a value as JSON."""
+    """Examines a name and a value, which is JSON."""
     parts = list(item.nested_key) if kind != "stats" else []
     names = ([item.key] if item.key else []) + parts
     for name in names:
@@ -273,15 +270,15 @@ def _item_name(name: str, kind: str) -> str | None:
 
 
 def _config_text(text: str, names: list[str]) -> str | None:
-    """What is wrong with a string of the configuration."""
+    """Says what is wrong with a string of the configuration; None where nothing is."""
     pattern = config_pattern(names[0] if names else "")
     return _name(text) or (None if pattern and re.fullmatch(pattern, text) else "a text that its key does not take")
 
 
 def _value(text: str, location: str, kind: str, names: list[str]) -> Iterator[LoggedString | Finding]:
-    """The JSON of one value: a number, null, or in a configuration a short name."""
+    """Examines the JSON of one value, which may be a number, null, or in a configuration a short name."""
     count = any(COUNTS.match(name) for name in names)
-    own = names[:1] == ["_wandb"]
+    own = names[:1] == ["_wandb"]  # W&B's versions and telemetry, of several parts
     for role, leaf in json_leaves(text):
         if isinstance(leaf, str):
             yield LoggedString(location, leaf, key=role == "key")
@@ -293,6 +290,7 @@ def _value(text: str, location: str, kind: str, names: list[str]) -> Iterator[Lo
                 wrong := _config_text(leaf, names) if kind == "config" else "a text, where a number stands"
             ):
                 yield Finding(location, wrong)
+        # Below 1e18, for int() takes neither nan nor infinity.
         elif isinstance(leaf, int | float) and not count and MANY <= abs(leaf) < 1e18 and leaf == int(leaf):
             yield LoggedString(location, str(abs(int(leaf))), number=True)
     if text.lstrip()[:1] == "[" and not own:
@@ -300,7 +298,7 @@ def _value(text: str, location: str, kind: str, names: list[str]) -> Iterator[Lo
 
 
 def _anything(value: Any, location: str) -> Iterator[LoggedString]:
-    """Every string of whatever a field holds."""
+    """Yields every string of whatever a field holds."""
     if isinstance(value, str):
         yield LoggedString(location, value)
     elif isinstance(value, bytes):
@@ -315,9 +313,10 @@ def _anything(value: Any, location: str) -> Iterator[LoggedString]:
 
 
 def _unknown(message: Any, location: str) -> Iterator[LoggedString | Finding]:
-    """Fields that this version of W&B does not know, here and in the messages within."""
+    """Finds fields that this version of W&B does not know, here and in the messages within."""
     from google.protobuf.unknown_fields import UnknownFieldSet
 
+    # protobuf keeps such fields in the message, and ListFields passes over them.
     for field in UnknownFieldSet(message):
         yield Finding(location, "a field that is not known")
         if isinstance(field.data, bytes):
@@ -330,7 +329,7 @@ def _unknown(message: Any, location: str) -> Iterator[LoggedString | Finding]:
 
 
 def _several(field: Any, value: Any) -> list[Any]:
-    """The values of a field; of a map its keys and values."""
+    """Lists the values of a field; of a map its keys and values."""
     if hasattr(value, "items"):
         return [part for pair in value.items() for part in pair]
     return list(value) if field.is_repeated else [value]

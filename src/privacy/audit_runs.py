@@ -1,4 +1,4 @@
-"""The audit of what W&B wrote of runs, and of what `src.sync` would send: by form, and against their cohorts' notes."""
+"""The audit examines what W&B wrote of runs and what `src.sync` would send, by form and against the cohorts' notes."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -33,7 +33,7 @@ SHOWN = 12
 
 @dataclass
 class Verdict:
-    """What the audit of one run came to.
+    """Holds what the audit of one run came to.
 
     Attributes:
         run: its folder.
@@ -56,11 +56,11 @@ class Verdict:
 
     @property
     def clean(self) -> bool:
-        """Whether nothing was found."""
+        """Says whether nothing was found."""
         return not self.findings
 
     def lines(self) -> list[str]:
-        """The verdict as text."""
+        """Words the verdict, a line each."""
         contents = f"{len(self.files)} files with {self.strings:,} strings"
         against = f"{self.notes:,} notes of cohort {self.cohort}" if self.cohort else "no notes, as notes=no asked"
         head = "clean" if self.clean else f"{len(self.findings)} finding{'s' * (len(self.findings) > 1)}"
@@ -75,7 +75,7 @@ class Verdict:
 
 
 def runs_in(words: Sequence[str]) -> list[Path]:
-    """The runs that a command names: each a run's folder, or a folder of runs.
+    """Lists the runs that a command names: each word a run's folder, or a folder of runs.
 
     Raises:
         UserError: naming every word where W&B wrote nothing.
@@ -119,7 +119,7 @@ def audit_runs(runs: Sequence[Path], data_dir: Path | None, notes: bool) -> list
 
 
 def unreadable(runs: Sequence[Path], data_dir: Path | None, notes: bool) -> dict[Path, str]:
-    """Why runs cannot be audited: their notes cannot be had, or a verdict cannot be written beside them."""
+    """Says why runs cannot be audited: their notes cannot be had, or a verdict cannot be written beside them."""
     reasons: dict[Path, str] = {}
     for run in runs:
         try:
@@ -151,6 +151,7 @@ def _audit(runs: Sequence[Path], cohort: Cohort | None) -> Iterator[Verdict]:
             verdicts[number].findings.append(finding)
     for verdict in verdicts:
         verdict.findings = list(dict.fromkeys(verdict.findings))
+        # The verdict is on bytes: those that changed since they were read have not been judged.
         if hashes_of(verdict.run) != verdict.files:
             verdict.findings.append(
                 Finding("wandb", "files that changed while they were audited; is the run going on?")
@@ -159,7 +160,7 @@ def _audit(runs: Sequence[Path], cohort: Cohort | None) -> Iterator[Verdict]:
 
 
 def _replayed(run: Path, cohort: Cohort | None) -> Iterator[LoggedString | Finding]:
-    """Every string of what would be sent of a run; none where `src.sync` refuses to send it."""
+    """Examines what would be sent of a run, which is nothing where `src.sync` refuses to send it."""
     try:
         replay = read_replay(run, cohort.folder if cohort else None)
     except UserError:
@@ -168,7 +169,7 @@ def _replayed(run: Path, cohort: Cohort | None) -> Iterator[LoggedString | Findi
 
 
 def cohort_of(run: Path, data_dir: Path | None) -> Cohort:
-    """The cohort whose notes a run has read.
+    """Reads the cohort whose notes a run has read.
 
     Raises:
         UserError: it cannot be had, or is not the one that the run's record names.
@@ -193,7 +194,7 @@ def _record(run: Path) -> RunRecord | None:
 
 
 def _own_words(run: Path) -> set[str]:
-    """The words of which a run's record names its axes and metrics."""
+    """Collects the words of which a run's record names its axes and metrics."""
     record = _record(run)
     keys = [*record.axes, *record.metrics, *record.counts, *record.seconds] if record else []
     return {word.casefold() for key in keys for word in WORD.findall(key)}
@@ -215,7 +216,7 @@ def write_audit(verdict: Verdict) -> None:
 
 
 def read_clean(run: Path) -> tuple[bool, str | None]:
-    """Whether these very bytes were found clean, and against which cohort; None where against none."""
+    """Says whether these very bytes were found clean, and against which cohort; None where against none."""
     try:
         verdict = read_json(run / AUDIT, SCHEMA)
     except (FileNotFoundError, UserError):

@@ -1,4 +1,4 @@
-"""Every text that a string or a file may hold: escapes undone, base64, hex and compressed text decoded."""
+"""Every text that a string or a file may hold is found here: escapes, base64, hex and compression are undone."""
 
 import base64
 import binascii
@@ -28,7 +28,7 @@ WORD = re.compile(r"[^\W_]+")
 
 
 def decodings(text: str, depth: int = DEPTH) -> Iterator[str]:
-    """The text, and every other text that is encoded in it.
+    """Yields the text, and every other text that is encoded in it.
 
     >>> list(decodings('the "note" said'))
     ['the "note" said']
@@ -39,7 +39,7 @@ def decodings(text: str, depth: int = DEPTH) -> Iterator[str]:
     if depth == 0:
         return
     plain = unescaped(text)
-    if plain != text:
+    if plain != text:  # escapes part what is encoded, so that is looked for once none is left
         yield from decodings(plain, depth - 1)
         return
     for match in BASE64.finditer(text):
@@ -52,7 +52,7 @@ def decodings(text: str, depth: int = DEPTH) -> Iterator[str]:
 
 
 def texts_of(data: bytes, depth: int = DEPTH) -> Iterator[str]:
-    """Every text of a file: of what it is when decompressed, of its members where it is an archive."""
+    """Yields every text of a file: of what it is when decompressed, of its members where it is an archive."""
     opened = _decompressed(data) if depth else None
     if opened is not None:
         for part in opened:
@@ -64,7 +64,7 @@ def texts_of(data: bytes, depth: int = DEPTH) -> Iterator[str]:
 
 
 def unescaped(text: str) -> str:
-    r"""The text without the escapes of JSON, of Python, of addresses and of HTML.
+    r"""Undoes the escapes of JSON, of Python, of addresses and of HTML.
 
     >>> unescaped(r'said \"no\"\nthen caf\u00e9 %20 &amp; left')
     'said "no" then café   & left'
@@ -85,6 +85,7 @@ def _escape(match: re.Match[str]) -> str:
 
 
 def _from_base64(text: str) -> bytes | None:
+    # What stood around it may have lent a character, and 4n + 1 are no base64: the last is dropped.
     body = text.rstrip("=").replace("-", "+").replace("_", "/")
     try:
         return base64.b64decode(body[: len(body) - (len(body) % 4 == 1)] + "=" * (-len(body) % 4 % 3))
@@ -93,13 +94,14 @@ def _from_base64(text: str) -> bytes | None:
 
 
 def _within(data: bytes, depth: int) -> Iterator[str]:
-    """Texts of bytes that were decoded, where they are text at all."""
+    """Yields the texts of bytes that were decoded, where they are text at all."""
     opened = _decompressed(data)
     if opened is not None:
         for part in opened:
             yield from texts_of(part, depth)
     elif looks_like_text(data):
         yield from decodings(data.decode("utf-8"), depth)
+    # Text of two bytes a character: every second one is 0.
     elif looks_like_text(narrow := data.replace(b"\0", b"")) and len(narrow) * 2 <= len(data) + 1:
         yield from decodings(narrow.decode("utf-8"), depth)
     else:
@@ -108,7 +110,7 @@ def _within(data: bytes, depth: int) -> Iterator[str]:
 
 
 def looks_like_text(data: bytes) -> bool:
-    """Whether random bytes would hardly be this: UTF-8 of at least 8 printable characters."""
+    """Says whether random bytes would hardly be this: UTF-8 of at least 8 printable characters."""
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
@@ -117,7 +119,7 @@ def looks_like_text(data: bytes) -> bool:
 
 
 def _decompressed(data: bytes) -> list[bytes] | None:
-    """What is compressed in `data`; None where nothing is."""
+    """Decompresses `data`, an archive member by member; None where nothing is compressed."""
     try:
         if data[:2] == b"\x1f\x8b":
             with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
@@ -125,6 +127,7 @@ def _decompressed(data: bytes) -> list[bytes] | None:
         if data[:4] == b"PK\x03\x04":
             with zipfile.ZipFile(io.BytesIO(data)) as archive:
                 return [archive.read(name) for name in archive.namelist()]
+        # RFC 1950: the two bytes of a zlib header are a multiple of 31.
         if data[:1] == b"\x78" and len(data) > 2 and int.from_bytes(data[:2]) % 31 == 0:
             return [zlib.decompressobj().decompress(data, LARGEST)]
     except (OSError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError, NotImplementedError):
@@ -133,7 +136,7 @@ def _decompressed(data: bytes) -> list[bytes] | None:
 
 
 def json_leaves(text: str, depth: int = DEPTH) -> Iterator[tuple[str, object]]:
-    """Keys and values of a JSON text, and of the JSON in its strings: (`key` or `value`, what stands there).
+    """Yields keys and values of a JSON text, and of the JSON in its strings: (`key` or `value`, what stands there).
 
     A text that is no JSON is its own only value.
 
@@ -156,7 +159,7 @@ def _leaves(node: object, depth: int) -> Iterator[tuple[str, object]]:
     elif isinstance(node, list):
         for value in node:
             yield from _leaves(value, depth)
-    elif isinstance(node, str) and depth and node.lstrip()[:1] in ("{", "[", '"') and node != "":
+    elif isinstance(node, str) and depth and node.lstrip()[:1] in ("{", "[", '"'):
         yield from json_leaves(node, depth - 1)
     else:
         yield "value", node

@@ -1,4 +1,4 @@
-"""Identifiers in every form that people give them: separators, leading zeros and case are left out on both sides."""
+"""Identifiers are compared without separators, leading zeros and case, for people write them in many forms."""
 
 import re
 import unicodedata
@@ -28,7 +28,7 @@ COLUMNS = {"subject_id": "patient", "hadm_id": "admission", "note_id": "note"}
 
 
 def canonical(text: str) -> str:
-    """An identifier without separators, leading zeros and case.
+    """Strips an identifier of separators, leading zeros and case.
 
     >>> canonical("MR-0012345"), canonical("mr12345"), canonical("00345617"), canonical("734-56-1017")
     ('mr12345', 'mr12345', '345617', '734561017')
@@ -38,7 +38,7 @@ def canonical(text: str) -> str:
 
 
 def candidates(text: str) -> Iterator[str]:
-    """What in a text may be an identifier, each in its canonical form.
+    """Yields what in a text may be an identifier, in canonical form.
 
     >>> sorted(set(candidates("group MR 001-2345 at 0.1234567")))
     ['12345at', '2345at', 'group', 'groupmr1', 'groupmr12345', 'groupmr12345at', 'mr12345', 'mr12345at']
@@ -63,7 +63,7 @@ def _long_enough(joined: str, single: bool) -> Iterator[str]:
 
 
 def identifiers(cohort: Cohort) -> Iterator[tuple[str, pl.Series]]:
-    """The canonical identifiers of a cohort's patients, admissions and notes, each once, with the column's name.
+    """Yields the canonical identifiers of a cohort's patients, admissions and notes, each once, by column.
 
     A cohort of a hospital's own file has those of its patients, as the file had them; its admissions and notes are
     rows of the file.
@@ -83,7 +83,7 @@ def _canonical(table: pl.LazyFrame, column: str) -> pl.Series:
 
 
 def short_ids(cohort: Cohort) -> int:
-    """How many patients and admissions have identifiers too short to be told from words and counts."""
+    """Counts the patients and admissions whose identifiers are too short to be told from words and counts."""
     digits, size = pl.col("name").str.contains(r"^\p{N}*$"), pl.col("name").str.len_chars()
     short = (size < SHORTEST) | (digits & (size < SHORTEST_NUMBER))
     return sum(

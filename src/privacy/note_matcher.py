@@ -1,4 +1,4 @@
-"""What W&B holds of runs, matched against the notes of their cohort: words in a row, identifiers, names, dates.
+"""What W&B holds of runs is matched with the notes of their cohort: words in a row, identifiers, names, dates.
 
 The traces are small and stay in memory; the notes are streamed past them once for all runs of a cohort.
 """
@@ -41,7 +41,7 @@ Location = tuple[int, str]
 
 @dataclass
 class NoteMatcher:
-    """What was found in several runs, as what is looked for in notes.
+    """Holds what several runs contain, as what is looked for in notes.
 
     Attributes:
         phrases: `WORDS` words in a row, and where they are.
@@ -94,7 +94,7 @@ class NoteMatcher:
             _put(self.dates, date[0], location)
 
     def against(self, cohort: Cohort) -> Iterator[tuple[int, Finding]]:
-        """Streams a cohort past the traces: each finding with the run that it is of."""
+        """Streams a cohort past the traces, and yields each finding with the number of its run."""
         seen: set[tuple[str, str]] = set()
         for kind, text in self._hits(cohort):
             if (kind, text) in seen:
@@ -138,7 +138,7 @@ KINDS = {
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a text, case and punctuation left out.
+    """Splits a text into words, without case and punctuation.
 
     >>> words_of("Pt was ___ admitted,\\nw/ CHF;")
     ['pt', 'was', 'admitted', 'w', 'chf']
@@ -149,7 +149,7 @@ def words_of(text: str) -> list[str]:
 
 
 def people(text: str) -> Iterator[str]:
-    """Who is named in a text.
+    """Yields who is named in a text.
 
     >>> list(people("Seen by Dr. Jane Roe and Dr. ___. Attending: Poe, Ann"))
     ['Jane Roe', 'Poe, Ann']
@@ -164,5 +164,7 @@ def people(text: str) -> Iterator[str]:
 
 def _put(locations_of: dict[str, list[Location]], text: str, location: Location) -> None:
     locations = locations_of.setdefault(text, [])
-    if location not in locations and len(locations) < MAX_LOCATIONS * 50:
+    # Runs are added one after the other, so the last locations show how many the run has; none may hide another run's.
+    recent = locations[-MAX_LOCATIONS:]
+    if location not in recent and sum(run == location[0] for run, _ in recent) < MAX_LOCATIONS:
         locations.append(location)

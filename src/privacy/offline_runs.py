@@ -1,4 +1,4 @@
-"""What W&B wrote of a run on this machine, file by file: its records up to a tear.
+"""The files that W&B wrote of a run on this machine are read record by record, up to a tear.
 
 A run that was started several times has a folder a start. `wandb.Api` reads servers only, and `wandb leet inspect`
 prints one file at a time, neither its tear nor its damage.
@@ -17,7 +17,7 @@ from src.tracking.policy import ENVIRONMENT
 
 @dataclass(frozen=True)
 class Journal:
-    """One file, which is one start of a run.
+    """Holds the records of one file, which is one start of a run.
 
     Attributes:
         records: place in the file, and `wandb_internal_pb2.Record`, in order.
@@ -30,7 +30,7 @@ class Journal:
 
 
 def journal_files(run_dir: Path) -> list[Path]:
-    """The files of a run's starts: below its `wandb`, or of `run_dir` itself where that is what W&B wrote."""
+    """Lists the files of a run's starts: below its `wandb`, or of `run_dir` itself where that is what W&B wrote."""
     for pattern in ("wandb/*run-*/*.wandb", "*run-*/*.wandb", "*.wandb"):
         if paths := sorted(path for path in run_dir.glob(pattern) if not path.parent.is_symlink()):
             return paths
@@ -38,7 +38,7 @@ def journal_files(run_dir: Path) -> list[Path]:
 
 
 def read_journal(path: Path) -> Journal:
-    """The records of one file, up to its tear.
+    """Reads the records of one file, up to its tear.
 
     Raises:
         UserError: it is damaged, or not W&B's; the message says where.
@@ -58,7 +58,7 @@ def read_journal(path: Path) -> Journal:
 
 @cache
 def record_type() -> Any:
-    """W&B's message class for one record; imported under the policy's environment."""
+    """Imports W&B's message class for one record, under the policy's environment."""
     os.environ.update(ENVIRONMENT)
     from wandb.proto import wandb_internal_pb2
 

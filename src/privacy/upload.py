@@ -1,4 +1,4 @@
-"""Runs that were audited go to a W&B server: each once, whole, and as one run whatever it went through.
+"""Audited runs are sent to a W&B server: each once, whole, and as one run whatever it went through.
 
 A run is sent by replaying its own record and history through the guarded recorder, as it would have sent them itself;
 of what W&B wrote on this machine nothing is read here, and nothing is sent. Each run is compared with what the server
@@ -48,7 +48,7 @@ SETTINGS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Remote:
-    """What a server has of a run: the rows of its history, and of its summary what is asked for."""
+    """Holds what a server has of a run: the rows of its history, and of its summary what is asked for."""
 
     config: dict[str, Any]
     summary: dict[str, Any]
@@ -57,7 +57,7 @@ class Remote:
 
 
 class Server:
-    """The W&B server that this machine is logged in to.
+    """Talks to the W&B server that this machine is logged in to.
 
     Attributes:
         url: its address.
@@ -95,7 +95,7 @@ class Server:
             ) from None
 
     def has(self, replay: Replay) -> Remote | None:
-        """What it has of the run of this id; None where it has none.
+        """Fetches what the server has of the run of this id; None where it has none.
 
         Raises:
             UserError: it is gone.
@@ -152,7 +152,11 @@ def connected(entity: str | None) -> Iterator[Server]:
 
 
 def _knock(url: str) -> None:
-    """Finds at once that nobody listens, where no proxy stands between."""
+    """Finds at once that nobody listens, where no proxy stands between.
+
+    Raises:
+        UserError: nobody does.
+    """
     parts = urlsplit(url)
     if getproxies() and not proxy_bypass(parts.hostname or ""):
         return
@@ -167,7 +171,7 @@ def _knock(url: str) -> None:
 
 
 def missing(replay: Replay, remote: Remote | None) -> Rows | None:
-    """The rows that a server lacks of a run; None where it has all of the run, summary and end included."""
+    """Picks the rows that a server lacks of a run; None where it has all of the run, summary and end included."""
     if remote is None:
         return replay.rows
     rows = missing_rows(replay.rows, remote.rows)
@@ -178,7 +182,7 @@ def missing(replay: Replay, remote: Remote | None) -> Rows | None:
 
 
 def missing_rows(rows: Rows, has: Iterable[Mapping[str, Any]]) -> Rows:
-    """What of a run's rows a server's history, of whose repeated steps the last count, does not hold.
+    """Picks what of a run's rows a server's history does not hold; of its repeated steps the last counts.
 
     >>> rows = {1: {"a": 1.0}, 2: {"a": 2.0, "b": 3.0}}
     >>> missing_rows(rows, [{"trainer/global_step": 1, "a": 1.0}, {"trainer/global_step": 2, "a": 2.0}])
@@ -203,7 +207,7 @@ def _equal(left: Any, right: Any) -> bool:
 
 
 def is_sent(run: Path, server: Server) -> bool:
-    """Whether the run as it is now went to this server before."""
+    """Says whether the run as it is now went to this server before."""
     try:
         receipt = read_json(run / SYNC, {"server": str, "files": dict[str, str]})
     except (OSError, ValueError):

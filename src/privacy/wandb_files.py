@@ -1,4 +1,4 @@
-"""Everything that W&B wrote below a run's `wandb` folder: each file by its form, and every string that it holds."""
+"""Whatever W&B wrote below a run's `wandb` folder is examined: each file by its form, and every string in it."""
 
 import hashlib
 import re
@@ -36,12 +36,12 @@ LARGEST = 64 * 2**20
 
 
 def files_of(run_dir: Path) -> list[Path]:
-    """Every file below a run's `wandb`, and links, in a fixed order."""
+    """Lists every file and link below a run's `wandb`, in a fixed order."""
     return sorted(path for path in home_of(run_dir).rglob("*") if path.is_symlink() or not path.is_dir())
 
 
 def home_of(run_dir: Path) -> Path:
-    """The folder that W&B wrote: `wandb` of a run, or the given one where that is what it wrote.
+    """Finds the folder that W&B wrote: `wandb` of a run, or the given one where that is what it wrote.
 
     Raises:
         UserError: it wrote nothing here.
@@ -54,7 +54,7 @@ def home_of(run_dir: Path) -> Path:
 
 
 def hashes_of(run_dir: Path) -> dict[str, str]:
-    """The SHA-256 of each file that is audited, W&B's and those that the run is sent from, by its path below `run_dir`.
+    """Hashes each audited file by SHA-256, W&B's and those that the run is sent from, by its path below `run_dir`.
 
     Of a link it is that of where it points.
     """
@@ -66,7 +66,7 @@ def hashes_of(run_dir: Path) -> dict[str, str]:
 
 
 def written(run_dir: Path) -> Iterator[LoggedString | Finding]:
-    """Every string and every finding by form, file after file; names of files and folders are strings too."""
+    """Yields every string and every finding by form, file after file; names of files and folders are strings too."""
     home, unknown_files = home_of(run_dir), 0
     for path in files_of(run_dir):
         inside = path.relative_to(home).as_posix()
@@ -95,7 +95,7 @@ def _is_known(path: Path, inside: str) -> bool:
 
 
 def _location(path: Path, inside: str) -> str:
-    """A file as a finding names it: its kind and its start, not its name, which may be of a patient."""
+    """Names a file as a finding does: by its kind and its start, for its own name may be a patient's."""
     start = STAMP.search(inside)
     form = "log" if path.suffix == ".log" else "link" if path.is_symlink() else f"*{path.suffix}"
     return f"wandb, {form} of {start[0]}" if start else f"wandb, {form}"
@@ -132,7 +132,7 @@ def _file(path: Path, location: str, recognised: bool, log: bool) -> Iterator[Lo
 
 
 def _without_machine(line: str) -> str:
-    """A line of a log without times, processes and sockets.
+    """Blanks times, processes and sockets in a line of a log.
 
     >>> _without_machine('{"time":"2026-11-25T02:18:11.146808085Z","msg":"main: starting","pid":23188}')
     '{"time":" ","msg":"main: starting", }'

@@ -1,4 +1,4 @@
-"""The files that W&B writes, as frames: a header of 7 bytes, then LevelDB's log format with IEEE checksums.
+"""Files that W&B writes consist of frames: a header of 7 bytes, then LevelDB's log format with IEEE checksums.
 
 Blocks of 32 KiB hold chunks of a checksum, a length and a type; a record is one chunk or several. Source:
 https://github.com/google/leveldb/blob/main/doc/log_format.md, and `core/internal/transactionlog` of W&B, whose own
@@ -20,7 +20,7 @@ FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4
 
 @dataclass(frozen=True)
 class Frames:
-    """The records of one file.
+    """Holds the records of one file.
 
     Attributes:
         bodies: each record's place in the file and its bytes, in order.
@@ -32,7 +32,7 @@ class Frames:
 
 
 def read_frames(path: Path) -> Frames:
-    """Every whole record of a file.
+    """Reads every whole record of a file.
 
     Raises:
         UserError: the file is none of W&B's, or damaged before its end; the message says at which byte.
@@ -67,7 +67,11 @@ def read_frames(path: Path) -> Frames:
 
 
 def _chunk(path: Path, data: bytes, offset: int) -> tuple[int, bytes] | None:
-    """Type and bytes of the chunk at `offset`; None where the file ends within it."""
+    """Reads type and bytes of the chunk at `offset`; None where the file ends within it.
+
+    Raises:
+        UserError: it is damaged.
+    """
     if offset + HEAD.size > len(data) or not any(data[offset:]):
         return None
     checksum, length, kind = HEAD.unpack_from(data, offset)

@@ -16,7 +16,7 @@ SWEEP: Schema = {"cells": [{"name": str, "words": list[str]}]}
 
 @dataclass(frozen=True)
 class ListedRun:
-    """One run as it stands, finished or not.
+    """Describes one run as it stands, finished or not.
 
     Attributes:
         folder: where it lives.
@@ -32,20 +32,20 @@ class ListedRun:
 
 
 def is_run(folder: Path) -> bool:
-    """Whether a run is kept there: it has a record, or is a job of a sweep."""
+    """Says whether a folder keeps a run: it has a record, or is a job of a sweep."""
     run = RunFolder(folder)
     return run.record.exists() or run.state.exists() or run.job.exists()
 
 
 def run_folders(folder: Path, is_run: Callable[[Path], bool] = is_run) -> list[Path]:
-    """The folder itself where it is a run, else the runs in it, by name; those of hidden names are none."""
+    """Lists the folder itself where it is a run, else the runs in it, by name; a hidden folder is none."""
     if is_run(folder):
         return [folder]
     return sorted(path for path in folder.glob("*") if not path.name.startswith(".") and is_run(path))
 
 
 def find_runs(source: str, out: Path) -> list[ListedRun]:
-    """The runs of a folder, a folder that is a run, or what a sweep last asked for.
+    """Finds the runs of a folder, a folder that is a run, or the runs that a sweep last asked for.
 
     Args:
         source: a folder, or a sweep's name.
@@ -67,7 +67,7 @@ def find_runs(source: str, out: Path) -> list[ListedRun]:
 
 
 def read_sweep(out: Path, name: str) -> dict[str, Any]:
-    """What the sweep last asked for: `cells`, each with `name` and `words`.
+    """Reads what the sweep last asked for: `cells`, each with `name` and `words`.
 
     Raises:
         UserError: no sweep of that name was started from this folder, or what it asked for is damaged.

@@ -1,4 +1,4 @@
-"""A finished run, the same from every source: its record and what it logged."""
+"""A finished run has a record and what it logged, whether it was read from a folder or from W&B."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from src.runs.record import RunRecord, read_record
 
 @dataclass(frozen=True)
 class Run:
-    """One finished run.
+    """Holds the record and the curves of one finished run.
 
     Attributes:
         name: of its folder, which is its W&B run's id.
@@ -36,17 +36,17 @@ class Run:
 
     @property
     def axes(self) -> Mapping[str, Any]:
-        """The grid's axes."""
+        """Gives the run's values of the grid's axes."""
         return self.record.axes
 
     @property
     def metrics(self) -> Mapping[str, float | None]:
-        """Final metrics by name, such as `test/accuracy`."""
+        """Gives the final metrics by name, such as `test/accuracy`; None where one is not defined."""
         return self.record.metrics
 
 
 def read_run(folder: Path) -> Run:
-    """The finished run of a folder.
+    """Reads the finished run of a folder.
 
     Raises:
         UserError: it has no record, or a damaged one.
@@ -55,7 +55,7 @@ def read_run(folder: Path) -> Run:
 
 
 def of_many(run: Run) -> Run:
-    """The run without what was measured on fewer than 10 patients: metrics, intervals, curves, and the test's rows."""
+    """Leaves out what was measured on fewer than 10 patients: metrics, intervals, curves, and the test's rows."""
     few = tuple(split.prefix for split in SCORED if _patients(run, split) < MIN_GROUP_PATIENTS)
     if not few:
         return run
@@ -69,7 +69,7 @@ def of_many(run: Run) -> Run:
 
 
 def _patients(run: Run, split: Split) -> int:
-    """Patients of a split by the run's predictions; without them its notes, of which there are no fewer."""
+    """Counts the patients of a split in the run's predictions; without those, its notes, which are no fewer."""
     if run.folder:
         with suppress(pl.exceptions.PolarsError, OSError):
             rows = pl.scan_parquet(RunFolder(run.folder).predictions(split))

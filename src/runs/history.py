@@ -1,4 +1,4 @@
-"""A run's own history, `history.jsonl`: what it logged at each step, with W&B and without."""
+"""A run's history, `history.jsonl`, keeps what it logged at each step, with W&B and without."""
 
 import json
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ class History:
 
 
 def read_history(run_dir: Path) -> Curves:
-    """Every curve of a run; empty where none was kept.
+    """Reads every curve of a run; empty where no history was kept.
 
     A run that went on after a kill repeats the steps since its last checkpoint: of those the last counts. A line that
     a kill has torn is left out, and so is a value that is no number.

@@ -1,4 +1,4 @@
-"""Where a run is kept: a readable name and a hash of what decides its result."""
+"""A run's folder has a readable name and a hash of what decides its result."""
 
 import dataclasses
 import hashlib
@@ -45,7 +45,7 @@ SAMPLE = "by class"
 
 
 def run_dir(cfg: TrainConfig) -> Path:
-    """The folder of this configuration on its cohort: the same for the same, other for another."""
+    """Names the folder of a configuration on its cohort, which no other configuration or cohort has."""
     if cfg.name:
         return Path(cfg.out) / cfg.name
     fingerprint = read_cohort(Path(cfg.data.dir)).fingerprint
@@ -65,13 +65,13 @@ def check_names(cells: Sequence[TrainConfig]) -> None:
 
 
 def readable_name(cfg: TrainConfig) -> str:
-    """The axes of the grid, as people read them."""
+    """Joins the values of the grid's axes into a name that people can read."""
     values = axes(cfg, 0, "")
     return "-".join(axis.slug.format(values[axis.key]) for axis in NAMED)
 
 
 def identity(cfg: TrainConfig, cohort_fingerprint: str) -> str:
-    """A letter and seven hex digits that follow from the configuration and the cohort.
+    """Hashes the configuration and the cohort into a letter and seven hex digits.
 
     The letter keeps a hash such as 4662e71 from being read as a number.
     """
@@ -81,7 +81,7 @@ def identity(cfg: TrainConfig, cohort_fingerprint: str) -> str:
 
 
 def another_run(cfg: TrainConfig, cohort_fingerprint: str, run_dir: Path, recorded: Mapping[str, Any]) -> UserError:
-    """The refusal of a configuration whose folder holds another run, with the keys that differ.
+    """Words the refusal of a configuration whose folder holds another run, with the keys that differ.
 
     Args:
         cfg: the configuration.
@@ -97,10 +97,11 @@ def another_run(cfg: TrainConfig, cohort_fingerprint: str, run_dir: Path, record
 
 
 def differences(cfg: TrainConfig, cohort_fingerprint: str, recorded: Mapping[str, Any]) -> list[str]:
-    """What decides a result and differs from the run that is there, as `lora.r (4, there 8)`.
+    """Lists what decides a result and differs from the run that is there, as `lora.r (4, there 8)`.
 
     Keys that the other run's version did not have are left out.
     """
+    # `_deciding` drops callbacks that are empty; here they are compared as empty, not as unknown to the other version.
     theirs = {"callbacks": [], **dict(flat_keys(_deciding(recorded.get("config", {}))))}
     ours = {"callbacks": [], **dict(flat_keys(_deciding(dataclasses.asdict(cfg))))}
     pairs = [(key, value, theirs[key]) for key, value in ours.items() if key in theirs]
@@ -111,7 +112,7 @@ def differences(cfg: TrainConfig, cohort_fingerprint: str, recorded: Mapping[str
 
 
 def flat_keys(values: Mapping[str, Any], group: str = "") -> Iterator[tuple[str, Any]]:
-    """The keys of nested groups as they are typed, with their values.
+    """Flattens nested groups: each key as it is typed, with its value.
 
     >>> list(flat_keys({"lora": {"r": 8}, "seed": 1}))
     [('lora.r', 8), ('seed', 1)]
@@ -124,7 +125,7 @@ def flat_keys(values: Mapping[str, Any], group: str = "") -> Iterator[tuple[str,
 
 
 def _deciding(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration without the keys of `ONLY_WHERE`, and with the defaults of what its system does not read."""
+    """Drops the keys of `ONLY_WHERE`, and sets those that the system does not read to their defaults, in a copy."""
     kept = {key: dict(value) if isinstance(value, Mapping) else value for key, value in values.items()}
     for key in ONLY_WHERE:
         group, _, leaf = key.rpartition(".")
@@ -140,7 +141,7 @@ def _deciding(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def unread(kind: Kind) -> tuple[str, ...]:
-    """Keys that change a LLaMA's result and are nothing to this kind of system.
+    """Names the keys that change a LLaMA's result and are nothing to this kind of system.
 
     Raises:
         UserError: `UNREAD` does not say.
@@ -151,8 +152,8 @@ def unread(kind: Kind) -> tuple[str, ...]:
 
 
 def as_read(cfg: TrainConfig) -> TrainConfig:
-    """The configuration with the defaults of what its system does not read: TF-IDF at any `lora.r` is one run."""
-    cfg = dataclasses.replace(cfg, lora=dataclasses.replace(cfg.lora))
+    """Sets the keys that the system does not read to their defaults, in a copy: TF-IDF at any `lora.r` is one run."""
+    cfg = dataclasses.replace(cfg, lora=dataclasses.replace(cfg.lora))  # the only group with keys that go unread
     for key in unread(cfg.model.kind):
         group, _, leaf = key.rpartition(".")
         part: Any = getattr(cfg, group) if group else cfg
@@ -163,7 +164,7 @@ def as_read(cfg: TrainConfig) -> TrainConfig:
 
 @cache
 def _defaults() -> dict[str, Any]:
-    """The values of conf/train.yaml, by their keys as they are typed."""
+    """Reads the values of conf/train.yaml, by their keys as they are typed."""
     from omegaconf import OmegaConf
 
     values: Any = OmegaConf.to_container(OmegaConf.load(CONF / "train.yaml"))
@@ -171,7 +172,7 @@ def _defaults() -> dict[str, Any]:
 
 
 def axes(cfg: TrainConfig, parameters: int, protocol: str) -> dict[str, Any]:
-    """The grid's axes, flat, as W&B needs them for columns and grouping.
+    """Gives the run's values of the grid's axes, flat, as W&B needs them for columns and grouping.
 
     Args:
         cfg: the run's configuration.

@@ -1,4 +1,4 @@
-"""A cell of a grid: one configuration, and the folder that follows from it."""
+"""A job is one configuration of a sweep and the folder that follows from it."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ SCHEMA: Schema = {"config": dict, "words": list[str]}
 
 @dataclass(frozen=True)
 class Job:
-    """One run of a sweep.
+    """Describes one run of a sweep, as a launcher starts it.
 
     Attributes:
         folder: where it lives; its name is the cell's.
@@ -36,7 +36,7 @@ class Job:
 
     @property
     def name(self) -> str:
-        """The folder's name, and the id of the W&B run."""
+        """Is the folder's name, and the id of the W&B run."""
         return self.folder.name
 
 
@@ -57,7 +57,7 @@ def write_job(job: Job, cohort_fingerprint: str) -> None:
 
 
 def read_job(folder: Path) -> dict[str, Any]:
-    """What `cell.json` holds: `config`, `words`, `cohort`, `code`.
+    """Reads what `cell.json` holds: `config`, `words`, `cohort`, `code`.
 
     Raises:
         UserError: there is none, or it is damaged.
@@ -69,5 +69,9 @@ def read_job(folder: Path) -> dict[str, Any]:
 
 
 def config_of(folder: Path) -> TrainConfig:
-    """The configuration of a cell's folder."""
+    """Reads the configuration of a job's folder.
+
+    Raises:
+        UserError: `cell.json` is missing or damaged, or holds a key that is unknown now.
+    """
     return to_schema(TrainConfig, read_job(folder)["config"])

@@ -1,4 +1,4 @@
-"""A lock on a run's folder that a dead process cannot hold for ever, also over a file system that nodes share.
+"""A lock gives a run's folder to one process; a dead one cannot hold it for ever, even on a shared file system.
 
 Each holder is a file of its own, numbered: 1, 2, 3. To take the lock is to create the next number, which the file
 system grants to one process alone, so that two that find the same holder dead never both take its place. Numbers only
@@ -48,7 +48,7 @@ LOST = 77
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a lock.
+    """Identifies the process that holds a lock.
 
     Attributes:
         machine: one boot of one machine, and one space of process ids on it.
@@ -87,6 +87,7 @@ def holding(run_dir: Path, beat_s: float = BEAT_S, stale_s: float = STALE_S) -> 
     """
     lock = _take(RunFolder(run_dir).lock, stale_s)
     done = threading.Event()
+    # A daemon: it must not keep a process alive, and its lock fresh, whose main thread is gone.
     beating = threading.Thread(target=_beat, args=(lock, beat_s, done), daemon=True)
     beating.start()
     try:
@@ -113,7 +114,7 @@ def exclusive(run_dir: Path) -> Iterator[None]:
 
 
 def held_by(run_dir: Path, beat_s: float = BEAT_S, stale_s: float = STALE_S) -> Holder | None:
-    """Who holds the lock, as far as a look can tell: another machine's holder lives while its beat is young.
+    """Names who holds the lock, as far as a look can tell: another machine's holder lives while its beat is young.
 
     The beat's age is measured by the file system's clock, not by this machine's. A beat of the future comes from a
     file system that stamps files with the clocks of its writers: such a holder is watched for three beats.
@@ -135,7 +136,7 @@ def held_by(run_dir: Path, beat_s: float = BEAT_S, stale_s: float = STALE_S) -> 
 
 
 def this_process() -> Holder:
-    """The process that asks, as a holder."""
+    """Describes the process that asks, as a holder."""
     array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
     job = f"{array}_{task}" if array else os.environ.get("SLURM_JOB_ID")
     return Holder(socket.gethostname(), machine(), os.getpid(), born(os.getpid()) or 0, job)
@@ -143,7 +144,7 @@ def this_process() -> Holder:
 
 @dataclass(frozen=True)
 class HeldLock:
-    """A lock that this process took."""
+    """Stands for a lock that this process took."""
 
     folder: Path
     number: int
@@ -151,7 +152,7 @@ class HeldLock:
 
     @property
     def ours(self) -> bool:
-        """Whether no other process took it since; what cannot be seen is lost."""
+        """Says whether no other process took it since; what cannot be seen is lost."""
         return _newest(self.folder) == self.number and _read(self.folder, self.number) == self.holder
 
     def check(self) -> None:
@@ -164,6 +165,7 @@ class HeldLock:
             why = "another process took this run over" if newest else "its .lock was removed"
             print(f"{self.folder.parent}: {why}; stopping", file=sys.stderr, flush=True)
             abandon()
+            # Not sys.exit: in the beating thread it ends that thread alone, elsewhere it runs code that still writes.
             os._exit(LOST)
 
     def release(self) -> None:
@@ -186,6 +188,7 @@ def _take(folder: Path, stale_s: float) -> HeldLock:
             with os.fdopen(descriptor, "w") as file:
                 json.dump(asdict(holder), file)
             if lock.ours:
+                # Asked again: a holder that gave its lock back while it was watched left nothing half-written.
                 taken_over = number and not (folder / f"{number}.released").exists()
                 _forget(folder, number)
                 if taken_over:
@@ -216,7 +219,7 @@ def _await_death(folder: Path, number: int, stale_s: float) -> None:
 
 
 def _beats(folder: Path, number: int, seconds: float) -> bool:
-    """Whether a holder's count goes on within so many seconds; False at once where it gives its lock back."""
+    """Watches whether a holder's count goes on within so many seconds; False at once where it gives its lock back."""
     first, start = _count(folder, number), time.monotonic()
     while not (folder / f"{number}.released").exists() and (folder / str(number)).exists():
         if _count(folder, number) != first:
@@ -233,6 +236,7 @@ def _beat(lock: HeldLock, beat_s: float, done: threading.Event) -> None:
         count += 1
         try:
             lock.check()
+            # Not atomic, and need not be: who reads half a count sees a change, which is all that a beat has to show.
             (lock.folder / f"{lock.number}.beat").write_text(str(count))
         except OSError as error:  # a file system that is away for a moment is no reason to give up
             print(f"lock {lock.folder}: {type(error).__name__}", file=sys.stderr, flush=True)
@@ -241,7 +245,8 @@ def _beat(lock: HeldLock, beat_s: float, done: threading.Event) -> None:
 
 
 def _clock(folder: Path) -> float:
-    """The time by the clock that stamps a folder's files; this machine's where nothing can be written there."""
+    """Asks the clock that stamps a folder's files for the time; this machine's where nothing can be written there."""
+    # A name of its own, for two that ask at once would remove each other's file.
     probe = folder / f".clock.{uuid.uuid4().hex[:8]}"
     try:
         probe.touch()

@@ -1,4 +1,4 @@
-"""Predictions of a run: how they are kept, and every metric that they allow."""
+"""Predictions of a run are kept in a table, and give every metric that they allow."""
 
 import json
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ from src.models.labelspace import LabelSpace
 
 @dataclass(frozen=True)
 class Predictions:
-    """Scores of B notes beside the truth."""
+    """Holds the scores of B notes and the true DRG of each."""
 
     subject_id: NDArray[np.int64]
     hadm_id: NDArray[np.int64]
@@ -33,7 +33,7 @@ class Predictions:
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """One of the things that predictions decide: the DRG, the base DRG, the severity, or the DRG by the rule.
+    """Holds one thing that predictions decide: the DRG, the base DRG, the severity, or the DRG by the rule.
 
     Letters of shapes: B notes, C classes.
     """
@@ -49,7 +49,7 @@ class Task:
     """[B, C] log-probabilities; None where classes are chosen without a score for each."""
 
     def metrics(self) -> dict[str, float]:
-        """Every metric that it can have, under names such as `base_accuracy`.
+        """Measures every metric that the task can have, under names such as `base_accuracy`.
 
         Top-k is left out where it is 1 by the number of classes; the DRG's own always stand.
         """
@@ -60,13 +60,13 @@ class Task:
         return {f"{self.prefix}{name}": value for name, value in measured.items() if self._says(name)}
 
     def tallies(self) -> list[WeightedMetric]:
-        """The same metrics as sums over notes."""
+        """Sets up the same metrics as sums over notes, for parts of a test set."""
         counts = ClassF1(self.prefix, self.predicted, self.target, self.classes)
         hit = self.predicted == self.target
         if self.scores is None:
             return [NoteMeans({f"{self.prefix}accuracy": hit}), counts]
         ranks, placements = truth_ranks(self.scores, self.target), placements_of(self.scores, self.target)
-        macro, micro = other_placements(self.scores, self.target, placements)
+        macro, micro = other_placements(self.scores, self.target)
         means = {"accuracy": hit, **{f"top{k}": ranks < k for k in TOP}, "micro_auc": placements.in_all + micro}
         named = {f"{self.prefix}{name}": values for name, values in means.items() if self._says(name)}
         return [NoteMeans(named), counts, ClassAreas(self.prefix, placements, macro)]
@@ -76,7 +76,7 @@ class Task:
 
 
 def tasks(predictions: Predictions, space: LabelSpace) -> list[Task]:
-    """What the predictions decide, each with the truth.
+    """Lists what the predictions decide, each with the truth.
 
     A model with heads for base DRG and severity is judged there by those heads. One that only scores DRGs has
     the base and the severity of its best DRG, and sums of its DRGs' probabilities as their scores.
@@ -98,7 +98,7 @@ def tasks(predictions: Predictions, space: LabelSpace) -> list[Task]:
 
 
 def measure(predictions: Predictions, space: LabelSpace) -> dict[str, float]:
-    """Every metric of the predictions.
+    """Measures every metric of the predictions.
 
     Returns:
         The keys of `measure_scores` for the DRG, scored jointly where base and severity are predicted; with base
@@ -109,18 +109,18 @@ def measure(predictions: Predictions, space: LabelSpace) -> dict[str, float]:
 
 
 def parts(predictions: Predictions, space: LabelSpace, rounds: int = ROUNDS) -> dict[str, SubsampledMetric]:
-    """Every metric of `measure` over random parts of the patients."""
+    """Measures every metric of `measure` over random parts of the patients."""
     tallies = [tally for task in tasks(predictions, space) for tally in task.tallies()]
     return subsample(tallies, predictions.subject_id, rounds)
 
 
 def estimates_of(predictions: Predictions, space: LabelSpace) -> dict[str, Estimate]:
-    """Every metric of `measure` with its interval."""
+    """Estimates the interval of every metric of `measure`."""
     return estimates(parts(predictions, space), len(np.unique(predictions.subject_id)))
 
 
 def summed(scores: NDArray[np.floating], of: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Log of the summed probabilities of the DRGs that share a base DRG or a severity.
+    """Sums the probabilities of the DRGs that share a base DRG or a severity, and takes the log.
 
     Args:
         scores: [B, D], log-probabilities or logits of the DRGs.
@@ -131,12 +131,12 @@ def summed(scores: NDArray[np.floating], of: NDArray[np.int64]) -> NDArray[np.fl
     """
     log_p = log_softmax(scores)
     members = csr_array((np.ones(len(of)), (of, np.arange(len(of)))), shape=(int(of.max()) + 1, len(of)))
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore"):  # a class whose DRGs are all impossible has the log of 0, which is -inf
         return np.asarray(np.log((members @ np.exp(log_p).T).T))
 
 
 def by_rule(base: NDArray[np.int64], severity: NDArray[np.int64], space: LabelSpace) -> NDArray[np.int64]:
-    """The paper's recombined DRG of each predicted base and severity, [B] each."""
+    """Recombines each predicted base and severity into a DRG, [B] each, as the paper does."""
     rule = np.zeros((len(space.bases), len(space.severities)), np.int64)
     for k in range(len(space.bases)):
         allowed = {space.severities[s] for s in np.flatnonzero(space.states[k])}
@@ -172,7 +172,7 @@ def write_predictions(path: Path, predictions: Predictions, space: LabelSpace) -
 
 
 def read_predictions(path: Path, space: LabelSpace) -> Predictions:
-    """The predictions that `write_predictions` wrote.
+    """Reads the predictions that `write_predictions` wrote.
 
     Raises:
         Damaged: the file is missing, or not what was written for these labels.

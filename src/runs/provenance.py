@@ -1,8 +1,9 @@
-"""Which code trained a run: the commit, a hash of everything that decides a result, and versions of packages."""
+"""A run records which code trained it: commit, a hash of all that decides a result, versions of packages."""
 
 import hashlib
 import subprocess
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,28 +18,25 @@ DECIDING = (
 
 @cache
 def code_version() -> dict[str, str | None]:
-    """The commit, null outside a checkout, and the hash of the sources as they lie on the disk."""
+    """Names the commit, null outside a checkout, and hashes the sources as they lie on the disk."""
     return {"commit": _commit(), "source": _source_hash(ROOT / "src")}
 
 
 def package_versions(names: Iterable[str]) -> dict[str, str | None]:
-    """The version of each package by its name, null for one that is not installed.
+    """Looks up the version of each package, null for one that is not installed.
 
     >>> package_versions(["no-such-package"])
     {'no-such-package': None}
     """
-    return {name: _version(name) for name in names}
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
+    versions: dict[str, str | None] = dict.fromkeys(names)
+    for name in versions:
+        with suppress(PackageNotFoundError):
+            versions[name] = version(name)
+    return versions
 
 
 def _source_hash(src: Path) -> str:
-    """Twelve hex digits that follow from the deciding files' names and contents.
+    """Hashes the deciding files' names and contents into twelve hex digits.
 
     Shipped weights count by their size alone.
     """

@@ -1,4 +1,4 @@
-"""A run's own record, `result.json`: a run without it is not finished."""
+"""A run's record, `result.json`, says what it is and came to; a run without it is not finished."""
 
 import math
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ SCHEMA: Schema = {
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
-    """What a finished run is and came to; the fields stand in the order of `result.json`.
+    """Holds what a finished run is and came to; the fields stand in the order of `result.json`.
 
     A part that an earlier version did not write, or that W&B does not hold, is empty or None.
     """
@@ -62,19 +62,19 @@ class RunRecord:
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> "RunRecord":
-        """The record of what `result.json` holds."""
+        """Makes a record of what `result.json` holds; what this version does not know goes to `further`."""
         names = {entry.name for entry in fields(cls)} - {"further"}
         own = {key: value for key, value in values.items() if key in names}
         return cls(**own, further={key: value for key, value in values.items() if key not in names})
 
     def values(self) -> dict[str, Any]:
-        """What `result.json` holds, without the parts that are None."""
+        """Gives what `result.json` holds, without the parts that are None."""
         own = {name.name: getattr(self, name.name) for name in fields(self) if name.name != "further"}
         return {**{key: value for key, value in own.items() if value is not None}, **self.further}
 
 
 def damage(run_dir: Path) -> UserError | None:
-    """Why the record that is there cannot be read; None where it can, or where there is none."""
+    """Says why the record that is there cannot be read; None where it can, or where there is none."""
     try:
         read_json(RunFolder(run_dir).record, SCHEMA)
     except FileNotFoundError:
@@ -85,7 +85,7 @@ def damage(run_dir: Path) -> UserError | None:
 
 
 def finished(run_dir: Path) -> bool:
-    """Whether a run has its record, and the record is whole."""
+    """Says whether a run has its record, and the record is whole."""
     return RunFolder(run_dir).record.exists() and damage(run_dir) is None
 
 
@@ -103,7 +103,7 @@ def set_damaged_aside(run_dir: Path) -> None:
 
 
 def read_record(run_dir: Path) -> RunRecord:
-    """The record of a finished run.
+    """Reads the record of a finished run.
 
     Raises:
         UserError: there is none, or it is damaged.
@@ -116,7 +116,7 @@ def read_record(run_dir: Path) -> RunRecord:
 
 
 def read_cohort_of(record: RunRecord, run_dir: Path, data_dir: Path | None = None) -> "Cohort":
-    """The cohort of a finished run: in `data_dir`, where the record says, or there as seen from the run.
+    """Reads the cohort of a finished run: in `data_dir`, where the record says, or there as seen from the run.
 
     A run that was trained in another folder names its cohort from there; the fingerprint tells it from others.
 
@@ -140,7 +140,7 @@ def read_cohort_of(record: RunRecord, run_dir: Path, data_dir: Path | None = Non
 
 
 def record_of(cfg: TrainConfig, run_dir: Path) -> RunRecord | None:
-    """The record in a configuration's folder; None where the run is not finished.
+    """Reads the record in a configuration's folder; None where the run is not finished.
 
     Raises:
         UserError: the record is another configuration's or another cohort's.

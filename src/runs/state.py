@@ -1,4 +1,4 @@
-"""What a cell tells while it is not finished, `state.json`: written beside its place and renamed.
+"""A job says in `state.json` where it stands while it is not finished; the file is replaced whole.
 
 It holds numbers and short names. Of an error it keeps the class, and the text only of our own errors and of the
 system's, which name files, keys and values, never a note.
@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 
 
 class RunStatus(StrEnum):
-    """Where a cell stands."""
+    """Names where a job stands."""
 
     FINISHED = "finished"
     RUNNING = "running"
@@ -32,7 +32,7 @@ class RunStatus(StrEnum):
 
 @dataclass
 class JobState:
-    """One cell's last word.
+    """Holds what a job last said of itself.
 
     Attributes:
         state: running, preempted or failed; a cell with a `result.json` is finished, whatever this says.
@@ -71,7 +71,7 @@ class JobState:
 
 
 def read_state(run_dir: Path) -> JobState | None:
-    """The cell's last word, or None when it has said none that can be read."""
+    """Reads what the job last said; None where it said nothing that can be read."""
     hints = typing.get_type_hints(JobState)
     try:
         schema = {name if name == "state" else f"{name}?": hints[name] for name in hints}
@@ -85,13 +85,13 @@ def read_state(run_dir: Path) -> JobState | None:
 
 
 def write_state(run_dir: Path, state: JobState) -> None:
-    """Writes the cell's word, whole or not at all."""
+    """Writes what the job says now, whole or not at all, and sets `told` to the time."""
     state.told = time.time()
     write_json(RunFolder(run_dir).state, asdict(state))
 
 
 def error_line(error: BaseException) -> str:
-    """An error as a record may keep it: its class, and its text when it is ours.
+    """Words an error as a record may keep it: its class, and its text when it is ours.
 
     >>> error_line(ValueError("patient was admitted"))
     'ValueError'
@@ -104,7 +104,7 @@ def error_line(error: BaseException) -> str:
 
 
 def _location(error: BaseException) -> str:
-    """Where in our own code an error arose, as ` at file.py:12`."""
+    """Locates the line of our own code in which an error arose, as ` at file.py:12`; empty where there is none."""
     location, trace = "", error.__traceback__
     while trace:
         path = Path(trace.tb_frame.f_code.co_filename)

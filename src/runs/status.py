@@ -1,4 +1,4 @@
-"""Where each cell of a folder stands, from records alone: no scheduler is asked, nothing heavy is imported."""
+"""The status of each job of a folder follows from its files: no scheduler is asked, nothing heavy is imported."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ SWEEPS = ".sweeps"
 
 @dataclass(frozen=True)
 class StatusSnapshot:
-    """One cell, looked at once."""
+    """Holds what one look at a job showed."""
 
     standing: RunStatus
     state: JobState | None
@@ -29,7 +29,7 @@ class StatusSnapshot:
 
 
 def read_status(folder: Path, queued: bool = False) -> StatusSnapshot:
-    """Where a cell stands; `queued` says that a scheduler was asked to run it and has not answered yet."""
+    """Reads where a job stands; `queued` says that a scheduler was asked to run it and has not answered yet."""
     state = read_state(folder)
     if finished(folder):
         return StatusSnapshot(RunStatus.FINISHED, state, None)
@@ -47,7 +47,7 @@ def read_status(folder: Path, queued: bool = False) -> StatusSnapshot:
 
 
 def read_batches(out: Path) -> list[dict[str, Any]]:
-    """What was submitted to Slurm from this folder, with `mark`: `cells`, `job`, `over`."""
+    """Reads what was submitted to Slurm from this folder, with `mark`: `cells`, `job`, `over`."""
     batches = []
     for path in sorted((out / BATCHES).glob("*.json")):
         try:
@@ -60,7 +60,7 @@ def read_batches(out: Path) -> list[dict[str, Any]]:
 
 
 def queued_jobs(out: Path) -> dict[str, str]:
-    """The cells that Slurm was asked to run and that no process is known to have ended, with their jobs."""
+    """Maps each job that Slurm was asked to run, and that no process is known to have ended, to its Slurm job."""
     return {
         Path(job).name: f"{batch['job'] or '?'}_{index}"
         for batch in read_batches(out)

@@ -69,7 +69,7 @@ def _admission(stay: Admission, knowledge: Knowledge, random: Random) -> list[st
         _section("History of Present Illness:", f"{who} presenting with {random.choice(principal.complaint)}."),
         _section("Past Medical History:", "\n".join([*chronic, *before])),
         _section("Social History:", "___"),
-        _section("Kind History:", family),
+        _section("Family History:", family),
         _section("Physical Exam:", f"{vitals}\nGEN: examined with ___ on admission and discharge"),
         _section("Pertinent Results:", f"___ 06:{random.randint(10, 55)}AM BLOOD {blood}"),
     ]

@@ -1,4 +1,4 @@
-"""A run's record as W&B holds it, flat, and the record again from there."""
+"""A run's record is flattened for W&B, and made again from there."""
 
 import math
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ CODE = {"source": "code", "commit": "commit"}
 
 
 def flat(record: RunRecord) -> dict[str, float]:
-    """The summary of a run: metrics by their names, intervals, counts, seconds and tokens seen, numbers all.
+    """Flattens a run's record into its W&B summary: metrics, intervals, counts, seconds and tokens seen, all numbers.
 
     What charts draw them against is there too, see `coordinates`.
 
@@ -44,7 +44,7 @@ def flat(record: RunRecord) -> dict[str, float]:
 
 
 def coordinates(record: RunRecord) -> dict[str, float]:
-    """What W&B's custom charts draw metrics against, as numbers, for those charts read the summary alone.
+    """Gives what W&B's custom charts draw metrics against, as numbers, for those charts read the summary alone.
 
     >>> coordinates(RunRecord(axes={"params": 7, "max_len": 512, "lora_r": 8, "labels": "two"}, cohort="3f2a",
     ...                       metrics={}, config={"devices": 4, "nodes": 2}, seconds={"total": 900.0}))
@@ -59,7 +59,7 @@ def coordinates(record: RunRecord) -> dict[str, float]:
 
 
 def flat_config(axes: Mapping[str, Any], cohort: str, code: Mapping[str, str | None]) -> dict[str, Any]:
-    """The configuration of a run in W&B: its axes, the cohort's fingerprint and the version of the code.
+    """Joins a run's axes, the cohort's fingerprint and the version of the code into its configuration in W&B.
 
     >>> flat_config({"model": "nano"}, "3f2a", {"commit": None, "source": "77ab"})
     {'model': 'nano', 'cohort': '3f2a', 'code': '77ab', 'commit': None}
@@ -68,7 +68,7 @@ def flat_config(axes: Mapping[str, Any], cohort: str, code: Mapping[str, str | N
 
 
 def record_of(config: Mapping[str, Any], summary: Mapping[str, Any]) -> RunRecord:
-    """The record that W&B holds: `axes`, `cohort`, `code`, `counts`, `metrics`, `intervals`, `tokens_seen`, `seconds`.
+    """Makes the record that W&B holds, with axes, cohort, code, counts, metrics, intervals, tokens seen and seconds.
 
     What W&B and the curves add to either is left out. Of a run that goes on, the parts that it has so far: see
     `is_finished`.
@@ -95,5 +95,5 @@ def record_of(config: Mapping[str, Any], summary: Mapping[str, Any]) -> RunRecor
 
 
 def is_finished(summary: Mapping[str, Any]) -> bool:
-    """Whether the run came to its record, which is the last that it sends."""
+    """Says whether the run came to its record, which is the last that it sends."""
     return "tokens_seen" in summary

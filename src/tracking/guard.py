@@ -1,4 +1,4 @@
-"""What may go to W&B: numbers under names of ours, and short strings from known lists; no word of anything else."""
+"""The guard lets numbers under names of ours go to W&B, and short strings from known lists; nothing else."""
 
 import hashlib
 import re
@@ -33,6 +33,7 @@ CONFIG_STRINGS = {
 
 CONFIG_NUMBERS = tuple(axis.key for axis in AXES if axis.number)
 
+# It holds no anchors: it is only ever matched whole.
 METRIC = "|".join(
     [
         rf"(?:val|test)/(?:{'|'.join(MEASURED)})(?:/(?:low|high))?",
@@ -61,11 +62,11 @@ LABELS = {
 
 
 class LeakError(RuntimeError):
-    """Something other than what the lists above allow was about to go to W&B; it never says what."""
+    """Says that something the lists above do not allow was about to go to W&B, never what it was."""
 
 
 def guarded(values: Mapping[str, Any]) -> dict[str, float]:
-    """Metrics, when each name is one of the catalog's and each value a number.
+    """Lets metrics pass when each name is one of the catalog's and each value a number.
 
     Raises:
         LeakError: a name of another form than ours is not repeated, nor is any value, for either may be text.
@@ -84,16 +85,18 @@ def guarded(values: Mapping[str, Any]) -> dict[str, float]:
     """
     for key, value in values.items():
         if not (isinstance(key, str) and re.fullmatch(METRIC, key)):
+            # A bare word may be a person's name: a refusal repeats only names with a group before a slash.
             if not (isinstance(key, str) and OURS.fullmatch(key) and "/" in key):
                 raise LeakError("a metric of an unknown name may not be logged")
             raise LeakError(f"{key}: no such metric is known; add it to {HERE}::{TABLES[key.partition('/')[0]]}")
         if not isinstance(value, int | float):
             raise LeakError(f"{key}: only numbers may be logged")
+    # Plain numbers, for an object of a subclass may hold, and print, more than its value.
     return {key: int(value) if isinstance(value, int) else float(value) for key, value in values.items()}
 
 
 def guarded_config(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A run's configuration, when every key is known and every value a number or one of its key's strings.
+    """Lets a run's configuration pass when every key is known and every value a number or one of its key's strings.
 
     Raises:
         LeakError: naming the key where it is known, never the value.
@@ -109,6 +112,7 @@ def guarded_config(values: Mapping[str, Any]) -> dict[str, Any]:
         if pattern is None and key not in CONFIG_NUMBERS:
             raise LeakError(_unknown_key(key))
         if pattern:
+            # None: there is no commit outside a checkout.
             fits = value is None or (isinstance(value, str) and re.fullmatch(pattern, value))
         else:
             fits = isinstance(value, int | float)
@@ -126,27 +130,27 @@ def _unknown_key(key: Any) -> str:
 
 
 def config_pattern(key: Any) -> str | None:
-    """What the text of a key of the configuration may be; None for a number, or a key that is not known."""
+    """Gives the pattern of a key's text in the configuration; None for a number, or a key that is not known."""
     return model_pattern() if key == "model" else CONFIG_STRINGS.get(key)
 
 
 @cache
 def model_pattern() -> str:
-    """What a model may be called: made of `PIECES`, one of the project's own, or a hash."""
+    """Builds the pattern of a model's name: made of `PIECES`, one of the project's own, or a hash."""
     own = [path.stem for path in sorted((CONF / "model").glob("*.yaml")) if is_wandb_name(path.stem)]
     return rf"(?i:(?:{'|'.join(PIECES)}){{1,40}})|{'|'.join(map(re.escape, own))}|local-[0-9a-f]{{6}}"
 
 
 @cache
 def run_pattern() -> str:
-    """What a run may be called: by its axes and its identity, or by a hash."""
+    """Builds the pattern of a run's name: by its axes and its identity, or by a hash."""
     values = {"model": f"(?:{model_pattern()})", "labels": f"(?:{'|'.join(Labels)})"}
     named = "-".join(axis.slug.format(values.get(axis.key, r"\d+")) for axis in NAMED)
     return rf"{named}-c[0-9a-f]{{7}}(?:-[0-9a-f]{{4}})?|run-[0-9a-f]{{8}}"
 
 
 def guarded_label(label: str, value: str) -> str:
-    """The name, group, project, job type or tag of a run.
+    """Lets the name, group, project, job type or tag of a run pass when it is of its known form.
 
     Raises:
         LeakError: naming what it was to be, never the value.
@@ -158,12 +162,16 @@ def guarded_label(label: str, value: str) -> str:
 
 
 def guarded_tags(values: Iterable[str]) -> tuple[str, ...]:
-    """Tags, each from the known ones."""
+    """Lets tags pass when each is a known one.
+
+    Raises:
+        LeakError: one is not; the message does not repeat it.
+    """
     return tuple(guarded_label("tag", value) for value in values)
 
 
 def public_model(name: str) -> str:
-    """A model's name where it is short and one that `model_pattern` knows, else `local-` and a hash of it.
+    """Keeps a model's name where it is short and one that `model_pattern` knows, else gives `local-` and its hash.
 
     >>> public_model("llama13b"), public_model("Mistral-7B-Instruct-v0.3"), public_model("smith-icu")
     ('llama13b', 'Mistral-7B-Instruct-v0.3', 'local-85d01b')
@@ -173,10 +181,10 @@ def public_model(name: str) -> str:
 
 
 def public_name(name: str) -> str:
-    """A run's name where it is of the form that the configuration gives, else `run-` and a hash of it."""
+    """Keeps a run's name where it is of the form that the configuration gives, else gives `run-` and its hash."""
     return name if re.fullmatch(run_pattern(), name) else f"run-{short_hash(name, 8)}"
 
 
 def short_hash(text: str, digits: int) -> str:
-    """The first hex digits of a text's SHA-256."""
+    """Hashes a text by SHA-256 and keeps the first hex digits."""
     return hashlib.sha256(text.encode()).hexdigest()[:digits]

@@ -1,4 +1,4 @@
-"""Settings under which W&B sees what our own code logs, and nothing of the machine, its user or the notes.
+"""W&B runs under settings that show it what our own code logs, and nothing of the machine, its user or the notes.
 
 Source: https://docs.wandb.ai/ref/python/settings. A version that does not know one of them begins no run: it raises.
 """
@@ -72,13 +72,17 @@ REFUSED_KINDS = ("Artifact", "Table", "Html", "Image", "Audio", "Video", "Object
 
 
 def refuse(*words: Any, **more: Any) -> NoReturn:
-    """Stands in place of what would go around the guard."""
+    """Stands in place of what would go around the guard.
+
+    Raises:
+        LeakError: always.
+    """
     raise LeakError("only numbers go to W&B, through the run's recorder: no table, file, alert or run of another kind")
 
 
 @contextmanager
 def environment(folder: Path) -> Iterator[None]:
-    """W&B's environment while a run is on: ours alone, its folders inside the run's; the user's own comes back."""
+    """Sets W&B's environment while a run is on: ours alone, its folders inside the run's; the user's own comes back."""
     before = {name: value for name, value in os.environ.items() if name.startswith("WANDB_")}
     kept = {name: value for name, value in before.items() if name in KEPT or name == "WANDB_SERVICE"}
     folders = {name: str(RunFolder(folder).wandb / leaf) for name, leaf in FOLDERS.items()}
@@ -103,7 +107,7 @@ def nothing_else() -> Iterator[None]:
 
 @contextmanager
 def no_defaults() -> Iterator[None]:
-    """W&B takes what `config-defaults.yaml` in the working folder says into every run; not into one of ours."""
+    """Keeps what `config-defaults.yaml` in the working folder says out of our runs; W&B takes it into every run."""
     from wandb.sdk.wandb_config import Config
 
     with replaced(Config, "_load_defaults", lambda config: None):
@@ -112,7 +116,7 @@ def no_defaults() -> Iterator[None]:
 
 @contextmanager
 def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
-    """A module or a class holds another value under this name until the end, and then what it held before."""
+    """Puts another value under a name of a module or a class, and at the end what was there before."""
     attributes = dict(vars(owner))
     setattr(owner, name, value)
     try:
@@ -138,7 +142,7 @@ def lock(run: Any) -> None:
 
 
 def settings() -> dict[str, Any]:
-    """Arguments of `wandb.Settings`."""
+    """Gives the arguments of `wandb.Settings`, seconds where they are times."""
     import wandb
 
     flushing = {"x_transaction_log_flush_interval": 1.0}  # of 0.31 on; before, only our history survives a kill
@@ -171,7 +175,7 @@ def settings() -> dict[str, Any]:
 
 
 def asked_mode(mode: WandbMode) -> WandbMode:
-    """Where a run is to be recorded: the stricter of the configuration and of the user's WANDB_MODE."""
+    """Picks where a run is recorded: the stricter of the configuration's mode and of the user's WANDB_MODE."""
     if mode is WandbMode.AUTO:
         mode = WandbMode.ONLINE if logged_in() else WandbMode.OFFLINE
     strict = [WandbMode.ONLINE, WandbMode.OFFLINE, WandbMode.DISABLED]
@@ -180,7 +184,7 @@ def asked_mode(mode: WandbMode) -> WandbMode:
 
 
 def logged_in() -> bool:
-    """Whether W&B has a key for its server: in the environment or in netrc."""
+    """Says whether W&B has a key for its server, in the environment or in netrc."""
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
     import netrc

@@ -1,4 +1,4 @@
-"""A run's recorder: every number into its own history, and over the line to W&B where there is one."""
+"""A run's recorder writes every number into its history, and sends it to W&B where that is on."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -21,7 +21,7 @@ from src.tracking.wandb_run import GuardedWandbRun, open_line, say
 
 
 class Recorder(Logger):
-    """Lightning's logger over a run's history and its W&B run; every value passes the guard."""
+    """Is Lightning's logger over a run's history and its W&B run; every value passes the guard."""
 
     def __init__(self, line: GuardedWandbRun | None, history: History, metadata: RunMetadata) -> None:
         super().__init__()
@@ -31,16 +31,16 @@ class Recorder(Logger):
 
     @property
     def name(self) -> str:
-        """The project."""
+        """Names the project, as Lightning asks."""
         return "drg-llama"
 
     @property
     def version(self) -> str:
-        """The run's folder."""
+        """Names the run's folder, as Lightning asks."""
         return self._history.run_dir.name
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
-        """Nothing: the axes were given when the run began."""
+        """Does nothing: the axes were given when the run began."""
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:

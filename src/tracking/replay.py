@@ -1,4 +1,4 @@
-"""What a run sends to W&B, from its own record and history: the whole of it, at any time, whatever it went through."""
+"""A run is sent to W&B from its own record and history: whole, at any time, whatever it went through."""
 
 import hashlib
 import re
@@ -23,7 +23,7 @@ Rows = dict[int, dict[str, float]]
 
 @dataclass(frozen=True)
 class Replay:
-    """A run as it is sent; all of it has passed the guard.
+    """Holds a run as it is sent; all of it has passed the guard.
 
     Attributes:
         run: its folder.
@@ -45,12 +45,12 @@ class Replay:
 
     @property
     def last_values(self) -> dict[str, float]:
-        """The summary as W&B makes it: the last value of each curve, and over it the final metrics."""
+        """Gives the summary as W&B makes it: the last value of each curve, and over it the final metrics."""
         return {name: value for row in self.rows.values() for name, value in row.items()} | self.summary
 
 
 def read_replay(run_dir: Path, data_dir: Path | None = None) -> Replay:
-    """What a run's folder holds to be sent.
+    """Reads what a run's folder holds to be sent.
 
     Args:
         run_dir: the run's folder.
@@ -71,7 +71,7 @@ def read_replay(run_dir: Path, data_dir: Path | None = None) -> Replay:
 
 
 def rows_of(run_dir: Path) -> Rows:
-    """What a run logged, by step, as far as it may be sent."""
+    """Reads what a run logged, by step, as far as it may be sent."""
     rows: Rows = {}
     for name, values in read_history(run_dir).items():
         for step, value in values.items() if re.fullmatch(METRIC, name) else ():
@@ -80,14 +80,14 @@ def rows_of(run_dir: Path) -> Rows:
 
 
 def hashes_of_sources(run_dir: Path) -> dict[str, str]:
-    """The SHA-256 of each file that a run is sent from; nothing that W&B wrote is among them."""
+    """Hashes each file that a run is sent from by SHA-256; nothing that W&B wrote is among them."""
     run = RunFolder(run_dir)
     paths = [path for path in (run.tracking, run.history, run.record) if path.is_file()]
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
 
 
 def _read_tracked(run_dir: Path, data_dir: Path | None, done: bool) -> tuple[WandbConfig, RunMetadata]:
-    """What a run is found by: as it said itself, or, of an earlier version, as its record and its cohort say."""
+    """Reads what a run is found by: as it said itself, or, of an earlier version, as its record and its cohort say."""
     run = RunFolder(run_dir)
     try:
         return read_metadata(run_dir)

@@ -1,4 +1,4 @@
-"""What W&B is told of a run beside its numbers: a fixed id, where it belongs, and its configuration."""
+"""A run is found in W&B by a fixed id, its project and group, and its configuration."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -32,7 +32,7 @@ SCHEMA: Schema = {
 
 @dataclass(frozen=True)
 class RunMetadata:
-    """What a run is found by.
+    """Holds what a run is found by.
 
     Attributes:
         name: its id in its project and what it is shown as; empty for one that follows from its folder's name.
@@ -50,11 +50,11 @@ class RunMetadata:
 
     @property
     def few(self) -> list[str]:
-        """The splits of too few patients for their metrics to be sent."""
+        """Names the splits of too few patients for their metrics to be sent."""
         return [split for split, count in self.patients.items() if count < MIN_GROUP_PATIENTS]
 
     def of_many(self, values: Mapping[str, float]) -> dict[str, float]:
-        """The metrics without those of few patients."""
+        """Drops the metrics of splits of few patients."""
         return {name: value for name, value in values.items() if name.partition("/")[0] not in self.few}
 
 
@@ -65,7 +65,7 @@ def write_metadata(run_dir: Path, cfg: WandbConfig, metadata: RunMetadata) -> No
 
 
 def read_metadata(run_dir: Path) -> tuple[WandbConfig, RunMetadata]:
-    """Project and group of a run, and what else it is found by.
+    """Reads project and group of a run, and what else it is found by.
 
     Raises:
         FileNotFoundError: the run is of an earlier version, or was not recorded for W&B.
@@ -79,7 +79,7 @@ def read_metadata(run_dir: Path) -> tuple[WandbConfig, RunMetadata]:
 def about(
     cfg: TrainConfig, cohort: Cohort, axes: Mapping[str, Any], code: Mapping[str, str | None] | None = None
 ) -> RunMetadata:
-    """What W&B is told of a configuration on its cohort; the version of the code is that of now unless it is given."""
+    """Gathers what a configuration on its cohort is found by; the code's version is today's unless it is given."""
     config = flat_config(axes, cohort.fingerprint, code or code_version())
     return RunMetadata(
         {**config, "model": public_model(config["model"])},
@@ -91,7 +91,7 @@ def about(
 
 
 def run_name(cfg: TrainConfig, cohort_fingerprint: str) -> str:
-    """The id of a run, the same whenever it is started: readable, with the hash of configuration and cohort.
+    """Makes the id of a run, the same whenever it is started: readable, with the hash of configuration and cohort.
 
     That is its folder's name, unless `name=` gave another: such a name is not sent, and four digits of its hash keep
     apart runs that differ in nothing else.

@@ -1,4 +1,4 @@
-"""The line to W&B: opened, spoken over and closed; whatever breaks it, training goes on and nothing is lost."""
+"""A run's line to W&B is opened, used and closed here; whatever breaks it, training goes on and nothing is lost."""
 
 import sys
 import warnings
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class GuardedWandbRun:
-    """One W&B run, which takes guarded numbers and gives nothing of itself away."""
+    """Wraps one W&B run: what is logged passes the guard, and the run itself stays out of reach."""
 
     def __init__(self, run: Any, folder: Path, instead: str = "training goes on without W&B") -> None:
         """Locks the run; `instead` says what happens where W&B fails."""
@@ -29,7 +29,7 @@ class GuardedWandbRun:
         self._drop: Callable[[], None] = lambda: _forget(run)
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Sends one row."""
+        """Sends one row of metrics by name, at an optimiser step."""
         if self._send:
             self._try(self._send, guarded({**values, STEP: step}))
 
@@ -75,7 +75,7 @@ def open_line(cfg: WandbConfig, mode: WandbMode, run_dir: Path, metadata: RunMet
 
 
 def guarded_labels(cfg: WandbConfig, run_dir: Path, metadata: RunMetadata) -> dict[str, Any]:
-    """What a run is found by, as `wandb.init` takes it.
+    """Checks what a run is found by, and words it as `wandb.init` takes it.
 
     Raises:
         LeakError: a label or a value of the configuration is not allowed.
@@ -93,12 +93,12 @@ def guarded_labels(cfg: WandbConfig, run_dir: Path, metadata: RunMetadata) -> di
 
 
 def say(message: str) -> None:
-    """Says on the terminal what became of W&B: kinds of errors, never their words."""
+    """Prints on stderr what became of W&B: kinds of errors, never their words."""
     print(f"W&B: {message}", file=sys.stderr, flush=True)
 
 
 def begin(mode: WandbMode, labels: Mapping[str, Any], extra: Mapping[str, Any] | None = None) -> Any:
-    """A run of W&B under our policy, online as the run of this id that is there already; `extra` are settings."""
+    """Begins a run of W&B under our policy, online as the run of this id that is there; `extra` are more settings."""
     import wandb
     from wandb.sdk.wandb_init import init
 

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import zlib
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,10 @@ import pytest
 
 from src.audit import AuditConfig, audit
 from src.cli.errors import UserError
-from src.cohort.prepared import NOTES, SOURCE_IDS
+from src.cohort.prepared import NOTES, SOURCE_IDS, read_cohort
+from src.privacy.allowed import LoggedString
 from src.privacy.audit_runs import AUDIT, audit_runs, read_clean
-from src.privacy.note_matcher import WORDS, words_of
+from src.privacy.note_matcher import MAX_LOCATIONS, WORDS, NoteMatcher, words_of
 from src.privacy.offline_runs import journal_files, read_journal, record_type
 from tests.privacy.frames import framed
 
@@ -174,6 +176,14 @@ def test_ids_people_and_days_are_found(run: Path, named: Path) -> None:
     ]:
         plant(run, planted)
         assert kind in kinds(run, named)
+
+
+def test_a_name_that_one_run_repeats_is_found_in_the_next_run_too(named: Path) -> None:
+    matcher = NoteMatcher()
+    matcher.add(0, [LoggedString(f"record {number}", "Featherstone") for number in range(2_000)], set())
+    matcher.add(1, [LoggedString("record 1", "Featherstone")], set())
+    findings = Counter(run for run, _ in matcher.against(read_cohort(named)))
+    assert findings == {0: MAX_LOCATIONS, 1: 1}
 
 
 @pytest.fixture(scope="module")

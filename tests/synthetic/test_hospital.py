@@ -19,7 +19,7 @@ from src.synthetic.knowledge import knowledge
 HEADINGS = [
     "Name:", "Admission Date:", "Date of Birth:", "Service:", "Allergies:", "Attending:", "Chief Complaint:",
     "Major Surgical or Invasive Procedure:", "History of Present Illness:", "Past Medical History:", "Social History:",
-    "Kind History:", "Physical Exam:", "Pertinent Results:", "Brief Hospital Course:", "Medications on Admission:",
+    "Family History:", "Physical Exam:", "Pertinent Results:", "Brief Hospital Course:", "Medications on Admission:",
     "Discharge Medications:", "Discharge Disposition:", "Discharge Diagnosis:", "Discharge Condition:",
     "Discharge Instructions:", "Followup Instructions:",
 ]  # fmt: skip
