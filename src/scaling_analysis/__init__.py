@@ -1,1 +1,1 @@
-"""What a grid of finished runs says about size, context, rank and compute."""
+"""Says what a grid of finished runs shows about size, context, rank and compute."""

@@ -32,7 +32,7 @@ def analyse(
     predictions_of: int = 100,
     data_dir: Path | None = None,
 ) -> Scaling:
-    """What the runs of a source say together; the same runs and seed give the same numbers.
+    """Analyses the runs of a source together; the same runs and seed give the same numbers.
 
     Args:
         source: finished runs, and what is known to be missing.

@@ -1,4 +1,4 @@
-"""The runs that a grid's product has and that were not run."""
+"""Names the runs that a grid's product has and that were not run."""
 
 from collections.abc import Sequence
 from itertools import product
@@ -16,7 +16,7 @@ MOST = 4
 
 
 def missing_runs(grid: Grid, unfinished: Sequence[Missing]) -> tuple[list[Missing], list[str]]:
-    """The holes of each ground's product of sizes, lengths, ranks and so on with the seeds; baselines are no grid.
+    """Finds the holes of each ground's product of sizes, lengths, ranks and so on with the seeds; baselines have none.
 
     Args:
         grid: what was run.
