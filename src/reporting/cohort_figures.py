@@ -1,4 +1,4 @@
-"""Figures of a prepared cohort: flow, label frequencies, lengths."""
+"""Draws a prepared cohort: flow, label frequencies, lengths."""
 
 import textwrap
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Figures of training: loss and validation accuracy by step, of the best run of each of the best cells."""
+"""Draws training: loss and validation accuracy by step, of the best run of each of the best cells."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -26,7 +26,7 @@ CURVES = {
 
 
 def curve_drawings(scaling: Scaling, runs: Mapping[str, Run]) -> list[ReportFigure]:
-    """A picture for each curve that the runs kept.
+    """Draws a picture for each curve that the runs kept.
 
     Args:
         scaling: the analysis.
@@ -62,7 +62,7 @@ def _curve(scaling: Scaling, runs: Mapping[str, Run], curve: str) -> list[Report
 
 
 def _best_runs(scaling: Scaling, runs: Mapping[str, Run], curve: str) -> list[tuple[int, Run]]:
-    """The best run of each cell that kept the curve, the best on validation first."""
+    """Picks the best run of each cell that kept the curve, the best on validation first."""
     best_runs = []
     for index in drawn_cells(scaling, "test/accuracy"):
         kept = [runs[name] for name in scaling.cells[index].runs if len(runs[name].curves.get(curve, {})) > 1]

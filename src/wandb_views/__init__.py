@@ -1,1 +1,1 @@
-"""Workspaces and reports of a sweep on W&B."""
+"""Builds and saves workspaces and reports of a sweep on W&B."""

@@ -1,4 +1,4 @@
-"""A workspace and a report of a sweep on a W&B server: saved, and found again so that a second time replaces them."""
+"""Saves a sweep's workspace and report to a W&B server, and finds them again so that a second time replaces them."""
 
 import dataclasses
 import os
