@@ -1,1 +1,1 @@
-"""Performance claims, measured side by side in one run."""
+"""Measures performance claims side by side in one run."""

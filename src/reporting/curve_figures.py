@@ -78,7 +78,7 @@ def _on_validation(run: Run) -> float:
 
 
 def smoothed(steps: Any, values: Any, notes: int) -> tuple[Any, Any]:
-    """Means over windows of neighbouring points, no more than `WINDOW` of them, none of fewer than 10 notes.
+    """Averages windows of neighbouring points, no more than `WINDOW` of them, none of fewer than 10 notes.
 
     >>> smoothed(np.arange(1, 5), np.array([4.0, 2.0, 2.0, 0.0]), 5)[1].tolist()
     [3.0, 1.0]

@@ -39,7 +39,8 @@ def fits_table(scaling: Scaling) -> Table:
     rows: list[list[Entry]] = [
         [
             metric_name(fit.metric), _over(fit.over), point(fit.fixed), len(fit.cells),
-            *(_parameter(fit.parameters, name) for name in "abcdf"), fit.misfit if fit.freedom else None,
+            *(Estimate(p.value, p.low, p.high) if (p := fit.parameters.get(name)) else None for name in "abcdf"),
+            fit.misfit if fit.freedom else None,
             "free" if fit.freedom == 0 else "told by the points" if fit.identified else "not all told by the points",
         ]
         for fit in sorted(scaling.fits, key=_first)
@@ -50,11 +51,6 @@ def fits_table(scaling: Scaling) -> Table:
         "that the law leaves of the points beyond their own uncertainty"
     )
     return Table("fits", title, columns, rows).useful()
-
-
-def _parameter(parameters: Mapping[str, Any], name: str) -> Entry:
-    parameter = parameters.get(name)
-    return None if parameter is None else Estimate(parameter.value, parameter.low, parameter.high)
 
 
 def _over(over: Sequence[str]) -> str:

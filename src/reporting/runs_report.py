@@ -94,7 +94,7 @@ def compose(source: str, runs: Sequence[Run], scaling: Scaling, data_dir: Path |
 
 
 def _best_first(scaling: Scaling, runs: Mapping[str, Run]) -> list[Run]:
-    """The runs of the best cell, then the others by their accuracy on validation."""
+    """Sorts the runs of the best cell first, then the others by their accuracy on validation."""
     best = best_cell(scaling, MAIN)
     first = scaling.cells[best].runs if best is not None else ()
     return sorted(

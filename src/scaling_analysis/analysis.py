@@ -1,4 +1,4 @@
-"""The scaling analysis of some runs, from cells to what is missing."""
+"""Analyses runs, from cells to what is missing."""
 
 from collections.abc import Sequence
 from pathlib import Path

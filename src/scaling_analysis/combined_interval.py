@@ -1,4 +1,4 @@
-"""Intervals of a mean over few seeds, of a test set's patients, and of both."""
+"""Estimates intervals of a mean over few seeds, of a test set's patients, and of both."""
 
 import math
 from collections.abc import Sequence

@@ -4,14 +4,13 @@ import dataclasses
 import math
 from collections.abc import Iterator
 from itertools import combinations, pairwise
-from typing import Any
 
 import numpy as np
 
 from src.display.catalog import is_loss
 from src.metrics.intervals import holm
 from src.scaling_analysis.combined_interval import combined_interval, seed_error
-from src.scaling_analysis.grid import Grid
+from src.scaling_analysis.grid import Grid, sort_key
 from src.scaling_analysis.resampling import Resampler
 from src.scaling_analysis.result import Difference
 
@@ -24,7 +23,7 @@ def neighbours(grid: Grid) -> Iterator[tuple[str, int, int]]:
     """
     for axis in grid.free:
         for line in grid.slices([axis]):
-            ordered = sorted(line, key=lambda index: _sortable(grid.coordinates(index)[axis]))
+            ordered = sorted(line, key=lambda index: sort_key(grid.coordinates(index)[axis]))
             numbers = axis == "params" or all(isinstance(grid.coordinates(index)[axis], int | float) for index in line)
             steps = pairwise(ordered) if numbers else combinations(ordered, 2)
             yield from ((axis, larger, smaller) for smaller, larger in steps)
@@ -66,10 +65,4 @@ def _difference(grid: Grid, noise: Resampler, metric: str, axis: str, larger: in
     ground, intervals = grid.cells[larger].ground, (combined.seeds, combined.patients, combined.both)
     return Difference(
         ground, metric, axis, larger, smaller, len(used), value, *intervals, combined.p, combined.p, method
-    )
-
-
-def _sortable(value: Any) -> tuple[Any, ...]:
-    return (
-        (0, *value) if isinstance(value, tuple) else (0, value) if isinstance(value, int | float) else (1, str(value))
     )

@@ -38,11 +38,17 @@ def fits(grid: Grid, noise: Resampler, metrics: Sequence[str]) -> tuple[Fit, ...
 
 
 def enough(grid: Grid, over: Over, cells: Sequence[int]) -> bool:
-    """Asks for at least three different points along one thing, or six cells of two sizes and two lengths."""
+    """Asks for at least three different points along one thing, or six cells of two sizes and two lengths.
+
+    Six whose length follows from their size allow no fit over both: two laws of one number cannot be told apart.
+    """
     points = _points(grid, over, cells)
     if len(cells) < FEWEST[len(over)] or not np.isfinite(points).all() or not (points > 0).all():
         return False
-    return min(len(set(column)) for column in points.T) >= 4 - len(over)
+    if min(len(set(column)) for column in points.T) < 4 - len(over):
+        return False
+    logs = np.log(points)
+    return bool(np.linalg.matrix_rank(logs - logs.mean(0), tol=1e-6) == len(over))
 
 
 def fitted(grid: Grid, noise: Resampler, metric: str, over: Over, cells: Sequence[int]) -> Fit:

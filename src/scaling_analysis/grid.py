@@ -34,18 +34,29 @@ class Grid:
     notes: tuple[str, ...]
 
     def coordinates(self, index: int) -> dict[str, Any]:
-        """A cell's place in the grid: its value on each free axis; the size as (parameters, model)."""
+        """Names a cell's place in the grid: its value on each free axis; the size as (parameters, model)."""
         axes = self.cells[index].axes
         return {axis: (axes["params"], axes["model"]) if axis == "params" else axes.get(axis) for axis in self.free}
 
     def slices(self, along: Sequence[str]) -> list[list[int]]:
-        """Cells of LLaMAs that differ along some axes only, as lists of their places, each in the axes' order."""
+        """Groups LLaMAs' cells that differ along some axes only, as lists of their places, each in the axes' order."""
         lines: dict[tuple[Any, ...], list[int]] = defaultdict(list)
         for index, cell in enumerate(self.cells):
             if cell.axes["params"]:
                 rest = [repr(value) for axis, value in self.coordinates(index).items() if axis not in along]
                 lines[(cell.ground, *rest)].append(index)
         return list(lines.values())
+
+
+def sort_key(value: Any) -> tuple[Any, ...]:
+    """Orders an axis's values: numbers, and sizes as (parameters, model), before names.
+
+    >>> sorted(["two", 96, "joint", 8], key=sort_key)
+    [8, 96, 'joint', 'two']
+    """
+    return (
+        (0, *value) if isinstance(value, tuple) else (0, value) if isinstance(value, int | float) else (1, str(value))
+    )
 
 
 def gather(runs: Sequence[Run]) -> Grid:

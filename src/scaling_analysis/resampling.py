@@ -154,7 +154,7 @@ def _deviations(grid: Grid, index: int, metric: str) -> NDArray[np.float64]:
 def read_parts(
     grid: Grid, metrics: Sequence[str], most: int, data_dir: Path | None
 ) -> tuple[dict[str, dict[str, SubsampledMetric]], list[str]]:
-    """Metrics over the same random parts of the patients, of every run whose predictions can be read.
+    """Measures metrics over the same random parts of the patients, for every run whose predictions can be read.
 
     Args:
         grid: whose runs.
@@ -187,6 +187,7 @@ def read_parts(
 def _parts_of_ground(
     runs: Sequence[Run], wanted: Sequence[str], data_dir: Path | None
 ) -> dict[str, dict[str, SubsampledMetric]]:
+    # Here, as an analysis of records alone needs none of these.
     from src.cli.errors import UserError
     from src.cli.progress import track
     from src.cohort.split import Split

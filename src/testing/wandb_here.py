@@ -157,7 +157,8 @@ class WandbHere:
 
     def reply(self, method: str, path: str, head: str, raw: bytes, encoding: str) -> tuple[int, bytes]:
         """Keeps one request and answers it with an HTTP status and JSON."""
-        request = Request(head, raw, _plain(raw, encoding))
+        body = gzip.decompress(raw) if encoding == "gzip" else zlib.decompress(raw) if encoding == "deflate" else raw
+        request = Request(head, raw, body)
         with self._lock:
             self.requests.append(request)
             if self.refuses:
@@ -241,9 +242,3 @@ class _Handler(BaseHTTPRequestHandler):
             self.rfile.readline()
         self.rfile.readline()
         return b"".join(parts)
-
-
-def _plain(raw: bytes, encoding: str) -> bytes:
-    if encoding == "gzip":
-        return gzip.decompress(raw)
-    return zlib.decompress(raw) if encoding == "deflate" else raw

@@ -74,7 +74,7 @@ def _has_runs(api: Any, subject: DashboardSource) -> None:
 
 
 def _save_chart(api: Any, entity: str, kind: str) -> None:
-    """Its name follows from what it draws, and W&B never changes a chart: one that is there is the same.
+    """Saves a chart whose name follows from what it draws; W&B never changes a chart: one that is there is the same.
 
     W&B refuses a name that it has in the same words as any other, so that this is no error.
     """
