@@ -5,7 +5,7 @@ from typing import Any
 
 from src.display.catalog import COORDINATES, MODEL, SIZE, axis_of
 from src.display.figure_style import GREY, INK, STYLES, ReportFigure, legend, panel, style
-from src.reporting.series import METRICS, bars, drawn_cells, intervals_in_words, name_of, upper
+from src.reporting.series import METRICS, bars, drawn_cells, intervals_in_words, main_ground, name_of, upper
 from src.scaling_analysis.result import Difference, Scaling
 
 MOST = 24
@@ -65,9 +65,10 @@ def _rows(axes: Any, names: Sequence[str]) -> None:
 
 
 def drawn_differences(scaling: Scaling, metric: str) -> list[Difference]:
-    """Picks the differences of a metric, those along the field's axes first."""
+    """Picks the differences of a metric on the main ground, those along the field's axes first."""
     order = {axis.key: rank for rank, axis in enumerate(COORDINATES)}
-    differences = [difference for difference in scaling.differences if difference.metric == metric]
+    of_metric = [difference for difference in scaling.differences if difference.metric == metric]
+    differences = [difference for difference in of_metric if difference.ground == main_ground(scaling)]
     return sorted(differences, key=lambda difference: order.get(difference.axis, len(order)))
 
 
@@ -76,6 +77,7 @@ def _differences(scaling: Scaling, metric: str) -> list[ReportFigure]:
     if not every:
         return []
     axis_names = list(dict.fromkeys(difference.axis for difference in every))
+    # As many rows of each axis, or the first would leave no room for the others.
     of_each = MOST if len(every) <= MOST else MOST // len(axis_names)
     shown = [
         row for axis in axis_names for row in [difference for difference in every if difference.axis == axis][:of_each]

@@ -34,6 +34,7 @@ def cohort_drawing(runs: Sequence[Run], fingerprint: str, data_dir: Path | None 
         record = _read(Path(folder)) if folder else {}
         if record.get("fingerprint") == fingerprint:
             splits = record["splits"]
+            # The boxes below the flow count the patients of each split.
             if min(split["patients"] for split in splits.values()) < MIN_GROUP_PATIENTS:
                 return None
             caption = (

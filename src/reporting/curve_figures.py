@@ -83,6 +83,7 @@ def smoothed(steps: Any, values: Any, notes: int) -> tuple[Any, Any]:
     >>> smoothed(np.arange(1, 5), np.array([4.0, 2.0, 2.0, 0.0]), 5)[1].tolist()
     [3.0, 1.0]
     """
+    # The loss of a few notes would tell of single patients.
     parts = np.array_split(np.arange(len(steps)), max(1, min(WINDOW, len(steps) * notes // MIN_GROUP_PATIENTS)))
     return np.array([steps[part].mean() for part in parts]), np.array([values[part].mean() for part in parts])
 

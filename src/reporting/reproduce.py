@@ -40,6 +40,7 @@ def _of(runs: Sequence[Run]) -> list[Command]:
     limits = {run.record.config.get("data", {}).get("limit") for run in runs}
     limit = limits.pop() if len(limits) == 1 else None
     whole = prod(map(len, columns.values()))
+    # One multirun trains the holes of the grid too: as many as the runs are bearable, more are not.
     if whole <= 2 * len(runs):
         makes = (
             runs[0].name
@@ -58,6 +59,7 @@ def _of(runs: Sequence[Run]) -> list[Command]:
 
 
 def _values(axis: str, runs: Sequence[Run]) -> list[Any]:
+    # By their JSON, as a list has no hash.
     values = {json.dumps(run.axes.get(axis)): run.axes.get(axis) for run in runs}
     if axis == "model":
         sizes = {run.axes["model"]: run.axes.get("params", 0) for run in runs}

@@ -191,6 +191,7 @@ def _selective(rows: Sequence[Row], notes: int) -> list[Table]:
     columns += [Column("coverage", "notes decided"), Column("accuracy", "their accuracy")]
     entries: list[list[Entry]] = []
     for row in rows:
+        # Neither those decided nor the rest may be few: each follows from the other.
         decided = round((row["coverage"] or 0.0) * notes)
         if not decided or min(decided, notes - decided or MIN_GROUP_PATIENTS) >= MIN_GROUP_PATIENTS:
             reached = [_estimate(row, name) for name in ("coverage", "accuracy")]

@@ -158,7 +158,7 @@ def write_report(report: Report, folder: Path) -> None:
 
 def rendered(report: Report) -> dict[str, bytes]:
     """Renders every file of a report, by its place in the folder; the same report gives the same bytes."""
-    from src.reporting.runs_page import page
+    from src.reporting.runs_page import page  # here, as the page imports the report
 
     files: dict[str, bytes] = {}
     for drawing in report.every_drawing():
