@@ -1,1 +1,1 @@
-"""Measures performance claims side by side in one run."""
+"""Performance claims, measured side by side in one run."""

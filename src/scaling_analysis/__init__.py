@@ -1,1 +1,1 @@
-"""Says what a grid of finished runs shows about size, context, rank and compute."""
+"""What a grid of finished runs says about size, context, rank and compute."""

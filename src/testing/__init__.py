@@ -1,1 +1,1 @@
-"""Makes up servers, clusters and runs on this machine, which tests and benchmarks share."""
+"""Servers, clusters and runs made up on this machine, which tests and benchmarks share."""

@@ -1,1 +1,1 @@
-"""Builds and saves workspaces and reports of a sweep on W&B."""
+"""Workspaces and reports of a sweep on W&B."""
