@@ -44,7 +44,7 @@ class Population:
     """What they gain for each factor e of the chance."""
 
     def chances(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Draws each DRG's chance, [C], and computes that of being right on it, [C]."""
+        """Computes the chance of each DRG, and of being right on it, [C] each."""
         draw = np.random.default_rng(1)  # the same DRGs are hard in every test set
         drg: NDArray[np.float64] = np.power(1.0 + np.arange(self.classes), -self.tail, dtype=np.float64)
         drg = drg / drg.sum()

@@ -45,7 +45,7 @@ def every_metric(made: Predictions, space: LabelSpace) -> dict[str, float]:
 
 
 def every_interval(made: Predictions, space: LabelSpace) -> dict[str, float]:
-    """Estimates the standard errors of all of them."""
+    """Estimates the standard error of every metric."""
     tallies = [tally for task in tasks(made, space) for tally in task.tallies()]
     intervals = estimates(subsample(tallies, made.subject_id), len(set(made.subject_id)))
     return {name: interval.error for name, interval in intervals.items()}

@@ -51,7 +51,7 @@ class Step:
         self.optimiser = torch.optim.AdamW(self.weights, lr=RATE, weight_decay=0.01, fused=True)
 
     def parts(self, notes: list[Note], drgs: Tensor) -> Iterator[Callable[[], object]]:
-        """Returns forward, backward, and clipping with the update."""
+        """Yields forward, backward, and clipping with the update."""
         loss: list[Tensor] = []
         yield lambda: loss.append(self.loss(notes, drgs))
         yield lambda: loss[0].backward()

@@ -1,4 +1,4 @@
-"""Holds the memory plan beside what a step really takes.
+"""Compares the memory plan with what a step really takes.
 
 `python -m src.benchmarks.memory [hidden=1024] [layers=8] [max_len=512] [precision=fp32] [device=cpu]` takes two
 optimiser steps on notes that fill `max_len`, in a process of its own for each setting, and prints planned and measured

@@ -139,8 +139,17 @@ def measure(folder: Path) -> dict[str, int | float | str]:
     modules = read_modules(folder)
     lines, kinds = sum(len(file.lines) for file in modules), sum(map(line_kinds, modules), Counter())
     names = {file.name: Counter(word.string for word in file.tokens if word.type == tokenize.NAME) for file in modules}
+    # Of the syntax tree, in which, unlike among tokens before Python 3.12, the names in an f-string are found too.
+    used = {
+        file.name: Counter(
+            node.id if isinstance(node, ast.Name) else node.attr
+            for node in file.nodes
+            if isinstance(node, ast.Name | ast.Attribute)
+        )
+        for file in modules
+    }
     functions = [
-        (node, (node.end_lineno or 0) - node.lineno + 1, names[file.name][node.name] - 1)
+        (node, (node.end_lineno or 0) - node.lineno + 1, used[file.name][node.name])
         for file in modules
         for node in file.nodes
         if isinstance(node, FUNCTION)

@@ -129,7 +129,7 @@ def _pair(scaling: Scaling, difference: Difference) -> str:
 
 
 def front(points: Mapping[int, tuple[float, float]]) -> list[int]:
-    """Picks those than which none is both cheaper and better, from cheap to dear.
+    """Picks the points than which none is both cheaper and better, from cheap to dear.
 
     >>> front({0: (1.0, 0.3), 1: (2.0, 0.2), 2: (3.0, 0.5)})
     [0, 2]

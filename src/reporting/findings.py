@@ -23,7 +23,7 @@ def summarise_findings(scaling: Scaling, costs: Mapping[int, Cost]) -> list[str]
 
 
 def best_cell(scaling: Scaling, metric: str) -> int | None:
-    """Picks the cell that is best on validation, so that the test is no judge of its own; else the best on the test."""
+    """Picks the best cell on validation, so that the test does not choose it; on the test where that is unknown."""
     indices = tuned(scaling, metric) or drawn_cells(scaling, metric)
     if not indices:
         return None

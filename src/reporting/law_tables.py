@@ -27,7 +27,7 @@ def _difference(scaling: Scaling, step: Difference) -> list[Entry]:
 
 
 def _first(entry: Difference | Fit | Prediction | HeldOut) -> int:
-    """Sorts the field's metrics first."""
+    """Ranks the field's metrics first."""
     return list(METRICS).index(entry.metric) if entry.metric in METRICS else len(METRICS)
 
 
@@ -39,7 +39,10 @@ def fits_table(scaling: Scaling) -> Table:
     rows: list[list[Entry]] = [
         [
             metric_name(fit.metric), _over(fit.over), point(fit.fixed), len(fit.cells),
-            *(Estimate(p.value, p.low, p.high) if (p := fit.parameters.get(name)) else None for name in "abcdf"),
+            *(
+                Estimate(number.value, number.low, number.high) if (number := fit.parameters.get(name)) else None
+                for name in "abcdf"
+            ),
             fit.misfit if fit.freedom else None,
             "free" if fit.freedom == 0 else "told by the points" if fit.identified else "not all told by the points",
         ]

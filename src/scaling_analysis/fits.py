@@ -122,7 +122,7 @@ def _parameters(numbers: NDArray[np.float64], falls: bool) -> dict[str, Paramete
     for name, column in zip(NAMES, numbers.T, strict=False):
         low, high = (float(edge) for edge in np.quantile(column[1:], (0.025, 0.975)))
         value = float(column[0])
-        # Draws are clipped at the bounds, so that the fit itself may lie outside of what they span.
+        # The fit itself may lie outside of its draws' quantiles, and an interval must hold its value.
         low, high = min(low, value), max(high, value)
         inside = low > 1e-9
         if name in ("c", "f"):

@@ -70,7 +70,7 @@ def _listed(source: str, out: Path) -> Source:
 
 
 def _refuse_wandb_alone(folder: Path, run_folders: Sequence[Path]) -> None:
-    """Refuses a folder that holds W&B's files alone, for runs are read from their records; of some it tells once.
+    """Refuses a folder in which only W&B wrote; beside runs, such folders are left out and named once.
 
     Raises:
         UserError: there is no run beside them.

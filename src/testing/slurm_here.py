@@ -61,7 +61,7 @@ PartitionName=urgent Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=10 Preempt
 
 
 def missing() -> list[str]:
-    """Names programs of Slurm that this machine lacks; Debian keeps some of them in /usr/sbin."""
+    """Names the programs of Slurm that this machine lacks; Debian keeps some of them in /usr/sbin."""
     return [name for name in PROGRAMS if not shutil.which(name, path=_path())]
 
 
@@ -90,7 +90,7 @@ class SlurmHere:
         self._munge: subprocess.Popen[bytes] | None = None
         for name in ("state", "spool", "munge"):
             (folder / name).mkdir(parents=True, exist_ok=True)
-        # munged refuses a socket whose folder is closed to anybody, and a key whose folder others may write to.
+        # munged refuses a socket whose folder is closed to others, and a key whose folder others may write to.
         folder.chmod(0o755)
         (folder / "munge").chmod(0o711)
         host = os.uname().nodename.split(".")[0]
