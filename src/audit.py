@@ -22,12 +22,12 @@ class AuditConfig:
     """Whether to match against the cohort's notes; without them the verdict says so."""
 
     def problems(self) -> list[str]:
-        """One line for each value that cannot be."""
+        """Lists one line for each value that cannot be."""
         return run_problems(self.runs, "audit")
 
 
 def run_problems(runs: list[str], command: str) -> list[str]:
-    """What is wrong with the runs that a command names."""
+    """Lists what is wrong with the runs that a command names."""
     if not runs:
         return [f"runs: none named; write python -m src.{command} RUN, a run's folder or a folder of runs"]
     return [f"runs={run}: no such folder" for run in runs if not Path(run).is_dir()]
@@ -58,7 +58,7 @@ def audit(cfg: AuditConfig) -> None:
 
 
 def main() -> None:
-    """The command."""
+    """Runs the command."""
     sys.argv[1:] = with_runs_named(sys.argv[1:])
     command(AuditConfig, "audit", audit)
 

@@ -22,7 +22,7 @@ class CompareConfig:
     """Folder for `metrics.csv`, `differences.csv` and `comparison.md`; null only prints."""
 
     def problems(self) -> list[str]:
-        """One line for each value that cannot be."""
+        """Lists one line for each value that cannot be."""
         from src.runs.folder import RunFolder
 
         problems = [
@@ -87,7 +87,7 @@ TAKING_A_WORD = (
 
 
 def with_runs_named(words: Sequence[str]) -> list[str]:
-    """The words of a command, with the runs that stand alone gathered into one `runs=`.
+    """Gathers the runs that stand alone among a command's words into one `runs=`.
 
     >>> with_runs_named(["runs/a", "runs/b", "out=here"])
     ['out=here', "runs=['runs/a','runs/b']"]
@@ -106,7 +106,7 @@ def with_runs_named(words: Sequence[str]) -> list[str]:
 
 
 def main() -> None:
-    """The command."""
+    """Runs the command."""
     sys.argv[1:] = with_runs_named(sys.argv[1:])
     command(CompareConfig, "compare", compare)
 

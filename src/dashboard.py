@@ -37,7 +37,7 @@ class DashboardConfig:
     """Save both to the W&B server of the login; a second time replaces them."""
 
     def problems(self) -> list[str]:
-        """One line for each value that cannot be."""
+        """Lists one line for each value that cannot be."""
         problems = []
         if not is_wandb_name(self.wandb.project or "-"):
             problems.append(f"wandb.project={self.wandb.project}: {WANDB_NAME}")
@@ -73,7 +73,7 @@ def dashboard(cfg: DashboardConfig) -> None:
 
 
 def main() -> None:
-    """The command; its first word may be the source alone."""
+    """Runs the command, whose first word may be the source alone."""
     sys.argv[1:] = with_first_named(sys.argv[1:], "source")
     command(DashboardConfig, "dashboard", dashboard)
 

@@ -67,7 +67,7 @@ def _decide(code: str, description: str, kind: str | None, version: str) -> tupl
 
 
 def main() -> None:
-    """The command."""
+    """Runs the command."""
     with report_user_errors():
         if "--help" in sys.argv[1:]:
             print(__doc__)

@@ -27,7 +27,7 @@ class ExportConfig:
     """`auto`, `cpu`, `cuda` or `cuda:N`."""
 
     def problems(self) -> list[str]:
-        """One line for each value that cannot be."""
+        """Lists one line for each value that cannot be."""
         from src.runs.folder import RunFolder
 
         problems = []
@@ -65,7 +65,7 @@ def export(cfg: ExportConfig) -> None:
 
 
 def main() -> None:
-    """The command; its first word may be the run alone."""
+    """Runs the command, whose first word may be the run alone."""
     sys.argv[1:] = with_first_named(sys.argv[1:], "run")
     command(ExportConfig, "export", export)
 

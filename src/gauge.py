@@ -23,7 +23,7 @@ class GaugeConfig:
     """How many words of each note are shown."""
 
     def problems(self) -> list[str]:
-        """One line for each value that cannot be."""
+        """Lists one line for each value that cannot be."""
         problems = []
         if not (Path(self.data.dir) / "cohort.json").is_file():
             problems.append(f"data.dir={self.data.dir}: no prepared cohort there; make one with python -m src.prepare")
@@ -62,7 +62,7 @@ def gauge(cfg: GaugeConfig) -> None:
 
 
 def main() -> None:
-    """The command."""
+    """Runs the command."""
     command(GaugeConfig, "gauge", gauge)
 
 

@@ -20,7 +20,7 @@ class HospitalConfig:
     """The seed that `src.prepare` will split by."""
 
     def problems(self) -> list[str]:
-        """One line for each value that cannot be."""
+        """Lists one line for each value that cannot be."""
         problems = []
         if not 1 <= self.admissions <= 900_000:
             problems.append(f"admissions={self.admissions}: must be from 1 to 900000, for hadm_id has eight digits")
@@ -46,7 +46,7 @@ def hospital(cfg: HospitalConfig) -> None:
 
 
 def main() -> None:
-    """The command."""
+    """Runs the command."""
     command(HospitalConfig, "hospital", hospital)
 
 

@@ -39,7 +39,7 @@ def prepare(cfg: PrepareConfig) -> None:
 
 
 def main() -> None:
-    """The command."""
+    """Runs the command."""
     command(PrepareConfig, "prepare", apart(prepare))
 
 

@@ -28,7 +28,7 @@ def pretrain(cfg: PretrainConfig) -> None:
 
 
 def main() -> None:
-    """The command."""
+    """Runs the command."""
     command(PretrainConfig, "pretrain", pretrain)
 
 

@@ -24,7 +24,7 @@ class ReportConfig(TrainConfig):
     """Folder for `report.html` and `report.json`; null for the cohort's own."""
 
     def problems(self) -> list[str]:
-        """One line for each value that cannot be."""
+        """Lists one line for each value that cannot be."""
         problems = super().problems()
         if not self.lengths or min(self.lengths) < 16:
             problems.append(f"lengths={self.lengths}: must be numbers of at least 16")
@@ -52,7 +52,7 @@ class RunsReportConfig:
     """Of the resampling."""
 
     def problems(self) -> list[str]:
-        """One line for each value that cannot be."""
+        """Lists one line for each value that cannot be."""
         return [] if self.seed >= 0 else [f"seed={self.seed}: must be at least 0"]
 
 
@@ -113,7 +113,7 @@ def report_runs(cfg: RunsReportConfig) -> Path:
 
 
 def folder_of(cfg: RunsReportConfig) -> Path:
-    """Where a report on runs goes."""
+    """Names the folder that a report on runs goes to."""
     if cfg.to:
         return Path(cfg.to)
     if Path(cfg.source).is_dir():
@@ -122,7 +122,7 @@ def folder_of(cfg: RunsReportConfig) -> Path:
 
 
 def main() -> None:
-    """The command: on runs where its first word names their source, on a cohort where it names one, or none."""
+    """Runs the command: on runs where its first word names their source, on a cohort where it names one, or none."""
     from src.cohort.prepared import RECORD
 
     first = sys.argv[1] if sys.argv[1:] else ""

@@ -35,7 +35,7 @@ class ScalingConfig:
     """Seconds between two looks."""
 
     def problems(self) -> list[str]:
-        """One line for each value that cannot be."""
+        """Lists one line for each value that cannot be."""
         problems = []
         if not self.metrics:
             problems.append("metrics=[]: name at least one, as test/accuracy")
@@ -80,7 +80,7 @@ def scaling(cfg: ScalingConfig) -> None:
 
 
 def folder_of(cfg: ScalingConfig) -> Path:
-    """Where the numbers and tables go."""
+    """Names the folder that numbers and tables go to."""
     if cfg.to:
         return Path(cfg.to)
     if Path(cfg.source).is_dir():
@@ -89,7 +89,7 @@ def folder_of(cfg: ScalingConfig) -> Path:
 
 
 def main() -> None:
-    """The command; its first word may be the source alone."""
+    """Runs the command, whose first word may be the source alone."""
     sys.argv[1:] = with_first_named(sys.argv[1:], "source")
     command(ScalingConfig, "scaling", scaling)
 

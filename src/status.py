@@ -24,7 +24,7 @@ class StatusConfig:
     """File for every cell with its axes and metrics."""
 
     def problems(self) -> list[str]:
-        """One line for each value that cannot be."""
+        """Lists one line for each value that cannot be."""
         return [] if self.every_s > 0 else [f"every_s={self.every_s}: must be above 0"]
 
 
@@ -57,7 +57,7 @@ def status(cfg: StatusConfig) -> None:
 
 
 def main() -> None:
-    """The command; its first word may be the sweep alone."""
+    """Runs the command, whose first word may be the sweep alone."""
     sys.argv[1:] = with_first_named(sys.argv[1:], "sweep")
     command(StatusConfig, "status", status)
 

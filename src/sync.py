@@ -25,7 +25,7 @@ class SyncConfig:
     """Whether the audit must have matched against the cohort's notes."""
 
     def problems(self) -> list[str]:
-        """One line for each value that cannot be."""
+        """Lists one line for each value that cannot be."""
         return run_problems(self.runs, "sync")
 
 
@@ -80,7 +80,7 @@ def sync(cfg: SyncConfig) -> None:
 
 
 def main() -> None:
-    """The command."""
+    """Runs the command."""
     sys.argv[1:] = with_runs_named(sys.argv[1:])
     command(SyncConfig, "sync", sync)
 

@@ -1,4 +1,4 @@
-"""The nano sweep on a cluster of this machine under random kills, beside the same sweep left in peace.
+"""Strikes the nano sweep on a cluster of this machine at random, beside the same sweep left in peace.
 
 `python -m src.benchmarks.chaos COHORT OUT [kills=20] [seed=0] [on=slurm] [KEY=VALUE ...]`; further words are the
 sweep's. With `on=processes` it is the local launcher's two processes; with `on=ray` one of two nodes is killed instead,
@@ -37,7 +37,7 @@ CELLS = 24
 
 
 class Submitter:
-    """The process that runs a sweep, started again when it is gone."""
+    """Keeps the process that runs a sweep, and starts it again when it is gone."""
 
     def __init__(self, words: list[str], out: Path, environment: dict[str, str] | None = None) -> None:
         self.words, self.out, self.environment = words, out, environment
@@ -56,7 +56,7 @@ class Submitter:
 
 
 class Chaos:
-    """Kills and commands against one sweep on one Slurm."""
+    """Strikes one sweep on one Slurm with kills and commands."""
 
     def __init__(self, slurm: SlurmHere, words: list[str], out: Path, seed: int) -> None:
         self.slurm, self.out, self.chance = slurm, out, random.Random(seed)
@@ -70,7 +70,7 @@ class Chaos:
         self.submitter.keep()
 
     def strike(self, kind: str) -> bool:
-        """One kill or command; False when there was nothing to strike."""
+        """Makes one kill or command; False when there was nothing to strike."""
         struck = {
             "job process": self._job_process,
             "node": self._node,
@@ -83,9 +83,6 @@ class Chaos:
             self.done[kind] += 1
             print(f"{sum(self.done.values()):>3}  {kind:<12} {struck}", flush=True)
         return bool(struck)
-
-    def _running(self) -> list[str]:
-        return self.slurm.run("squeue", "-h", "-r", "-t", "R", "-o", "%i").split()
 
     def _job_process(self) -> str:
         rows = [row for row in read_rows("nano", self.out) if row.look.holder]
@@ -120,7 +117,7 @@ class Chaos:
         return f"pid {submitter.pid}"
 
     def _command(self, *words: str) -> str:
-        running = self._running()
+        running = self.slurm.run("squeue", "-h", "-r", "-t", "R", "-o", "%i").split()
         if not running:
             return ""
         job = self.chance.choice(running)
@@ -158,7 +155,7 @@ def under_slurm(words: list[str], out: Path, kills: int, seed: int) -> str:
 
 
 class LocalChaos:
-    """Kills and signals against one sweep in processes of this machine."""
+    """Strikes one sweep in processes of this machine with kills and signals."""
 
     KINDS = ("cell", "cell", "cell stops", "fork server", "submitter", "submitter stops")
 
@@ -168,7 +165,7 @@ class LocalChaos:
         self.submitter = Submitter(words, out)
 
     def strike(self) -> None:
-        """One kill or signal, where there is something to strike; a sweep that is gone is started again."""
+        """Makes one kill or signal, where there is something to strike; a sweep that is gone is started again."""
         self.submitter.keep()
         kind = self.chance.choice(self.KINDS)
         number = self.chance.choice((signal.SIGTERM, signal.SIGINT)) if kind.endswith("stops") else signal.SIGKILL
@@ -178,7 +175,8 @@ class LocalChaos:
                 pids = [row.look.holder.pid for row in read_rows("nano", self.out) if row.look.holder]
         else:
             submitter = self.submitter.process.pid
-            servers = [pid for pid in _children(submitter) if b"forkserver" in _command(pid)]
+            children = map(int, Path(f"/proc/{submitter}/task/{submitter}/children").read_text().split())
+            servers = [pid for pid in children if b"forkserver" in _command(pid)]
             pids = servers if kind == "fork server" else [submitter]
         if pids:
             with suppress(ProcessLookupError):
@@ -198,10 +196,6 @@ def under_processes(words: list[str], out: Path, kills: int, seed: int) -> str:
     chaos.submitter.process.wait(timeout=120)
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(chaos.done.items()))
     return f"{chaos.done.total()} strikes ({kinds}), {chaos.submitter.starts} starts"
-
-
-def _children(pid: int) -> list[int]:
-    return [int(name) for name in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def _command(pid: int) -> bytes:
@@ -231,12 +225,12 @@ def under_ray(words: list[str], out: Path, seed: int) -> str:
 
 
 def ended(out: Path) -> list[Path]:
-    """Folders of finished cells."""
+    """Lists the folders of finished cells."""
     return run_folders(out, lambda path: RunFolder(path).record.exists())
 
 
 def verdict(calm: Path, out: Path) -> list[str]:
-    """What is not as it should be; nothing when all is well."""
+    """Lists what is not as it should be; nothing when all is well."""
     rows, wrong = read_rows("nano", out), []
     if len(ended(out)) != CELLS:
         wrong.append(f"{len(ended(out))} records instead of {CELLS}")
@@ -253,7 +247,7 @@ def verdict(calm: Path, out: Path) -> list[str]:
 
 
 def overheads(out: Path) -> str:
-    """Median seconds of cells by part; `beyond training` is what comes before the first step."""
+    """Takes the median seconds of cells by part; `beyond training` is what comes before the first step."""
     parts: dict[str, list[float]] = {}
     for folder in ended(out):
         laps = json.loads((RunFolder(folder).state).read_text("utf-8"))["seconds"]
@@ -266,7 +260,7 @@ def overheads(out: Path) -> str:
 
 
 def main() -> None:
-    """The command."""
+    """Runs the command."""
     with report_user_errors():
         if len(sys.argv) < 3:
             raise UserError("python -m src.benchmarks.chaos COHORT OUT [kills=20] [seed=0] [on=slurm] [KEY=VALUE ...]")

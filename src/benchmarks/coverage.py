@@ -1,4 +1,4 @@
-"""How often intervals hold what they should, and how often tests find what is not there, on simulated test sets.
+"""Counts how often intervals hold what they should, and how often tests find what is not there, on simulated test sets.
 
 `python -m src.benchmarks.coverage [repetitions=400] [rounds=400]` draws test sets from populations whose DRGs have
 tails of several lengths, with patients who come back, and models that are the worse the rarer the DRG. The value
@@ -32,7 +32,7 @@ AGAIN, SAME = 0.35, 0.4
 
 @dataclass(frozen=True)
 class Population:
-    """DRGs with chances like 1 / rank ** tail, and a model that is right with log-odds that rise with them."""
+    """Holds DRGs with chances like 1 / rank ** tail, and a model that is right with log-odds that rise with them."""
 
     name: str
     classes: int
@@ -44,8 +44,8 @@ class Population:
     """What they gain for each factor e of the chance."""
 
     def chances(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """[C] chance of each DRG, and of being right on it."""
-        draw = np.random.default_rng(1)
+        """Computes the chance of each DRG, and of being right on it, [C] each."""
+        draw = np.random.default_rng(1)  # the same DRGs are hard in every test set
         drg: NDArray[np.float64] = np.power(1.0 + np.arange(self.classes), -self.tail, dtype=np.float64)
         drg = drg / drg.sum()
         odds = self.skill + self.slope * np.log(drg * self.classes) + draw.normal(0, 0.8, self.classes)
@@ -64,20 +64,20 @@ POPULATIONS = (
 
 @dataclass(frozen=True, eq=False)
 class TestSet:
-    """Notes of patients, with the choices of two models that are equally good."""
+    """Holds the notes of patients, with the choices of two models that are equally good."""
 
     patients: NDArray[np.int64]
     target: NDArray[np.int64]
     predicted: tuple[NDArray[np.int64], NDArray[np.int64]]
 
     def tallies(self, model: int, classes: int) -> list[WeightedMetric]:
-        """Accuracy and the averages of F1 of one of the models."""
+        """Prepares accuracy and the averages of F1 of one of the models."""
         hit = self.predicted[model] == self.target
         return [NoteMeans({"accuracy": hit}), ClassF1("", self.predicted[model], self.target, classes)]
 
 
 def draw_test_set(population: Population, draw: np.random.Generator) -> TestSet:
-    """One test set: each patient's notes lean to one DRG and one fate under each model."""
+    """Draws one test set: each patient's notes lean to one DRG and one fate under each model."""
     drg, right = population.chances()
     count = len(drg)
     patients = np.repeat(np.arange(population.patients), draw.geometric(1 - AGAIN, population.patients))
@@ -95,7 +95,7 @@ def draw_test_set(population: Population, draw: np.random.Generator) -> TestSet:
 
 
 def resampled(test: TestSet, classes: int, draw: np.random.Generator) -> dict[str, NDArray[np.float64]]:
-    """The plain bootstrap over patients: each metric of `RESAMPLES` resamples."""
+    """Bootstraps plainly over patients: each metric in `RESAMPLES` resamples."""
     count = test.patients[-1] + 1
     drawn = draw.integers(0, count, (RESAMPLES, count))
     times = np.stack([np.bincount(sample, minlength=count) for sample in drawn]).astype(np.float32)
@@ -106,7 +106,7 @@ def resampled(test: TestSet, classes: int, draw: np.random.Generator) -> dict[st
 def trial(
     population: Population, means: Mapping[str, float], rounds: int, seed: int
 ) -> dict[str, tuple[bool, bool, bool, float]]:
-    """For each metric whether percentiles, bootstrap errors and our interval hold its mean, and the test's p."""
+    """Says for each metric whether percentiles, bootstrap errors and our interval hold its mean, with the test's p."""
     draw = np.random.default_rng([7, seed])
     test = draw_test_set(population, draw)
     first, second = (
@@ -125,7 +125,7 @@ def trial(
 
 
 def mean_metrics(population: Population) -> dict[str, float]:
-    """What each metric is on average over test sets of the population's size."""
+    """Averages each metric over test sets of the population's size."""
     draw = np.random.default_rng(3)
     by_metric: dict[str, list[float]] = {name: [] for name in METRICS}
     for _ in range(FOR_THE_MEAN // 2):
@@ -155,7 +155,7 @@ def benchmark(repetitions: int, rounds: int) -> None:
 
 
 def main() -> None:
-    """The command."""
+    """Runs the command."""
     with report_user_errors():
         given = dict(word.split("=", 1) for word in sys.argv[1:] if "=" in word)
         wrong = set(given) - {"repetitions", "rounds"} or {value for value in given.values() if not value.isdigit()}

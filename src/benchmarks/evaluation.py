@@ -1,4 +1,4 @@
-"""A full evaluation at the size of the paper's test set, beside the reference's way.
+"""Measures a full evaluation at the size of the paper's test set, beside the reference's way.
 
 `python -m src.benchmarks.evaluation [notes=26244] [drgs=738] [rounds=3] [reference=yes|no]` draws scores for that many
 notes and DRGs of v34 and measures on one thread: every metric of DRG, base DRG and severity; the intervals of all of
@@ -27,7 +27,7 @@ from src.runs.predictions import Predictions, measure, tasks
 
 
 def predictions(notes: int, drgs: int) -> tuple[Predictions, LabelSpace]:
-    """Scores of a model that is right on about half of the notes, DRGs with a long tail."""
+    """Makes up scores of a model that is right on about half of the notes, DRGs with a long tail."""
     draw = np.random.default_rng(0)
     space = LabelSpace.from_labels(list(load_drgs().values())[:drgs])
     count = len(space.codes)
@@ -40,19 +40,19 @@ def predictions(notes: int, drgs: int) -> tuple[Predictions, LabelSpace]:
 
 
 def every_metric(made: Predictions, space: LabelSpace) -> dict[str, float]:
-    """All metrics of DRG, base DRG and severity."""
+    """Measures all metrics of DRG, base DRG and severity."""
     return measure(made, space)
 
 
 def every_interval(made: Predictions, space: LabelSpace) -> dict[str, float]:
-    """The standard errors of all of them."""
+    """Estimates the standard error of every metric."""
     tallies = [tally for task in tasks(made, space) for tally in task.tallies()]
     intervals = estimates(subsample(tallies, made.subject_id), len(set(made.subject_id)))
     return {name: interval.error for name, interval in intervals.items()}
 
 
 def by_scikit_learn(made: Predictions, space: LabelSpace) -> dict[str, float]:
-    """The DRG's metrics as the paper's code has them: one-hot truths, scikit-learn's functions."""
+    """Measures the DRG's metrics as the paper's code does: one-hot truths, scikit-learn's functions."""
     from sklearn.metrics import f1_score, roc_auc_score, top_k_accuracy_score
 
     from src.metrics.definitions import log_softmax
@@ -88,6 +88,7 @@ def benchmark(notes: int, drgs: int, rounds: int, ways: list[str]) -> None:
 
 def _measured(way: str, notes: int, drgs: int) -> dict[str, float]:
     words = [sys.executable, "-m", "src.benchmarks.evaluation", f"way={way}", f"notes={notes}", f"drgs={drgs}"]
+    # Processor time adds up all threads of numpy's and scikit-learn's.
     alone = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     done = subprocess.run(words, env=alone, capture_output=True, text=True, check=True)
     return dict(json.loads(done.stdout))
@@ -103,7 +104,7 @@ def _one(way: str, notes: int, drgs: int) -> None:
 
 
 def main() -> None:
-    """The command."""
+    """Runs the command."""
     with report_user_errors():
         given = dict(word.partition("=")[::2] for word in sys.argv[1:])
         if wrong := set(given) - {"notes", "drgs", "rounds", "reference", "way"}:

@@ -1,4 +1,4 @@
-"""What the speed benchmarks work on: random notes of the paper's lengths, and stock classifiers of any size."""
+"""Makes what the speed benchmarks work on: random notes of the paper's lengths, and stock classifiers of any size."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -26,7 +26,7 @@ Note = list[int]
 
 
 def read_settings(words: Sequence[str], defaults: dict[str, Any]) -> dict[str, Any]:
-    """The words `key=value` of a command over their defaults.
+    """Reads the words `key=value` of a command over their defaults.
 
     Raises:
         UserError: a word is none of them.
@@ -40,7 +40,7 @@ def read_settings(words: Sequence[str], defaults: dict[str, Any]) -> dict[str, A
 
 
 def small_model(hidden: int, layers: int) -> ModelConfig:
-    """A LLaMA for a CPU: heads of 64, inner width of LLaMA's proportions, random weights."""
+    """Describes a LLaMA for a CPU: heads of 64, inner width of LLaMA's proportions, random weights."""
     inner = round(hidden * 8 / 3 / 16) * 16
     heads = hidden // 64
     return ModelConfig(
@@ -49,7 +49,7 @@ def small_model(hidden: int, layers: int) -> ModelConfig:
 
 
 def random_notes(count: int, max_len: int, vocabulary: int, seed: int) -> list[Note]:
-    """Token ids of `count` notes, cut to `max_len`."""
+    """Draws token ids of `count` notes, cut to `max_len`."""
     chance = np.random.default_rng(seed)
     words = np.exp(chance.normal(np.log(WORDS) - SPREAD**2 / 2, SPREAD, count))
     lengths = np.clip(words * TOKENS_A_WORD, 40, max_len).astype(int)
@@ -57,26 +57,26 @@ def random_notes(count: int, max_len: int, vocabulary: int, seed: int) -> list[N
 
 
 def random_drgs(count: int, seed: int) -> Tensor:
-    """A DRG a note, [count]."""
+    """Draws a DRG for each note, [count]."""
     return torch.from_numpy(np.random.default_rng(seed).integers(0, DRGS, count))
 
 
 def padded(notes: Sequence[Note]) -> tuple[Tensor, Tensor]:
-    """Token ids and attention mask, [B, longest] each, padded on the right with 0."""
+    """Pads token ids on the right with 0, and builds their attention mask, [B, longest] each."""
     longest = max(map(len, notes))
     ids = torch.tensor([note + [0] * (longest - len(note)) for note in notes])
     return ids, torch.tensor([[1] * len(note) + [0] * (longest - len(note)) for note in notes])
 
 
 def engine(model: ModelConfig, precision: Precision, device: str, dropout: float = DROPOUT) -> Classifier:
-    """This project's classifier."""
+    """Builds this project's classifier."""
     base = load_base(model, precision, device)
     torch.manual_seed(0)
     return with_adapters(base, LoraConfig(RANK, ALPHA, dropout, TARGETS), DRGS, device).train()
 
 
 def stock(model: ModelConfig, precision: Precision, device: str, dropout: float = DROPOUT, like: Any = None) -> Any:
-    """transformers' sequence classifier in peft's adapters, as the paper's code makes it.
+    """Builds transformers' sequence classifier in peft's adapters, as the paper's code makes it.
 
     Args:
         model: the architecture, with random weights.
@@ -97,13 +97,13 @@ def stock(model: ModelConfig, precision: Precision, device: str, dropout: float 
     config = architecture(model)
     config.num_labels, config.pad_token_id, config.use_cache = DRGS, 0, False
     before = torch.get_default_dtype()
-    torch.set_default_dtype(DTYPES[precision])
+    torch.set_default_dtype(DTYPES[precision])  # so that no fp32 copy of a large base is ever in memory
     try:
         with torch.device(device):
             whole = LlamaForSequenceClassification(config)
     finally:
         torch.set_default_dtype(before)
-    whole.score.float().register_forward_pre_hook(_in_the_heads_format)
+    whole.score.float().register_forward_pre_hook(lambda head, hidden: (hidden[0].to(head.weight.dtype),))
     whole.set_attn_implementation("sdpa")
     if like is not None:
         whole.model.load_state_dict(load_base(model, precision, device).state_dict())
@@ -114,10 +114,6 @@ def stock(model: ModelConfig, precision: Precision, device: str, dropout: float 
     if like is not None:
         take_over(made, like)
     return made.train()
-
-
-def _in_the_heads_format(head: Any, hidden: tuple[Tensor]) -> tuple[Tensor]:
-    return (hidden[0].to(head.weight.dtype),)
 
 
 def take_over(theirs: Any, ours: Classifier) -> None:

@@ -1,4 +1,4 @@
-"""All that a GPU is asked about this project, in one command of minutes: checks, speeds and peaks, beside Trainer.
+"""Asks a GPU all about this project, in one command of minutes: checks, speeds and peaks, beside Trainer.
 
 `python -m src.benchmarks.gpu [models=llama7b,llama13b] [max_len=512,1024] [steps=12] [device=cuda] [parts=all] [out=]`
 needs torch, transformers and peft alone. Weights are random, in bf16, r 8, four notes a step of the paper's lengths.
@@ -40,7 +40,7 @@ TINY = "tiny"
 
 @dataclass(frozen=True)
 class Order:
-    """What a command asks for.
+    """Holds what a command asks for.
 
     Attributes:
         device: `cpu`, `cuda` or `cuda:N`.
@@ -60,7 +60,7 @@ class Order:
 
 
 def read_order(words: Sequence[str]) -> Order:
-    """The command's words over the defaults of its device.
+    """Reads the command's words over the defaults of its device.
 
     Raises:
         UserError: a key is not known, or values are not what they must be; all of them are named.
@@ -96,7 +96,7 @@ def read_order(words: Sequence[str]) -> Order:
 
 
 def model_of(name: str) -> ModelConfig:
-    """The architecture that `model=` names, with random weights; read without Hydra.
+    """Reads the architecture that `model=` names, with random weights and without Hydra.
 
     Raises:
         UserError: there is no such model, or it is no LLaMA.
@@ -118,7 +118,7 @@ def model_of(name: str) -> ModelConfig:
 
 
 def choose_device(device: str) -> str:
-    """The device as torch names it, with every other GPU hidden from this process and what it starts.
+    """Names the device as torch does, and hides every other GPU from this process and what it starts.
 
     Raises:
         UserError: torch sees no such GPU.
@@ -138,7 +138,7 @@ def choose_device(device: str) -> str:
 
 
 def units(order: Order, device: str, speeds: Speeds) -> list[Unit]:
-    """Every measurement of the parts that are asked for."""
+    """Lists every measurement of the parts that are asked for."""
     small = order.models[0] if device == "cpu" else None
     made = machine_units(device, order.models[0]) + attention_units(device) + kernel_units(device)
     made += equality_units(device, small)
@@ -149,7 +149,7 @@ def units(order: Order, device: str, speeds: Speeds) -> list[Unit]:
 
 
 def run(order: Order) -> int:
-    """Runs what is asked for and writes its lines; the exit status."""
+    """Runs what is asked for and writes its lines; returns the exit status."""
     device = choose_device(order.device)
     speeds, lines, differs = Speeds(device, order.steps), Lines(order.out), ""
     planned = units(order, device, speeds)
@@ -172,7 +172,7 @@ def run(order: Order) -> int:
 
 
 def main() -> None:
-    """The command."""
+    """Runs the command."""
     with report_user_errors():
         order = read_order(sys.argv[1:])
         quiet_libraries()

@@ -1,4 +1,4 @@
-"""What `python -m src.benchmarks.gpu` looks at before speeds: the machine, and whether fast ways compute the same."""
+"""Checks before speeds: looks at the machine, and whether fast ways compute the same."""
 
 import os
 import platform
@@ -41,7 +41,7 @@ makes 0.7 %."""
 
 
 def machine_units(device: str, model: ModelConfig) -> list[Unit]:
-    """The device, its memory, and versions."""
+    """Reports the device, its memory, and versions."""
     return [Unit({"part": "machine"}, lambda: _machine(device, model))]
 
 
@@ -57,7 +57,7 @@ def _machine(device: str, model: ModelConfig) -> Row:
 
 
 def attention_units(device: str) -> list[Unit]:
-    """The device's fast attention beside attention note by note: short and long notes, and a whole model."""
+    """Compares the device's fast attention with attention note by note: short and long notes, and a whole model."""
     on_cpu = device == "cpu"
     backend, dtype = (Backend.NOTES, torch.float32) if on_cpu else (Backend.VARLEN, torch.bfloat16)
     settings: Row = {"part": "attention", "backend": str(backend), "dtype": str(dtype).removeprefix("torch.")}
@@ -96,7 +96,7 @@ def _whole_model(device: str, backend: Backend) -> Row:
 
 
 def kernel_units(device: str) -> list[Unit]:
-    """Each fused kernel beside torch's operators, as a share of 1 + value."""
+    """Compares each fused kernel with torch's operators, as a share of 1 + value."""
     if device == "cpu":
         return [Unit({"part": "kernels"}, _no_kernels)]
 
@@ -120,7 +120,7 @@ def _no_kernels() -> Row:
 
 
 def equality_units(device: str, model: ModelConfig | None = None) -> list[Unit]:
-    """Losses of ten steps in fp32 beside a plain padded loop's."""
+    """Compares the losses of ten steps in fp32 with a plain padded loop's."""
     small = model or small_model(256, 4)
     settings: Row = {"part": "equality", "hidden": small.hidden_size, "layers": small.layers, "steps": 10}
 

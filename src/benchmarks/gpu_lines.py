@@ -1,4 +1,4 @@
-"""Results of `python -m src.benchmarks.gpu` as they come: one JSON object a line, whatever becomes of the next."""
+"""Writes results of `python -m src.benchmarks.gpu` as they come: one JSON object a line, whatever comes next."""
 
 import json
 import sys
@@ -15,12 +15,12 @@ Measure = Callable[[], Row]
 
 
 class LeftOut(Exception):
-    """A part cannot run here, for a reason that is no fault."""
+    """Says that a part cannot run here, for a reason that is no fault."""
 
 
 @dataclass(frozen=True)
 class Unit:
-    """One measurement.
+    """Holds one measurement.
 
     Attributes:
         settings: what it is of; `part` is its part.
@@ -76,7 +76,7 @@ class Lines:
 
 
 def differs(difference: float, most: float, quantity: str) -> Row:
-    """The difference of two computations, with an error where it is above `most`.
+    """Judges the difference of two computations, with an error where it is above `most`.
 
     >>> differs(1e-6, 1e-4, "losses")
     {'difference': 1e-06}
@@ -90,7 +90,7 @@ def differs(difference: float, most: float, quantity: str) -> Row:
 
 
 def rounded(value: Any) -> Any:
-    """A result with every float in it at four significant digits.
+    """Rounds every float in a result to four significant digits.
 
     >>> rounded({"seconds": 1.23456, "rows": [{"share": 0.000123456}], "steps": 12})
     {'seconds': 1.235, 'rows': [{'share': 0.0001235}], 'steps': 12}

@@ -1,4 +1,4 @@
-"""A whole small run of `python -m src.train` on the device, from a synthetic hospital to its record."""
+"""Makes a whole small run of `python -m src.train` on the device, from a synthetic hospital to its record."""
 
 import importlib.util
 import json
@@ -31,7 +31,7 @@ SIZE = ("model=nano", "max_len=64", "epochs=1", "data.limit=48", "threads=1", "w
 
 
 def train_units(device: str) -> list[Unit]:
-    """Cohort, training, test and record, each command in a process of its own."""
+    """Runs cohort, training, test and record, each command in a process of its own."""
     return [Unit({"part": "train"}, lambda: _train(device))]
 
 

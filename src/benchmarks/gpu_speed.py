@@ -1,4 +1,4 @@
-"""Speeds and peaks of `python -m src.benchmarks.gpu`: one model at one length, of this project and of Trainer."""
+"""Measures speeds and peaks for `python -m src.benchmarks.gpu`: a model at a length, of this project and of Trainer."""
 
 import gc
 import importlib.util
@@ -35,7 +35,7 @@ GIB = 2**30
 
 
 class Steps:
-    """This project's optimiser steps of some cells over one base.
+    """Takes this project's optimiser steps of some cells over one base.
 
     Args:
         cells: their classifiers.
@@ -49,7 +49,7 @@ class Steps:
         self.loss = torch.zeros(())
 
     def take(self, batches: Sequence[Batch]) -> None:
-        """One step of every cell, each on its own notes, in one pass."""
+        """Takes one step of every cell, each on its own notes, in one pass."""
         self.taken += 1
         adapter_batches = []
         for cell, (notes, _) in zip(self.cells, batches, strict=True):
@@ -92,7 +92,7 @@ class Speeds:
         self.free()
 
     def cells(self, model: ModelConfig, precision: Precision, count: int = 1) -> list[Classifier]:
-        """Classifiers in training mode on one base."""
+        """Builds classifiers in training mode on one base."""
         if self._base != (model.name, precision):
             self.drop()
             self._cells, self._base = [engine(model, precision, self.device)], (model.name, precision)
@@ -103,7 +103,7 @@ class Speeds:
         return [cell.train() for cell in self._cells[:count]]
 
     def batches(self, model: ModelConfig, max_len: int) -> list[Batch]:
-        """The same notes for whatever is measured: four a step, warm-up included, of which the longest step is first.
+        """Draws the same notes for whatever is measured: four a step, warm-up included, the longest step first.
 
         Memory for all others is there then, and no timed step waits for more.
         """
@@ -113,12 +113,12 @@ class Speeds:
         return [longest, *batches]
 
     def clock(self) -> float:
-        """Seconds, once the device has done what it was given."""
+        """Reads the clock in seconds, once the device has done what it was given."""
         devices.wait(self.device)
         return time.perf_counter()
 
     def seconds(self, take: Callable[[Any], object], batches: Sequence[Any]) -> list[float]:
-        """Seconds of each step after the warm-up: by CUDA's events on a GPU, whose host runs ahead as it would."""
+        """Times each step after the warm-up, in seconds, by CUDA's events on a GPU, whose host runs ahead."""
         if self.device == "cpu":
             marks = [time.perf_counter()]
             for batch in batches:
@@ -134,7 +134,7 @@ class Speeds:
         return [start.elapsed_time(end) / 1000 for start, end in pairwise(events)][WARM_UP:]
 
     def host_ms(self, take: Callable[[Any], object], batches: Sequence[Any]) -> float:
-        """Median milliseconds until a step's last launch returned, each step begun on an idle device."""
+        """Takes the median milliseconds until a step's last launch returned, each step begun on an idle device."""
         spent = []
         for batch in batches[-HOST_STEPS:]:
             start = self.clock()
@@ -143,7 +143,7 @@ class Speeds:
         return median(spent)
 
     def peak_gib(self) -> float | None:
-        """The most that torch has allocated on a GPU since the last call."""
+        """Reads the most that torch has allocated on a GPU since the last call, in GiB; None on a CPU."""
         peak = devices.peak_bytes(self.device)
         if peak is None:
             return None
@@ -151,7 +151,7 @@ class Speeds:
         return peak / GIB
 
     def speed(self, model: ModelConfig, max_len: int, precision: Precision, recompute: bool) -> Row:
-        """This project's step, its peak beside the plan's."""
+        """Measures this project's step, and its peak beside the plan's."""
         steps, batches = Steps(self.cells(model, precision), recompute), self.batches(model, max_len)
         self.peak_gib()
         spent = self.seconds(steps.take, [[batch] for batch in batches])
@@ -175,7 +175,7 @@ class Speeds:
         }
 
     def together(self, model: ModelConfig, max_len: int, count: int) -> Row:
-        """Steps of several cells over one base: in one pass, and in turn."""
+        """Measures steps of several cells over one base: in one pass, and in turn."""
         cells, batches = self.cells(model, Precision.BF16, count), self.batches(model, max_len)
         shared = [[batches[(step + cell) % len(batches)] for cell in range(count)] for step in range(len(batches))]
         self.peak_gib()
@@ -190,7 +190,7 @@ class Speeds:
         return {"one_pass_seconds": one_pass, "in_turn_seconds": turns, "ratio": turns / one_pass, "peak_gib": peak}
 
     def trainer(self, model: ModelConfig, max_len: int, recompute: bool) -> Row:
-        """transformers' Trainer with peft on the same notes; `ratio` is this project's speed over its."""
+        """Measures transformers' Trainer with peft on the same notes; `ratio` is this project's speed over its."""
         self.drop()
         batches = self.batches(model, max_len)
         network = stock(model, Precision.BF16, self.device)
@@ -205,13 +205,13 @@ class Speeds:
         }
 
     def quantised(self, model: ModelConfig, max_len: int, precision: Precision) -> Row:
-        """This project's step over an int8 or NF4 base."""
+        """Measures this project's step over an int8 or NF4 base."""
         if importlib.util.find_spec("bitsandbytes") is None:
             raise LeftOut("needs bitsandbytes; install it with pip install bitsandbytes")
         return self.speed(model, max_len, precision, recompute=False)
 
     def profile(self, model: ModelConfig, max_len: int) -> Row:
-        """What one step spends its time on: operators, and on a GPU the kernels below them."""
+        """Lists what one step spends its time on: operators, and on a GPU the kernels below them."""
         from torch.profiler import ProfilerActivity, profile
 
         steps, batches = Steps(self.cells(model, Precision.BF16)), self.batches(model, max_len)
@@ -230,7 +230,7 @@ class Speeds:
         }
 
     def scoring(self, model: ModelConfig, max_len: int) -> Row:
-        """The forward pass without gradients, four notes at a time as a run takes them."""
+        """Times the forward pass without gradients, four notes at a time as a run takes them."""
         (classifier,), batches = self.cells(model, Precision.BF16), self.batches(model, max_len)
         classifier.eval()
         with torch.no_grad():
@@ -239,12 +239,12 @@ class Speeds:
 
 
 def _a_token(spent: Sequence[float], batches: Sequence[Batch]) -> list[float]:
-    """Seconds a real token of the steps after the warm-up."""
+    """Divides the seconds of the steps after the warm-up by their real tokens."""
     return [seconds / real for seconds, real in zip(spent, tokens(batches)[WARM_UP:], strict=True)]
 
 
 def _longest(rows: Sequence[Any], field: str) -> list[Row]:
-    """The rows of a profile that took longest themselves."""
+    """Picks the rows of a profile that took longest themselves."""
     whole = sum(getattr(row, field) for row in rows)
     longest = sorted(rows, key=lambda row: -getattr(row, field))[:ROWS]
     return [
@@ -255,7 +255,7 @@ def _longest(rows: Sequence[Any], field: str) -> list[Row]:
 
 
 def speed_units(speeds: Speeds, model: ModelConfig, lengths: Sequence[int]) -> list[Unit]:
-    """Every measurement of a model, those that share a base one after the other."""
+    """Lists every measurement of a model, those that share a base one after the other."""
     units = []
 
     def add(part: str, measure: Callable[..., Row], key: str = "", values: Sequence[Any] = (None,)) -> None:

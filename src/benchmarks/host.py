@@ -1,4 +1,4 @@
-"""What a training step asks of a GPU's host: kernels, views, waits and milliseconds, beside plain transformers + peft.
+"""Counts what a step asks of a GPU's host: kernels, views, waits and milliseconds, beside plain transformers + peft.
 
 `python -m src.benchmarks.host [models=llama7b,llama13b] [max_len=512] [rounds=8] [precision=bf16] [baseline=true]`
 needs no GPU. Kernels are counted on the meta device at full size, where any wait for the device raises; milliseconds
@@ -39,7 +39,7 @@ PARTS = ("forward", "backward", "update")
 
 
 class Step:
-    """A training step in three parts, each a call.
+    """Splits a training step into three parts, each a call.
 
     Args:
         loss: computes the loss of a step's notes and DRGs.
@@ -51,7 +51,7 @@ class Step:
         self.optimiser = torch.optim.AdamW(self.weights, lr=RATE, weight_decay=0.01, fused=True)
 
     def parts(self, notes: list[Note], drgs: Tensor) -> Iterator[Callable[[], object]]:
-        """Forward, backward, and clipping with the update."""
+        """Yields forward, backward, and clipping with the update."""
         loss: list[Tensor] = []
         yield lambda: loss.append(self.loss(notes, drgs))
         yield lambda: loss[0].backward()
@@ -65,7 +65,7 @@ class Step:
 
 
 def ours(model: ModelConfig, precision: Precision, device: str, recompute: bool = False) -> Step:
-    """This project's step."""
+    """Builds this project's step."""
     classifier = engine(model, precision, device)
     steps = iter(range(10**9))
 
@@ -79,7 +79,7 @@ def ours(model: ModelConfig, precision: Precision, device: str, recompute: bool 
 
 
 def plain(model: ModelConfig, precision: Precision, device: str, recompute: bool) -> Step:
-    """The step of transformers + peft on a padded batch."""
+    """Builds the step of transformers + peft on a padded batch."""
     network = stock(model, precision, device)
     if recompute:
         recompute_activations(network)
@@ -94,7 +94,7 @@ def plain(model: ModelConfig, precision: Precision, device: str, recompute: bool
 
 @contextmanager
 def a_gpus_way() -> Iterator[Counter[str]]:
-    """The engine takes the branches that it takes on CUDA; gives the count of Triton's launches by kernel."""
+    """Lets the engine take the branches that it takes on CUDA; gives the count of Triton's launches by kernel."""
     with ExitStack() as stack:
         stack.enter_context(patch("src.models.classifier.pick_backend", return_value=Backend.VARLEN))
         stack.enter_context(patch("src.models.engine.kernels.available", return_value=True))
@@ -106,7 +106,7 @@ def a_gpus_way() -> Iterator[Counter[str]]:
 
 
 class _Attended(torch.autograd.Function):
-    """Attention without its kernels."""
+    """Stands for attention without its kernels."""
 
     @staticmethod
     def forward(ctx: Any, *parts: Tensor) -> Tensor:
@@ -127,7 +127,7 @@ def _dropped(x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = F
 
 
 def counted(step: Step, device: str, notes: list[Note], drgs: Tensor, tritons: Counter[str]) -> dict[str, Counter[str]]:
-    """What each part of a step asks for: `kernels`, Triton's among them, `views`, `waits` and `copies`."""
+    """Counts what each part of a step asks for: `kernels`, Triton's among them, `views`, `waits` and `copies`."""
     counts = {}
     for name, part in zip(PARTS, step.parts(notes, drgs), strict=True):
         tritons.clear()
@@ -138,7 +138,7 @@ def counted(step: Step, device: str, notes: list[Note], drgs: Tensor, tritons: C
 
 
 def milliseconds(steps: dict[str, Step], rounds: int, name: str) -> dict[str, list[float]]:
-    """Median processor time of each part of each step, taken in turn over notes of a few tokens."""
+    """Takes the median processor time of each part of each step, in turn over notes of a few tokens."""
     spent: dict[str, list[list[float]]] = {key: [] for key in steps}
     for turn in track(range(rounds + 2), total=rounds + 2, what=f"host {name}", unit="round"):
         for key, step in steps.items():
@@ -153,7 +153,7 @@ def milliseconds(steps: dict[str, Step], rounds: int, name: str) -> dict[str, li
 
 
 def thin(model: ModelConfig) -> ModelConfig:
-    """As many blocks of so small a width that their arithmetic is nothing."""
+    """Describes as many blocks of so small a width that their arithmetic is nothing."""
     heads = max(1, model.heads // model.kv_heads)
     return replace(model, hidden_size=32 * heads, intermediate_size=64, heads=heads, kv_heads=1, vocab_size=1000)
 
@@ -186,7 +186,7 @@ def measure(name: str, max_len: int, rounds: int, precision: Precision, baseline
 
 
 def main() -> None:
-    """The command."""
+    """Runs the command."""
     with report_user_errors():
         defaults = {"models": "llama7b,llama13b", "max_len": 512, "rounds": 8, "precision": "bf16", "baseline": "true"}
         words = read_settings(sys.argv[1:], defaults)

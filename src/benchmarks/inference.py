@@ -1,4 +1,4 @@
-"""Speed of scoring notes beside the recipe's evaluation.
+"""Measures the speed of scoring notes beside the recipe's evaluation.
 
 `python -m src.benchmarks.inference [max_len=512] [hidden=256] [layers=4] [rounds=8] [precision=fp32]`: the same trained
 weights score the same notes, four at a time, padded by transformers and packed by this project; one thread, medians of
@@ -63,7 +63,7 @@ def compare(max_len: int, hidden: int, layers: int, rounds: int, precision: Prec
 
 
 def main() -> None:
-    """The command."""
+    """Runs the command."""
     with report_user_errors():
         defaults = {"max_len": 512, "hidden": 256, "layers": 4, "rounds": 8, "precision": "fp32"}
         words = read_settings(sys.argv[1:], defaults)

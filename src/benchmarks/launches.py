@@ -1,4 +1,4 @@
-"""What a GPU would be asked for: kernels, views and waits, counted where no GPU is.
+"""Counts what a GPU would be asked for: kernels, views and waits, where no GPU is.
 
 Every operator that torch dispatches is looked at, below autograd. Operators are counted as CUDA runs them: views and
 allocations launch nothing, a product that is added to a matrix copies the matrix first, and an operator over a list of
@@ -60,7 +60,7 @@ class Launches(TorchDispatchMode):
 
 
 def kernels_of(name: str, args: Sequence[Any]) -> int:
-    """Kernels that CUDA runs for an operator.
+    """Counts the kernels that CUDA runs for an operator.
 
     >>> two = [Tensor(2)] * 65
     >>> kernels_of("mul", two[:2]), kernels_of("_foreach_add_", [two, two]), kernels_of("addmm", [Tensor(2, 2)])

@@ -1,4 +1,4 @@
-"""How often intervals of the scaling analysis hold the truth, on grids whose law is known.
+"""Counts how often intervals of the scaling analysis hold the truth, on grids whose law is known.
 
 `python -m src.benchmarks.laws` analyses grids of 3 sizes x 3 lengths x 3 seeds; once where the law holds, and once
 where a large model makes more of a long context than a small one does, which no sum of two laws can say. An interval of

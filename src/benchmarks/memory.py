@@ -1,4 +1,4 @@
-"""The memory plan beside what a step really takes.
+"""Compares the memory plan with what a step really takes.
 
 `python -m src.benchmarks.memory [hidden=1024] [layers=8] [max_len=512] [precision=fp32] [device=cpu]` takes two
 optimiser steps on notes that fill `max_len`, in a process of its own for each setting, and prints planned and measured
@@ -44,7 +44,7 @@ MIB = 2**20
 
 
 class Peak:
-    """The largest resident memory of this process while entered, in bytes above what it was."""
+    """Watches the largest resident memory of this process while entered, in bytes above what it was."""
 
     def __init__(self) -> None:
         import psutil
@@ -68,13 +68,13 @@ class Peak:
 
     @property
     def above(self) -> int:
-        """Bytes above what the process held at first."""
+        """Counts bytes above what the process held at first."""
         above: int = self.most - self.before
         return above
 
 
 def steps(model: ModelConfig, max_len: int, precision: Precision, device: str, notes: int, recompute: bool) -> None:
-    """Two optimiser steps of four notes of `max_len` tokens."""
+    """Takes two optimiser steps of four notes of `max_len` tokens."""
     classifier = engine(model, precision, device)
     weights = list(classifier.trained().values())
     optimiser = torch.optim.AdamW(weights, lr=RATE)
@@ -91,27 +91,22 @@ def steps(model: ModelConfig, max_len: int, precision: Precision, device: str, n
 
 
 def measured(words: dict[str, str]) -> int:
-    """Bytes of one setting, in this process."""
+    """Measures the peak of one setting in this process, in bytes."""
     device, precision = words["device"], Precision(words["precision"])
     model = small_model(int(words["hidden"]), int(words["layers"]))
     tried = (model, int(words["max_len"]), precision, device, int(words["notes"]), words["recompute"] == "True")
     if device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats()
         steps(*tried)
-        return _allocated()
+        return int(torch.cuda.max_memory_allocated())
     steps(small_model(64, 1), 64, precision, device, 4, False)  # what libraries load at first use is not a step's
     with Peak() as peak:
         steps(*tried)
     return peak.above
 
 
-def _allocated() -> int:
-    most: int = torch.cuda.max_memory_allocated()
-    return most
-
-
 def planned(words: dict[str, str], notes: int, recompute: bool) -> float:
-    """Bytes that the plan expects."""
+    """Computes the peak that the plan expects, in bytes."""
     from src.config.train import TrainConfig
 
     model = small_model(int(words["hidden"]), int(words["layers"]))
@@ -124,7 +119,7 @@ def planned(words: dict[str, str], notes: int, recompute: bool) -> float:
 
 
 def main() -> None:
-    """The command."""
+    """Runs the command."""
     with report_user_errors():
         defaults = {"hidden": "1024", "layers": "8", "max_len": "512", "precision": "fp32", "device": "cpu"}
         words = read_settings(sys.argv[1:], {**defaults, "notes": "", "recompute": ""})

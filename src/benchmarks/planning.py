@@ -1,4 +1,4 @@
-"""How long 500 cells take to plan, submit to a Slurm of this machine, and report, and the command line to answer.
+"""Times how long 500 cells take to plan, submit to a Slurm of this machine, and report, and the command line to answer.
 
 `python -m src.benchmarks.planning COHORT`: the jobs are held, so that none runs.
 """
@@ -55,7 +55,7 @@ def _seconds(words: list[str], slurm: SlurmHere) -> tuple[float, str]:
 
 
 def main() -> None:
-    """The command."""
+    """Runs the command."""
     with report_user_errors():
         if len(sys.argv) != 2:
             raise UserError("python -m src.benchmarks.planning COHORT")

@@ -1,4 +1,4 @@
-"""Reading discharge summaries and finding hospital courses, beside the paper's way.
+"""Times reading discharge summaries and finding hospital courses, beside the paper's way.
 
 `python -m src.benchmarks.preparation HOSPITAL [notes=20000] [bytes=10000] [rounds=3]` writes a discharge file of that
 many notes of that mean length, and reads it with pandas and `re` as the paper's code does, with this project's reader
@@ -40,7 +40,7 @@ FEWEST_WORDS = 41
 
 
 def by_pandas(path: Path) -> Iterator[tuple[str, str]]:
-    """The paper's way: the whole table, then the first pattern that fits, then the words."""
+    """Reads the paper's way: the whole table, then the first pattern that fits, then the words."""
     import pandas as pd
 
     table = pd.read_csv(path)
@@ -51,7 +51,7 @@ def by_pandas(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def _first(text: str) -> str | None:
-    """As the paper's code: a pattern that fits is searched again for its text."""
+    """Searches as the paper's code does: a pattern that fits is searched again for its text."""
     for pattern in PATTERNS:
         if pattern.search(text):
             match = pattern.search(text)
@@ -60,7 +60,7 @@ def _first(text: str) -> str | None:
 
 
 def by_protocol(path: Path, protocol: str) -> Iterator[tuple[str, str]]:
-    """This project's way, as `prepare` goes: texts to a heap on disk, ids and counts in memory."""
+    """Reads this project's way, as `prepare` goes: texts to a heap on disk, ids and counts in memory."""
     import polars as pl
 
     from src.cohort.build import with_diagnosis
@@ -78,7 +78,7 @@ def by_protocol(path: Path, protocol: str) -> Iterator[tuple[str, str]]:
 
 
 def by_inflating(path: Path) -> Iterator[tuple[str, str]]:
-    """The floor: every byte inflated, none looked at."""
+    """Inflates every byte and looks at none, which is the floor."""
     from isal import igzip
 
     with igzip.open(path) as file:
@@ -96,7 +96,7 @@ WAYS: dict[str, Callable[[Path], Iterator[tuple[str, str]]]] = {
 
 
 def read_once(way: str, path: Path) -> dict[str, float | str]:
-    """Seconds, peak memory in MB, and a hash of the texts of one reading in this process.
+    """Measures one reading in this process: seconds, peak memory in MB, and a hash of the texts.
 
     Neither importing nor hashing is timed.
     """
@@ -112,7 +112,7 @@ def read_once(way: str, path: Path) -> dict[str, float | str]:
 
 
 def write_notes(hospital: Path, path: Path, notes: int, size: int) -> None:
-    """A discharge file of `notes` notes of `size` bytes on average: the hospital's own, with longer lists.
+    """Writes a discharge file of `notes` notes of `size` bytes on average: the hospital's own, with longer lists.
 
     Three fifths of what is added are laboratory results before the hospital course, two fifths drugs after it.
     """
@@ -147,7 +147,7 @@ def write_notes(hospital: Path, path: Path, notes: int, size: int) -> None:
 
 
 def main() -> None:
-    """The command."""
+    """Runs the command."""
     with report_user_errors():
         hospital, *words = sys.argv[1:] or [""]
         given = dict(word.split("=", 1) for word in words if "=" in word)

@@ -1,4 +1,4 @@
-"""The paper's recipe on today's Trainer, timed step by step."""
+"""Times the paper's recipe on today's Trainer, step by step."""
 
 import tempfile
 import time
@@ -17,7 +17,7 @@ Clock = Callable[[], float]
 
 
 class TrainerSteps:
-    """transformers' Trainer over given batches: padded to the longest note, AdamW, clipped at 1, no accumulation."""
+    """Runs transformers' Trainer over given batches: padded to the longest note, AdamW, clipped at 1."""
 
     def __init__(self, model: Any, *, recompute: bool, clock: Clock = time.process_time) -> None:
         self.model, self.recompute, self.clock = model, recompute, clock
@@ -25,7 +25,7 @@ class TrainerSteps:
             model.base_model.model.gradient_checkpointing = False
 
     def seconds(self, batches: Sequence[tuple[list[Note], Tensor]]) -> list[float]:
-        """Seconds of each step: forward, backward, clipping and update; not of collating."""
+        """Times each step in seconds: forward, backward, clipping and update; not collating."""
         from transformers import PrinterCallback, Trainer, TrainerCallback
 
         clock, taken, started = self.clock, [], [0.0]
@@ -58,7 +58,7 @@ class TrainerSteps:
 
 
 def arguments_of(folder: str, notes: int, steps: int, recompute: bool, on_gpu: bool) -> Any:
-    """Trainer's arguments for so many notes a step, on one device."""
+    """Builds Trainer's arguments for so many notes a step, on one device."""
     from transformers import TrainingArguments
 
     arguments = TrainingArguments(
@@ -90,7 +90,7 @@ def recompute_activations(model: Any) -> None:
 
 
 def _recomputing(arguments: Any, recompute: bool) -> dict[str, Any]:
-    """What tells Trainer whether to recompute."""
+    """Says to Trainer whether it recomputes, by the names that its version has."""
     names = {field.name for field in fields(arguments)}
     name = "activation_checkpointing" if "activation_checkpointing" in names else "gradient_checkpointing"
     return {name: recompute, f"{name}_kwargs": {"use_reentrant": False} if recompute else None}

@@ -1,4 +1,4 @@
-"""How long 1,000 records take to read, to analyse and to report on: `python -m src.benchmarks.reporting`."""
+"""Times 1,000 records: how long they take to read, analyse and report on: `python -m src.benchmarks.reporting`."""
 
 import tempfile
 import time

@@ -1,4 +1,4 @@
-"""One run struck at its file operations and at every change of its stage, again and again, beside one left in peace.
+"""Strikes one run at its file operations and at every change of its stage, again and again, beside one left in peace.
 
 `python -m src.benchmarks.strikes COHORT OUT [plan=random] [strikes=300] [seed=0] [minutes=600] [KEY=VALUE ...]`;
 further words are the run's. A trial is a run in a folder of its own: it is started, struck and started again up to four
@@ -60,7 +60,7 @@ BEAT_S, STALE_S = 0.1, 1.0
 
 @dataclass(frozen=True)
 class Strike:
-    """A signal that a process sends itself.
+    """Is a signal that a process sends itself.
 
     Attributes:
         signal: its name.
@@ -119,14 +119,14 @@ def _wrap(seam: str, strike: Callable[[], None], after: bool) -> None:
 
 
 class Runs:
-    """Starts of one command, each in a process forked from this one, which has imported everything and run nothing."""
+    """Starts one command, each time in a process forked from this one, which has imported all and run nothing."""
 
     def __init__(self, words: Sequence[str], out: Path) -> None:
         self.words, self.out = list(words), out
 
     def start(self, name: str, strike: Strike | None = None, host: str | None = None) -> int:
         """Starts a run and returns the process; `host` is the name of the machine that it believes to be on."""
-        sys.stdout.flush()
+        sys.stdout.flush()  # or the child would print what is still in the buffer once more
         process = os.fork()
         if process == 0:
             self._child(name, strike, host)
@@ -155,10 +155,10 @@ class Runs:
             traceback.print_exc()
         finally:
             sys.stdout.flush()
-            os._exit(status)
+            os._exit(status)  # the fork has copied the parent's exit handlers too
 
     def finish(self, process: int) -> int:
-        """Waits for a process: its exit status, less than 0 where a signal killed or stopped it."""
+        """Waits for a process, and returns its exit status, less than 0 where a signal killed or stopped it."""
         _, code = os.waitpid(process, os.WUNTRACED)
         return -os.WSTOPSIG(code) if os.WIFSTOPPED(code) else os.waitstatus_to_exitcode(code)
 
@@ -167,7 +167,7 @@ class Runs:
         return self.finish(self.start(name, strike, host))
 
     def freeze(self, name: str, strike: Strike) -> tuple[int, int]:
-        """Freezes a run, lets another machine end it, and wakes the first: the exit statuses of second and first."""
+        """Freezes a run, lets another machine end it, and wakes the first; returns second's and first's exit status."""
         frozen = self.start(name, strike, "asleep")
         status = self.finish(frozen)
         if status != -signal.SIGSTOP:
@@ -180,14 +180,14 @@ class Runs:
 
 
 def contents(folder: Path) -> dict[str, str]:
-    """Hashes of all files of a run but its lock and its history, in which a repeated step may stand twice."""
+    """Hashes all files of a run but its lock and its history, in which a repeated step may stand twice."""
     files = [path for path in folder.rglob("*") if path.is_file() and RunFolder(folder).lock not in path.parents]
     kept = [path for path in files if path != RunFolder(folder).history]
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in kept}
 
 
 def outcome(run_dir: Path) -> dict[str, Any]:
-    """What a finished run must have in common with one that was never struck."""
+    """Collects what a finished run must have in common with one that was never struck."""
     record = json.loads(RunFolder(run_dir).record.read_text("utf-8"))
     curves = read_history(run_dir)
     return {
@@ -198,7 +198,7 @@ def outcome(run_dir: Path) -> dict[str, Any]:
 
 
 def differences(run_dir: Path, calm: dict[str, Any]) -> list[str]:
-    """What a struck run has otherwise; nothing when all is well."""
+    """Lists what a struck run has otherwise; nothing when all is well."""
     try:
         struck = outcome(run_dir)
     except (OSError, ValueError, KeyError) as error:
@@ -212,7 +212,7 @@ def differences(run_dir: Path, calm: dict[str, Any]) -> list[str]:
 
 
 def in_order(names: str, number: str) -> list[Strike]:
-    """Strikes such as `step 1` or `after validation 2`, in words parted by commas, with one signal."""
+    """Reads strikes such as `step 1` or `after validation 2`, in words parted by commas, with one signal."""
     words = [name.split() for name in names.split(", ")]
     return [Strike(number, seam, int(nth), len(after) > 0) for *after, seam, nth in words]
 
@@ -234,7 +234,7 @@ PLANS = {
 
 
 def draw(seed: int) -> Iterator[list[Strike]]:
-    """Strikes by chance, a list a run, without end; about half are at operations on files."""
+    """Draws strikes by chance, a list a run, without end; about half are at operations on files."""
     chance = random.Random(seed)
     while True:
         frozen, strikes = chance.randrange(6) == 0, []
@@ -247,7 +247,7 @@ def draw(seed: int) -> Iterator[list[Strike]]:
 
 
 def trial(runs: Runs, name: str, strikes: Sequence[Strike], calm: dict[str, Any]) -> list[str]:
-    """Strikes one run, a start after the other, and lets it end; what is wrong then."""
+    """Strikes one run, a start after the other, lets it end, and lists what is wrong then."""
     wrong = []
     if strikes[0].signal == "SIGSTOP":
         second, first = runs.freeze(name, strikes[0])
@@ -264,7 +264,7 @@ def trial(runs: Runs, name: str, strikes: Sequence[Strike], calm: dict[str, Any]
 
 
 def attack(runs: Runs, plan: Iterator[list[Strike]], most: int, seconds: float) -> int:
-    """Trials until so many strikes were made, or the time or the plan is over; how many trials went wrong."""
+    """Makes trials until so many strikes were made, or the time or the plan is over; counts those that went wrong."""
     shutil.rmtree(runs.out, ignore_errors=True)
     runs.out.mkdir(parents=True)
     if runs.run("calm"):
@@ -291,7 +291,7 @@ def attack(runs: Runs, plan: Iterator[list[Strike]], most: int, seconds: float) 
 
 
 def main() -> None:
-    """The command."""
+    """Runs the command."""
     with report_user_errors():
         if len(sys.argv) < 3:
             raise UserError("python -m src.benchmarks.strikes COHORT OUT [plan=random] [strikes=300] [KEY=VALUE ...]")

@@ -1,4 +1,4 @@
-"""How a tree of modules is built, in numbers: `python -m src.benchmarks.structure SRC`, or `OLD/src SRC` side by side.
+"""Measures how modules are built, in numbers: `python -m src.benchmarks.structure SRC`, or `OLD/src SRC` side by side.
 
 Shares are of lines that are not blank. A docstring is any string that stands alone; code is the lines outside of these
 that hold more than a comment; comments are counted beside code too, without those that address a tool. A function's
@@ -41,7 +41,7 @@ SHARES = ("code", "comment", "docstring")
 
 @dataclass(frozen=True)
 class Module:
-    """One file, parsed once; the stem of `__init__.py` is empty."""
+    """Holds one file, parsed once; the stem of `__init__.py` is empty."""
 
     name: str
     room: str
@@ -52,7 +52,7 @@ class Module:
 
 
 def read_modules(folder: Path) -> list[Module]:
-    """The modules below a folder, which is their package."""
+    """Reads the modules below a folder, which is their package."""
     modules = []
     for path in sorted(folder.rglob("*.py")):
         text, parts = path.read_text("utf-8"), path.relative_to(folder).with_suffix("").parts
@@ -64,7 +64,7 @@ def read_modules(folder: Path) -> list[Module]:
 
 
 def line_kinds(module: Module) -> Counter[str]:
-    """How many lines are blank, hold a docstring, code, a comment; code and a comment may share one."""
+    """Counts lines that are blank, hold a docstring, code, a comment; code and a comment may share one."""
     alone = [node.value for node in module.nodes if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)]
     texts = [node for node in alone if isinstance(node.value, str)]
     inside = {line for node in texts for line in range(node.lineno, (node.end_lineno or 0) + 1)}
@@ -80,7 +80,7 @@ def line_kinds(module: Module) -> Counter[str]:
 
 
 def is_fragment(docstring: str) -> bool:
-    """Whether the first line passes for no sentence.
+    """Says whether the first line passes for no sentence.
 
     >>> [is_fragment(line) for line in ("The cohort of a run.", "A run writes its record.", "Whether it is finished.")]
     [True, False, True]
@@ -96,7 +96,7 @@ def is_fragment(docstring: str) -> bool:
 
 
 def imported(module: Module, names: Collection[str] = ()) -> set[str]:
-    """Modules that a module imports anywhere; of a package's members those in `names` are modules themselves."""
+    """Lists modules that a module imports anywhere; of a package's members those in `names` are modules themselves."""
     modules = set()
     for node in module.nodes:
         if isinstance(node, ast.Import):
@@ -110,7 +110,7 @@ def imported(module: Module, names: Collection[str] = ()) -> set[str]:
 
 
 def cycles(modules: Sequence[Module]) -> list[list[str]]:
-    """Groups of modules that import each other, by whatever way."""
+    """Groups modules that import each other, by whatever way."""
     names = {module.name for module in modules}
     reached = {module.name: imported(module, names) & names - {module.name} for module in modules}
     for middle in names:
@@ -122,25 +122,34 @@ def cycles(modules: Sequence[Module]) -> list[list[str]]:
 
 
 def in_several_rooms(pairs: Iterable[tuple[str, str]]) -> str:
-    """The count and the names of those that more than one room has, from names with their rooms."""
+    """Counts and names those that more than one room has, from names with their rooms."""
     counts = Counter(name for name, _ in set(pairs))
     names = sorted(name for name, count in counts.items() if count > 1)
     return " ".join([str(len(names)), *names])
 
 
 def spread(values: Sequence[int]) -> str:
-    """Median, ninetieth percentile and largest."""
+    """Shows median, ninetieth percentile and largest."""
     ordered = sorted(values) or [0]
     return f"{statistics.median(ordered):g} / {ordered[int(0.9 * (len(ordered) - 1))]} / {ordered[-1]}"
 
 
 def measure(folder: Path) -> dict[str, int | float | str]:
-    """Every measure of one tree, by its name in the table."""
+    """Takes every measure of one tree, by its name in the table."""
     modules = read_modules(folder)
     lines, kinds = sum(len(file.lines) for file in modules), sum(map(line_kinds, modules), Counter())
     names = {file.name: Counter(word.string for word in file.tokens if word.type == tokenize.NAME) for file in modules}
+    # Of the syntax tree, in which, unlike among tokens before Python 3.12, the names in an f-string are found too.
+    used = {
+        file.name: Counter(
+            node.id if isinstance(node, ast.Name) else node.attr
+            for node in file.nodes
+            if isinstance(node, ast.Name | ast.Attribute)
+        )
+        for file in modules
+    }
     functions = [
-        (node, (node.end_lineno or 0) - node.lineno + 1, names[file.name][node.name] - 1)
+        (node, (node.end_lineno or 0) - node.lineno + 1, used[file.name][node.name])
         for file in modules
         for node in file.nodes
         if isinstance(node, FUNCTION)
@@ -186,7 +195,7 @@ def measure(folder: Path) -> dict[str, int | float | str]:
 
 
 def main() -> None:
-    """The command."""
+    """Runs the command."""
     if not sys.argv[1:] or not all(Path(word).is_dir() for word in sys.argv[1:]):
         sys.exit(f"{' '.join(sys.argv[1:])}: write python -m src.benchmarks.structure FOLDER, or two to compare")
     tables = [measure(Path(word)) for word in sys.argv[1:]]

@@ -1,4 +1,4 @@
-"""Speed of a training step beside the paper's recipe on stock libraries.
+"""Measures the speed of a training step beside the paper's recipe on stock libraries.
 
 `python -m src.benchmarks.training [max_len=512,1024] [hidden=256] [layers=4] [rounds=8] [precision=fp32] [wide=true]`
 first holds the losses of this project's engine against a plain transformers + peft loop on padded batches, then takes
@@ -48,7 +48,7 @@ NOTES_A_STEP = 4
 
 
 class EngineSteps:
-    """This project's step: one packed row, fused blocks, AdamW, clipped at 1."""
+    """Takes this project's steps: one packed row, fused blocks, AdamW, clipped at 1."""
 
     def __init__(self, classifier: Classifier, *, prune: bool = True, dropout: float = DROPOUT) -> None:
         self.classifier, self.prune, self.dropout, self.step = classifier, prune, dropout, 0
@@ -56,7 +56,7 @@ class EngineSteps:
         self.optimiser = torch.optim.AdamW(self.weights, lr=RATE, weight_decay=0.01)
 
     def take(self, notes: Sequence[Note], drgs: Tensor) -> float:
-        """One optimiser step; its loss."""
+        """Takes one optimiser step, and returns its loss."""
         self.step += 1
         keys = tuple((0, self.step, index) for index in range(len(notes)))
         packed = pack(notes)
@@ -71,7 +71,7 @@ class EngineSteps:
         return float(loss.detach())
 
     def seconds(self, batches: Sequence[Batch]) -> list[float]:
-        """Seconds of each step, packing included."""
+        """Times each step in seconds, packing included."""
         seconds = []
         for notes, drgs in batches:
             start = time.process_time()
@@ -81,7 +81,7 @@ class EngineSteps:
 
 
 def equality(model: ModelConfig, max_len: int, steps: int, dtype: torch.dtype, device: str = "cpu") -> float:
-    """Largest difference of the loss from a plain transformers + peft loop on padded batches, dropout 0."""
+    """Measures the loss's largest difference from a plain transformers + peft loop on padded batches, dropout 0."""
     ours = engine(model, Precision.FP32, device, 0.0).to(dtype)
     theirs = stock(model, Precision.FP32, device, 0.0, like=ours).to(dtype)
     take_over(theirs, ours)
@@ -103,24 +103,24 @@ def equality(model: ModelConfig, max_len: int, steps: int, dtype: torch.dtype, d
 
 
 def batches_of(notes: Sequence[Note], drgs: Tensor) -> list[Batch]:
-    """Notes four at a time."""
+    """Groups notes four at a time."""
     starts = range(0, len(notes), NOTES_A_STEP)
     return [(list(notes[start : start + NOTES_A_STEP]), drgs[start : start + NOTES_A_STEP]) for start in starts]
 
 
 def tokens(batches: Sequence[Batch]) -> list[int]:
-    """Real tokens of each step."""
+    """Counts the real tokens of each step."""
     return [sum(map(len, notes)) for notes, _ in batches]
 
 
 def waste(batches: Sequence[Batch]) -> float:
-    """Share of padding in batches padded to their longest note."""
+    """Measures the share of padding in batches padded to their longest note."""
     whole = sum(len(notes) * max(map(len, notes)) for notes, _ in batches)
     return 1 - sum(tokens(batches)) / whole
 
 
 def by_length(notes: Sequence[Note], drgs: Tensor, steps: int) -> list[Batch]:
-    """Steps of notes of like length, spread over the lengths: what Trainer's group_by_length makes of them."""
+    """Groups notes of like length into steps, spread over the lengths: what Trainer's group_by_length makes of them."""
     order = sorted(range(len(notes)), key=lambda index: len(notes[index]))
     whole = batches_of([notes[index] for index in order], drgs[order])
     return [whole[round((step + 0.5) * len(whole) / steps - 0.5)] for step in range(steps)]
@@ -167,7 +167,7 @@ def table(pace: dict[str, list[float]]) -> None:
 
 
 def bound(model: ModelConfig, batches: Sequence[Batch], precision: Precision) -> float:
-    """Seconds a real token of nothing but matrix products and attention, in all blocks but the pruned last."""
+    """Times matrix products and attention alone, in seconds a real token, in all blocks but the pruned last."""
     dtype = computing(precision, "cpu")
     heads, width = model.heads, model.hidden_size // model.heads
     costs = []
@@ -183,7 +183,7 @@ def bound(model: ModelConfig, batches: Sequence[Batch], precision: Precision) ->
 
 
 def wide(rounds: int, precision: Precision) -> None:
-    """Hidden 1,024, two blocks: packed against the same engine on padded notes, and against matrix products."""
+    """Times hidden 1,024, two blocks: packed against the same engine on padded notes, and against matrix products."""
     model = small_model(1024, 2)
     pool, drgs = random_notes(200, 512, model.vocab_size, 1), random_drgs(200, 1)
     every = batches_of(pool, drgs)
@@ -212,7 +212,7 @@ def wide(rounds: int, precision: Precision) -> None:
 
 
 def products(model: ModelConfig, rows: int, precision: Precision) -> tuple[float, float]:
-    """Seconds and operations of one forward and backward product through every matrix of a block."""
+    """Times one forward and backward product through every matrix of a block, and counts its operations."""
     dtype = computing(precision, "cpu")
     took = flop = 0.0
     for inputs, outputs in shapes(model).values():
@@ -227,7 +227,7 @@ def products(model: ModelConfig, rows: int, precision: Precision) -> tuple[float
 
 
 def main() -> None:
-    """The command."""
+    """Runs the command."""
     with report_user_errors():
         defaults = {
             "max_len": "512,1024",

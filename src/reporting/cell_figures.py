@@ -1,11 +1,11 @@
-"""Figures of cells beside each other: each with its interval, paired differences, and what they cost."""
+"""Draws cells beside each other: each with its interval, paired differences, and what they cost."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from src.display.catalog import COORDINATES, MODEL, SIZE, axis_of
 from src.display.figure_style import GREY, INK, STYLES, ReportFigure, legend, panel, style
-from src.reporting.series import METRICS, bars, drawn_cells, intervals_in_words, name_of, upper
+from src.reporting.series import METRICS, bars, drawn_cells, intervals_in_words, main_ground, name_of, upper
 from src.scaling_analysis.result import Difference, Scaling
 
 MOST = 24
@@ -13,7 +13,7 @@ MOST = 24
 
 
 def cell_drawings(scaling: Scaling, hours: Mapping[int, float], unit: str) -> list[ReportFigure]:
-    """Cells, differences and costs, a picture a metric.
+    """Draws cells, differences and costs, a picture a metric.
 
     Args:
         scaling: the analysis.
@@ -65,9 +65,10 @@ def _rows(axes: Any, names: Sequence[str]) -> None:
 
 
 def drawn_differences(scaling: Scaling, metric: str) -> list[Difference]:
-    """The differences of a metric, of one ground, those along the field's axes first."""
+    """Picks the differences of a metric on the main ground, those along the field's axes first."""
     order = {axis.key: rank for rank, axis in enumerate(COORDINATES)}
-    differences = [difference for difference in scaling.differences if difference.metric == metric]
+    of_metric = [difference for difference in scaling.differences if difference.metric == metric]
+    differences = [difference for difference in of_metric if difference.ground == main_ground(scaling)]
     return sorted(differences, key=lambda difference: order.get(difference.axis, len(order)))
 
 
@@ -76,6 +77,7 @@ def _differences(scaling: Scaling, metric: str) -> list[ReportFigure]:
     if not every:
         return []
     axis_names = list(dict.fromkeys(difference.axis for difference in every))
+    # As many rows of each axis, or the first would leave no room for the others.
     of_each = MOST if len(every) <= MOST else MOST // len(axis_names)
     shown = [
         row for axis in axis_names for row in [difference for difference in every if difference.axis == axis][:of_each]
@@ -127,7 +129,7 @@ def _pair(scaling: Scaling, difference: Difference) -> str:
 
 
 def front(points: Mapping[int, tuple[float, float]]) -> list[int]:
-    """Those than which no other is both cheaper and better, from cheap to dear.
+    """Picks the points than which none is both cheaper and better, from cheap to dear.
 
     >>> front({0: (1.0, 0.3), 1: (2.0, 0.2), 2: (3.0, 0.5)})
     [0, 2]
@@ -169,24 +171,20 @@ def _costs(scaling: Scaling, metric: str, hours: Mapping[int, float], unit: str)
 
 
 def _models(axes: Any, scaling: Scaling, metric: str, points: Mapping[int, tuple[float, float]]) -> None:
-    """A series a model; beyond eight the baselines, then the rest, share one."""
-    names = list(dict.fromkeys(str(scaling.cells[index].axes["model"]) for index in points))
+    """Draws a series a model; beyond eight the baselines, then the rest, share one."""
+    models = {index: str(scaling.cells[index].axes["model"]) for index in points}
+    names = list(dict.fromkeys(models.values()))
     if len(names) > 8:
-        bases = {str(scaling.cells[index].axes["model"]) for index in points if scaling.cells[index].axes.get("params")}
+        bases = {models[index] for index in points if scaling.cells[index].axes.get("params")}
         names = [name for name in names if name in bases][:7]
     for series, name in enumerate([*names, "others"]):
-        mine = [index for index in points if _of(scaling, index, names) == name]
+        mine = [index for index, model in models.items() if (model if model in names else "others") == name]
         if mine:
             axes.errorbar(
                 [points[index][0] for index in mine], [points[index][1] for index in mine],
                 yerr=bars([scaling.cells[index].metrics[metric] for index in mine]), capsize=1.5, elinewidth=0.6,
                 label=name, **{**style(series), "linestyle": "none"},
             )  # fmt: skip
-
-
-def _of(scaling: Scaling, index: int, names: Sequence[str]) -> str:
-    model = str(scaling.cells[index].axes["model"])
-    return model if model in names else "others"
 
 
 def _plain_hours(axes: Any, values: Sequence[float]) -> None:

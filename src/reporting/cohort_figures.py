@@ -1,4 +1,4 @@
-"""Figures of a prepared cohort: flow, label frequencies, lengths."""
+"""Draws a prepared cohort: flow, label frequencies, lengths."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ LONGEST_SHOWN = 0.995
 
 @settings()
 def flow_figure(flow: Sequence[Mapping[str, Any]], splits: Mapping[str, Mapping[str, int]]) -> Any:
-    """Boxes of what each step left, from top to bottom, what went at its side, and the splits below."""
+    """Draws what each step left as boxes, from top to bottom, what went at their side, and the splits below."""
     from matplotlib.figure import Figure
 
     rows = len(flow)
@@ -64,7 +64,7 @@ def _box(axes: Any, centre: tuple[float, float], size: tuple[float, float], text
 
 @settings()
 def label_figure(counts: Sequence[int], bands: Mapping[str, int], kind: str = "DRGs") -> Any:
-    """Notes of each DRG by its rank, both logarithmic, and how many DRGs have few or many.
+    """Draws the notes of each DRG by its rank, both logarithmic, and how many DRGs have few or many.
 
     Args:
         counts: notes of each DRG that has enough to be shown, many to few.
@@ -90,7 +90,7 @@ def label_figure(counts: Sequence[int], bands: Mapping[str, int], kind: str = "D
 
 @settings()
 def length_figure(words: NDArray[Any], tokens: NDArray[Any], cuts: Mapping[str, float]) -> Any:
-    """Histograms of the notes' words and tokens, with the lengths at which notes are cut.
+    """Draws histograms of the notes' words and tokens, with the lengths at which notes are cut.
 
     Args:
         words: of each note.

@@ -1,4 +1,4 @@
-"""The report of a cohort as one page that needs nothing beside it."""
+"""Writes the report of a cohort as one page that needs nothing beside it."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,7 +18,7 @@ UNDECIDED_SHOWN = 200
 
 
 def page(numbers: Mapping[str, Any], words: NDArray[Any], tokens: NDArray[Any], tokenizer: str) -> str:
-    """The whole page.
+    """Writes the whole page as HTML.
 
     Args:
         numbers: what `measure` gives.

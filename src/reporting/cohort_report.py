@@ -1,4 +1,4 @@
-"""What a prepared cohort holds, as numbers and as a short text; never a word of a note."""
+"""Measures what a prepared cohort holds, as numbers and as a short text; never a word of a note."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ BANDS = {"1": (1, 1), "2 to 9": (2, 9), "10 to 99": (10, 99), "100 or more": (10
 
 @dataclass(frozen=True, eq=False)
 class Lengths:
-    """How long every note of a cohort is, by row."""
+    """Holds how long every note of a cohort is, by row."""
 
     words: NDArray[np.int64]
     tokens: NDArray[np.int64]
@@ -46,7 +46,7 @@ class Lengths:
 
 
 def read_lengths(cohort: Cohort, cfg: TrainConfig) -> Lengths:
-    """The lengths that a training run of this configuration would meet.
+    """Reads the lengths that a training run of this configuration would meet.
 
     Raises:
         UserError: the model's tokenizer cannot be had.
@@ -62,7 +62,7 @@ def read_lengths(cohort: Cohort, cfg: TrainConfig) -> Lengths:
 
 
 def measure(cohort: Cohort, whole: NDArray[np.int64], lengths: Sequence[int]) -> dict[str, Any]:
-    """Every number of the report, ready for JSON.
+    """Measures every number of the report, ready for JSON.
 
     Args:
         cohort: the prepared cohort.
@@ -101,7 +101,7 @@ def _splits(notes: pl.DataFrame) -> dict[str, dict[str, int]]:
 
 
 def _in_two_splits(notes: pl.DataFrame) -> dict[str, int]:
-    """How many patients, admissions and equal texts stand in more than one split."""
+    """Counts patients, admissions and equal texts that stand in more than one split."""
     by = {"patients": "subject_id", "admissions": "hadm_id", "texts": "text"}
     return {
         name: notes.group_by(column).agg(pl.col("split").n_unique()).filter(pl.col("split") > 1).height
@@ -131,7 +131,7 @@ def _labels(notes: pl.DataFrame, cohort: Cohort) -> dict[str, Any]:
 
 
 def _undecided(record: Mapping[str, Any]) -> dict[str, Any] | None:
-    """How much was not decided, and the descriptions of many patients; those of a hospital's own file are not told.
+    """Counts what was not decided, and lists descriptions of many patients, none of a hospital's own file.
 
     All are in `cohort.json`. None where the record does not say.
     """
@@ -172,7 +172,7 @@ def _beside_the_paper(numbers: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def summary(numbers: Mapping[str, Any]) -> str:
-    """The report in a screenful.
+    """Writes the report in a screenful.
 
     Args:
         numbers: what `measure` gives.
@@ -197,15 +197,15 @@ def summary(numbers: Mapping[str, Any]) -> str:
 
 
 def kind_of(numbers: Mapping[str, Any]) -> str:
-    """What the labels of a cohort are called: a hospital's own are of no MS-DRG version."""
+    """Names what the labels of a cohort are called: a hospital's own are of no MS-DRG version."""
     return "classes" if numbers["drg_version"] is None else "DRGs"
 
 
 def published_rows(numbers: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The rows of the comparison for which the paper has a figure."""
+    """Picks the rows of the comparison for which the paper has a figure."""
     return [row for row in numbers["beside_the_paper"] if row["paper"] != NOT_KNOWN]
 
 
 def paper_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """Rows of the comparison with the paper as a table."""
+    """Lays the comparison with the paper out as a table."""
     return table_of(("", "here", "paper"), [[row["what"], row["here"], row["paper"]] for row in rows], digits=1)

@@ -1,4 +1,4 @@
-"""The cohort of some runs, as far as a report on them may show it: its flow, where its folder can be read."""
+"""Draws the cohort of some runs, as far as a report on them may show it: its flow, where its folder can be read."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +22,7 @@ FLOW: Schema = {
 
 
 def cohort_drawing(runs: Sequence[Run], fingerprint: str, data_dir: Path | None = None) -> ReportFigure | None:
-    """The flow from discharge summaries to splits; None where no run names a folder that still holds the cohort.
+    """Draws the flow from discharge summaries to splits; None where no run names a folder that still holds the cohort.
 
     Args:
         runs: whose configurations name the folder.
@@ -34,6 +34,7 @@ def cohort_drawing(runs: Sequence[Run], fingerprint: str, data_dir: Path | None 
         record = _read(Path(folder)) if folder else {}
         if record.get("fingerprint") == fingerprint:
             splits = record["splits"]
+            # The boxes below the flow count the patients of each split.
             if min(split["patients"] for split in splits.values()) < MIN_GROUP_PATIENTS:
                 return None
             caption = (

@@ -1,4 +1,4 @@
-"""Figures of training: loss and validation accuracy by step, of the best run of each of the best cells."""
+"""Draws training: loss and validation accuracy by step, of the best run of each of the best cells."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -26,7 +26,7 @@ CURVES = {
 
 
 def curve_drawings(scaling: Scaling, runs: Mapping[str, Run]) -> list[ReportFigure]:
-    """A picture for each curve that the runs kept.
+    """Draws a picture for each curve that the runs kept.
 
     Args:
         scaling: the analysis.
@@ -62,7 +62,7 @@ def _curve(scaling: Scaling, runs: Mapping[str, Run], curve: str) -> list[Report
 
 
 def _best_runs(scaling: Scaling, runs: Mapping[str, Run], curve: str) -> list[tuple[int, Run]]:
-    """The best run of each cell that kept the curve, the best on validation first."""
+    """Picks the best run of each cell that kept the curve, the best on validation first."""
     best_runs = []
     for index in drawn_cells(scaling, "test/accuracy"):
         kept = [runs[name] for name in scaling.cells[index].runs if len(runs[name].curves.get(curve, {})) > 1]
@@ -78,11 +78,12 @@ def _on_validation(run: Run) -> float:
 
 
 def smoothed(steps: Any, values: Any, notes: int) -> tuple[Any, Any]:
-    """Means over windows of neighbouring points, no more than `WINDOW` of them, none of fewer than 10 notes.
+    """Averages windows of neighbouring points, no more than `WINDOW` of them, none of fewer than 10 notes.
 
     >>> smoothed(np.arange(1, 5), np.array([4.0, 2.0, 2.0, 0.0]), 5)[1].tolist()
     [3.0, 1.0]
     """
+    # The loss of a few notes would tell of single patients.
     parts = np.array_split(np.arange(len(steps)), max(1, min(WINDOW, len(steps) * notes // MIN_GROUP_PATIENTS)))
     return np.array([steps[part].mean() for part in parts]), np.array([values[part].mean() for part in parts])
 

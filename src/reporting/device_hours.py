@@ -1,4 +1,4 @@
-"""What runs took: hours of the device that they ran on."""
+"""Counts what runs took: hours of the device that they ran on."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ KINDS = {"cpu": "CPU", "cuda": "GPU"}
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one cell."""
+    """Holds what the runs of one cell took."""
 
     device: str
     """`GPU`, `CPU`, or empty where the source does not say."""
@@ -22,12 +22,12 @@ class Cost:
 
     @property
     def hours_a_run(self) -> float:
-        """The mean over the runs."""
+        """Is the mean over the runs."""
         return self.hours / self.runs
 
 
 def device_of(run: Run) -> str:
-    """What a run ran on.
+    """Names the device a run ran on; empty where its record does not say.
 
     >>> from src.runs.record import RunRecord
     >>> cpu = RunRecord(axes={}, cohort="3f2a", metrics={}, versions={"torch": "2.13.0+cpu"})
@@ -43,7 +43,7 @@ def device_of(run: Run) -> str:
 
 
 def hours_of(run: Run) -> float | None:
-    """Device-hours of a run, where its seconds are known."""
+    """Counts the device-hours of a run; None where its seconds are not known."""
     seconds = run.record.seconds.get("total")
     config = run.record.config
     devices = int(config.get("devices") or 1) * int(config.get("nodes") or 1)
@@ -51,7 +51,7 @@ def hours_of(run: Run) -> float | None:
 
 
 def costs_of(scaling: Scaling, runs: Mapping[str, Run]) -> dict[int, Cost]:
-    """The cost of each cell, by its place; cells whose time is not known are left out.
+    """Adds up the cost of each cell, by its place; cells whose time is not known are left out.
 
     Args:
         scaling: the analysis.
@@ -68,7 +68,7 @@ def costs_of(scaling: Scaling, runs: Mapping[str, Run]) -> dict[int, Cost]:
 
 
 def unit_of(costs: Sequence[Cost]) -> str:
-    """What the hours of some cells are called.
+    """Names the unit of the hours of some cells.
 
     >>> unit_of([Cost("CPU", 1, 2.0), Cost("CPU", 1, 1.0)]), unit_of([Cost("CPU", 1, 2.0), Cost("GPU", 1, 1.0)])
     ('CPU-hours', 'device-hours')

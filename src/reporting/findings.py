@@ -1,4 +1,4 @@
-"""What came out, in sentences made of numbers."""
+"""Says what came out, in sentences made of numbers."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,7 +12,7 @@ from src.scaling_analysis.result import Cell, Difference, HeldOut, Scaling
 
 
 def summarise_findings(scaling: Scaling, costs: Mapping[int, Cost]) -> list[str]:
-    """Sentences on the best cell, each axis, the fits and the cost; only what the runs can tell."""
+    """Writes sentences on the best cell, each axis, the fits and the cost; only what the runs can tell."""
     said = [*_best(scaling), *_against_baselines(scaling)]
     for axis in COORDINATES:
         said += _axis(scaling, axis)
@@ -23,7 +23,7 @@ def summarise_findings(scaling: Scaling, costs: Mapping[int, Cost]) -> list[str]
 
 
 def best_cell(scaling: Scaling, metric: str) -> int | None:
-    """The cell that is best on validation, so that the test is not what chose it; on the test where that is unknown."""
+    """Picks the best cell on validation, so that the test does not choose it; on the test where that is unknown."""
     indices = tuned(scaling, metric) or drawn_cells(scaling, metric)
     if not indices:
         return None
@@ -108,7 +108,7 @@ def _verdict(scaling: Scaling, axis: Axis, name: str, steps: Sequence[Difference
 
 
 def _as_published(scaling: Scaling) -> list[str]:
-    """What the paper's larger base with more context brought, beside what the largest brought here."""
+    """Compares what the paper's larger base with more context brought with what the largest brought here."""
     indices = tuned(scaling, MAIN)
     if len(indices) < 2 or not {"params", "max_len"} & set(scaling.varied):
         return []

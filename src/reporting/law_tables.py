@@ -1,4 +1,4 @@
-"""Tables of an analysis of scaling: steps between neighbours, fits, what they predict, and how wrong they were."""
+"""Lays out an analysis of scaling: steps between neighbours, fits, what they predict, and how wrong they were."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from src.scaling_analysis.result import Difference, Fit, HeldOut, Prediction, Sc
 
 
 def differences_table(scaling: Scaling) -> Table:
-    """Paired differences of neighbouring cells."""
+    """Lists the paired differences of neighbouring cells."""
     heads = {"axis": "along", "one": "this", "other": "less this", "metric": "metric", "difference": "difference"}
     heads |= {"p": "p", "p_holm": "p (Holm)", "pairs": "seeds"}
     rows = [_difference(scaling, step) for step in sorted(scaling.differences, key=_first)]
@@ -27,19 +27,23 @@ def _difference(scaling: Scaling, step: Difference) -> list[Entry]:
 
 
 def _first(entry: Difference | Fit | Prediction | HeldOut) -> int:
-    """The field's metrics first."""
+    """Ranks the field's metrics first."""
     return list(METRICS).index(entry.metric) if entry.metric in METRICS else len(METRICS)
 
 
 def fits_table(scaling: Scaling) -> Table:
-    """The parameters of each fit."""
+    """Lists the parameters of each fit."""
     columns = [Column("metric", "metric"), Column("over", "over"), Column("fixed", "at"), Column("points", "cells")]
     columns += [Column(name, name) for name in "abcdf"]
     columns += [Column("misfit", "misfit", 4), Column("told", "parameters")]
     rows: list[list[Entry]] = [
         [
             metric_name(fit.metric), _over(fit.over), point(fit.fixed), len(fit.cells),
-            *(_parameter(fit.parameters, name) for name in "abcdf"), fit.misfit if fit.freedom else None,
+            *(
+                Estimate(number.value, number.low, number.high) if (number := fit.parameters.get(name)) else None
+                for name in "abcdf"
+            ),
+            fit.misfit if fit.freedom else None,
             "free" if fit.freedom == 0 else "told by the points" if fit.identified else "not all told by the points",
         ]
         for fit in sorted(scaling.fits, key=_first)
@@ -52,17 +56,12 @@ def fits_table(scaling: Scaling) -> Table:
     return Table("fits", title, columns, rows).useful()
 
 
-def _parameter(parameters: Mapping[str, Any], name: str) -> Entry:
-    parameter = parameters.get(name)
-    return None if parameter is None else Estimate(parameter.value, parameter.low, parameter.high)
-
-
 def _over(over: Sequence[str]) -> str:
     return " and ".join(axis_of(name).name for name in over)
 
 
 def point(coordinates: Mapping[str, Any]) -> str:
-    """A place in the grid, in words.
+    """Describes a place in the grid in words.
 
     >>> point({"params": 4.9e6, "max_len": 768.0, "labels": "two"})
     'size 4.9M, context 768, label scheme two'
@@ -72,7 +71,7 @@ def point(coordinates: Mapping[str, Any]) -> str:
 
 
 def predictions_table(scaling: Scaling) -> Table:
-    """What the fits say of cells that were not run."""
+    """Lists what the fits say of cells that were not run."""
     heads = {"metric": "metric", "why": "for", "at": "at", "predicted": "predicted", "over": "by the fit over"}
     rows: list[list[Entry]] = [
         [
@@ -86,7 +85,7 @@ def predictions_table(scaling: Scaling) -> Table:
 
 
 def held_out_table(scaling: Scaling) -> Table:
-    """How wrong the fits were about the largest cell."""
+    """Lists how wrong the fits were about the largest cell."""
     heads = {"metric": "metric", "over": "fit over", "cell": "cell held out", "points": "cells in the fit"}
     heads |= {"predicted": "predicted", "measured": "measured", "error": "error", "no_growth": "best of the others"}
     rows: list[list[Entry]] = [

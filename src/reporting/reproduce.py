@@ -1,4 +1,4 @@
-"""How the runs of a report were made, as commands."""
+"""Writes how the runs of a report were made, as commands."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -16,14 +16,14 @@ PLACE = "data.dir=COHORT"
 
 @dataclass(frozen=True)
 class Command:
-    """One command and what it makes."""
+    """Holds one command and what it makes."""
 
     words: str
     makes: str
 
 
 def training_commands(runs: Sequence[Run]) -> list[Command]:
-    """The commands that train the runs: a multirun where they are a grid or most of one, else one a run.
+    """Writes the commands that train the runs: a multirun where they are a grid or most of one, else one a run.
 
     Bases with adapters make one grid, each baseline its own.
     """
@@ -40,6 +40,7 @@ def _of(runs: Sequence[Run]) -> list[Command]:
     limits = {run.record.config.get("data", {}).get("limit") for run in runs}
     limit = limits.pop() if len(limits) == 1 else None
     whole = prod(map(len, columns.values()))
+    # One multirun trains the holes of the grid too: as many as the runs are bearable, more are not.
     if whole <= 2 * len(runs):
         makes = (
             runs[0].name
@@ -58,6 +59,7 @@ def _of(runs: Sequence[Run]) -> list[Command]:
 
 
 def _values(axis: str, runs: Sequence[Run]) -> list[Any]:
+    # By their JSON, as a list has no hash.
     values = {json.dumps(run.axes.get(axis)): run.axes.get(axis) for run in runs}
     if axis == "model":
         sizes = {run.axes["model"]: run.axes.get("params", 0) for run in runs}
@@ -74,23 +76,20 @@ def _command(columns: Mapping[str, Sequence[Any]], limit: Any, makes: str) -> Co
 
 
 def dates_of(runs: Sequence[Run]) -> str:
-    """The days on which the runs were made (UTC), as far as their folders tell; empty where none does.
+    """Names the days on which the runs were made (UTC), as far as their folders tell; empty where none does.
 
     A run's own state is asked, not the dates of its files, which a copy changes.
     """
     states = [read_state(run.folder) for run in runs if run.folder]
-    days = sorted({_day(second) for state in states if state for second in (state.started, state.told) if second})
+    seconds = [second for state in states if state for second in (state.started, state.told) if second]
+    days = sorted({datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%d") for second in seconds})
     if not days:
         return ""
     return days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
 
 
-def _day(second: float) -> str:
-    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%d")
-
-
 def codes_of(runs: Sequence[Run]) -> list[str]:
-    """The versions of the code that made the runs: its commit, and the hash of its sources."""
+    """Names the versions of the code that made the runs: its commit, and the hash of its sources."""
     records = {json.dumps(run.record.code, sort_keys=True) for run in runs}
     codes = []
     for text in sorted(records):

@@ -1,4 +1,4 @@
-"""What `src.evaluate` found of one run, as far as a report may hold it: no group of fewer than 10 patients."""
+"""Shows what `src.evaluate` knows of one run, as far as a report may: no group of fewer than 10 patients."""
 
 import math
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ SMALL = f"Groups of fewer than {MIN_GROUP_PATIENTS} patients are left out."
 
 @dataclass(frozen=True)
 class RunErrors:
-    """The tables and figures of one run's `evaluation/`."""
+    """Holds the tables and figures of one run's `evaluation/`."""
 
     run: str
     others: int
@@ -30,7 +30,7 @@ class RunErrors:
 
 
 def read_errors(runs: Sequence[Run]) -> RunErrors | None:
-    """Those of the first run that was evaluated; None where none was.
+    """Reads the evaluation of the first run that has one; None where none has.
 
     Args:
         runs: the best first.
@@ -53,7 +53,7 @@ def read_errors(runs: Sequence[Run]) -> RunErrors | None:
 
 
 def outdated(runs: Sequence[Run]) -> str:
-    """What to do about runs of whose evaluation only tables for people are there; empty where there is none.
+    """Says what to do about runs of whose evaluation only tables for people are there; empty where there is none.
 
     Args:
         runs: the best first.
@@ -75,7 +75,7 @@ def outdated(runs: Sequence[Run]) -> str:
 
 
 def known_groups(rows: Sequence[Row], notes: int | None = None) -> list[Row]:
-    """The rows of groups that may be shown.
+    """Picks the rows of groups that may be shown.
 
     Args:
         rows: a group each.
@@ -98,17 +98,17 @@ def _by_attribute(rows: Sequence[Row], notes: int) -> list[Row]:
 
 
 def _estimate(row: Row, name: str = "top1") -> Estimate:
-    """A number of a row with its interval."""
+    """Joins a number of a row with its interval."""
     return Estimate(*(_number(row[f"{name}{end}"]) for end in ("", "_low", "_high")))
 
 
 def _number(value: float | None) -> float:
-    """A column in which no number is known still holds numbers: nan, where None would be no word."""
+    """Gives nan for a number that is not known: a column of None alone would pass for one of words."""
     return math.nan if value is None else value
 
 
 def _reach(estimates: Sequence[Estimate]) -> list[list[float]]:
-    """How far the bars of intervals reach down and up; nowhere where there is no interval."""
+    """Measures how far the bars of intervals reach down and up; nowhere where there is no interval."""
     bounded = [(e.value - e.low, e.high - e.value) if e.bounded else (0.0, 0.0) for e in estimates]
     return [[max(end[side], 0.0) for end in bounded] for side in (0, 1)]
 
@@ -156,7 +156,7 @@ def _plain(name: str, title: str, columns: Sequence[Column], rows: Sequence[Row]
 
 
 def _confusions(rows: Sequence[Row]) -> list[Table]:
-    """Pairs of MS-DRGs; a hospital's own classes are named in its `evaluation/` alone.
+    """Lists pairs of MS-DRGs; a hospital's own classes are named in its `evaluation/` alone.
 
     A share is left out where it would tell of a few other notes of the DRG.
     """
@@ -170,7 +170,7 @@ def _confusions(rows: Sequence[Row]) -> list[Table]:
 
 
 def _of_many(row: Row) -> bool:
-    """Whether the DRG's other notes are none, or enough to be told of."""
+    """Says whether the DRG's other notes are none, or enough to be told of."""
     rest = round(row["notes"] / row["share_of_drg"]) - row["notes"]
     return bool(rest == 0 or rest >= MIN_GROUP_PATIENTS)
 
@@ -191,6 +191,7 @@ def _selective(rows: Sequence[Row], notes: int) -> list[Table]:
     columns += [Column("coverage", "notes decided"), Column("accuracy", "their accuracy")]
     entries: list[list[Entry]] = []
     for row in rows:
+        # Neither those decided nor the rest may be few: each follows from the other.
         decided = round((row["coverage"] or 0.0) * notes)
         if not decided or min(decided, notes - decided or MIN_GROUP_PATIENTS) >= MIN_GROUP_PATIENTS:
             reached = [_estimate(row, name) for name in ("coverage", "accuracy")]
@@ -199,7 +200,8 @@ def _selective(rows: Sequence[Row], notes: int) -> list[Table]:
 
 
 def _short(band: str) -> str:
-    """
+    """Shortens a band of numbers for a tick.
+
     >>> _short("26 to 100"), _short("101 or more")
     ('26-100', '101+')
     """

@@ -1,8 +1,7 @@
-"""The tables of a report on runs: cells beside the published, every metric, cost, and what is missing."""
+"""Lays out a report on runs: cells beside the published, every metric, cost, and what is missing."""
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from src.display.catalog import COORDINATES, MODEL, SIZE, Metric, View, axis_of, metric_name, metrics_of
 from src.display.figure_style import short
@@ -11,16 +10,16 @@ from src.display.tables import Column, Entry, Estimate, Table
 from src.reporting.device_hours import Cost
 from src.reporting.law_tables import differences_table, fits_table, held_out_table, predictions_table
 from src.reporting.series import name_of
-from src.scaling_analysis.result import Cell, Interval, Measured, Scaling
+from src.scaling_analysis.result import Cell, Measured, Scaling
 
 
 def estimate(measured: Measured) -> Estimate:
-    """The mean with the interval over seeds and patients."""
+    """Joins the mean with the interval over seeds and patients."""
     return Estimate(measured.mean, measured.low, measured.high)
 
 
 def results_table(scaling: Scaling) -> Table:
-    """Every cell, and below the line what was published."""
+    """Lists every cell, and below the line what was published."""
     columns = [Column("system", "system"), *(Column(axis.key, axis.heading) for axis in COORDINATES)]
     more = [axis for axis in scaling.varied if axis not in (MODEL, *(axis.key for axis in COORDINATES))]
     columns += [Column(axis, axis_of(axis).heading) for axis in more]
@@ -42,7 +41,10 @@ def _result(scaling: Scaling, cell: Cell, more: Sequence[str]) -> list[Entry]:
         for axis in COORDINATES
         if axis.key != SIZE
     ]
-    row += [_plain(axes.get(axis)) for axis in more]
+    row += [
+        value if isinstance(value, int | float | str) and not isinstance(value, bool) else str(value)
+        for value in map(axes.get, more)
+    ]
     row += [scaling.grounds[cell.ground].cohort[:8]] if len(scaling.grounds) > 1 else []
     row.append(cell.seeds)
     row += [estimate(cell.metrics[name]) if name in cell.metrics else None for name in _metrics()]
@@ -66,12 +68,8 @@ def _reported(row: Published, name: str) -> Entry:
     return Estimate(value, *sampling_interval(value))
 
 
-def _plain(value: Any) -> Entry:
-    return value if isinstance(value, int | float | str) and not isinstance(value, bool) else str(value)
-
-
 def published_table() -> Table:
-    """Where each published figure stands."""
+    """Lists where each published figure stands."""
     heads = {"system": "system", "labels": "labels", "figures": "figures", "source": "source"}
     rows: list[list[Entry]] = []
     for row in PUBLISHED:
@@ -85,7 +83,7 @@ def published_table() -> Table:
 
 
 def beside_table(scaling: Scaling) -> Table:
-    """Cells that the paper has too: the same base, length and label scheme."""
+    """Compares cells that the paper has too with it: the same base, length and label scheme."""
     columns = [
         Column("cell", "cell"),
         Column("metric", "metric"),
@@ -108,12 +106,12 @@ def beside_table(scaling: Scaling) -> Table:
 
 
 def metrics_table(scaling: Scaling) -> Table:
-    """Every metric of every cell with its three intervals."""
+    """Lists every metric of every cell with its three intervals."""
     heads = ("cell", "metric", "seeds", "mean_over_seeds", "by_seeds", "by_patients", "by_both")
     rows: list[list[Entry]] = [
         [
             name_of(scaling, index), name, cell.seeds, measured.mean,
-            *(_interval(measured.mean, part) for part in (measured.seeds, measured.patients, measured.both)),
+            *(Estimate(measured.mean, by.low, by.high) for by in (measured.seeds, measured.patients, measured.both)),
         ]
         for index, cell in enumerate(scaling.cells)
         for name, measured in cell.metrics.items()
@@ -122,12 +120,8 @@ def metrics_table(scaling: Scaling) -> Table:
     return Table("metrics", "Every metric of every cell, with intervals of 95 %", columns, rows, files_only=True)
 
 
-def _interval(value: float, interval: Interval) -> Estimate:
-    return Estimate(value, interval.low, interval.high)
-
-
 def costs_table(scaling: Scaling, costs: Mapping[int, Cost]) -> Table:
-    """What each cell took."""
+    """Lists what each cell took."""
     heads = [Column("cell", "cell"), Column("runs", "runs"), Column("device", "on"), Column("hours", "hours a run")]
     heads += [Column("hours_in_all", "hours in all"), Column("tokens", "tokens read a run", 0)]
     heads += [Column("trained", "trained parameters", 0), Column("flop", "FLOP a run")]
@@ -152,14 +146,14 @@ def costs_table(scaling: Scaling, costs: Mapping[int, Cost]) -> Table:
 
 
 def missing_table(scaling: Scaling) -> Table:
-    """Runs that were asked for, or that the grid has, and that are not finished."""
+    """Lists runs that were asked for, or that the grid has, and that are not finished."""
     heads = {"words": "run", "standing": "standing", "name": "folder"}
     rows: list[list[Entry]] = [[run.words or run.name, run.standing, run.name] for run in scaling.missing]
     return Table("missing", "Runs that are not finished", [Column(*pair) for pair in heads.items()], rows).useful()
 
 
 def report_tables(scaling: Scaling, costs: Mapping[int, Cost]) -> list[Table]:
-    """Every table that has a row, in the report's order."""
+    """Collects every table that has a row, in the report's order."""
     every = [
         results_table(scaling).useful(),
         beside_table(scaling),

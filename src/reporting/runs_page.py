@@ -1,4 +1,4 @@
-"""The report on runs as one page that needs nothing beside it."""
+"""Writes the report on runs as one page that needs nothing beside it."""
 
 from collections.abc import Mapping, Sequence
 
@@ -24,7 +24,7 @@ SECTIONS: Sequence[tuple[str, str, Sequence[str], Sequence[str]]] = (
 
 
 def page(report: Report, svgs: Mapping[str, str]) -> str:
-    """The whole page.
+    """Writes the whole page as HTML.
 
     Args:
         report: what it shows.
@@ -47,7 +47,7 @@ def page(report: Report, svgs: Mapping[str, str]) -> str:
 
 
 def title_of(report: Report) -> str:
-    """The page's title."""
+    """Names the page by the last part of its source."""
     parts = [part for part in report.source.split("/") if part]
     return f"DRG prediction: {'/'.join(parts[-2:] if parts[-1:] == ['runs'] else parts[-1:])}"
 

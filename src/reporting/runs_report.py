@@ -1,4 +1,4 @@
-"""A report on finished runs: what it holds, and its folder, whole or not at all."""
+"""Composes a report on finished runs, and writes its folder whole or not at all."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ FIGURES, TABLES = "figures", "tables"
 
 @dataclass(frozen=True)
 class Report:
-    """All that a report shows."""
+    """Holds all that a report shows."""
 
     source: str
     """As typed."""
@@ -50,16 +50,16 @@ class Report:
     commands: Sequence[Command]
 
     def every_table(self) -> list[Table]:
-        """With those on errors."""
+        """Lists the report's tables, those on errors too."""
         return [*self.tables, *(self.errors.tables if self.errors else [])]
 
     def every_drawing(self) -> list[ReportFigure]:
-        """With those on errors and the cohort."""
+        """Lists the report's figures, those on errors and the cohort too."""
         return [*self.drawings, *(self.errors.drawings if self.errors else []), *([self.cohort] if self.cohort else [])]
 
 
 def compose(source: str, runs: Sequence[Run], scaling: Scaling, data_dir: Path | None = None) -> Report:
-    """The report on some runs.
+    """Composes the report on some runs.
 
     Args:
         source: where they are from, as typed.
@@ -94,7 +94,7 @@ def compose(source: str, runs: Sequence[Run], scaling: Scaling, data_dir: Path |
 
 
 def _best_first(scaling: Scaling, runs: Mapping[str, Run]) -> list[Run]:
-    """The runs of the best cell, then the others by their accuracy on validation."""
+    """Sorts the runs of the best cell first, then the others by their accuracy on validation."""
     best = best_cell(scaling, MAIN)
     first = scaling.cells[best].runs if best is not None else ()
     return sorted(
@@ -157,8 +157,8 @@ def write_report(report: Report, folder: Path) -> None:
 
 
 def rendered(report: Report) -> dict[str, bytes]:
-    """Every file of a report by its place in the folder; the same report gives the same bytes."""
-    from src.reporting.runs_page import page
+    """Renders every file of a report, by its place in the folder; the same report gives the same bytes."""
+    from src.reporting.runs_page import page  # here, as the page imports the report
 
     files: dict[str, bytes] = {}
     for drawing in report.every_drawing():
@@ -191,7 +191,7 @@ def _numbers(report: Report, files: Sequence[str]) -> dict[str, Any]:
 
 
 def written_by_us(folder: Path) -> bool:
-    """Whether a folder is a report and holds nothing else."""
+    """Says whether a folder is a report and holds nothing else."""
     try:
         listed = set(read_json(folder / NUMBERS, {"files": list[str]})["files"])
     except (FileNotFoundError, UserError):

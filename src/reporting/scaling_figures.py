@@ -1,4 +1,4 @@
-"""Pictures of a grid: a metric against size, context and rank with fits, and a heat map of size by context."""
+"""Draws a grid: a metric against size, context and rank with fits, and a heat map of size by context."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -25,7 +25,7 @@ from src.scaling_analysis.result import Cell, Fit, Scaling
 
 
 def scaling_drawings(scaling: Scaling) -> list[ReportFigure]:
-    """A picture for each metric and each axis along which cells differ."""
+    """Draws a picture for each metric and each axis along which cells differ, and the heat maps."""
     drawings = []
     for axis in GRID:
         for metric in METRICS:
@@ -38,12 +38,14 @@ def scaling_drawings(scaling: Scaling) -> list[ReportFigure]:
 def _along(scaling: Scaling, metric: str, lines: Lines) -> ReportFigure:
     figure, axes = panel()
     fits: list[Fit] = []
-    wide = _width(scaling, lines)
+    values = [scaling.cells[index].axes[lines.axis] for line in lines.lines for index in line.cells]
+    wide = float(np.log(max(values) / min(values)))
     for series, line in enumerate(lines.lines):
         fit = fit_of(scaling, metric, lines.axis, line)
         if fit:
             fits.append(fit)
             _band(axes, scaling, fit, lines.axis, line, series)
+        # A shift on the logarithmic axis, or bars of lines that share an x would hide each other.
         dodge = np.exp(wide * 0.012 * (series - (len(lines.lines) - 1) / 2))
         _line(axes, scaling, metric, lines.axis, line, series, float(dodge), joined=fit is None)
     _baseline(axes, scaling, metric)
@@ -57,16 +59,12 @@ def _along(scaling: Scaling, metric: str, lines: Lines) -> ReportFigure:
     )
 
 
-def _width(scaling: Scaling, lines: Lines) -> float:
-    values = [scaling.cells[index].axes[lines.axis] for line in lines.lines for index in line.cells]
-    return float(np.log(max(values) / min(values)))
-
-
 def _line(
     axes: Any, scaling: Scaling, metric: str, axis: str, line: Series, series: int, dodge: float, joined: bool
 ) -> None:
     cells = [scaling.cells[index] for index in line.cells]
     measured = [cell.metrics[metric] for cell in cells]
+    # Where a fit runs along the line, a second one through the points would pass for another law.
     look = {**style(series), "linestyle": style(series)["linestyle"] if joined else "none"}
     axes.errorbar(
         [cell.axes[axis] * dodge for cell in cells], [point.mean for point in measured], yerr=bars(measured),
@@ -76,18 +74,21 @@ def _line(
 
 def _band(axes: Any, scaling: Scaling, fit: Fit, axis: str, line: Series, series: int) -> None:
     values = [scaling.cells[index].axes[axis] for index in line.cells]
+    # From the first point to the last: beyond, a law is a prediction, which the tables name as such.
     xs = np.geomspace(min(values), max(values), 60)
     fixed = scaling.cells[line.cells[0]].axes
     points = np.column_stack([xs if name == axis else np.full(len(xs), fixed[name]) for name in fit.over])
     value, low, high = fit.at(points)
     look = style(series)
     axes.plot(xs, value, color=look["color"], linestyle=look["linestyle"], linewidth=1.0)
+    # A metric is a share, and no law of the fit's form knows that.
     axes.fill_between(xs, np.clip(low, 0, 1), np.clip(high, 0, 1), color=look["color"], alpha=0.13, linewidth=0)
 
 
 def _baseline(axes: Any, scaling: Scaling, metric: str) -> None:
-    """The best system without a base, as a line across."""
+    """Draws the best system without a base, as a line across."""
     baselines = set(drawn_cells(scaling, metric)) - set(tuned(scaling, metric))
+    # The DRG is grouped from the codes that the bound reads: it is no system to be compared with.
     honest = [scaling.cells[index] for index in baselines if scaling.cells[index].axes["model"] != "codes_upper_bound"]
     if honest:
         best = max(honest, key=lambda cell: cell.metrics[metric].mean)
@@ -97,7 +98,7 @@ def _baseline(axes: Any, scaling: Scaling, metric: str) -> None:
 
 
 def _paper(axes: Any, metric: str, lines: Lines, scaling: Scaling) -> None:
-    """The paper's cells, where they are of sizes like those of the runs."""
+    """Draws the paper's cells, where they are of sizes like those of the runs."""
     if lines.axis != "params":
         return
     sizes = [scaling.cells[index].axes["params"] for line in lines.lines for index in line.cells]
@@ -182,6 +183,7 @@ def _squares(axes: Any, values: Any, cells: Sequence[Sequence[Cell | None]], met
 
     shades = LinearSegmentedColormap.from_list("shades", ["#f3f6fb", "#3b7dd8", STYLES[0][0]])
     low, high = np.nanmin(values), np.nanmax(values)
+    # A scale needs a width even where all cells are equal.
     axes.imshow(values, cmap=shades, vmin=low, vmax=high + (high == low), aspect="auto")
     small = 6 if values.shape[1] <= 4 else 5
     for (row, column), value in np.ndenumerate(values):

@@ -1,4 +1,4 @@
-"""What of an analysis is drawn: which cells make a line, and which fit belongs to it."""
+"""Decides what of an analysis is drawn: which cells make a line, and which fit belongs to it."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ SERIES = {
 
 @dataclass(frozen=True)
 class Series:
-    """Cells that differ on one axis only, in its order."""
+    """Names cells that differ on one axis only, in its order."""
 
     name: str
     cells: tuple[int, ...]
@@ -31,7 +31,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Lines:
-    """The lines of one picture."""
+    """Holds the lines of one picture."""
 
     axis: str
     lines: tuple[Series, ...]
@@ -42,24 +42,24 @@ class Lines:
 
 
 def main_ground(scaling: Scaling) -> int:
-    """The ground with the most cells; the first of several."""
+    """Finds the ground with the most cells; the first of several."""
     counts = [sum(cell.ground == ground for cell in scaling.cells) for ground in range(len(scaling.grounds))]
     return counts.index(max(counts))
 
 
 def drawn_cells(scaling: Scaling, metric: str) -> list[int]:
-    """The places of the main ground's cells that have a metric."""
+    """Lists the places of the main ground's cells that have a metric."""
     ground = main_ground(scaling)
     return [index for index, cell in enumerate(scaling.cells) if cell.ground == ground and metric in cell.metrics]
 
 
 def tuned(scaling: Scaling, metric: str) -> list[int]:
-    """Those of `drawn_cells` that are a base with adapters; the others are baselines."""
+    """Picks those of `drawn_cells` that are a base with adapters; the rest are baselines."""
     return [index for index in drawn_cells(scaling, metric) if scaling.cells[index].axes.get("params")]
 
 
 def lines_along(scaling: Scaling, metric: str, axis: str) -> Lines | None:
-    """The lines of a metric along an axis; None where no two cells differ on it alone.
+    """Groups a metric's cells into lines along an axis; None where no two cells differ on it alone.
 
     Axes that are neither drawn along nor a line each are held at the values that the most cells share.
     """
@@ -77,6 +77,7 @@ def lines_along(scaling: Scaling, metric: str, axis: str) -> Lines | None:
             candidates.append((sum(len(line.cells) for line in lines), best, lines, group))
     if not candidates:
         return None
+    # The most cells that can be drawn; of as many, the group of the best cell.
     _, _, lines, group = max(candidates, key=lambda candidate: candidate[:2])
     lines = sorted(lines, key=lambda line: -scaling.cells[line.cells[-1]].metrics[metric].mean)[:MOST_LINES]
     lines = [line for line in _lines(scaling, group, axis) if line in lines]
@@ -102,7 +103,7 @@ def _lines(scaling: Scaling, group: Sequence[int], axis: str) -> list[Series]:
 
 
 def repr_key(key: tuple[Any, ...]) -> tuple[Any, ...]:
-    """A key of numbers, texts and pairs that can be sorted."""
+    """Turns a key of numbers, texts and pairs into one that can be sorted."""
     return tuple(
         (0, element, "") if isinstance(element, int | float) else (1, 0, str(element)) for element in _flat(key)
     )
@@ -113,7 +114,7 @@ def _flat(key: tuple[Any, ...]) -> list[Any]:
 
 
 def value_of(cell: Cell, axis: str) -> str:
-    """A cell's value on an axis, in words."""
+    """Says a cell's value on an axis in words."""
     value = cell.axes.get(axis)
     if axis == SIZE:
         return f"{cell.axes['model']} ({short(value)})" if value else str(cell.axes["model"])
@@ -121,7 +122,7 @@ def value_of(cell: Cell, axis: str) -> str:
 
 
 def name_of(scaling: Scaling, index: int) -> str:
-    """A cell by its model and the axes in which the runs differ."""
+    """Names a cell by its model and the axes in which the runs differ."""
     cell = scaling.cells[index]
     if not cell.axes.get("params"):
         return str(cell.axes["model"])
@@ -135,7 +136,7 @@ def name_of(scaling: Scaling, index: int) -> str:
 
 
 def fit_of(scaling: Scaling, metric: str, axis: str, line: Series) -> Fit | None:
-    """The fit that runs along a line: over size and context together where there is one, else over the axis alone."""
+    """Finds the fit along a line: over size and context together where there is one, else over the axis alone."""
     for fit in scaling.fits:
         if fit.metric == metric and axis in fit.over and len(fit.over) > 1 and set(line.cells) <= set(fit.cells):
             return fit
@@ -146,13 +147,13 @@ def fit_of(scaling: Scaling, metric: str, axis: str, line: Series) -> Fit | None
 
 
 def bars(measured: Sequence[Measured]) -> list[list[float]]:
-    """What matplotlib takes as error bars: how far the intervals reach below and above, 0 where there is none."""
+    """Measures error bars as matplotlib takes them: how far intervals reach below and above, 0 where there is none."""
     reach = [(point.mean - point.low, point.high - point.mean) for point in measured]
     return [[low if low == low else 0.0 for low, _ in reach], [high if high == high else 0.0 for _, high in reach]]
 
 
 def intervals_in_words(cells: Sequence[Cell], metric: str) -> str:
-    """Which interval the cells' bars are."""
+    """Says which interval the cells' bars are."""
     measured = [cell.metrics[metric] for cell in cells]
     by_seeds = sum(point.seeds.low == point.seeds.low for point in measured)
     by_patients = sum(point.patients.low == point.patients.low for point in measured)
@@ -165,7 +166,7 @@ def intervals_in_words(cells: Sequence[Cell], metric: str) -> str:
 
 
 def upper(text: str) -> str:
-    """A text that begins a line.
+    """Capitalizes the first letter of a text that begins a line, and leaves the rest.
 
     >>> upper("macro-F1")
     'Macro-F1'

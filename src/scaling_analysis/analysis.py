@@ -1,4 +1,4 @@
-"""The scaling analysis of some runs, from cells to what is missing."""
+"""Analyses runs, from cells to what is missing."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,7 +32,7 @@ def analyse(
     predictions_of: int = 100,
     data_dir: Path | None = None,
 ) -> Scaling:
-    """What the runs of a source say together; the same runs and seed give the same numbers.
+    """Analyses the runs of a source together; the same runs and seed give the same numbers.
 
     Args:
         source: finished runs, and what is known to be missing.

@@ -1,4 +1,4 @@
-"""Intervals of a mean over few seeds, of a test set's patients, and of both."""
+"""Estimates intervals of a mean over few seeds, of a test set's patients, and of both."""
 
 import math
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ NONE = Interval(math.nan, math.nan)
 
 
 def seed_error(values: Sequence[float]) -> float:
-    """The standard error of a mean over seeds; nan for one.
+    """Estimates the standard error of a mean over seeds; nan for one seed.
 
     >>> round(seed_error([0.50, 0.52, 0.54]), 5)
     0.01155
@@ -23,7 +23,7 @@ def seed_error(values: Sequence[float]) -> float:
 
 
 def patient_error(value: float, low: float, high: float) -> float:
-    """The standard error that a recorded interval stands for: it is symmetric in log-odds.
+    """Recovers the standard error behind a recorded interval, which is symmetric in log-odds.
 
     >>> from src.metrics.intervals import estimate
     >>> estimated = estimate(0.4, 0.02, 1000)
@@ -38,7 +38,7 @@ def patient_error(value: float, low: float, high: float) -> float:
 
 @dataclass(frozen=True)
 class CombinedInterval:
-    """A mean's intervals of 95 %, and the chance of its being so far from 0."""
+    """Holds a mean's intervals of 95 % and the chance of its being so far from 0."""
 
     seeds: Interval
     patients: Interval
@@ -47,7 +47,7 @@ class CombinedInterval:
 
 
 def combined_interval(value: float, seeds: float, freedom: int, patients: float, *, share: bool) -> CombinedInterval:
-    """The intervals of a mean by seeds, by patients and by both.
+    """Computes the intervals of a mean by seeds, by patients and by both.
 
     Variances add; the degrees of freedom of the sum are Satterthwaite's (1946), so that few seeds count as few
     only as far as seeds are what is uncertain. Where one error is not known the other stands alone.
@@ -74,16 +74,13 @@ def combined_interval(value: float, seeds: float, freedom: int, patients: float,
 def _interval(value: float, error: float, freedom: float, share: bool) -> Interval:
     if not math.isfinite(error):
         return NONE
-    reach = _quantile(freedom) * error
+    quantile = Z if math.isinf(freedom) else float(stdtrit(freedom, 0.5 + CONFIDENCE / 2))
+    reach = quantile * error
     if not (share and 0 < value < 1):
         return Interval(value - reach, value + reach)
     middle, far = math.log(value / (1 - value)), reach / (value * (1 - value))
     low, high = (1 / (1 + math.exp(-max(min(middle + sign * far, 700), -700))) for sign in (-1, 1))
     return Interval(low, high)
-
-
-def _quantile(freedom: float) -> float:
-    return Z if math.isinf(freedom) else float(stdtrit(freedom, 0.5 + CONFIDENCE / 2))
 
 
 def _chance(value: float, error: float, freedom: float) -> float:

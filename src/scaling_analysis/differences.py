@@ -1,36 +1,36 @@
-"""Neighbouring cells of a grid, one step apart on one axis, and their paired differences."""
+"""Pairs neighbouring cells of a grid, one step apart on one axis, and tests their differences."""
 
 import dataclasses
 import math
 from collections.abc import Iterator
 from itertools import combinations, pairwise
-from typing import Any
 
 import numpy as np
 
 from src.display.catalog import is_loss
 from src.metrics.intervals import holm
 from src.scaling_analysis.combined_interval import combined_interval, seed_error
-from src.scaling_analysis.grid import Grid
+from src.scaling_analysis.grid import Grid, sort_key
 from src.scaling_analysis.resampling import Resampler
 from src.scaling_analysis.result import Difference
 
 
 def neighbours(grid: Grid) -> Iterator[tuple[str, int, int]]:
-    """The axis, the larger and the smaller of every two neighbours, by their places.
+    """Yields the axis, the larger and the smaller of every two neighbours, by their places in `grid.cells`.
 
     Along a number they are next to each other among the cells that are there; of names, such as label schemes, every
     two are neighbours, the later one in the alphabet first.
     """
     for axis in grid.free:
         for line in grid.slices([axis]):
-            ordered = sorted(line, key=lambda index: _sortable(grid.coordinates(index)[axis]))
-            steps = pairwise(ordered) if _is_number(grid, axis, line) else combinations(ordered, 2)
+            ordered = sorted(line, key=lambda index: sort_key(grid.coordinates(index)[axis]))
+            numbers = axis == "params" or all(isinstance(grid.coordinates(index)[axis], int | float) for index in line)
+            steps = pairwise(ordered) if numbers else combinations(ordered, 2)
             yield from ((axis, larger, smaller) for smaller, larger in steps)
 
 
 def differences(grid: Grid, noise: Resampler, metrics: tuple[str, ...]) -> tuple[Difference, ...]:
-    """Every metric of every neighbour less that of the one below it, corrected over each axis's comparisons.
+    """Compares every metric between neighbours, the larger less the smaller, and corrects p over each axis (Holm).
 
     Losses are not compared between label schemes, each of which adds up other heads.
     """
@@ -56,27 +56,13 @@ def _difference(grid: Grid, noise: Resampler, metric: str, axis: str, larger: in
         apart = [above[seed] - below[seed] for seed in shared]
         value, error, freedom = float(np.mean(apart)), seed_error(apart), len(apart) - 1
     else:
-        value = float(np.mean(list(above.values())) - np.mean(list(below.values())))
-        error, freedom = _unpaired(list(above.values()), list(below.values()))
+        sides = [list(values.values()) for values in (above, below)]
+        value = float(np.mean(sides[0]) - np.mean(sides[1]))
+        error, freedom = math.hypot(*map(seed_error, sides)), min(map(len, sides)) - 1
     used = shared or [*above, *below]
     patients, method = noise.paired(larger, smaller, metric, used)
     combined = combined_interval(value, error, freedom, patients, share=False)
     ground, intervals = grid.cells[larger].ground, (combined.seeds, combined.patients, combined.both)
     return Difference(
         ground, metric, axis, larger, smaller, len(used), value, *intervals, combined.p, combined.p, method
-    )
-
-
-def _unpaired(above: list[float], below: list[float]) -> tuple[float, int]:
-    errors = [seed_error(values) for values in (above, below)]
-    return math.hypot(*errors), min(len(above), len(below)) - 1
-
-
-def _is_number(grid: Grid, axis: str, line: list[int]) -> bool:
-    return axis == "params" or all(isinstance(grid.coordinates(index)[axis], int | float) for index in line)
-
-
-def _sortable(value: Any) -> tuple[Any, ...]:
-    return (
-        (0, *value) if isinstance(value, tuple) else (0, value) if isinstance(value, int | float) else (1, str(value))
     )

@@ -1,4 +1,4 @@
-"""Which fits a grid allows, what they say of cells that were not run, and how wrong they were about the largest."""
+"""Decides which fits a grid allows, what they say of cells that were not run, and how they miss the largest cell."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,7 +26,7 @@ NAMES = ("a", "b", "c", "d", "f")
 
 
 def fits(grid: Grid, noise: Resampler, metrics: Sequence[str]) -> tuple[Fit, ...]:
-    """Every fit that has points enough: along each of `OVER`, for every setting of the other axes."""
+    """Fits along each of `OVER`, for every setting of the other axes, wherever the points suffice."""
     lines = {over: grid.slices(along) for over, along in OVER.items()}
     return tuple(
         fitted(grid, noise, metric, over, cells)
@@ -38,26 +38,35 @@ def fits(grid: Grid, noise: Resampler, metrics: Sequence[str]) -> tuple[Fit, ...
 
 
 def enough(grid: Grid, over: Over, cells: Sequence[int]) -> bool:
-    """At least three different points along one thing, or six cells of two sizes and two lengths."""
+    """Asks for at least three different points along one thing, or six cells of two sizes and two lengths.
+
+    Six whose length follows from their size allow no fit over both: two laws of one number cannot be told apart.
+    """
     points = _points(grid, over, cells)
     if len(cells) < FEWEST[len(over)] or not np.isfinite(points).all() or not (points > 0).all():
         return False
-    return min(len(set(column)) for column in points.T) >= 4 - len(over)
+    if min(len(set(column)) for column in points.T) < 4 - len(over):
+        return False
+    logs = np.log(points)
+    return bool(np.linalg.matrix_rank(logs - logs.mean(0), tol=1e-6) == len(over))
 
 
 def fitted(grid: Grid, noise: Resampler, metric: str, over: Over, cells: Sequence[int]) -> Fit:
-    """The fit through some cells, and through every draw of them.
+    """Fits a law through some cells, and through every draw of them.
 
     Where the points lie farther from the law than their own uncertainty tells, every draw also moves each of them by as
     much more: the law is wrong, and its band says so.
     """
     points, drawn = _points(grid, over, cells), noise.drawn(cells, metric)
+    # Around their geometric mean points are about 1, whatever their unit: all terms are then of one size.
     reference = np.exp(np.log(points).mean(0))
     falls, freedom = is_loss(metric), len(cells) - (1 + 2 * len(over))
+    # A draw may lie beyond a perfect score, where the law, a sum of terms of at least 0, cannot follow.
     z = np.maximum(drawn if falls else 1 - drawn, 0)
     best = fit(points / reference, z[:1])
     residuals = curve(best, points / reference)[0] - z[0]
     misfit = _misfit(residuals, drawn, freedom)
+    # Seeded by the cells, so that a fit gives the same numbers whatever others are made before it.
     moved = z[1:] + misfit * np.random.default_rng([noise.seed, *cells]).standard_normal(z[1:].shape)
     numbers = np.vstack([best, fit(points / reference, np.maximum(moved, 0), first=False)])
     return Fit(
@@ -84,13 +93,14 @@ def fitted(grid: Grid, noise: Resampler, metric: str, over: Over, cells: Sequenc
 
 
 def _misfit(residuals: NDArray[np.float64], drawn: NDArray[np.float64], freedom: int) -> float:
-    """The standard deviation of points around their law beyond what they have of their own; 0 where none can be seen.
+    """Estimates the standard deviation of points around their law beyond their own; 0 where none can be seen.
 
     What moves all points alike is no distance from a law, which moves with them.
     """
     if freedom < 1:
         return 0.0
     apart = drawn[1:] - drawn[1:].mean(1, keepdims=True)
+    # n / (n - 1), as the mean of each draw has taken one of its n points' freedom.
     own = apart.var(0).mean() * len(residuals) / (len(residuals) - 1)
     return float(np.sqrt(max(0.0, (residuals**2).sum() / freedom - own)))
 
@@ -103,11 +113,16 @@ def _points(grid: Grid, over: Over, cells: Sequence[int]) -> NDArray[np.float64]
 
 
 def _parameters(numbers: NDArray[np.float64], falls: bool) -> dict[str, Parameter]:
-    """A number whose interval reaches a bound is not told by the points; nor is a law's end without its exponents."""
+    """Joins each number with its interval, and says whether the points determine it.
+
+    They do not where the interval reaches a bound of the fit. Nor do they determine `a`, the law's end, where they
+    leave an exponent open.
+    """
     parameters = {}
     for name, column in zip(NAMES, numbers.T, strict=False):
         low, high = (float(edge) for edge in np.quantile(column[1:], (0.025, 0.975)))
         value = float(column[0])
+        # The fit itself may lie outside of its draws' quantiles, and an interval must hold its value.
         low, high = min(low, value), max(high, value)
         inside = low > 1e-9
         if name in ("c", "f"):
@@ -122,7 +137,7 @@ def _parameters(numbers: NDArray[np.float64], falls: bool) -> dict[str, Paramete
 
 
 def predictions(grid: Grid, laws: Sequence[Fit], seed: int) -> tuple[Prediction, ...]:
-    """What each fit says of the next size, length or rank, of the grid's holes, and of the paper's cells."""
+    """Predicts from each fit the next size, length or rank, the grid's holes, and the paper's cells."""
     return tuple(
         Prediction(index, law.metric, axes, why, *_predicted(law, point, np.random.default_rng([seed, index])))
         for index, law in enumerate(laws)
@@ -132,7 +147,7 @@ def predictions(grid: Grid, laws: Sequence[Fit], seed: int) -> tuple[Prediction,
 
 
 def _predicted(law: Fit, point: Sequence[float], dice: np.random.Generator) -> tuple[float, float, float]:
-    """The value of a cell, which may be as far from the law as those that are known."""
+    """Predicts the value of a cell, which may lie as far from the law as the known cells do; with low and high."""
     drawn = law.drawn_at([point])[:, 0]
     low, high = np.quantile(drawn[1:] + law.misfit * dice.standard_normal(len(drawn) - 1), (0.025, 0.975))
     return float(drawn[0]), float(min(low, drawn[0])), float(max(high, drawn[0]))
@@ -160,7 +175,7 @@ def _unmeasured_points(grid: Grid, law: Fit) -> Iterator[tuple[tuple[float, ...]
 
 
 def _next(values: Sequence[float]) -> float:
-    """The next step of a ladder, as far from the last as that from the one before, in proportion.
+    """Extends a ladder by one step, as far from the last as that from the one before, in proportion.
 
     >>> _next([96.0, 192.0, 384.0])
     768.0
@@ -169,7 +184,7 @@ def _next(values: Sequence[float]) -> float:
 
 
 def held_out(grid: Grid, noise: Resampler, metrics: Sequence[str]) -> tuple[HeldOut, ...]:
-    """The largest cell of every line of cells, predicted by a fit through the others.
+    """Predicts the largest cell of every line of cells by a fit through the others.
 
     Over size and context the cell of the largest size and the longest length; where no line allows that, over one of
     them the last, where at least three are left.
@@ -187,7 +202,7 @@ def held_out(grid: Grid, noise: Resampler, metrics: Sequence[str]) -> tuple[Held
 
 
 def _last(grid: Grid, over: Over, cells: Sequence[int]) -> tuple[int, list[int]] | None:
-    """The largest of some cells and the rest; None where there is none or the rest allows no fit."""
+    """Separates the largest of some cells from the rest; None where there is none or the rest allows no fit."""
     if not cells:
         return None
     points = _points(grid, over, cells)
@@ -202,6 +217,7 @@ def _held(grid: Grid, noise: Resampler, metric: str, over: Over, out: int, rest:
     curves = law.drawn_at(point)[:, 0]
     drawn = noise.drawn([*rest, out], metric)[:, -1]
     scatter = law.misfit * np.random.default_rng([noise.seed, out]).standard_normal(len(curves) - 1)
+    # Draw by draw, so that what moves all cells alike, as other patients do, moves prediction and cell together.
     low, high = np.quantile(curves[1:] + scatter - (drawn[1:] - drawn[0]), (0.025, 0.975))
     means = [grid.cells[index].metrics[metric].mean for index in rest]
     return HeldOut(

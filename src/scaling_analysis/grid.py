@@ -21,7 +21,7 @@ VALIDATION_LOSS, TRAINING_LOSS = "val/loss", "train/loss"
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """The cells of some runs with the runs themselves."""
+    """Holds the cells of some runs with the runs themselves."""
 
     grounds: tuple[DatasetKey, ...]
     cells: tuple[Cell, ...]
@@ -34,18 +34,29 @@ class Grid:
     notes: tuple[str, ...]
 
     def coordinates(self, index: int) -> dict[str, Any]:
-        """A cell's place in the grid: its value on each free axis; the size as (parameters, model)."""
+        """Names a cell's place in the grid: its value on each free axis; the size as (parameters, model)."""
         axes = self.cells[index].axes
         return {axis: (axes["params"], axes["model"]) if axis == "params" else axes.get(axis) for axis in self.free}
 
     def slices(self, along: Sequence[str]) -> list[list[int]]:
-        """Cells of LLaMAs that differ along some axes only, as lists of their places, each in the axes' order."""
+        """Groups LLaMAs' cells that differ along some axes only, as lists of their places, each in the axes' order."""
         lines: dict[tuple[Any, ...], list[int]] = defaultdict(list)
         for index, cell in enumerate(self.cells):
             if cell.axes["params"]:
                 rest = [repr(value) for axis, value in self.coordinates(index).items() if axis not in along]
                 lines[(cell.ground, *rest)].append(index)
         return list(lines.values())
+
+
+def sort_key(value: Any) -> tuple[Any, ...]:
+    """Orders an axis's values: numbers, and sizes as (parameters, model), before names.
+
+    >>> sorted(["two", 96, "joint", 8], key=sort_key)
+    [8, 96, 'joint', 'two']
+    """
+    return (
+        (0, *value) if isinstance(value, tuple) else (0, value) if isinstance(value, int | float) else (1, str(value))
+    )
 
 
 def gather(runs: Sequence[Run]) -> Grid:
@@ -56,13 +67,16 @@ def gather(runs: Sequence[Run]) -> Grid:
     notes: list[str] = []
     by_cell: dict[tuple[Any, ...], dict[int, Run]] = defaultdict(dict)
     for run in sorted(runs, key=lambda run: run.name):
-        runs_by_seed = by_cell[_ground(run), tuple(sorted(_axes(run).items(), key=lambda pair: pair[0]))]
+        sizes = (run.record.counts.get(split, 0) for split in ("train", "test"))
+        ground = DatasetKey(run.record.cohort, str(run.axes.get("protocol", "")), *sizes)
+        axes = tuple(sorted(pair for pair in run.axes.items() if pair[0] != "seed"))
+        runs_by_seed = by_cell[ground, axes]
         if run.axes["seed"] in runs_by_seed:
             kept = runs_by_seed[run.axes["seed"]].name
             notes.append(f"{run.name} is left out: {kept} has the same axes and seed, and differs in another setting")
         else:
             runs_by_seed[run.axes["seed"]] = run
-    ordered = sorted(by_cell.items(), key=lambda item: (_stable(item[0][0]), _order(dict(item[0][1]))))
+    ordered = sorted(by_cell.items(), key=lambda item: _order(item[0][0], dict(item[0][1])))
     grounds = tuple(dict.fromkeys(ground for (ground, _), _ in ordered))
     members = tuple(tuple(run for _, run in sorted(seeds.items())) for _, seeds in ordered)
     cells = tuple(
@@ -74,22 +88,10 @@ def gather(runs: Sequence[Run]) -> Grid:
     return Grid(grounds, cells, members, free, tied, tuple(notes))
 
 
-def _ground(run: Run) -> DatasetKey:
-    sizes = (run.record.counts.get(split, 0) for split in ("train", "test"))
-    return DatasetKey(run.record.cohort, str(run.axes.get("protocol", "")), *sizes)
-
-
-def _axes(run: Run) -> dict[str, Any]:
-    return {key: value for key, value in run.axes.items() if key != "seed"}
-
-
-def _stable(ground: DatasetKey) -> tuple[Any, ...]:
-    return ground.protocol, -ground.train, ground.test, ground.cohort
-
-
-def _order(axes: Mapping[str, Any]) -> tuple[Any, ...]:
+def _order(ground: DatasetKey, axes: Mapping[str, Any]) -> tuple[Any, ...]:
     size, *rest = (axes.get(axis.key, 0) if axis.number else str(axes.get(axis.key)) for axis in COORDINATES)
-    return size, str(axes.get(MODEL)), *rest, repr(sorted(axes.items()))
+    of_ground = (ground.protocol, -ground.train, ground.test, ground.cohort)
+    return *of_ground, size, str(axes.get(MODEL)), *rest, repr(sorted(axes.items()))
 
 
 def _cell(ground: int, axes: dict[str, Any], runs: Sequence[Run]) -> Cell:
@@ -105,7 +107,7 @@ def _cell(ground: int, axes: dict[str, Any], runs: Sequence[Run]) -> Cell:
 
 
 def _metrics(run: Run) -> dict[str, float]:
-    """The record's metrics that are defined, and the losses of the curves."""
+    """Reads the record's metrics that are defined, and adds the losses of the curves."""
     metrics = {name: float(value) for name, value in run.metrics.items() if value is not None and math.isfinite(value)}
     validation, training = run.curves.get(VALIDATION_LOSS), run.curves.get(TRAINING_LOSS)
     if validation:
@@ -135,12 +137,13 @@ def _numbers(axes: Mapping[str, Any], runs: Sequence[Run]) -> dict[str, float]:
     trained = mean(run.record.counts.get("trainable_parameters") for run in runs)
     tokens = mean(run.record.tokens_seen for run in runs)
     seconds = {f"{name}_s": mean(run.record.seconds.get(name) for run in runs) for name in ("training", "total")}
+    # Formula and reasons stand beside `FLOP` in result.py.
     flop = tokens * (4 * base + 6 * trained)
     return {"params": base, "trained": trained, "tokens_seen": tokens, "flop": flop, **seconds}
 
 
 def _free(cells: Sequence[Cell]) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
-    """The axes in which LLaMAs of one ground differ, main ones first, and those that follow a main one."""
+    """Finds the axes in which LLaMAs of one ground differ, main ones first, and those that follow a main one."""
     llamas = [cell for cell in cells if cell.axes["params"]] or list(cells)
     names = list(dict.fromkeys([*MAIN, *(key for cell in llamas for key in cell.axes)]))
     varied = [name for name in names if name not in ("model", "protocol") and _varies(name, llamas)]
@@ -156,24 +159,15 @@ def _free(cells: Sequence[Cell]) -> tuple[tuple[str, ...], dict[str, tuple[str, 
 
 
 def _varies(name: str, cells: Sequence[Cell]) -> bool:
-    return any(len(values) > 1 for values in _values(name, cells).values())
-
-
-def _values(name: str, cells: Sequence[Cell]) -> dict[int, set[str]]:
-    values: dict[int, set[str]] = defaultdict(set)
-    for cell in cells:
-        values[cell.ground].add(repr(cell.axes.get(name)))
-    return values
+    pairs = {(cell.ground, repr(cell.axes.get(name))) for cell in cells}
+    return len(pairs) > len({ground for ground, _ in pairs})
 
 
 def _follows(name: str, main: str, cells: Sequence[Cell]) -> bool:
-    """Each value of the main axis goes with one value of the other."""
-    pairs = {(cell.ground, _size(cell, main), repr(cell.axes.get(name))) for cell in cells}
+    """Says whether each value of the main axis goes with one value of the other."""
+    mains = ("params", "model") if main == "params" else (main,)
+    pairs = {(cell.ground, repr([cell.axes.get(axis) for axis in mains]), repr(cell.axes.get(name))) for cell in cells}
     return len(pairs) == len({pair[:2] for pair in pairs})
-
-
-def _size(cell: Cell, main: str) -> str:
-    return repr((cell.axes["params"], cell.axes["model"]) if main == "params" else cell.axes.get(main))
 
 
 def _notes(

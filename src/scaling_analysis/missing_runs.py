@@ -1,4 +1,4 @@
-"""The runs that a grid's product has and that were not run."""
+"""Names the runs that a grid's product has and that were not run."""
 
 from collections.abc import Sequence
 from itertools import product
@@ -6,7 +6,7 @@ from math import prod
 from typing import Any
 
 from src.display.catalog import typed
-from src.scaling_analysis.grid import Grid
+from src.scaling_analysis.grid import Grid, sort_key
 from src.scaling_analysis.result import Missing
 
 NO_RUN = "no run"
@@ -16,7 +16,7 @@ MOST = 4
 
 
 def missing_runs(grid: Grid, unfinished: Sequence[Missing]) -> tuple[list[Missing], list[str]]:
-    """The holes of each ground's product of sizes, lengths, ranks and so on with the seeds; baselines are no grid.
+    """Finds the holes of each ground's product of sizes, lengths, ranks and so on with the seeds; baselines have none.
 
     Args:
         grid: what was run.
@@ -33,7 +33,7 @@ def missing_runs(grid: Grid, unfinished: Sequence[Missing]) -> tuple[list[Missin
         have = {(*_named(grid, index), run.axes["seed"]) for index in indices for run in grid.members[index]}
         if not have:
             continue
-        values = [_in_order(column) for column in zip(*sorted(have, key=repr), strict=True)]
+        values = [sorted(set(column), key=sort_key) for column in zip(*sorted(have, key=repr), strict=True)]
         size = prod(map(len, values))
         if size > MOST * len(have):
             notes.append(f"the runs are no grid: {len(have):,} of the {size:,} that their axes span; no hole is named")
@@ -47,10 +47,3 @@ def missing_runs(grid: Grid, unfinished: Sequence[Missing]) -> tuple[list[Missin
 
 def _named(grid: Grid, index: int) -> list[Any]:
     return [value[1] if axis == "params" else value for axis, value in grid.coordinates(index).items()]
-
-
-def _in_order(values: Sequence[Any]) -> list[Any]:
-    return sorted(
-        set(values),
-        key=lambda value: (not isinstance(value, int | float), value if isinstance(value, int | float) else str(value)),
-    )

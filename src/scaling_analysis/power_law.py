@@ -1,4 +1,4 @@
-"""Saturating power laws, fitted to many resampled grids at once.
+"""Fits saturating power laws to many resampled grids at once.
 
 A loss, or one less a metric, is z = e + b x^-c, or e + b N^-c + d L^-f. Once the exponents are given the rest is linear
 with e, b and d at least 0, so that the least squares are had in closed form: of the solutions with some of them held
@@ -28,7 +28,7 @@ DAMPING = 1e-9
 
 
 def curve(parameters: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The law at some points.
+    """Evaluates the law at some points.
 
     Args:
         parameters: [R, 3] of (e, b, c), or [R, 5] of (e, b, c, d, f).
@@ -48,7 +48,7 @@ def curve(parameters: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np
 
 
 def fit(x: NDArray[np.float64], z: NDArray[np.float64], first: bool = True) -> NDArray[np.float64]:
-    """The law of least squares through each of R sets of values at the same points.
+    """Fits the law of least squares through each of R sets of values at the same points.
 
     Args:
         x: [P, 1] or [P, 2], positive, about 1; at least as many points as terms.
@@ -60,6 +60,7 @@ def fit(x: NDArray[np.float64], z: NDArray[np.float64], first: bool = True) -> N
     """
     steps = np.geomspace(*EXPONENTS, GRID[x.shape[1]])
     designs = _designs(x.tobytes(), *x.shape)
+    # With an orthonormal basis Q the squares left are |z|^2 - |Q'z|^2: no array of R x E x P residuals is needed.
     left = np.full((len(z), len(steps) ** x.shape[1]), np.inf)
     size = (z**2).sum(1)[:, None]
     for inverse, basis in designs:
@@ -67,7 +68,9 @@ def fit(x: NDArray[np.float64], z: NDArray[np.float64], first: bool = True) -> N
         left = np.where(feasible, np.minimum(left, size - (_times(z, basis) ** 2).sum(-1)), left)
     left = left.reshape(len(z), *[len(steps)] * x.shape[1])
     exponents = np.column_stack([_along(steps, left, dimension) for dimension in range(x.shape[1])])
-    parameters = _with(*_closer(x, z, exponents))
+    exponents, linear = _closer(x, z, exponents)
+    pairs = [column for pair in zip(linear.T[1:], exponents.T, strict=True) for column in pair]
+    parameters = np.column_stack([linear[:, 0], *pairs])
     if first:
         parameters[0] = _polished(x, z[0], parameters[0])
     return parameters
@@ -75,7 +78,8 @@ def fit(x: NDArray[np.float64], z: NDArray[np.float64], first: bool = True) -> N
 
 @lru_cache(maxsize=64)
 def _designs(points: bytes, count: int, dimensions: int) -> list[tuple[NDArray[Any], NDArray[Any]]]:
-    """For each choice of terms that are not held at 0: what solves for them, and an orthonormal basis, [E, P, k]."""
+    """Prepares for each choice of terms above 0 what solves for them, and an orthonormal basis, [E, P, k] each."""
+    # Bytes, as an array has no hash: a fit, its draws and those of the other metrics share the same points.
     x = np.frombuffer(points).reshape(count, dimensions)
     exponents = np.array(list(product(np.geomspace(*EXPONENTS, GRID[dimensions]), repeat=dimensions)))
     columns = _columns(x, exponents)
@@ -84,14 +88,14 @@ def _designs(points: bytes, count: int, dimensions: int) -> list[tuple[NDArray[A
 
 
 def _times(z: NDArray[np.float64], matrices: NDArray[np.float64]) -> NDArray[np.float64]:
-    """[R, P] by [E, P, k], [R, E, k]."""
+    """Multiplies z, [R, P], with E matrices, [E, P, k], to [R, E, k]."""
     count, points, terms = matrices.shape
     flat = matrices.transpose(1, 0, 2).reshape(points, -1)
     return np.asarray((z @ flat).reshape(len(z), count, terms))
 
 
 def _along(steps: NDArray[np.float64], left: NDArray[np.float64], dimension: int) -> NDArray[np.float64]:
-    """One exponent of least error, by the parabola through the best step and its neighbours, [R]."""
+    """Picks one exponent of least error, by the parabola through the best step and its neighbours, [R]."""
     flat = left.reshape(len(left), -1).argmin(1)
     best = list(np.unravel_index(flat, left.shape[1:]))
     lowest, rows = best[dimension], np.arange(len(left))
@@ -104,6 +108,7 @@ def _along(steps: NDArray[np.float64], left: NDArray[np.float64], dimension: int
 
     before, here, after = error(-1), error(0), error(1)
     bend = before - 2 * here + after
+    # The steps are even in their logarithm, in which the parabola's lowest point is at most one step away.
     shift = np.divide(before - after, 2 * bend, out=np.zeros_like(bend), where=bend > 1e-300)
     moved = steps[inside] * (steps[1] / steps[0]) ** np.clip(shift, -1, 1)
     return np.asarray(np.where(lowest == inside, moved, steps[lowest]))
@@ -112,7 +117,7 @@ def _along(steps: NDArray[np.float64], left: NDArray[np.float64], dimension: int
 def _closer(
     x: NDArray[np.float64], z: NDArray[np.float64], exponents: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Better exponents from those of each row by steps of Gauss and Newton, in which terms that are 0 stay 0.
+    """Improves each row's exponents by steps of Gauss and Newton, in which terms that are 0 stay 0.
 
     Returns:
         The exponents, [R, 1 or 2], and (e, b[, d]), [R, 2 or 3].
@@ -121,12 +126,14 @@ def _closer(
     logs = np.log(x)
     for _ in range(STEPS[x.shape[1]]):
         columns = _columns(x, exponents)
+        # d(b x^-c)/dc = -b x^-c log x.
         slopes = -columns[..., 1:] * logs * linear[:, None, 1:]
         turn = np.concatenate([columns * (linear > 0)[:, None], slopes], -1)
         square = turn.swapaxes(1, 2) @ turn
         square += DAMPING * np.eye(square.shape[-1]) * np.trace(square, axis1=1, axis2=2)[:, None, None]
         off = z - (columns @ linear[..., None])[..., 0]
         moves = np.linalg.solve(square, (turn.swapaxes(1, 2) @ off[..., None]))[..., 0][:, linear.shape[1] :]
+        # A full step may overshoot or fall short; of it and a further quarter a row keeps what lowers its error.
         for part in (1.0, 0.25):
             tried = np.clip(exponents + part * moves, *EXPONENTS)
             solved, remains = _linear(x, z, tried)
@@ -139,7 +146,7 @@ def _closer(
 def _linear(
     x: NDArray[np.float64], z: NDArray[np.float64], exponents: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The (e, b[, d]) of least squares of each row with its own exponents, [R, 2 or 3], and what they leave, [R]."""
+    """Solves for each row's (e, b[, d]), [R, 2 or 3], given its exponents; also returns the squared error left, [R]."""
     columns = _columns(x, exponents)
     least, linear = np.full(len(z), np.inf), np.zeros((len(z), columns.shape[-1]))
     for terms in _subsets(columns.shape[-1]):
@@ -155,30 +162,26 @@ def _linear(
 
 
 def _polished(x: NDArray[np.float64], z: NDArray[np.float64], start: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The same law by scipy's bounded least squares over all of its numbers, where that is better."""
+    """Refines the law by scipy's bounded least squares over all of its numbers, where that is better."""
     low, high = np.zeros(len(start)), np.full(len(start), np.inf)
     low[2::2], high[2::2] = EXPONENTS
 
     def off(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray(curve(numbers[None], x)[0] - z)
 
+    # The trust-region method starts strictly inside its bounds, where terms of 0 are not; its cost is half the squares.
     inside = np.clip(start, low + 1e-9, high - 1e-9)
     polished = least_squares(off, inside, bounds=(low, high), xtol=1e-10, ftol=1e-12, gtol=1e-12, max_nfev=200)
     return np.asarray(polished.x) if 2 * polished.cost < (off(start) ** 2).sum() else start
 
 
-def _with(exponents: NDArray[np.float64], linear: NDArray[np.float64]) -> NDArray[np.float64]:
-    pairs = [column for pair in zip(linear.T[1:], exponents.T, strict=True) for column in pair]
-    return np.column_stack([linear[:, 0], *pairs])
-
-
 def _columns(x: NDArray[np.float64], exponents: NDArray[np.float64]) -> NDArray[np.float64]:
-    """What e, b and d are multiplied with, [E, P, 2 or 3]."""
+    """Builds what e, b and d are multiplied with, [E, P, 2 or 3]."""
     powers = [x[:, dimension] ** -exponents[:, dimension, None] for dimension in range(x.shape[1])]
     return np.stack([np.ones((len(exponents), len(x))), *powers], -1)
 
 
 def _subsets(count: int) -> Sequence[list[int]]:
-    """The terms that may be above 0: all, some, one."""
+    """Lists the choices of terms that may be above 0, all of them first, never none."""
     choices = product((True, False), repeat=count)
     return [[term for term, on in enumerate(choice) if on] for choice in choices if any(choice)]

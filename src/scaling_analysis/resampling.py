@@ -1,11 +1,11 @@
-"""What cells would have scored on other patients and with other seeds: draws that fits and differences share.
+"""Draws what cells would have scored on other patients and with other seeds; fits and differences share the draws.
 
 Patients: with the runs' predictions, two random halves of the patients, the same for all runs, are two test sets; a
 metric's difference between them, brought to its standard error (`src.metrics.intervals`), is one draw of what other
 patients would change, in all cells at once. Without predictions each cell draws from its own recorded interval, as if
 `COMMON` of its variance were the test set's and the same in all cells. Seeds: each cell's deviations from its mean,
-drawn with repetition and widened by n / (n - 1); a cell of one seed takes those of the other cells of its model, or
-else of all, and where no cell has two seeds there is no such draw.
+drawn with repetition, their variance widened by n / (n - 1); a cell of one seed takes those of the other cells of its
+model, or else of all, and where no cell has two seeds there is no such draw.
 """
 
 import math
@@ -38,7 +38,7 @@ TEST = "test/"
 
 @dataclass(frozen=True, eq=False)
 class Resampler:
-    """How uncertain the cells of a grid are, together.
+    """Draws the uncertainty of a grid's cells together.
 
     Attributes:
         grid: the cells.
@@ -52,27 +52,28 @@ class Resampler:
     _columns: dict[tuple[int, str, How], NDArray[np.float64]] = field(default_factory=dict)
 
     def method(self, cells: Sequence[int], metric: str) -> How:
-        """Whether these cells' patients are drawn together, from predictions."""
+        """Says whether these cells' patients are drawn together, from predictions, or cell by cell, from records."""
         runs = [run for index in cells for run in self._runs(index, metric)]
         return "predictions" if all(metric in self.parts.get(run.name, {}) for run in runs) else "recorded"
 
     def seeds_known(self, cells: Sequence[int], metric: str) -> bool:
-        """Some cell of their ground has two seeds."""
+        """Says whether some cell of their ground has two seeds."""
         return any(len(self._pool(index, metric)) for index in cells)
 
     def drawn(self, cells: Sequence[int], metric: str) -> NDArray[np.float64]:
-        """The cells' means, then what they would have been in each draw, [1 + draws, P]."""
+        """Returns the cells' means, then what they would have been in each draw, [1 + draws, P]."""
         method = self.method(cells, metric)
         return np.column_stack([self._column(index, metric, method) for index in cells])
 
     def paired(self, larger: int, smaller: int, metric: str, seeds: Sequence[int]) -> tuple[float, How]:
-        """The standard error by patients of the difference of two cells over some seeds; nan where it is not known."""
+        """Estimates the error by patients of the difference of two cells over some seeds; nan where it is not known."""
         method = self.method([larger, smaller], metric)
         if method == "predictions":
             return (self._mean(larger, metric, seeds) - self._mean(smaller, metric, seeds)).error, method
         return math.hypot(self._recorded(larger, metric), self._recorded(smaller, metric)), method
 
     def _column(self, index: int, metric: str, method: How) -> NDArray[np.float64]:
+        # With its method: a cell with predictions is drawn from its record beside cells without them.
         key = index, metric, method
         if key not in self._columns:
             moved = self._patients(index, metric, method) + self._seeds(index, metric)
@@ -98,10 +99,12 @@ class Resampler:
     def _patients(self, index: int, metric: str, method: How) -> NDArray[np.float64]:
         if method == "predictions":
             parts = self._mean(index, metric)
+            # Two disjoint halves: where they differ, so would two test sets of other patients, in all cells at once.
             apart = parts.halves[:, 0] - parts.halves[:, 1]
             size = np.sqrt((apart**2).mean())
             return np.asarray(apart / size * parts.error if size else np.zeros(DRAWS))
         error = self._recorded(index, metric)
+        # Stream -1 is the same for all cells, and moves them alike; each cell's own stream moves it alone.
         common, own = (self._random(stream, metric, 0).standard_normal(DRAWS) for stream in (-1, index))
         normal = math.sqrt(COMMON) * common + math.sqrt(1 - COMMON) * own
         return np.asarray(np.zeros(DRAWS) if np.isnan(error) else normal * error)
@@ -110,6 +113,7 @@ class Resampler:
         pool, count = self._pool(index, metric), len(self.grid.cells[index].metrics[metric].values)
         if not len(pool):
             return np.zeros(DRAWS)
+        # A mean of as many seeds as the cell has: more seeds, less spread.
         return np.asarray(self._random(index, metric, 1).choice(pool, (DRAWS, count)).mean(1))
 
     def _pool(self, index: int, metric: str) -> NDArray[np.float64]:
@@ -125,7 +129,7 @@ class Resampler:
         return own
 
     def _like(self, index: int, axes: Sequence[str]) -> list[int]:
-        """The cells of its ground that share some axes with a cell."""
+        """Lists the cells of its ground that share some axes with a cell."""
         cells, cell = self.grid.cells, self.grid.cells[index]
         return [
             i
@@ -134,11 +138,12 @@ class Resampler:
         ]
 
     def _random(self, index: int, metric: str, purpose: int) -> np.random.Generator:
+        # A seed of numpy's is not negative, and the shared stream is -1.
         return np.random.default_rng([self.seed, purpose, index + 1, *metric.encode()])
 
 
 def _deviations(grid: Grid, index: int, metric: str) -> NDArray[np.float64]:
-    """Each seed's distance from the cell's mean, widened to the spread between seeds; none of a single seed."""
+    """Measures the seeds' distances from the cell's mean, widened to the spread between seeds; empty for one seed."""
     measured = grid.cells[index].metrics.get(metric)
     if measured is None or len(measured.values) < 2:
         return np.zeros(0)
@@ -149,7 +154,7 @@ def _deviations(grid: Grid, index: int, metric: str) -> NDArray[np.float64]:
 def read_parts(
     grid: Grid, metrics: Sequence[str], most: int, data_dir: Path | None
 ) -> tuple[dict[str, dict[str, SubsampledMetric]], list[str]]:
-    """Metrics over the same random parts of the patients, of every run whose predictions can be read.
+    """Measures metrics over the same random parts of the patients, for every run whose predictions can be read.
 
     Args:
         grid: whose runs.
@@ -182,6 +187,7 @@ def read_parts(
 def _parts_of_ground(
     runs: Sequence[Run], wanted: Sequence[str], data_dir: Path | None
 ) -> dict[str, dict[str, SubsampledMetric]]:
+    # Here, as an analysis of records alone needs none of these.
     from src.cli.errors import UserError
     from src.cli.progress import track
     from src.cohort.split import Split

@@ -1,4 +1,4 @@
-"""What a grid of runs says about size, context, rank and compute: cells, differences, fits, predictions, holes.
+"""Holds what a grid of runs says about size, context, rank and compute: cells, differences, fits, predictions, holes.
 
 `src.scaling_analysis.analysis.analyse` makes a `Scaling` of runs; tables, reports and dashboards draw it.
 """
@@ -23,7 +23,7 @@ and fits as if half of the variance were common to all runs."""
 
 @dataclass(frozen=True)
 class Interval:
-    """An interval of 95 %; nan to nan where there is none."""
+    """Holds an interval of 95 %; nan to nan where there is none."""
 
     low: float
     high: float
@@ -31,7 +31,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class DatasetKey:
-    """What runs must share to be compared at all: cells of different grounds never are."""
+    """Names what runs must share to be compared at all: cells of different grounds never are."""
 
     cohort: str
     """Fingerprint."""
@@ -44,7 +44,7 @@ class DatasetKey:
 
 @dataclass(frozen=True)
 class Measured:
-    """One metric of one cell: the mean over its seeds, and three intervals for it."""
+    """Holds one metric of one cell: the mean over its seeds, and three intervals for it."""
 
     mean: float
     values: Mapping[int, float]
@@ -59,12 +59,12 @@ class Measured:
 
     @property
     def low(self) -> float:
-        """Of `both`."""
+        """Is the lower edge of `both`."""
         return self.both.low
 
     @property
     def high(self) -> float:
-        """Of `both`."""
+        """Is the upper edge of `both`."""
         return self.both.high
 
 
@@ -87,7 +87,7 @@ class Cell:
 
     @property
     def seeds(self) -> int:
-        """How many."""
+        """Counts the runs, one a seed."""
         return len(self.runs)
 
 
@@ -98,7 +98,7 @@ words is counted as a weight, and attention's products are not: the 6N of the sc
 
 @dataclass(frozen=True)
 class Difference:
-    """A metric of `one` less that of `other`, its neighbour one step below on one axis, paired by seed."""
+    """Is a metric of `one` less that of `other`, its neighbour one step below on one axis, paired by seed."""
 
     ground: int
     metric: str
@@ -122,7 +122,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Parameter:
-    """One fitted number."""
+    """Holds one fitted number with its interval of 95 %."""
 
     value: float
     low: float
@@ -133,7 +133,7 @@ class Parameter:
 
 @dataclass(frozen=True, eq=False)
 class Fit:
-    """A saturating power law through the means of some cells.
+    """Holds a saturating power law through the means of some cells.
 
     Of a metric, y = a - b (x / x0)^-c, over size and context y = a - b (N / N0)^-c - d (L / L0)^-f; of a loss with plus
     for minus. Bounds: c and f within [0.02, 2], b and d at least 0, a at most 1 for a metric, at least 0 for a loss.
@@ -169,11 +169,11 @@ class Fit:
 
     @property
     def identified(self) -> bool:
-        """Every parameter is."""
+        """Says whether the points determine every parameter."""
         return all(parameter.identified for parameter in self.parameters.values())
 
     def at(self, points: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        """The curve with its band of 95 %.
+        """Draws the curve with its band of 95 %.
 
         Args:
             points: [P], or [P, 2] for a fit over two.
@@ -186,7 +186,7 @@ class Fit:
         return drawn[0], low, high
 
     def drawn_at(self, points: ArrayLike) -> NDArray[np.float64]:
-        """The curve, then that of each draw, at `points`, [1 + R, P]."""
+        """Evaluates the curve, then that of each draw, at `points`, [1 + R, P]."""
         scaled = np.asarray(points, float).reshape(-1, len(self.over)) / np.asarray(self.reference)
         values = curve(np.vstack([self.best, self.draws]), scaled)
         return values if self.falls else 1 - values
@@ -194,7 +194,7 @@ class Fit:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a fit says of a cell that was not run."""
+    """Holds what a fit says of a cell that was not run."""
 
     fit: int
     """Place in `Scaling.fits`."""
@@ -211,7 +211,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """The largest cell as predicted by a fit through the others."""
+    """Compares the largest cell with what a fit through the others predicts for it."""
 
     ground: int
     metric: str
@@ -231,13 +231,13 @@ class HeldOut:
 
     @property
     def error(self) -> float:
-        """Predicted less measured."""
+        """Is the predicted value less the measured one."""
         return self.predicted - self.measured
 
 
 @dataclass(frozen=True)
 class Missing:
-    """A run that was asked for, or that the grid's product has, and that is not finished."""
+    """Names a run that was asked for, or that the grid's product has, and that is not finished."""
 
     name: str
     """Of its folder; empty for a hole of the product."""
@@ -249,7 +249,7 @@ class Missing:
 
 @dataclass(frozen=True, eq=False)
 class Scaling:
-    """All that the analysis found."""
+    """Holds all that the analysis of some runs gives."""
 
     grounds: tuple[DatasetKey, ...]
     cells: tuple[Cell, ...]
@@ -267,5 +267,5 @@ class Scaling:
     """Of the resampling."""
 
     def fits_of(self, metric: str, over: Over) -> list[Fit]:
-        """The fits of one metric over one thing."""
+        """Lists the fits of one metric over one thing."""
         return [fit for fit in self.fits if fit.metric == metric and fit.over == over]

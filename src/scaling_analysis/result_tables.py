@@ -1,4 +1,4 @@
-"""A scaling analysis as tables, as JSON, and as a short text."""
+"""Writes a scaling analysis as tables, as JSON, and as a short text."""
 
 import dataclasses
 import json
@@ -18,7 +18,7 @@ Rows = list[dict[str, Any]]
 
 
 def tables(scaling: Scaling) -> dict[str, Rows]:
-    """Every table by its name, as rows of plain values; of what is not known, None."""
+    """Returns every table by its name, as rows of plain values; what is not known is None."""
     return {
         "cells": [row for index in range(len(scaling.cells)) for row in _cell_rows(scaling, index)],
         "differences": [_difference_row(scaling, index) for index in range(len(scaling.differences))],
@@ -48,7 +48,7 @@ def tables(scaling: Scaling) -> dict[str, Rows]:
 
 
 def as_json(scaling: Scaling) -> dict[str, Any]:
-    """All numbers, for a file; nan becomes null."""
+    """Collects all numbers for a file; nan becomes null."""
     content: dict[str, Any] = {
         "seed": scaling.seed,
         "varied": list(scaling.varied),
@@ -68,12 +68,13 @@ def as_json(scaling: Scaling) -> dict[str, Any]:
 
 
 def as_text(scaling: Scaling, metrics: Sequence[str]) -> str:
-    """What a terminal shows: the cells, their differences, fits, predictions, the cell held out, what is missing."""
+    """Writes what a terminal shows: cells, their differences, fits, predictions, the cell held out, what is missing."""
     shown = [name for name in metrics if any(name in cell.metrics for cell in scaling.cells)]
+    few = len(scaling.fits) <= SHOWN
     parts = [
         _cells_text(scaling, shown),
         _part("One step apart, the larger less the smaller, by patient and seed", _differences_text(scaling)),
-        _part("Fits", [_fit_line(fit) for fit in scaling.fits if len(fit.over) == 2 or _few(scaling)]),
+        _part("Fits", [_fit_line(fit) for fit in scaling.fits if len(fit.over) == 2 or few]),
         _part("Predicted", _predictions_text(scaling)),
         _part("The largest cell held out of the fit", _held_text(scaling)),
         _part(
@@ -85,7 +86,7 @@ def as_text(scaling: Scaling, metrics: Sequence[str]) -> str:
 
 
 def write_scaling(scaling: Scaling, folder: Path) -> Path:
-    """Writes `scaling.json` and a CSV for each table; the place of the former."""
+    """Writes `scaling.json` and a CSV for each table; returns the path of the former."""
     for name, rows in tables(scaling).items():
         heads = list(dict.fromkeys(key for row in rows for key in row))
         with atomic_write(folder / f"{name}.csv") as tmp:
@@ -126,7 +127,7 @@ def _fit_rows(fit: Fit) -> Rows:
 
 
 def _edged(row: Any) -> dict[str, Any]:
-    """The fields of a value, and those of its intervals; `dataclasses.asdict` takes ten times as long."""
+    """Lists the fields of a value and those of its intervals; `dataclasses.asdict` takes ten times as long."""
     return {name: vars(value) if isinstance(value, Interval) else value for name, value in vars(row).items()}
 
 
@@ -138,7 +139,7 @@ def _fit(fit: Fit) -> dict[str, Any]:
 
 
 def formula(fit: Fit) -> str:
-    """The law that was fitted, in words.
+    """Writes the law that was fitted as a formula.
 
     >>> from src.scaling_analysis.result import Fit
     >>> formula(Fit(0, "val/loss", ("params",), {}, (), (2000.0,), {}, 0, 0.0, 0.0, True, "recorded", True, None, None))
@@ -192,7 +193,7 @@ def _differences_text(scaling: Scaling) -> list[str]:
 
 
 def tables_of_differences(scaling: Scaling) -> list[dict[str, Any]]:
-    """Each difference with the two values of its axis, and the other axes that are the same on both sides."""
+    """Joins each difference with the two values of its axis and the axes that are the same on both sides."""
     return [
         {
             "of": _value(scaling.cells[difference.one], difference.axis),
@@ -239,10 +240,6 @@ def _held_text(scaling: Scaling) -> list[str]:
     ]
 
 
-def _few(scaling: Scaling) -> bool:
-    return len(scaling.fits) <= SHOWN
-
-
 def _part(title: str, lines: Sequence[str]) -> str:
     if not lines:
         return ""
@@ -282,7 +279,7 @@ def _number(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Without nan, and with keys and sequences as JSON has them."""
+    """Replaces nan by None, and keys and sequences by those that JSON has."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):

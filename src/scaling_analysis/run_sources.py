@@ -1,4 +1,4 @@
-"""Where finished runs are read from: a folder of runs, a run, a sweep by its name, or a W&B project."""
+"""Reads finished runs from a folder of runs, a run, a sweep by its name, or a W&B project."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ class Source:
 
 
 def read_source(source: str, out: Path = Path("runs")) -> Source:
-    """Finished runs from wherever they are, the same from all.
+    """Reads finished runs from wherever they are, the same from all.
 
     Args:
         source: a folder of runs, a run's folder, a sweep's name, `wandb:ENTITY/PROJECT`, or
@@ -70,7 +70,7 @@ def _listed(source: str, out: Path) -> Source:
 
 
 def _refuse_wandb_alone(folder: Path, run_folders: Sequence[Path]) -> None:
-    """Says of folders that hold W&B's files alone that runs are read from their records.
+    """Refuses a folder in which only W&B wrote; beside runs, such folders are left out and named once.
 
     Raises:
         UserError: there is no run beside them.
@@ -86,7 +86,7 @@ def _refuse_wandb_alone(folder: Path, run_folders: Sequence[Path]) -> None:
 
 
 def _missing(run: ListedRun) -> Missing:
-    """An unfinished run; what is wrong with a damaged one is told on standard error."""
+    """Describes an unfinished run; what is wrong with a damaged one is told on standard error."""
     standing = run.status.standing
     if error := damage(run.folder):
         tell_once(f"{error}; left out")

@@ -1,4 +1,4 @@
-"""Finished runs of a W&B project, by its API."""
+"""Reads the finished runs of a W&B project by its API."""
 
 import math
 import os
@@ -23,7 +23,7 @@ RunFields = tuple[str, Mapping[str, Any], Mapping[str, Any], str]
 
 
 def curves_of(rows: Iterable[Mapping[str, Any]]) -> Curves:
-    """Every curve by the trainer's step; of a step that a resumed run has repeated the last row counts.
+    """Groups rows into curves by the trainer's step; of a step that a resumed run has repeated the last row counts.
 
     >>> curves_of([{"trainer/global_step": 5, "a": 1.0}, {"trainer/global_step": 5, "a": 2.0, "_step": 7}, {"b": 3.0}])
     {'a': {5: 2.0}}
@@ -40,7 +40,7 @@ def curves_of(rows: Iterable[Mapping[str, Any]]) -> Curves:
 
 
 def split(runs: Iterable[RunFields]) -> tuple[list[RunFields], list[Missing]]:
-    """Our finished runs, and our unfinished ones; what is not of this project is left out."""
+    """Separates our finished runs from our unfinished ones; what is not of this project is left out."""
     finished, missing = [], []
     for name, config, summary, state in sorted(runs, key=lambda run: run[0]):
         if "cohort" not in config or "params" not in config:
@@ -54,7 +54,7 @@ def split(runs: Iterable[RunFields]) -> tuple[list[RunFields], list[Missing]]:
 
 
 def read_project(project: str, group: str | None) -> tuple[list[Run], list[Missing]]:
-    """The runs of a W&B project, `ENTITY/PROJECT`, or of one group of it.
+    """Reads the runs of a W&B project, `ENTITY/PROJECT`, or of one group of it.
 
     Raises:
         UserError: W&B does not answer, has no such project, or nobody is logged in.

@@ -1,4 +1,4 @@
-"""Grids of finished runs whose true laws are known, for tests of the analysis and for its benchmarks."""
+"""Makes up grids of finished runs whose true laws are known, for tests of the analysis and for its benchmarks."""
 
 import json
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ FURTHER = tuple(f"{of}{name}" for of in ("", "base_", "severity_") for name in (
 
 @dataclass(frozen=True)
 class Truth:
-    """1 - accuracy = e + b (N / 1e6)^-c + d (L / 100)^-f - g n l, and how single runs scatter around it.
+    """Holds a law, 1 - accuracy = e + b (N / 1e6)^-c + d (L / 100)^-f - g n l, and how runs scatter around it.
 
     n and l are how far size and length are between the least and the largest of a usual grid, in their logarithms.
 
@@ -50,7 +50,7 @@ class Truth:
     shared: float = 0.8
 
     def accuracy(self, params: float, length: float) -> float:
-        """Its mean over seeds and test sets."""
+        """Computes the mean accuracy over seeds and test sets."""
         size, context = (params / 1e6) ** -self.c, (length / 100) ** -self.f
         both = np.log(params / SIZES["femto"]) / np.log(SIZES["nano"] / SIZES["femto"]) * np.log2(length / 96) / 2
         return float(1 - self.e - self.b * size - self.d * context + self.together * both)
@@ -67,7 +67,7 @@ def grid_of(
     cohort: str = "c0ffee00",
     draw: int = 0,
 ) -> list[Run]:
-    """One finished run of every combination, on one test set.
+    """Makes up one finished run of every combination, all on one test set.
 
     Args:
         law: of all runs; a rank changes nothing, and macro-F1 is half of the accuracy.

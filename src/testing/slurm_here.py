@@ -1,4 +1,4 @@
-"""A Slurm cluster of several nodes on this machine, without systemd or cgroups, for tests and for chaos.
+"""Runs a Slurm cluster of several nodes on this machine, without systemd or cgroups, for tests and for chaos.
 
 Everything of it lies in one folder: configuration, sockets, logs, state. Debian's packages are enough.
 """
@@ -61,7 +61,7 @@ PartitionName=urgent Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=10 Preempt
 
 
 def missing() -> list[str]:
-    """Programs of Slurm that this machine lacks; Debian keeps some of them in /usr/sbin."""
+    """Names the programs of Slurm that this machine lacks; Debian keeps some of them in /usr/sbin."""
     return [name for name in PROGRAMS if not shutil.which(name, path=_path())]
 
 
@@ -77,12 +77,12 @@ def install() -> bool:
     for step in (["update", "-qq"], words):
         done = subprocess.run([*sudo, "apt-get", *step], env=quiet, capture_output=True, check=False, timeout=300)
         if done.returncode and step is words:
-            return False
+            return False  # a failed update is no reason to stop: the lists of an image may do
     return not missing()
 
 
 class SlurmHere:
-    """A private cluster; `environment` is what a process needs to find it."""
+    """Runs a private cluster; `environment` is what a process needs to find it."""
 
     def __init__(self, folder: Path, nodes: int = 2, port: int = 26800) -> None:
         self.folder, self.nodes = folder, [f"n{number + 1}" for number in range(nodes)]
@@ -90,6 +90,7 @@ class SlurmHere:
         self._munge: subprocess.Popen[bytes] | None = None
         for name in ("state", "spool", "munge"):
             (folder / name).mkdir(parents=True, exist_ok=True)
+        # munged refuses a socket whose folder is closed to others, and a key whose folder others may write to.
         folder.chmod(0o755)
         (folder / "munge").chmod(0o711)
         host = os.uname().nodename.split(".")[0]
@@ -108,6 +109,7 @@ class SlurmHere:
         """
         key = self.folder / "munge" / "key"
         if not key.exists():
+            # Closed before it holds a byte: munged refuses a key that others can read.
             key.touch(0o600)
             key.write_bytes(os.urandom(128))
         words = {"key-file": key, "socket": self.folder / "munge.sock", "pid-file": self.folder / "munged.pid"}
@@ -135,11 +137,11 @@ class SlurmHere:
         self._kill([self._pid("slurmctld")])
 
     def kill_node(self, node: str) -> None:
-        """A power cut: a node's daemon, and every process of every job on it."""
+        """Cuts a node's power: kills its daemon, and every process of every job on it."""
         self._kill([self._pid(f"slurmd-{node}"), *self.job_processes(node)])
 
     def job_processes(self, node: str) -> list[int]:
-        """Processes of jobs on a node; a slurmstepd keeps its node's log open, which tells whose it is."""
+        """Lists the processes of jobs on a node; a slurmstepd keeps its node's log open, which tells whose it is."""
         log, pids = str(self.folder / f"slurmd-{node}.log"), []
         for step in _named("slurmstepd"):
             opened = {os.path.realpath(path) for path in Path(f"/proc/{step}/fd").glob("*")} if _lives(step) else set()
@@ -154,7 +156,7 @@ class SlurmHere:
         self._kill([self._pid("slurmctld"), self._pid("munged")])
 
     def run(self, *words: str) -> str:
-        """What a command of Slurm prints."""
+        """Runs a command of Slurm, and returns what it prints."""
         return self._run(list(words))
 
     def _pid(self, name: str) -> int | None:
@@ -175,6 +177,7 @@ class SlurmHere:
             time.sleep(0.05)
 
     def _run(self, words: list[str]) -> str:
+        # Without a check: commands fail while a daemon is down on purpose, and callers look at what was printed.
         done = subprocess.run(
             words, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False
         )
@@ -187,6 +190,7 @@ def _path() -> str:
 
 def _lives(pid: int) -> bool:
     try:
+        # After the name's bracket, as a name may hold spaces; a zombie has ended, and only its parent has not asked.
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except OSError:
         return False

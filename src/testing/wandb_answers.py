@@ -1,4 +1,4 @@
-"""What `wandb_here.py` answers: W&B's GraphQL operations and file streams, as wandb 0.31 asks them."""
+"""Answers for `wandb_here.py`: W&B's GraphQL operations and file streams, as wandb 0.31 asks them."""
 
 import json
 import re
@@ -10,15 +10,15 @@ BEGAN = "2026-01-01T00:00:00"
 
 
 class Addressed(Protocol):
-    """A server that knows its address."""
+    """Is a server that knows its address."""
 
     @property
     def url(self) -> str:
-        """Its address."""
+        """Is its address."""
 
 
 class Answers:
-    """The state of the server and its answers to each operation."""
+    """Holds the state of the server, and answers each operation from it."""
 
     def __init__(self, entity: str, server: Addressed) -> None:
         self.entity, self.server = entity, server
@@ -29,15 +29,17 @@ class Answers:
         self.unknown: list[str] = []
 
     def run(self, project: str, name: str) -> SentRun:
-        """A run, which is new when nobody told of it before."""
+        """Finds a run, or begins a new one when nobody told of it before."""
         return self.runs.setdefault((project, name), SentRun(project, name, len(self.runs) + 1))
 
     def graphql(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
-        """The answer to one operation."""
+        """Answers one operation."""
         named = re.search(r"(?:query|mutation)\s+(\w+)", query)
+        # A query without a name goes by the first field that it asks for.
         operation = named[1] if named else query.split("{")[1].strip()
         answer = getattr(self, f"on_{operation}", None)
         if answer is None:
+            # Kept, so that a test sees what a later wandb asks and gets no answer to.
             self.unknown.append(operation)
             return {"data": None, "errors": [{"message": f"no answer to {operation}"}]}
         return {"data": answer(variables)}
@@ -52,6 +54,7 @@ class Answers:
         return {"exitcode": payload.get("exitcode"), "limits": {}}
 
     def on_UpsertBucket(self, variables: dict[str, Any]) -> dict[str, Any]:
+        # A change of a run that is there, as `Run.update` of the API makes it, names the server's id alone.
         by_id = [run for run in self.runs.values() if run.id == variables.get("id")]
         new = not by_id and (variables.get("project") or "uncategorized", variables["name"]) not in self.runs
         run = by_id[0] if by_id else self.run(variables.get("project") or "uncategorized", variables["name"])
@@ -89,6 +92,7 @@ class Answers:
         return {"createArtifact": {"artifact": {"id": artifact_id, "state": "PENDING", "artifactSequence": sequence}}}
 
     def on_CreateArtifactManifest(self, variables: dict[str, Any]) -> dict[str, Any]:
+        # The update below knows the manifest's id only, which therefore holds the artifact's.
         name = f"{variables['artifactID']}/{variables['name']}"
         return {"createArtifactManifest": {"artifactManifest": {"id": name, "file": self._upload(variables, name)}}}
 
@@ -137,7 +141,7 @@ class Answers:
         filters = json.loads(variables.get("filters") or "{}")
         matching = [run for run in self.runs.values() if run.project == variables["project"] and run.matches(filters)]
         if not any(run.project == variables["project"] for run in self.runs.values()):
-            return {"project": None}
+            return {"project": None}  # a project comes to be with its first run
         start, size = int(variables.get("cursor") or 0), variables.get("perPage") or 50
         edges = [
             {"node": self._node(run), "cursor": str(start + i + 1)} for i, run in enumerate(matching[start:][:size])
@@ -212,6 +216,7 @@ class Answers:
 
     def on_CreateCustomChart(self, variables: dict[str, Any]) -> dict[str, Any]:
         chart = f"{variables['entity']}/{variables['chartName']}"
+        # W&B never changes a chart, and refuses a name that it has.
         new = self.charts.setdefault(chart, variables) is variables
         return {"createCustomChart": {"chart": {"id": chart}} if new else None}
 
@@ -236,6 +241,7 @@ class Answers:
         return {"id": "u", **named, "email": "", "flags": "{}", "admin": False, "deletedAt": None, **parts}
 
     def _project(self, name: str) -> dict[str, Any]:
+        # The internal id is `Project:1` in base64, as W&B writes its ids.
         owner = {"id": "e", "name": self.entity}
         about = {"entityName": self.entity, "createdAt": BEGAN, "isBenchmark": False, "user": self._user()}
         return {"id": f"project-{name}", "internalId": "UHJvamVjdDox", "name": name, "entity": owner, **about}

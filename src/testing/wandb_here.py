@@ -1,4 +1,4 @@
-"""A W&B server on this machine, which keeps every byte that it is sent, for tests and for measurements.
+"""Serves W&B on this machine, and keeps every byte that it is sent, for tests and for measurements.
 
 Online runs, resumed ones and `wandb sync` complete against it; `wandb.Api` reads its projects, and workspaces and
 reports are saved to it. It can be stopped and started again at its port.
@@ -27,7 +27,7 @@ KEY = "0" * 40
 
 @dataclass(frozen=True)
 class Request:
-    """One request as it came.
+    """Holds one request as it came.
 
     Attributes:
         head: method, path and headers.
@@ -41,7 +41,7 @@ class Request:
 
 
 class WandbHere:
-    """A W&B server on a port of 127.0.0.1, while `with` lasts.
+    """Serves W&B on a port of 127.0.0.1, while `with` lasts.
 
     Attributes:
         entity: whose projects it holds.
@@ -79,7 +79,7 @@ class WandbHere:
 
     @contextmanager
     def away(self) -> Iterator[None]:
-        """The server is lost, and comes back at the end."""
+        """Takes the server away, and brings it back at the end."""
         self.stop()
         try:
             yield
@@ -88,17 +88,18 @@ class WandbHere:
 
     @property
     def url(self) -> str:
-        """Its address, with the port that it keeps."""
+        """Is its address, with the port that it keeps."""
         return f"http://127.0.0.1:{self.port}"
 
     def env(self, **more: str) -> dict[str, str]:
-        """The environment of a process that is logged in here, without W&B settings of this one and without proxies."""
+        """Builds the environment of a process that is logged in here, without W&B settings of this one and proxies."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
+        # A proxy would be asked for 127.0.0.1 too, and its answer would pass for the server's.
         kept = {name: value for name, value in kept.items() if "proxy" not in name.lower()}
         return {**kept, "WANDB_BASE_URL": self.url, "WANDB_API_KEY": KEY, "NO_PROXY": "*", **more}
 
     def run(self, name: str, project: str | None = None) -> SentRun:
-        """A run by its id.
+        """Finds a run by its id.
 
         Raises:
             KeyError: there is none, or it is in several projects and none was named.
@@ -110,43 +111,43 @@ class WandbHere:
 
     @property
     def runs(self) -> list[SentRun]:
-        """Every run of every project."""
+        """Lists every run of every project."""
         with self._lock:
             return list(self._answers.runs.values())
 
     @property
     def views(self) -> list[dict[str, Any]]:
-        """Saved workspaces and reports, as they were sent; of one saved twice the last."""
+        """Lists saved workspaces and reports, as they were sent; of one saved twice the last."""
         return list(self._answers.views.values())
 
     @property
     def unknown(self) -> list[str]:
-        """What was asked that it has no answer for."""
+        """Lists what was asked that it has no answer for."""
         return self._answers.unknown
 
     @property
     def hosts(self) -> set[str]:
-        """Names under which it was called."""
+        """Lists the names under which it was called."""
         return set(re.findall(r"(?im)^host: *(\S+)", "\n".join(request.head for request in self.requests)))
 
     def history(self, name: str, project: str | None = None) -> list[dict[str, Any]]:
-        """The rows of a run's history, by their place in the stream."""
+        """Reads the rows of a run's history, by their place in the stream."""
         return self.run(name, project).history
 
     def summary(self, name: str, project: str | None = None) -> dict[str, Any]:
-        """A run's summary."""
+        """Reads a run's summary."""
         return self.run(name, project).summary
 
     def config(self, name: str, project: str | None = None) -> dict[str, Any]:
-        """A run's configuration, without W&B's own part."""
+        """Reads a run's configuration, without W&B's own part."""
         return self.run(name, project).config
 
     def files(self, name: str, project: str | None = None) -> dict[str, bytes]:
-        """Files of a run that were uploaded."""
+        """Returns the files of a run that were uploaded, by name."""
         return dict(self.run(name, project).files)
 
     def sent(self) -> bytes:
-        """Every byte that came: heads, paths decoded too, bodies as sent and without compression of the transport."""
+        """Joins every byte that came: heads, paths decoded too, bodies as sent and without transport compression."""
         parts = []
         with self._lock:
             for request in self.requests:
@@ -155,8 +156,9 @@ class WandbHere:
         return b"\n".join(parts)
 
     def reply(self, method: str, path: str, head: str, raw: bytes, encoding: str) -> tuple[int, bytes]:
-        """Keeps one request and answers it: HTTP status and JSON."""
-        request = Request(head, raw, _plain(raw, encoding))
+        """Keeps one request and answers it with an HTTP status and JSON."""
+        body = gzip.decompress(raw) if encoding == "gzip" else zlib.decompress(raw) if encoding == "deflate" else raw
+        request = Request(head, raw, body)
         with self._lock:
             self.requests.append(request)
             if self.refuses:
@@ -193,12 +195,13 @@ class _Server(ThreadingHTTPServer):
     def end(self) -> None:
         self.shutdown()
         self.server_close()
+        # Closing the listening socket leaves connections open, over which a client would still be answered.
         for connection in list(self.open):
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Nothing: clients drop connections when they end."""
+        """Reports nothing, as clients drop connections when they end."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -215,7 +218,7 @@ class _Handler(BaseHTTPRequestHandler):
             super().finish()
 
     def log_message(self, *words: Any) -> None:
-        """Nothing is printed."""
+        """Prints nothing."""
 
     def answer(self) -> None:
         raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -239,9 +242,3 @@ class _Handler(BaseHTTPRequestHandler):
             self.rfile.readline()
         self.rfile.readline()
         return b"".join(parts)
-
-
-def _plain(raw: bytes, encoding: str) -> bytes:
-    if encoding == "gzip":
-        return gzip.decompress(raw)
-    return zlib.decompress(raw) if encoding == "deflate" else raw

@@ -1,4 +1,4 @@
-"""One run as a W&B server holds it: what it was told of it, streams, files, and how `Api().runs` finds it."""
+"""Holds one run as a W&B server does: what it was told of it, streams, files, and how `Api().runs` finds it."""
 
 import json
 from collections import defaultdict
@@ -11,7 +11,7 @@ HISTORY, EVENTS, SUMMARY, CONSOLE = "wandb-history.jsonl", "wandb-events.jsonl",
 
 @dataclass
 class SentRun:
-    """One run as it was sent.
+    """Holds one run as it was sent.
 
     Attributes:
         project: where it is.
@@ -33,32 +33,32 @@ class SentRun:
 
     @property
     def id(self) -> str:
-        """The server's own name for it."""
+        """Is the server's own name for it."""
         return f"run{self.number}"
 
     def rows(self, stream: str) -> list[str]:
-        """The lines of a stream in order."""
+        """Lists the lines of a stream in order."""
         return [line for _, line in sorted(self.lines[stream].items())]
 
     @property
     def history(self) -> list[dict[str, Any]]:
-        """The rows of its history."""
+        """Reads the rows of its history."""
         return [json.loads(line) for line in self.rows(HISTORY)]
 
     @property
     def summary(self) -> dict[str, Any]:
-        """Its summary, the last that was sent."""
+        """Reads its summary, the last that was sent."""
         lines = self.rows(SUMMARY)
         return dict(json.loads(lines[-1])) if lines else dict(json.loads(self.told.get("summaryMetrics") or "{}"))
 
     @property
     def config(self) -> dict[str, Any]:
-        """Its configuration, without W&B's own part."""
+        """Reads its configuration, without W&B's own part."""
         entries = json.loads(self.told.get("config") or "{}")
         return {name: value["value"] for name, value in entries.items() if name != "_wandb"}
 
     def matches(self, filters: Mapping[str, Any]) -> bool:
-        """Whether it is one of those that a filter of `Api().runs` means: equality, `$in`, `$ne`, `$and`, `$or`."""
+        """Says whether a filter of `Api().runs` means it: equality, `$in`, `$ne`, `$and`, `$or`."""
         for key, wanted in filters.items():
             if key == "$and":
                 holds = all(self.matches(part) for part in wanted)
@@ -82,7 +82,7 @@ class SentRun:
 
     @property
     def state(self) -> str:
-        """As W&B calls it."""
+        """Is its state as W&B calls it."""
         return "running" if self.exit_code is None else "failed" if self.exit_code else "finished"
 
 

@@ -1,4 +1,4 @@
-"""What a W&B dashboard of a sweep is of: its runs, how W&B finds them, and their results beside the paper's."""
+"""Finds what a W&B dashboard of a sweep shows: its runs, how W&B finds them, and their results beside the paper's."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from src.tracking.guard import LeakError, guarded_config, public_model
 
 @dataclass(frozen=True)
 class DashboardSource:
-    """The runs that a dashboard shows.
+    """Names the runs that a dashboard shows.
 
     Attributes:
         name: of the dashboard.
@@ -42,7 +42,7 @@ class DashboardSource:
 
     @property
     def table(self) -> str:
-        """The results of its cells in Markdown, and below them what was published."""
+        """Writes the results of its cells in Markdown, and below them what was published."""
         grid = gather([_public(run) for run in self.runs])
         scaling = Scaling(grid.grounds, grid.cells, grid.free, (), (), (), (), (), grid.notes, seed=0)
         return to_markdown(results_table(scaling).useful())
@@ -109,7 +109,7 @@ def _one_project(settings: Sequence[dict[str, Any]]) -> str:
 
 
 def _public(run: Run) -> Run:
-    """The run under a name of its model that W&B may see: one of known parts, or a hash.
+    """Gives the run a name of its model that W&B may see: one of known parts, or a hash.
 
     Raises:
         UserError: an axis has a value that may not go to W&B.

@@ -1,4 +1,4 @@
-"""Panels of a W&B dashboard, section by section: scaling, single runs, parallel coordinates, curves, memory."""
+"""Builds the panels of a W&B dashboard, section by section: scaling, single runs, coordinates, curves, memory."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,13 +11,14 @@ from src.reporting.series import METRICS
 from src.wandb_views.vega import chart_name
 
 LEGEND = " ".join((axis.value or "{}").format(f"${{config:{axis.key}}}") for axis in NAMED)
+# Viridis at both ends and in the middle, as the custom charts have it.
 GRADIENT = (("#440154", 0), ("#21918c", 50), ("#fde725", 100))
 COLUMNS = (*(f"summary:{metric}" for metric in METRICS), "config:model.value", "config:max_len.value")
 
 
 @dataclass(frozen=True)
 class DashboardSection:
-    """A section of the dashboard.
+    """Holds one section of the dashboard.
 
     Attributes:
         title: its heading.
@@ -33,7 +34,7 @@ class DashboardSection:
 
 
 def dashboard_sections(entity: str, table: str) -> Iterator[DashboardSection]:
-    """Every section, each with panels of its own.
+    """Yields every section, each with panels of its own.
 
     Args:
         entity: whose custom charts are drawn.
@@ -81,7 +82,7 @@ def _measured(metric: str) -> dict[str, str]:
 
 
 def _chart(entity: str, kind: str, fields: dict[str, str], strings: dict[str, str]) -> wr.CustomChart:
-    """A custom chart reads the summary alone: how W&B names what it finds in a configuration is not documented."""
+    """Builds a custom chart, which reads the summary alone: W&B documents no name for what a configuration holds."""
     return wr.CustomChart(
         query={"summary": {"keys": list(fields.values())}},
         chart_name=f"{entity}/{chart_name(kind)}",
@@ -123,5 +124,5 @@ def _curves(section: str) -> Iterator[wr.LinePlot]:
                 y=[curve.key],
                 log_y=curve.loss or None,
                 legend_template=LEGEND,
-                max_runs_to_show=100,
+                max_runs_to_show=100,  # of a workspace's as many; W&B's own default is 10
             )

@@ -1,4 +1,4 @@
-"""A workspace and a report of a sweep on a W&B server: saved, and found again so that a second time replaces them."""
+"""Saves a sweep's workspace and report to a W&B server, and finds them again so that a second time replaces them."""
 
 import dataclasses
 import os
@@ -74,7 +74,7 @@ def _has_runs(api: Any, subject: DashboardSource) -> None:
 
 
 def _save_chart(api: Any, entity: str, kind: str) -> None:
-    """Its name follows from what it draws, and W&B never changes a chart: one that is there is the same.
+    """Saves a chart whose name follows from what it draws; W&B never changes a chart: one that is there is the same.
 
     W&B refuses a name that it has in the same words as any other, so that this is no error.
     """

@@ -1,4 +1,4 @@
-"""What W&B's own panels cannot draw, as Vega-Lite: a line a context with intervals, and a Pareto front.
+"""Draws in Vega-Lite what W&B's own panels cannot: a line a context with intervals, and a Pareto front.
 
 W&B fills in `${field:NAME}` and `${string:NAME}`, and the table `wandb` with a row a run. Fields are named in encodings
 and in field predicates only, never inside an expression, so that the slash in a metric's name needs no escape.
@@ -22,6 +22,7 @@ PLAIN_BELOW = f"datum.value < 1e5 ? format(datum.value, '~r') : {SHORT_NUMBER}"
 SCHEMES = f"{list(LABEL_SCHEMES)}[datum.value]"
 """A label scheme goes by its number, for a summary holds numbers only."""
 
+# A nice scale would reach to whole powers of ten, between which three sizes share a third of the picture.
 LOGARITHMIC: Spec = {
     "scale": {"type": "log", "nice": False, "padding": 12},
     "axis": {"labelExpr": PLAIN_BELOW, "grid": False, "labelOverlap": "greedy", "labelSeparation": 10},
@@ -31,13 +32,14 @@ INTERVAL_OPACITY, RUN_OPACITY = 0.55, 0.45
 
 
 def lines() -> Spec:
-    """A metric against one axis, a line for each value of another: the mean over seeds, its interval, and every run.
+    """Draws a metric against one axis, a line for each value of another: the mean over seeds, its interval, every run.
 
     Fields: `x`, `y`, `low`, `high`, `line` (colour), `labels` (dashes), and `other`, an axis that parts lines too.
     The interval is the mean of the runs' own, of 95 % by patient. Runs without a base, where `x` or `line` is 0, are
     left out.
     """
     x = {**_field("x"), "title": "${string:x_title}", **LOGARITHMIC}
+    # Means are taken over all rows that share every encoded field: what is not named would be averaged away.
     detail = [_field(field, "nominal") for field in ("other", "labels")]
     parts: Spec = {"color": _colour("line", "line_title"), "detail": detail}
     legend = {"labelExpr": SCHEMES, "symbolType": "stroke", "symbolStrokeColor": "black", "symbolSize": 300}
@@ -60,7 +62,7 @@ def lines() -> Spec:
 
 
 def front() -> Spec:
-    """A metric against a cost: every cell's mean over its seeds with its interval, and the Pareto front of the means.
+    """Draws a metric against a cost: every cell's mean over its seeds with its interval, and the means' Pareto front.
 
     Fields: `cost`, `y`, `low`, `high`, `params` (colour), `max_len` (shape), and `lora_r` and `labels`, which part
     cells too. The front is the best mean so far as the cost grows. Runs without a base are left out.
@@ -82,6 +84,7 @@ def front() -> Spec:
         **_frame(_above_nought("cost"), _above_nought("params"), _valid("y"), mean),
         "layer": [
             {
+                # All rows up to this one, from cheap to dear: the best so far.
                 "transform": [{"window": [best], "sort": [{"field": "cost"}], "frame": [None, 0]}],
                 "mark": {"type": "line", "interpolate": "step-after", "color": "black", "strokeDash": [5, 3]},
                 "encoding": {"x": cost, "y": {"field": "best", **y}},
@@ -99,7 +102,7 @@ CHARTS = {"lines": lines, "front": front}
 
 
 def chart_name(kind: str) -> str:
-    """The name of a chart on the server; it follows from what it draws, for the server never changes a chart.
+    """Names a chart on the server after a hash of what it draws, for the server never changes a chart.
 
     >>> chart_name("lines").startswith("drg-lines-")
     True

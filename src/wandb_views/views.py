@@ -1,4 +1,4 @@
-"""A W&B workspace and a W&B report of a sweep: built, and written as JSON."""
+"""Builds a W&B workspace and a W&B report of a sweep, and writes them as JSON."""
 
 import hashlib
 import json
@@ -32,7 +32,7 @@ INTRODUCTION = (
 
 
 def workspace_of(subject: DashboardSource) -> ws.Workspace:
-    """The workspace, not saved; it asks nothing of a server."""
+    """Builds the workspace without saving it; nothing is asked of a server."""
     return ws.Workspace(
         entity=subject.entity,
         project=subject.project,
@@ -48,7 +48,7 @@ def workspace_of(subject: DashboardSource) -> ws.Workspace:
 
 
 def report_of(subject: DashboardSource, on_server: bool = False) -> wr.Report:
-    """The report, not saved; `on_server` binds its runs to their project, which asks the server for it."""
+    """Builds the report without saving it; `on_server` binds its runs to their project, which asks the server."""
     where = {"entity": subject.entity, "project": subject.project} if on_server else {}
     blocks: list[Any] = [wr.P(INTRODUCTION), wr.TableOfContents()]
     for part in _parts(subject):
@@ -88,12 +88,12 @@ def write_views(subject: DashboardSource, to: Path) -> list[Path]:
 
 
 def title_of(subject: DashboardSource) -> str:
-    """What both are called."""
+    """Names both workspace and report after the sweep."""
     return f"DRG-LLaMA {subject.name}"
 
 
 def view_name(subject: DashboardSource) -> str:
-    """The name by which the server knows the workspace again, in the form that W&B gives its own."""
+    """Names the workspace as the server knows it again, in the form that W&B gives its own."""
     return f"nw-drg{hashlib.sha256(subject.name.encode()).hexdigest()[:8]}-v"
 
 

@@ -97,6 +97,12 @@ def test_every_measure_is_what_is_counted_by_hand(tree: Path) -> None:
     assert measured["told+found+each+place+at+how per 100,000"] == round(4 * per)
 
 
+def test_calls_inside_an_f_string_are_calls(tmp_path: Path) -> None:
+    text = 'def _of(word):\n    return word\n\n\nprint(f"{_of(1)} and {_of(2)}")\n'
+    (tmp_path / "words.py").write_text(text, "utf-8")
+    assert (measure(tmp_path)["private functions"], measure(tmp_path)["called once"]) == (1, 0)
+
+
 def test_two_trees_stand_side_by_side(tree: Path) -> None:
     words = [sys.executable, "-m", "src.benchmarks.structure"]
     done = subprocess.run([*words, str(tree), str(tree / "data")], cwd=ROOT, capture_output=True, text=True, check=True)

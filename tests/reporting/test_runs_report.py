@@ -16,12 +16,15 @@ import pytest
 from src.cli.errors import UserError
 from src.evaluation.evaluation_record import FOLDER, NUMBERS
 from src.metrics.intervals import estimate
+from src.reporting.cell_figures import drawn_differences
 from src.reporting.run_errors import known_groups
 from src.reporting.runs_report import compose, rendered, write_report
+from src.reporting.series import main_ground
 from src.runs.finished import Run
 from src.runs.record import RunRecord, read_record
 from src.scaling_analysis.analysis import analyse
 from src.scaling_analysis.run_sources import Source
+from src.testing.made_up_runs import Truth, grid_of
 
 SIZES = {"femto": 156_320, "pico": 363_072, "nano": 1_328_256}
 LENGTHS = (96, 192, 384)
@@ -356,6 +359,13 @@ def test_an_evaluation_by_an_earlier_version_is_named_with_what_to_do(
     assert f"two was evaluated by an earlier version, of which no errors can be shown; {asked}\n" in done.stderr
     assert asked in (source / "report" / "report.html").read_text("utf-8")
     assert not list((source / "report" / "tables").glob("errors_*"))
+
+
+def test_pictures_of_two_cohorts_show_the_one_with_more_cells_alone() -> None:
+    shorter = grid_of(Truth(), lengths=(96, 192), seeds=2, cohort="another cohort")
+    scaling = analyse(Source((*grid_of(Truth(), seeds=2), *shorter)))
+    assert {step.ground for step in scaling.differences} == {0, 1}
+    assert {step.ground for step in drawn_differences(scaling, "test/accuracy")} == {main_ground(scaling)}
 
 
 def test_a_report_fits_a_thousand_curves_by_drawing_a_few(grid: list[Run]) -> None:

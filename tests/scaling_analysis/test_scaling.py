@@ -167,6 +167,18 @@ def test_two_sizes_and_lengths_are_compared_but_not_fitted() -> None:
     assert not found.held_out
 
 
+def test_sizes_with_a_length_of_their_own_are_fitted_over_compute_alone() -> None:
+    diagonal = []
+    for step in range(6):
+        for run in grid_of(Truth(), models=("nano",), lengths=(64 << step,)):
+            model = {"model": f"base{step}", "params": 64_000 << step}
+            axes = {**run.record.axes, **model}
+            diagonal.append(dataclasses.replace(changed(run, axes=axes), name=f"{run.name}-{step}"))
+    overs = {fit.over for fit in study(diagonal).fits}
+    assert ("params", "max_len") not in overs
+    assert ("flop",) in overs
+
+
 def test_one_size_is_fitted_over_its_lengths_alone() -> None:
     found = study(grid_of(Truth(), models=("nano",), lengths=(96, 192, 384, 768)))
     assert found.varied == ("max_len",)
