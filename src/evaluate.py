@@ -60,12 +60,14 @@ def evaluate(cfg: EvaluateConfig) -> dict[str, float]:
     from src.evaluation.prefixes import check_prefixes, report_prefixes
     from src.evaluation.reopen import reopen
     from src.runs.folder import SCORED, RunFolder
+    from src.runs.record import read_record
     from src.training.outcome import measured
 
     run = Path(cfg.run)
+    record = read_record(run)
     check_folder(RunFolder(run).evaluation, "the report is written there")
     private_folder(run, whole=True)
-    record, predictor = reopen(run, cfg.device, cfg.data_dir)
+    predictor = reopen(record, run, cfg.device, cfg.data_dir)
     data = predictor.data
     material = read_material(run, data.cohort, data.cfg, cfg.table5)
     if remark := material.weights.coverage([label.code for label in data.cohort.labels if label.base_drg]):

@@ -52,10 +52,12 @@ def export(cfg: ExportConfig) -> None:
     from src.evaluation.reopen import reopen
     from src.exchange.exported_folder import pick_written, write_export
     from src.runs.folder import RunFolder
+    from src.runs.record import read_record
     from src.training.llama import as_llama
 
     run, out = Path(cfg.run), Path(cfg.out)
-    record, predictor = reopen(run, cfg.device, cfg.data_dir)
+    record = read_record(run)
+    predictor = reopen(record, run, cfg.device, cfg.data_dir)
     trained = predictor.data
     as_llama(predictor, f"model={trained.cfg.model.name}: is no LLaMA, and has no base, adapters or tokens")
     written = dataclasses.replace(trained.cfg, precision=pick_written(cfg.precision, trained.precision))

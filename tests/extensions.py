@@ -18,7 +18,7 @@ BLOCK = re.compile(
 
 @dataclass(frozen=True)
 class Change:
-    """Some lines for one file: a new one, or beside or instead of a line that stands in it once, indented as that is."""
+    """Some lines for one file: a new one, or beside or instead of a line that stands in it once, and indented alike."""
 
     path: str
     where: str | None
@@ -38,7 +38,8 @@ class Change:
         if self.last:
             index = next(number for number in range(index, len(lines)) if lines[number + 1].rstrip() == ")")
         start = index + 1 if self.where == "after" else index
-        beside = lines[index if self.last else start]
+        opens = self.where == "after" and self.line.endswith(("(", "[", "{", ":")) and not self.last
+        beside = lines[start if opens else index]
         indentation = " " * (len(beside) - len(beside.lstrip()))
         text = indent(self.text, indentation)
         if self.text.startswith(("class", "def", "@")):

@@ -6,7 +6,7 @@ from src.baselines.systems import build_predictor
 from src.cli.compose import to_schema
 from src.cli.errors import UserError
 from src.config.train import TrainConfig
-from src.runs.record import RunRecord, read_cohort_of, read_record
+from src.runs.record import RunRecord, read_cohort_of
 from src.training.predictor import Predictor
 from src.training.run_data import open_data
 
@@ -29,13 +29,12 @@ def config_of(record: RunRecord, device: str, data_dir: str | None, run: Path) -
     return to_schema(TrainConfig, config)
 
 
-def reopen(run: Path, device: str, data_dir: str | None) -> tuple[RunRecord, Predictor]:
-    """Returns the record of a finished run, and its system as it was trained, on `device`.
+def reopen(record: RunRecord, run: Path, device: str, data_dir: str | None) -> Predictor:
+    """Returns the system of a finished run on its data, on `device`, with nothing loaded yet.
 
     Its cohort is in `data_dir`, or where it was.
 
     Raises:
-        UserError: there is no record, the cohort is another one, or a file of the trained weights is damaged.
+        UserError: the cohort is another one, or cannot be had.
     """
-    record = read_record(run)
-    return record, build_predictor(open_data(config_of(record, device, data_dir, run)))
+    return build_predictor(open_data(config_of(record, device, data_dir, run)))
