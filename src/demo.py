@@ -58,21 +58,21 @@ def demo(cfg: DemoConfig) -> None:
     start, out = time.monotonic(), private_folder(Path(cfg.out))
     hospital, cohort, runs = out / "hospital", out / "cohort", out / "runs"
     shares = [f"test_share={cfg.test_share}"]
-    _say("a hospital, its cohort and the lines to beat: a minute, and the first table")
+    _say("first a hospital, its cohort and the lines to beat: under a minute on two cores, and there is a table")
     if not hospital.is_dir():
-        _run("src.hospital", [f"out={hospital}", f"admissions={cfg.admissions}", f"seed={cfg.seed}", *shares])
+        _run(["src.hospital", f"out={hospital}", f"admissions={cfg.admissions}", f"seed={cfg.seed}", *shares])
     if not cohort.is_dir():
         shares.append(f"validation_share={cfg.validation_share}")
-        _run("src.prepare", [f"data.dir={hospital}", f"data.out={cohort}", *shares])
+        _run(["src.prepare", f"data.dir={hospital}", f"data.out={cohort}", *shares])
     words = [f"data.dir={cohort}", f"data.limit={cfg.limit}", f"out={runs}", f"seed={cfg.seed}", "threads=1"]
-    _run("src.train", *([f"model={model}", f"name={model}", *words] for model in BASELINES))
+    baselines = [["src.train", f"model={model}", f"name={model}", *words] for model in BASELINES]
+    _run(*baselines, ["src.report", f"data.dir={cohort}", *cfg.train])
     systems = {runs / model: name for model, name in BASELINES.items()}
     _show(cfg, cohort, systems, out)
-    _run("src.report", [f"data.dir={cohort}", *cfg.train])
-    _say("LLaMA with both label schemes: two to three minutes on two cores, and each says what is left of its training")
+    _say("now LLaMA with both label schemes: two to three minutes on two cores; each says how much is left")
     words += cfg.train
-    _run("src.train", *([f"labels={scheme}", f"name=llama-{scheme}", *words] for scheme in SCHEMES))
-    _run("src.report", [str(runs), f"to={out / 'report'}"])
+    _run(*(["src.train", f"labels={scheme}", f"name=llama-{scheme}", *words] for scheme in SCHEMES))
+    _run(["src.report", str(runs), f"to={out / 'report'}"])
     _show(cfg, cohort, systems | {runs / f"llama-{scheme}": name for scheme, name in SCHEMES.items()}, out)
     print(f"the demo took {minutes(time.monotonic() - start)}")
 
@@ -119,20 +119,22 @@ def _say(text: str) -> None:
     print(f"\n{text}", flush=True)
 
 
-def _run(module: str, *jobs: Sequence[str]) -> None:
-    """Runs a command once for each list of words, side by side.
+def _run(*commands: Sequence[str]) -> None:
+    """Runs commands side by side, each a module and its words.
 
     Raises:
         UserError: one of them failed.
     """
     processes = []
-    for words in jobs:
+    for module, *words in commands:
         print(f"python -m {module} {' '.join(words)}", flush=True)
         # One thread a process: with two on two cores, more threads only wait for each other.
         env = {**os.environ, "OMP_NUM_THREADS": "1"}
         processes.append(subprocess.Popen([sys.executable, "-m", module, *words], env=env))
-    if any([process.wait() for process in processes]):
-        raise UserError(f"{module} failed; its message is above, and running the demo again goes on from there")
+    codes = [process.wait() for process in processes]
+    failed = ", ".join(dict.fromkeys(module for (module, *_), code in zip(commands, codes, strict=True) if code))
+    if failed:
+        raise UserError(f"{failed} failed; its message is above, and running the demo again goes on from there")
 
 
 def main() -> None:
