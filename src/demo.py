@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,11 +40,15 @@ class DemoConfig:
         return problems
 
 
-SCHEMES = ("single", "two")
+BASELINES = {"majority": "majority", "tfidf": "TF-IDF + linear"}
+"""The lines to beat, by model: names in the table."""
+
+SCHEMES = {"single": "LLaMA, single", "two": "LLaMA, two"}
+"""LLaMA by label scheme: names in the table."""
 
 
 def demo(cfg: DemoConfig) -> None:
-    """Hospital, cohort, both label schemes side by side, the closing table with two pictures, and the runs' report.
+    """Hospital, cohort, the lines to beat, both label schemes side by side, a table with two pictures, and reports.
 
     Each step is the command that a user would type; a step whose result is there is not done again.
 
@@ -51,43 +56,37 @@ def demo(cfg: DemoConfig) -> None:
         UserError: a step failed.
     """
     start, out = time.monotonic(), private_folder(Path(cfg.out))
-    hospital, cohort = out / "hospital", out / "cohort"
+    hospital, cohort, runs = out / "hospital", out / "cohort", out / "runs"
     shares = [f"test_share={cfg.test_share}"]
+    _say("first a hospital, its cohort and the lines to beat: a table in about a minute on two cores")
     if not hospital.is_dir():
-        _run("src.hospital", f"out={hospital}", f"admissions={cfg.admissions}", f"seed={cfg.seed}", *shares)
+        _run(["src.hospital", f"out={hospital}", f"admissions={cfg.admissions}", f"seed={cfg.seed}", *shares])
     if not cohort.is_dir():
-        _run(
-            "src.prepare",
-            f"data.dir={hospital}",
-            f"data.out={cohort}",
-            *shares,
-            f"validation_share={cfg.validation_share}",
-        )
-    words = [
-        f"data.dir={cohort}",
-        f"data.limit={cfg.limit}",
-        f"out={out / 'runs'}",
-        f"seed={cfg.seed}",
-        "threads=1",
-        *cfg.train,
-    ]
-    jobs = [_start("src.train", f"labels={scheme}", f"name=llama-{scheme}", *words) for scheme in SCHEMES]
-    codes = [job.wait() for job in jobs]
-    if any(codes):
-        raise UserError("a training run failed; its message is above, and running the demo again goes on from there")
-    _close(cfg, cohort, [out / "runs" / f"llama-{scheme}" for scheme in SCHEMES], out)
-    _run("src.report", str(out / "runs"), f"to={out / 'report'}")
+        shares.append(f"validation_share={cfg.validation_share}")
+        _run(["src.prepare", f"data.dir={hospital}", f"data.out={cohort}", *shares])
+    words = [f"data.dir={cohort}", f"data.limit={cfg.limit}", f"out={runs}", f"seed={cfg.seed}", "threads=1"]
+    baselines = [["src.train", f"model={model}", f"name={model}", *words] for model in BASELINES]
+    _run(*baselines, ["src.report", f"data.dir={cohort}", *cfg.train])
+    systems = {runs / model: name for model, name in BASELINES.items()}
+    _show(cfg, cohort, systems, out)
+    _say("now LLaMA with both label schemes, the longest part: each says every quarter of a minute how much is left")
+    words += cfg.train
+    _run(*(["src.train", f"labels={scheme}", f"name=llama-{scheme}", *words] for scheme in SCHEMES))
+    _run(["src.report", str(runs), f"to={out / 'report'}"])
+    _show(cfg, cohort, systems | {runs / f"llama-{scheme}": name for scheme, name in SCHEMES.items()}, out)
     print(f"the demo took {minutes(time.monotonic() - start)}")
 
 
-def _close(cfg: DemoConfig, cohort_dir: Path, runs: list[Path], out: Path) -> None:
+def _show(cfg: DemoConfig, cohort_dir: Path, systems: Mapping[Path, str], out: Path) -> None:
+    """Prints and draws what finished runs came to, each beside TF-IDF + linear on the same test notes."""
     import numpy as np
 
     from src.cohort.prepared import read_cohort
     from src.cohort.split import Split
+    from src.display.tables import Estimate, shown
     from src.evaluation.figures import draw_by_frequency, draw_comparison
+    from src.evaluation.groups import mean_estimate
     from src.evaluation.metrics_table import table
-    from src.evaluation.reference_points import baselines
     from src.models.labelspace import LabelSpace
     from src.runs.folder import RunFolder
     from src.runs.predictions import read_predictions
@@ -95,33 +94,48 @@ def _close(cfg: DemoConfig, cohort_dir: Path, runs: list[Path], out: Path) -> No
 
     cohort = read_cohort(cohort_dir)
     space = LabelSpace.from_labels(cohort.labels)
-    records = {f"LLaMA, {run.name.removeprefix('llama-')}": read_record(run) for run in runs}
-    rows: dict[str, Any] = {**baselines(cohort, cfg.limit), **{name: run.metrics for name, run in records.items()}}
-    counts = next(iter(records.values())).counts
-    train = cohort.notes(Split.TRAIN, cfg.limit)
-    seen = np.bincount([space.index[code] for code in train["drg"]], minlength=len(space.codes))
-    files = [RunFolder(run).predictions(Split.TEST) for run in runs]
-    tests = {name: read_predictions(path, space) for name, path in zip(records, files, strict=True)}
-    right = {name: predictions.heads["scores"].argmax(1) == predictions.drg for name, predictions in tests.items()}
-    drg = next(iter(tests.values())).drg
+    records = {name: read_record(run) for run, name in systems.items()}
+    tests = {name: read_predictions(RunFolder(run).predictions(Split.TEST), space) for run, name in systems.items()}
+    right = {name: test.heads["scores"].argmax(1) == test.drg for name, test in tests.items()}
+    test, counts = next(iter(tests.values())), next(iter(records.values())).counts
+    trained = cohort.rows(Split.TRAIN, cfg.limit)["drg"]
+    seen = np.bincount([space.index[code] for code in trained], minlength=len(space.codes))
+    rows: dict[str, Any] = {name: record.metrics for name, record in records.items()}
     title = f"{counts['test']:,} test notes, {counts['test_drgs']} DRGs, {counts['train']:,} training notes"
     draw_comparison(out / "comparison.png", rows, title)
-    draw_by_frequency(out / "by_frequency.png", right, seen[drg], title)
-    text = f"{title}; a synthetic hospital, seed {cfg.seed}\n\n{table(rows)}\n"
+    draw_by_frequency(out / "by_frequency.png", right, seen[test.drg], title)
+    lines = [f"{title}; a synthetic hospital, seed {cfg.seed}", "", table(rows)]
+    for name in [name for name in SCHEMES.values() if name in right]:
+        gain = right[name].astype(float) - right[BASELINES["tfidf"]]
+        margin = mean_estimate(gain, test.subject_id, share=False)
+        of_95 = shown(Estimate(margin.value, margin.low, margin.high))
+        lines.append(f"{name} less {BASELINES['tfidf']}: {of_95} in top-1")
     with atomic_write(out / "table.txt") as tmp:
-        tmp.write_text(text, "utf-8")
-    print(f"\n{text}\ntable: {out / 'table.txt'}\npictures: {out / 'comparison.png'}, {out / 'by_frequency.png'}")
+        tmp.write_text("\n".join([*lines, ""]), "utf-8")
+    _say("\n".join([*lines, "", f"table: {out / 'table.txt'}"]))
+    print(f"pictures: {out / 'comparison.png'}, {out / 'by_frequency.png'}", flush=True)
 
 
-def _start(module: str, *words: str) -> subprocess.Popen[bytes]:
-    print(f"python -m {module} {' '.join(words)}", flush=True)
-    # One thread a run: with two runs on two cores, more threads only wait for each other.
-    return subprocess.Popen([sys.executable, "-m", module, *words], env={**os.environ, "OMP_NUM_THREADS": "1"})
+def _say(text: str) -> None:
+    print(f"\n{text}", flush=True)
 
 
-def _run(module: str, *words: str) -> None:
-    if _start(module, *words).wait():
-        raise UserError(f"{module} failed; its message is above")
+def _run(*commands: Sequence[str]) -> None:
+    """Runs commands side by side, each a module and its words.
+
+    Raises:
+        UserError: one of them failed.
+    """
+    processes = []
+    for module, *words in commands:
+        print(f"python -m {module} {' '.join(words)}", flush=True)
+        # One thread a process: with two on two cores, more threads only wait for each other.
+        env = {**os.environ, "OMP_NUM_THREADS": "1"}
+        processes.append(subprocess.Popen([sys.executable, "-m", module, *words], env=env))
+    codes = [process.wait() for process in processes]
+    failed = ", ".join(dict.fromkeys(module for (module, *_), code in zip(commands, codes, strict=True) if code))
+    if failed:
+        raise UserError(f"{failed} failed; its message is above, and running the demo again goes on from there")
 
 
 def main() -> None:

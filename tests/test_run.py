@@ -170,16 +170,27 @@ def test_a_base_can_be_pretrained_and_then_tuned(
 
 
 @pytest.mark.slow
-def test_the_demo_ends_with_a_table_and_pictures(
+def test_the_demo_shows_the_lines_to_beat_before_it_trains_and_ends_with_a_table_and_pictures(
     tmp_path: Path, command: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
-    words = [f"out={tmp_path / 'demo'}", "admissions=700", "limit=48", "train=['max_len=64','epochs=1']"]
-    told = command("src.demo", *words).stdout
+    out = tmp_path / "demo"
+    words = [f"out={out}", "admissions=700", "limit=48", "train=['max_len=64','epochs=1']"]
+    said = command("src.demo", *words).stdout
+    before, after = said.split("labels=single", 1)
+    for system in ("majority  ", "TF-IDF + linear  "):
+        assert system in before
+        assert system in after
+    assert "LLaMA, single  " not in before
+    table = (out / "table.txt").read_text()
+    assert table in after
     for system in ("majority", "TF-IDF + linear", "LLaMA, single", "LLaMA, two"):
-        assert system in (tmp_path / "demo" / "table.txt").read_text()
-        assert system in told
+        assert f"\n{system}  " in table
+    for scheme in ("single", "two"):
+        assert f"\nLLaMA, {scheme} less TF-IDF + linear: " in table
     for picture in ("comparison.png", "by_frequency.png"):
-        assert (tmp_path / "demo" / picture).read_bytes().startswith(b"\x89PNG")
+        assert (out / picture).read_bytes().startswith(b"\x89PNG")
+    for page in ("cohort/report.html", "report/report.html"):
+        assert (out / page).is_file()
 
 
 @pytest.mark.parametrize("model", ["llama7b", "llama13b", "llama2_7b", "llama2_13b", "llama3_8b", "smollm2"])
