@@ -66,9 +66,9 @@ def memory(
     """Estimates the peak of a step whose longest micro-batch has `tokens` tokens.
 
     A block keeps, a token: its input, the normed input that the adapters read, queries, keys, values, what attention
-    gave and what the output's adapters read of it, the input of the second norm, gate and up; and on a CPU a byte an
-    entry for dropout, which a GPU's kernels draw again. With `recompute` it keeps its input alone, and one block is
-    whole at a time.
+    gave and what the output's adapters read of it, the input of the second norm, gate and up; where gate, up or down
+    have adapters, what those read; and on a CPU a byte an entry for dropout, which a GPU's kernels draw again. With
+    `recompute` it keeps its input alone, and one block is whole at a time.
 
     Args:
         cfg: of the run.
@@ -84,8 +84,10 @@ def memory(
     blocks = shapes(model)
     queries, keys = blocks["q_proj"][1], blocks["k_proj"][1]
     # Sums of a token as the docstring lists them; attention keeps a log-sum of fp32 a head beside them.
-    masks = (hidden + queries) if cfg.lora.dropout and not on_gpu else 0
-    block = wide * (3 * hidden + 3 * queries + 2 * keys + 2 * inner) + masks + 4 * model.heads
+    targets = set(cfg.lora.targets)
+    read = hidden * bool(targets & {"gate_proj", "up_proj"}) + inner * ("down_proj" in targets)
+    masks = (hidden + queries + read) if cfg.lora.dropout and not on_gpu else 0
+    block = wide * (3 * hidden + 3 * queries + 2 * keys + 2 * inner + read) + masks + 4 * model.heads
     # Of the pruned last block, only keys and values are computed for all tokens.
     last = wide * (2 * hidden + 2 * keys) + (hidden if masks else 0)
     # The peak is in the backward pass of a feed-forward part: gradients of gate, of up and of their product.

@@ -1,11 +1,16 @@
 """Writes the report on runs as one page that needs nothing beside it."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from src.display.figure_style import ReportFigure
 from src.display.page import Page, PageBlock, Section, prose, render
 from src.display.tables import Table
-from src.reporting.runs_report import FIGURES, TABLES, Report
+from src.reporting.reproduce import Command
+from src.reporting.run_errors import RunErrors
+
+FIGURES, TABLES = "figures", "tables"
+"""The folders of a report beside its page."""
 
 LONG, LONG_RESULTS = 20, 100
 """Rows from which a table is folded up, and the table of results."""
@@ -21,6 +26,35 @@ SECTIONS: Sequence[tuple[str, str, Sequence[str], Sequence[str]]] = (
     ("learning", "Learning curves", ("learning_",), ()),
 )
 """Of each section: its anchor, heading, what its figures' names hold, and its tables."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """Holds all that a report shows."""
+
+    source: str
+    """As typed."""
+    facts: Mapping[str, str]
+    """What was run, in the page's order."""
+    said: Sequence[str]
+    """What came out."""
+    notes: Sequence[str]
+    """What a reader must know of the intervals and of what was left out."""
+    tables: Sequence[Table]
+    drawings: Sequence[ReportFigure]
+    errors: RunErrors | None
+    outdated: str
+    """What to do about evaluations by an earlier version; empty where there is none."""
+    cohort: ReportFigure | None
+    commands: Sequence[Command]
+
+    def every_table(self) -> list[Table]:
+        """Lists the report's tables, those on errors too."""
+        return [*self.tables, *(self.errors.tables if self.errors else [])]
+
+    def every_drawing(self) -> list[ReportFigure]:
+        """Lists the report's figures, those on errors and the cohort too."""
+        return [*self.drawings, *(self.errors.drawings if self.errors else []), *([self.cohort] if self.cohort else [])]
 
 
 def page(report: Report, svgs: Mapping[str, str]) -> str:

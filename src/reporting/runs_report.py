@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,52 +9,23 @@ from src.cli.errors import UserError
 from src.cli.files import exchanging_folder
 from src.cli.json_files import read_json
 from src.display.catalog import MAIN, axis_of
-from src.display.figure_style import ReportFigure, pdf, settings, settle, svg
-from src.display.tables import Table, to_csv, to_latex, to_markdown
+from src.display.figure_style import pdf, settings, settle, svg
+from src.display.tables import to_csv, to_latex, to_markdown
 from src.reporting.cell_figures import cell_drawings
 from src.reporting.cohort_section import cohort_drawing
 from src.reporting.curve_figures import curve_drawings
 from src.reporting.device_hours import costs_of, unit_of
 from src.reporting.findings import best_cell, summarise_findings
-from src.reporting.reproduce import Command, codes_of, dates_of, training_commands
-from src.reporting.run_errors import RunErrors, outdated, read_errors
+from src.reporting.reproduce import codes_of, dates_of, training_commands
+from src.reporting.run_errors import outdated, read_errors
 from src.reporting.run_tables import report_tables
+from src.reporting.runs_page import FIGURES, TABLES, Report, page
 from src.reporting.scaling_figures import scaling_drawings
 from src.reporting.series import main_ground
 from src.runs.finished import Run
 from src.scaling_analysis.result import Scaling
 
 PAGE, NUMBERS = "report.html", "report.json"
-FIGURES, TABLES = "figures", "tables"
-
-
-@dataclass(frozen=True)
-class Report:
-    """Holds all that a report shows."""
-
-    source: str
-    """As typed."""
-    facts: Mapping[str, str]
-    """What was run, in the page's order."""
-    said: Sequence[str]
-    """What came out."""
-    notes: Sequence[str]
-    """What a reader must know of the intervals and of what was left out."""
-    tables: Sequence[Table]
-    drawings: Sequence[ReportFigure]
-    errors: RunErrors | None
-    outdated: str
-    """What to do about evaluations by an earlier version; empty where there is none."""
-    cohort: ReportFigure | None
-    commands: Sequence[Command]
-
-    def every_table(self) -> list[Table]:
-        """Lists the report's tables, those on errors too."""
-        return [*self.tables, *(self.errors.tables if self.errors else [])]
-
-    def every_drawing(self) -> list[ReportFigure]:
-        """Lists the report's figures, those on errors and the cohort too."""
-        return [*self.drawings, *(self.errors.drawings if self.errors else []), *([self.cohort] if self.cohort else [])]
 
 
 def compose(source: str, runs: Sequence[Run], scaling: Scaling, data_dir: Path | None = None) -> Report:
@@ -158,8 +128,6 @@ def write_report(report: Report, folder: Path) -> None:
 
 def rendered(report: Report) -> dict[str, bytes]:
     """Renders every file of a report, by its place in the folder; the same report gives the same bytes."""
-    from src.reporting.runs_page import page  # here, as the page imports the report
-
     files: dict[str, bytes] = {}
     for drawing in report.every_drawing():
         settle(drawing)

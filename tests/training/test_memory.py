@@ -6,11 +6,17 @@ from typing import Any
 import pytest
 import torch
 
+from src.benchmarks.fixtures import small_model
 from src.cli.compose import compose, read_command_line
 from src.cli.errors import UserError
-from src.config.train import Precision, TrainConfig
+from src.config.architecture import ATTENTION, FEED_FORWARD
+from src.config.train import LoraConfig, Precision, TrainConfig
 from src.estimates.flop import count_parameters
-from src.estimates.memory import Setting, memory, remedies
+from src.estimates.memory import HEAP, Setting, memory, remedies
+from src.models.bases import load_base
+from src.models.classifier import AdapterBatch, read_together, with_adapters
+from src.models.engine.dropout import KeyedDropout
+from src.models.engine.packing import pack
 from src.training.batches import Steps, TokenisedNotes
 from src.training.memory import check_fits, plan, planned_run, ran_out
 
@@ -96,3 +102,37 @@ def test_running_out_of_memory_is_told_from_other_errors() -> None:
         torch.empty(2**60, dtype=torch.uint8)
     assert ran_out(told.value)
     assert not ran_out(RuntimeError("shape mismatch"))
+
+
+def bytes_kept(targets: list[str], dropout: float, layers: int) -> float:
+    """What a forward pass keeps for the backward pass, a token, beside the weights."""
+    model, kept = small_model(64, layers), {}
+    classifier = with_adapters(
+        load_base(model, Precision.FP32, "cpu"), LoraConfig(8, 16, dropout, targets), 7, "cpu", "cell0"
+    ).train()
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor  # held, so that its address is not given away again
+        return tensor
+
+    notes = pack([[token % model.vocab_size for token in range(128)]])
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        read_together([AdapterBatch(classifier, notes, KeyedDropout(dropout, ((0, 0, 0),)))], recompute=False)
+    weights = {weight.untyped_storage().data_ptr() for weight in classifier.parameters()}
+    return sum(tensor.untyped_storage().nbytes() for address, tensor in kept.items() if address not in weights) / 128
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+@pytest.mark.parametrize(
+    "targets", [list(ATTENTION), [*ATTENTION, "gate_proj"], [*ATTENTION, "down_proj"], [*ATTENTION, *FEED_FORWARD]]
+)
+def test_what_a_block_keeps_is_planned_for_every_place_of_adapters(targets: list[str], dropout: float) -> None:
+    kept = bytes_kept(targets, dropout, 4) - bytes_kept(targets, dropout, 3)
+    planned = []
+    for layers in (3, 4):
+        cfg: Any = SimpleNamespace(model=small_model(64, layers), lora=LoraConfig(8, 16, dropout, targets))
+        estimate = memory(
+            cfg, count_parameters(cfg, 7), Precision.FP32, tokens=1, recompute=False, on_gpu=False
+        ).activations
+        planned.append(estimate / HEAP[0])
+    assert planned[1] - planned[0] == pytest.approx(kept, rel=0.12)
