@@ -22,8 +22,9 @@ from src.tracking.replay import read_replay
 
 AUDIT = RunFolder(Path()).audit.name
 
-RULES = 3
-"""Of the audit; a verdict by earlier ones, which did not look through what would be sent, holds no longer."""
+RULES = 4
+"""Of the audit; a verdict by earlier ones, which did not look through what would be sent or let
+one run's leak hide the next run's, holds no longer."""
 
 SCHEMA: Schema = {"rules": int, "clean": bool, "cohort": str | None, "files": dict[str, str]}
 
