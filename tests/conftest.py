@@ -1,6 +1,7 @@
 """What tests share: a small hospital, its cohort, and one short run of each label scheme."""
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
+
+from tests.forked import Forks
 
 # Two threads made tiny models ten times slower on a two-core machine.
 torch.set_num_threads(1)
@@ -67,13 +70,26 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def command() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs `python -m MODULE WORD ...` in a process of its own, as a user would."""
+def forks() -> Iterator[Forks]:
+    """Starts commands in processes that have the libraries already; it ends with the session."""
+    with Forks() as server:
+        yield server
 
-    def run(module: str, *words: str, ok: bool = True) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [sys.executable, "-m", module, *words], cwd=ROOT, capture_output=True, text=True, timeout=400, check=False
-        )
+
+@pytest.fixture(scope="session")
+def command(forks: Forks) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs `python -m MODULE WORD ...` in a process of its own, as a user would; a `fresh` one starts Python itself.
+
+    So does every one in an environment that is not the one in which the libraries were imported.
+    """
+    imported_in = {**os.environ, "PYTEST_CURRENT_TEST": ""}
+
+    def run(module: str, *words: str, ok: bool = True, fresh: bool = False) -> subprocess.CompletedProcess[str]:
+        if fresh or {**os.environ, "PYTEST_CURRENT_TEST": ""} != imported_in:
+            python = [sys.executable, "-m", module, *words]
+            done = subprocess.run(python, cwd=ROOT, capture_output=True, text=True, timeout=400, check=False)
+        else:
+            done = forks.run([module, *words])
         assert (done.returncode == 0) is ok, done.stdout + done.stderr
         return done
 
