@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -44,7 +45,12 @@ def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[None]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Warnings are errors; these few come from inside the libraries and cannot be acted on here."""
+    """Files with the most slow tests come first, lest one of them be left for the end, when other cores have none.
+
+    Warnings are errors; these few come from inside the libraries and cannot be acted on here.
+    """
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
     for text in (
         "ignore:.*isinstance.treespec:Warning",
         "ignore:.*is_gradient_checkpointing:FutureWarning",

@@ -1,4 +1,4 @@
-"""Commands of `python -m`, each in a process forked from one that has imported the libraries, and nothing of `src`.
+"""Commands of `python -m` and `python -c`, each forked from a process that has the libraries, and nothing of `src`.
 
 Importing them costs a start eight seconds of a core, and the tests start hundreds. A fork has its own process id,
 folder, environment, outputs and exit status, gets real signals, runs the module as `__main__` and ends as Python ends.
@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -91,11 +91,11 @@ class Forked:
 class Forks:
     """Starts commands from a process of its own, which ends with the one that made it."""
 
-    def __init__(self) -> None:
+    def __init__(self, libraries: Sequence[str] = LIBRARIES) -> None:
         self._requests, server = socket.socketpair()
         with server:
             self._server = subprocess.Popen(
-                [sys.executable, __file__, str(server.fileno())],
+                [sys.executable, __file__, str(server.fileno()), *libraries],
                 pass_fds=[server.fileno()],
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
@@ -106,30 +106,39 @@ class Forks:
         self,
         args: list[str],
         *,
+        stdin: IO[Any],
         stdout: IO[Any],
         stderr: IO[Any],
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
     ) -> Forked:
-        """Starts `python -m ARGS`."""
+        """Starts `python -m ARGS`, or `python ARGS` where they begin with `-c`."""
         ours, theirs = socket.socketpair()
         with theirs:
-            files = [theirs.fileno(), stdout.fileno(), stderr.fileno()]
-            socket.send_fds(self._requests, [b"."], files)
+            files = [theirs, stdin, stdout, stderr]
+            socket.send_fds(self._requests, [b"."], [file.fileno() for file in files])
         process = {"args": args, "cwd": str(cwd or ROOT), "env": dict(os.environ if env is None else env)}
         ours.sendall(json.dumps(process).encode() + b"\n")
         return Forked(args, ours)
 
     def run(
-        self, args: list[str], *, cwd: Path | None = None, env: Mapping[str, str] | None = None, timeout: float = 400
+        self,
+        args: list[str],
+        *,
+        text: str = "",
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        timeout: float = 400,
     ) -> subprocess.CompletedProcess[str]:
-        """Runs `python -m ARGS` and reads what it wrote.
+        """Runs what `start` starts, with a text to read from its standard input, and reads what it wrote.
 
         Raises:
             subprocess.TimeoutExpired: it took too long, and was killed.
         """
-        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-            with self.start(args, stdout=out, stderr=err, cwd=cwd, env=env) as process:
+        with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+            given.write(text.encode())
+            given.seek(0)
+            with self.start(args, stdin=given, stdout=out, stderr=err, cwd=cwd, env=env) as process:
                 status = process.wait(timeout)
             written = [(file.seek(0), file.read().decode().replace("\r\n", "\n"))[1] for file in (out, err)]
         return subprocess.CompletedProcess(args, status, *written)
@@ -148,7 +157,7 @@ def serve(requests: socket.socket) -> dict[str, Any]:
         with contextlib.suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
-        message, files, *_ = socket.recv_fds(requests, 1, 3)
+        message, files, *_ = socket.recv_fds(requests, 1, 4)
         if not message:
             sys.exit()
         if os.fork() == 0:
@@ -156,7 +165,7 @@ def serve(requests: socket.socket) -> dict[str, Any]:
             with socket.socket(fileno=files[0]) as connection, connection.makefile() as lines:
                 process: dict[str, Any] = json.loads(lines.readline())
                 if (child := os.fork()) == 0:
-                    for number, file in enumerate(files[1:], 1):
+                    for number, file in enumerate(files[1:]):
                         os.dup2(file, number)
                         os.close(file)
                     return process
@@ -184,7 +193,7 @@ def main() -> None:
     """Imports the libraries, serves, and becomes what was asked for in each process that it forks."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     del sys.path[0]
-    for library in LIBRARIES:
+    for library in sys.argv[2:]:
         importlib.import_module(library)
     gc.freeze()
     process = serve(socket.socket(fileno=int(sys.argv[1])))
@@ -194,7 +203,10 @@ def main() -> None:
     os.environ.update(process["env"])
     sys.path[:0] = [process["cwd"], *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     sys.argv = process["args"]
-    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+    if sys.argv[0] == "-c":
+        exec(compile(sys.argv.pop(1), "<string>", "exec"), {"__name__": "__main__"})
+    else:
+        runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,6 @@
 import json
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -54,11 +52,12 @@ RECORD = whole_record(
 )
 
 
-def start(folder: Path, env: Mapping[str, str], mode: str, first: int, last: int, record: str = RECORD) -> None:
+def start(
+    forks: Forks, folder: Path, env: Mapping[str, str], mode: str, first: int, last: int, record: str = RECORD
+) -> None:
     """One start of a run that logs every ten steps from `first` to before `last`; without a record it is killed."""
     folder.mkdir(parents=True, exist_ok=True)
-    words = [sys.executable, "-c", START, str(folder), mode, str(first), str(last), record]
-    done = subprocess.run(words, cwd=ROOT, env=dict(env), capture_output=True, text=True, timeout=120, check=False)
+    done = forks.run(["-c", START, str(folder), mode, str(first), str(last), record], env=env)
     assert done.returncode == (0 if record else -signal.SIGKILL), done.stderr
 
 
@@ -82,10 +81,10 @@ def shown(run: SentRun) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def undisturbed(forks: Forks, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What a server shows of a run that was online from beginning to end."""
     with WandbHere() as server:
-        start(tmp_path_factory.mktemp("online") / NAME, server.env(), "online", 10, 70)
+        start(forks, tmp_path_factory.mktemp("online") / NAME, server.env(), "online", 10, 70)
         return shown(server.run(NAME))
 
 
@@ -94,8 +93,8 @@ def test_an_offline_run_that_was_killed_and_went_on_is_sent_as_one_that_was_neve
 ) -> None:
     run = tmp_path / NAME
     with WandbHere() as server:
-        start(run, server.env(), "offline", 10, 50, record="")
-        start(run, server.env(), "offline", 30, 70)
+        start(forks, run, server.env(), "offline", 10, 50, record="")
+        start(forks, run, server.env(), "offline", 30, 70)
         assert len(journal_files(run)) == 2
         before = hashes_of(run)
         assert "sent, " in sync(forks, server, str(run), "notes=no")
@@ -122,10 +121,10 @@ def test_a_run_that_was_killed_is_sent_as_far_as_it_came_and_completed_later(
 ) -> None:
     run = tmp_path / NAME
     with WandbHere() as server:
-        start(run, server.env(), "offline", 10, 40, record="")
+        start(forks, run, server.env(), "offline", 10, 40, record="")
         assert "sent, " in sync(forks, server, str(run), "notes=no")
         assert (shown(server.run(NAME))["state"], len(server.history(NAME))) == ("failed", 3)
-        start(run, server.env(), "offline", 30, 70)
+        start(forks, run, server.env(), "offline", 30, 70)
         assert "sent, " in sync(forks, server, str(run), "notes=no")
         assert shown(server.run(NAME)) == undisturbed
         assert len(server.history(NAME)) == 6, "what the server has is not sent again"
@@ -136,8 +135,8 @@ def test_a_run_whose_server_was_lost_while_it_was_online_is_completed(
 ) -> None:
     run = tmp_path / NAME
     with WandbHere() as server:
-        start(run, server.env(), "online", 10, 30)
-        start(run, server.env(), "offline", 30, 70)
+        start(forks, run, server.env(), "online", 10, 30)
+        start(forks, run, server.env(), "offline", 30, 70)
         assert shown(server.run(NAME)) != undisturbed
         sync(forks, server, str(run), "notes=no")
         assert shown(server.run(NAME)) == undisturbed
@@ -155,7 +154,7 @@ def test_a_server_lost_on_the_way_loses_nothing(forks: Forks, tmp_path: Path, un
 
     run = tmp_path / NAME
     with Lost() as server:
-        start(run, server.env(), "offline", 10, 70)
+        start(forks, run, server.env(), "offline", 10, 70)
         said = sync(forks, server, str(run), "notes=no", status=2)
         assert "the same command sends what is left" in said
         assert not (run / SYNC).exists()

@@ -57,8 +57,8 @@ def step_of(run: Path) -> int:
 
 def stopped(forks: Forks, cohort: Path, out: Path, number: signal.Signals, after: int) -> int:
     """Starts the run, sends a signal when `after` steps are saved, and returns its exit status."""
-    with Path(os.devnull).open("w") as nowhere:
-        job = forks.start(["src.train", *words(cohort, out)], stdout=nowhere, stderr=nowhere)
+    with Path(os.devnull).open("r+") as nowhere:
+        job = forks.start(["src.train", *words(cohort, out)], stdin=nowhere, stdout=nowhere, stderr=nowhere)
     with job:
         while step_of(out / "run") < after and job.poll() is None:
             time.sleep(0.005)
