@@ -41,12 +41,20 @@ POLL_S = 0.02
 
 
 class Forked:
-    """A process that was started here; it is killed where this is closed, or its starter ends, before it does."""
+    """A process that was started here; it is killed where this is closed, or its starter ends, before it does.
+
+    Raises:
+        RuntimeError: the process that forks has ended.
+    """
 
     def __init__(self, args: list[str], connection: socket.socket) -> None:
         self.args, self._connection, self._lines = args, connection, connection.makefile()
         self.returncode: int | None = None
-        self.pid = int(self._lines.readline())
+        try:
+            self.pid = int(self._lines.readline())
+        except (ValueError, ConnectionError):
+            self.close()
+            raise RuntimeError("the process that forks has ended; what it wrote to standard error says why") from None
 
     def poll(self) -> int | None:
         """The exit status, or nothing while the process runs."""
@@ -112,13 +120,18 @@ class Forks:
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
     ) -> Forked:
-        """Starts `python -m ARGS`, or `python ARGS` where they begin with `-c`."""
+        """Starts `python -m ARGS`, or `python ARGS` where they begin with `-c`.
+
+        Raises:
+            RuntimeError: the process that forks has ended.
+        """
         ours, theirs = socket.socketpair()
-        with theirs:
+        with theirs, contextlib.suppress(BrokenPipeError):  # it is noticed where the number of the process is read
             files = [theirs, stdin, stdout, stderr]
             socket.send_fds(self._requests, [b"."], [file.fileno() for file in files])
         process = {"args": args, "cwd": str(cwd or ROOT), "env": dict(os.environ if env is None else env)}
-        ours.sendall(json.dumps(process).encode() + b"\n")
+        with contextlib.suppress(BrokenPipeError):
+            ours.sendall(json.dumps(process).encode() + b"\n")
         return Forked(args, ours)
 
     def run(
@@ -133,6 +146,7 @@ class Forks:
         """Runs what `start` starts, with a text to read from its standard input, and reads what it wrote.
 
         Raises:
+            RuntimeError: the process that forks has ended.
             subprocess.TimeoutExpired: it took too long, and was killed.
         """
         with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:

@@ -84,6 +84,13 @@ def test_a_fork_that_takes_too_long_is_killed(bare: Forks) -> None:
     assert time.monotonic() - began < 60
 
 
+def test_a_server_that_has_ended_is_an_error_and_no_wait() -> None:
+    with Forks(["no_such_library"]) as server:
+        for _ in range(2):
+            with pytest.raises(RuntimeError, match="the process that forks has ended"):
+                server.run(["-c", ""])
+
+
 def test_no_process_is_left_where_the_one_that_started_it_was_killed() -> None:
     words = [sys.executable, "-c", STARTS]
     with subprocess.Popen(
