@@ -86,7 +86,7 @@ def command(forks: Forks) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs `python -m MODULE WORD ...` in a process of its own, as a user would.
 
     A `fresh` one starts Python itself, for tests of what libraries do, or read of the environment, when imported. One
-    test of each command is so, lest a library be missed that only the processes forked here have.
+    test of each command is so, lest one lack an import that the processes forked here have made.
     """
 
     def run(module: str, *words: str, ok: bool = True, fresh: bool = False) -> subprocess.CompletedProcess[str]:
