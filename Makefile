@@ -24,7 +24,7 @@ demo: $(SETUP) ## The main job, end to end, on a synthetic hospital
 	$(RUN) -m src.demo
 
 test: $(SETUP) ## All tests
-	$(RUN) -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
+	$(RUN) -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test-stacks: ## The fast path on the oldest, pinned and newest libraries, and a CUDA image's; stacks=oldest,newest
 	$(PYTHON) tests/stacks.py $(stacks)

@@ -4,11 +4,14 @@ import json
 import socket
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
+
+from tests.forked import Forks
 
 # Two threads made tiny models ten times slower on a two-core machine.
 torch.set_num_threads(1)
@@ -41,7 +44,12 @@ def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[None]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Warnings are errors; these few come from inside the libraries and cannot be acted on here."""
+    """Files with the most slow tests come first, lest one of them be left for the end, when other cores have none.
+
+    Warnings are errors; these few come from inside the libraries and cannot be acted on here.
+    """
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
     for text in (
         "ignore:.*isinstance.treespec:Warning",
         "ignore:.*is_gradient_checkpointing:FutureWarning",
@@ -67,13 +75,26 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def command() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs `python -m MODULE WORD ...` in a process of its own, as a user would."""
+def forks() -> Iterator[Forks]:
+    """Starts commands in processes that have the libraries already; it ends with the session."""
+    with Forks() as server:
+        yield server
 
-    def run(module: str, *words: str, ok: bool = True) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [sys.executable, "-m", module, *words], cwd=ROOT, capture_output=True, text=True, timeout=400, check=False
-        )
+
+@pytest.fixture(scope="session")
+def command(forks: Forks) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs `python -m MODULE WORD ...` in a process of its own, as a user would.
+
+    A `fresh` one starts Python itself, for tests of what libraries do, or read of the environment, when imported. One
+    test of each command is so, lest one lack an import that the processes forked here have made.
+    """
+
+    def run(module: str, *words: str, ok: bool = True, fresh: bool = False) -> subprocess.CompletedProcess[str]:
+        if fresh:
+            python = [sys.executable, "-m", module, *words]
+            done = subprocess.run(python, cwd=ROOT, capture_output=True, text=True, timeout=400, check=False)
+        else:
+            done = forks.run([module, *words])
         assert (done.returncode == 0) is ok, done.stdout + done.stderr
         return done
 

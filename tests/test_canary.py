@@ -67,9 +67,9 @@ def slips(held: bytes) -> set[str]:
 @pytest.mark.slow
 def test_nothing_of_a_canary_hospital_stands_in_what_leaves(prepared: Path, command: Command, tmp_path: Path) -> None:
     runs, out = tmp_path / "runs", tmp_path / "exported"
-    command("src.train", f"data.dir={prepared}", f"out={runs}", "labels=single", "name=one", *SHORT)
+    command("src.train", f"data.dir={prepared}", f"out={runs}", "labels=single", "name=one", *SHORT, fresh=True)
     printed = [
-        command(module, *words)
+        command(module, *words, fresh=True)
         for module, *words in [
             ("src.evaluate", f"run={runs / 'one'}"),
             ("src.report", str(runs), f"to={tmp_path / 'report'}"),

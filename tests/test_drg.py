@@ -15,7 +15,7 @@ def test_the_audit_keeps_every_row_and_column_and_adds_how_each_was_decided(tmp_
         "4,HCFA,999,SOMETHING ELSE",
     ]
     (tmp_path / "d.csv").write_text("hadm_id,drg_type,drg_code,description\n" + "\n".join(rows) + "\n")
-    told = command("src.drg", str(tmp_path / "d.csv"))
+    told = command("src.drg", str(tmp_path / "d.csv"), fresh=True)
     found = list(csv.DictReader(io.StringIO(told.stdout)))
     assert [row["hadm_id"] for row in found] == ["1", "2", "3", "4"]
     assert [row["v34"] for row in found] == ["", "291", "640", ""]

@@ -161,7 +161,7 @@ def test_a_base_can_be_pretrained_and_then_tuned(
 ) -> None:
     shape = {"hidden_size": 32, "intermediate_size": 64, "layers": 2, "heads": 2, "vocab_size": 600}
     sizes = [f"{key}={value}" for key, value in shape.items()]
-    command("src.pretrain", f"data.dir={cohort}", f"out={tmp_path / 'base'}", "epochs=1", *sizes)
+    command("src.pretrain", f"data.dir={cohort}", f"out={tmp_path / 'base'}", "epochs=1", *sizes, fresh=True)
     told = json.loads((tmp_path / "base" / "pretrain.json").read_text())
     assert told["result"]["perplexity"] < 600
     path = [f"model.path={tmp_path / 'base'}", *(f"model.{size}" for size in sizes), "model.kv_heads=2"]

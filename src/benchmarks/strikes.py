@@ -123,6 +123,8 @@ class Runs:
 
     def __init__(self, words: Sequence[str], out: Path) -> None:
         self.words, self.out = list(words), out
+        for seam in SEAMS.values():
+            import_module(seam.partition(":")[0])
 
     def start(self, name: str, strike: Strike | None = None, host: str | None = None) -> int:
         """Starts a run and returns the process; `host` is the name of the machine that it believes to be on."""

@@ -1,14 +1,13 @@
 """Every command meets a place that it cannot write: one sentence before the work, and nothing half-written."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import ROOT, whole_record
+from tests.forked import Forks
 
 DRIVER = """
 import ctypes, json, os, runpy, sys, traceback
@@ -83,13 +82,10 @@ def files(folder: Path) -> dict[str, bytes | None]:
     return {str(path): path.read_bytes() if path.is_file() else None for path in sorted(folder.rglob("*"))}
 
 
-def outcomes(cases: list[tuple[str, list[str]]], folder: Path) -> list[tuple[int, str]]:
+def outcomes(forks: Forks, cases: list[tuple[str, list[str]]], folder: Path) -> list[tuple[int, str]]:
     """The status and the standard error of each command."""
     asked = [(f"src.{name}", words, str(folder / f"{number}.err")) for number, (name, words) in enumerate(cases)]
-    done = subprocess.run(
-        [sys.executable, "-c", DRIVER],
-        cwd=ROOT, input=json.dumps(asked), capture_output=True, text=True, timeout=400, check=True,
-    )  # fmt: skip
+    done = forks.run(["-c", DRIVER], text=json.dumps(asked))
     assert len(done.stdout.split()) == len(asked), done.stdout + done.stderr
     codes = [int(line) for line in done.stdout.split()]
     return [(code, Path(errors).read_text("utf-8")) for code, (_, _, errors) in zip(codes, asked, strict=True)]
@@ -101,7 +97,9 @@ def test_every_command_is_walked_or_said_to_write_nothing() -> None:
 
 
 @pytest.mark.parametrize("kind", ["read-only", "file", "below a file"])
-def test_a_place_that_cannot_be_written_is_one_sentence_before_the_work(kind: str, tmp_path: Path) -> None:
+def test_a_place_that_cannot_be_written_is_one_sentence_before_the_work(
+    forks: Forks, kind: str, tmp_path: Path
+) -> None:
     run = written_run(tmp_path / "runs" / "run")
     written_run(tmp_path / "runs" / "other")
     place = tmp_path / "place"
@@ -121,7 +119,7 @@ def test_a_place_that_cannot_be_written_is_one_sentence_before_the_work(kind: st
     cases = {name: words(place, run) for name, words in COMMANDS.items() if name not in skipped}
     errors = tmp_path / "errors"
     errors.mkdir()
-    for name, (code, said) in zip(cases, outcomes(list(cases.items()), errors), strict=True):
+    for name, (code, said) in zip(cases, outcomes(forks, list(cases.items()), errors), strict=True):
         assert code == 2, (name, said)
         assert "Traceback" not in said, (name, said)
         assert said.startswith("error: "), (name, said)

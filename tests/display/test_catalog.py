@@ -3,7 +3,6 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
@@ -21,6 +20,7 @@ from src.models.labelspace import LabelSpace
 from src.models.schemes import SCHEMES, build_scheme
 from src.runs.identity import UNREAD, as_read, axes, differences, identity, readable_name, unread
 from src.tracking.guard import LeakError, guarded, guarded_config
+from tests.forked import Forks
 
 ROOT = Path(__file__).parents[2]
 
@@ -78,22 +78,18 @@ def catalogued(copy: Path) -> None:
     catalog.write_text(before + table + CATALOGUED + rest, "utf-8")
 
 
-def python(copy: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, *words], cwd=copy, capture_output=True, text=True, timeout=300, check=False)
-
-
 def test_a_metric_of_one_row_is_in_the_record_at_w_and_b_in_the_report_and_on_the_dashboard(
-    copy: Path, cohort: Path
+    forks: Forks, copy: Path, cohort: Path
 ) -> None:
     catalogued(copy)
     (copy / "conf" / "model" / "knn.yaml").write_text((ROOT / "conf" / "model" / "majority.yaml").read_text())
     words = ["model=majority", f"data.dir={cohort}", "out=runs", "data.limit=200"]
-    trained = python(copy, "-m", "src.train", *words)
+    trained = forks.run(["src.train", *words], cwd=copy)
     assert trained.returncode == 0, trained.stdout + trained.stderr
     assert "share missed" in trained.stdout
     (record,) = (json.loads(path.read_text()) for path in copy.glob("runs/*/result.json"))
     assert record["metrics"]["test/misses"] == pytest.approx(1 - record["metrics"]["test/accuracy"])
-    shown = python(copy, "-c", SHOWS, "runs")
+    shown = forks.run(["-c", SHOWS, "runs"], cwd=copy)
     assert shown.returncode == 0, shown.stderr
     told = json.loads(shown.stdout.splitlines()[-1])
     assert len(told["allowed"]) == 3
@@ -103,8 +99,9 @@ def test_a_metric_of_one_row_is_in_the_record_at_w_and_b_in_the_report_and_on_th
     assert told["model"] == "knn", "a model of conf/model keeps its name at W&B"
 
 
-def test_a_metric_without_its_row_is_refused_by_its_name_and_the_table(copy: Path, cohort: Path) -> None:
-    trained = python(copy, "-m", "src.train", "model=majority", f"data.dir={cohort}", "out=runs", "data.limit=200")
+def test_a_metric_without_its_row_is_refused_by_its_name_and_the_table(forks: Forks, copy: Path, cohort: Path) -> None:
+    words = ["model=majority", f"data.dir={cohort}", "out=runs", "data.limit=200"]
+    trained = forks.run(["src.train", *words], cwd=copy)
     assert trained.returncode != 0
     line = "test/misses: no such metric is known; add it to src/display/catalog.py::METRICS"
     assert line in trained.stdout + trained.stderr

@@ -59,7 +59,8 @@ def test_a_baseline_is_compared_with_every_other_run(space: LabelSpace) -> None:
 
 
 def test_the_command_compares_runs_that_stand_alone(runs: dict[str, Path], tmp_path: Path, command: Command) -> None:
-    told = command("src.compare", str(runs["single"]), f"{runs['two']}/", f"out={tmp_path / 'out'}").stdout
+    words = [str(runs["single"]), f"{runs['two']}/", f"out={tmp_path / 'out'}"]
+    told = command("src.compare", *words, fresh=True).stdout
     assert "two - single" in told
     table = pl.read_csv(tmp_path / "out" / "differences.csv")
     assert {"accuracy", "macro_f1", "macro_f1_all", "micro_f1", "base_macro_f1"} <= set(table["metric"])

@@ -7,15 +7,13 @@ their values, since a run that is started again is found by them; of metrics the
 import difflib
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.forked import Forks
 from tests.golden.wandb_doors import SentRun, WandbHere
 
 GOLDEN = Path(__file__).with_name("wandb_names.json")
@@ -47,17 +45,18 @@ def names_of(run: SentRun) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def sent(
-    tmp_path_factory: pytest.TempPathFactory, runs: dict[str, Path], cohort: Path, command: Callable[..., object]
+    tmp_path_factory: pytest.TempPathFactory,
+    runs: dict[str, Path],
+    cohort: Path,
+    command: Callable[..., object],
+    forks: Forks,
 ) -> dict[str, Any]:
     """What a server has of a run of each label scheme, and of a baseline that its axes name."""
     out = tmp_path_factory.mktemp("baseline")
     command("src.train", f"data.dir={cohort}", f"out={out}", "model=tfidf", "wandb.group=words", "threads=1")
     folders = [*runs.values(), *out.glob("tfidf-*")]
     with WandbHere() as server:
-        done = subprocess.run(
-            [sys.executable, "-m", "src.sync", *map(str, folders), "notes=no"],
-            cwd=ROOT, env=server.env(), capture_output=True, text=True, timeout=300, check=False,
-        )  # fmt: skip
+        done = forks.run(["src.sync", *map(str, folders), "notes=no"], env=server.env())
         assert done.returncode == 0, done.stdout + done.stderr
         names = [names_of(run) for run in server.runs]
     return {f"{entry['job_type']} {entry['tags'][0]}": entry for entry in sorted(names, key=lambda entry: entry["id"])}

@@ -3,8 +3,6 @@
 import json
 import pickle
 import re
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +16,7 @@ from src.cli.errors import UserError
 from src.config.architecture import own_architecture
 from src.models.bases import STAND_IN
 from src.models.pretrained import loaded
+from tests.forked import Forks
 
 ROOT = Path(__file__).parents[2]
 
@@ -115,7 +114,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("what", HOSTILE)
-def test_no_code_of_a_models_folder_is_run(what: str, plain: Path, cohort: Path, tmp_path: Path) -> None:
+def test_no_code_of_a_models_folder_is_run(forks: Forks, what: str, plain: Path, cohort: Path, tmp_path: Path) -> None:
     folder, mark = tmp_path / "model", tmp_path / "mark"
     folder.mkdir()
     for path in plain.iterdir():
@@ -125,10 +124,7 @@ def test_no_code_of_a_models_folder_is_run(what: str, plain: Path, cohort: Path,
         (folder / name).write_text(CODE.format(mark=str(mark)))
     spoil, said = HOSTILE[what]
     spoil(folder, mark)
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(folder), str(cohort)],
-        cwd=ROOT, input="y\n" * 20, capture_output=True, text=True, check=False, timeout=120,
-    )  # fmt: skip
+    done = forks.run(["-c", SCRIPT, str(folder), str(cohort)], text="y\n" * 20)
     assert not mark.exists()
     assert done.returncode == 0, done.stderr
     lines = [line for line in done.stdout.splitlines() if line.startswith("UserError: ")]

@@ -16,6 +16,7 @@ from urllib.parse import quote, quote_plus
 import pytest
 
 from src.testing.wandb_here import WandbHere
+from tests.forked import Forks
 
 ROOT = Path(__file__).parents[2]
 
@@ -108,7 +109,7 @@ def test_the_detector_sees_every_form(form: bytes) -> None:
     assert not found_in(form[: len(form) // 3], text)
 
 
-def canary(how: str, tmp_path: Path) -> tuple[set[str], set[str]]:
+def canary(forks: Forks, how: str, tmp_path: Path) -> tuple[set[str], set[str]]:
     """Runs the careless hands; the places whose sentences reached the server, and the places of those in files."""
     sentences = {place: sentence(number) for number, place in enumerate(PLACES)}
     told, kept, home = tmp_path / "sentences.json", tmp_path / "run", tmp_path / "home"
@@ -150,20 +151,17 @@ def canary(how: str, tmp_path: Path) -> tuple[set[str], set[str]]:
         raw = path.read_bytes()
         held |= found_in(raw, sentences) | (found_in(joined(raw), sentences) if path.suffix == ".wandb" else set())
     if how == "ours":
-        sent |= replayed(kept, sentences)
+        sent |= replayed(forks, kept, sentences)
     return sent, held
 
 
-def replayed(run: Path, sentences: dict[str, str]) -> set[str]:
+def replayed(forks: Forks, run: Path, sentences: dict[str, str]) -> set[str]:
     """Sends the run anew, its history with sentences written into it; the places of those that reached the server."""
     with (run / "history.jsonl").open("a") as file:
         file.write(json.dumps({"step": 2, sentences["metric name"]: 1.0, "train/loss": sentences["value"]}) + "\n")
         file.write(json.dumps({"step": 3, "train/loss": 0.25}) + "\n")
     with WandbHere() as server:
-        words = [sys.executable, "-m", "src.sync", str(run), "notes=no"]
-        done = subprocess.run(
-            words, cwd=ROOT, env=server.env(), capture_output=True, text=True, timeout=120, check=False
-        )
+        done = forks.run(["src.sync", str(run), "notes=no"], env=server.env())
         assert "sent, " in done.stdout, done.stdout + done.stderr
         (sent,) = server.runs
         assert [row["train/loss"] for row in sent.history] == [0.5, 0.25]
@@ -172,12 +170,12 @@ def replayed(run: Path, sentences: dict[str, str]) -> set[str]:
 
 
 @pytest.mark.slow
-def test_no_sentence_of_a_note_leaves_a_run_of_ours_or_lies_in_its_files(tmp_path: Path) -> None:
-    assert canary("ours", tmp_path) == (set(), set())
+def test_no_sentence_of_a_note_leaves_a_run_of_ours_or_lies_in_its_files(forks: Forks, tmp_path: Path) -> None:
+    assert canary(forks, "ours", tmp_path) == (set(), set())
 
 
 @pytest.mark.slow
-def test_a_default_run_lets_the_same_sentences_out(tmp_path: Path) -> None:
-    sent, held = canary("default", tmp_path)
+def test_a_default_run_lets_the_same_sentences_out(forks: Forks, tmp_path: Path) -> None:
+    sent, held = canary(forks, "default", tmp_path)
     assert sent == set(PLACES)
     assert held >= set(PLACES) - {"description"}

@@ -1,8 +1,6 @@
 import json
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from src.testing.wandb_sent import EVENTS, SentRun
 from src.tracking.run_metadata import TRACKING
 from src.tracking.wandb_run import STEP
 from tests.conftest import SHORT, whole_record
+from tests.forked import Forks
 
 ROOT = Path(__file__).parents[2]
 NAME = "nano-len64-r8-two-s1-c0000000"
@@ -53,19 +52,17 @@ RECORD = whole_record(
 )
 
 
-def start(folder: Path, env: Mapping[str, str], mode: str, first: int, last: int, record: str = RECORD) -> None:
+def start(
+    forks: Forks, folder: Path, env: Mapping[str, str], mode: str, first: int, last: int, record: str = RECORD
+) -> None:
     """One start of a run that logs every ten steps from `first` to before `last`; without a record it is killed."""
     folder.mkdir(parents=True, exist_ok=True)
-    words = [sys.executable, "-c", START, str(folder), mode, str(first), str(last), record]
-    done = subprocess.run(words, cwd=ROOT, env=dict(env), capture_output=True, text=True, timeout=120, check=False)
+    done = forks.run(["-c", START, str(folder), mode, str(first), str(last), record], env=env)
     assert done.returncode == (0 if record else -signal.SIGKILL), done.stderr
 
 
-def sync(server: WandbHere, *words: str, status: int = 0, **more: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "src.sync", *words],
-        cwd=ROOT, env=server.env(**more), capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
+def sync(forks: Forks, server: WandbHere, *words: str, status: int = 0, **more: str) -> str:
+    done = forks.run(["src.sync", *words], env=server.env(**more))
     assert done.returncode == status, done.stdout + done.stderr
     return done.stdout + done.stderr
 
@@ -84,31 +81,31 @@ def shown(run: SentRun) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def undisturbed(forks: Forks, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What a server shows of a run that was online from beginning to end."""
     with WandbHere() as server:
-        start(tmp_path_factory.mktemp("online") / NAME, server.env(), "online", 10, 70)
+        start(forks, tmp_path_factory.mktemp("online") / NAME, server.env(), "online", 10, 70)
         return shown(server.run(NAME))
 
 
 def test_an_offline_run_that_was_killed_and_went_on_is_sent_as_one_that_was_never_disturbed(
-    tmp_path: Path, undisturbed: dict[str, Any]
+    forks: Forks, tmp_path: Path, undisturbed: dict[str, Any]
 ) -> None:
     run = tmp_path / NAME
     with WandbHere() as server:
-        start(run, server.env(), "offline", 10, 50, record="")
-        start(run, server.env(), "offline", 30, 70)
+        start(forks, run, server.env(), "offline", 10, 50, record="")
+        start(forks, run, server.env(), "offline", 30, 70)
         assert len(journal_files(run)) == 2
         before = hashes_of(run)
-        assert "sent, " in sync(server, str(run), "notes=no")
+        assert "sent, " in sync(forks, server, str(run), "notes=no")
         assert shown(server.run(NAME)) == undisturbed
         assert undisturbed["summary"]["test/accuracy/high"] == 0.6
         assert hashes_of(run) == before, "sending a run leaves its folder as it was"
         requests = len(server.requests)
-        assert "sent before" in sync(server, str(run), "notes=no")
+        assert "sent before" in sync(forks, server, str(run), "notes=no")
         assert all("file_stream" not in request.head for request in server.requests[requests:])
         (run / SYNC).unlink()
-        assert "the server has all of it" in sync(server, str(run), "notes=no")
+        assert "the server has all of it" in sync(forks, server, str(run), "notes=no")
         assert shown(server.run(NAME)) == undisturbed
         assert [row["_step"] for row in server.history(NAME)] == list(range(6))
         assert len(server.runs) == 1
@@ -120,33 +117,33 @@ def test_an_offline_run_that_was_killed_and_went_on_is_sent_as_one_that_was_neve
 
 
 def test_a_run_that_was_killed_is_sent_as_far_as_it_came_and_completed_later(
-    tmp_path: Path, undisturbed: dict[str, Any]
+    forks: Forks, tmp_path: Path, undisturbed: dict[str, Any]
 ) -> None:
     run = tmp_path / NAME
     with WandbHere() as server:
-        start(run, server.env(), "offline", 10, 40, record="")
-        assert "sent, " in sync(server, str(run), "notes=no")
+        start(forks, run, server.env(), "offline", 10, 40, record="")
+        assert "sent, " in sync(forks, server, str(run), "notes=no")
         assert (shown(server.run(NAME))["state"], len(server.history(NAME))) == ("failed", 3)
-        start(run, server.env(), "offline", 30, 70)
-        assert "sent, " in sync(server, str(run), "notes=no")
+        start(forks, run, server.env(), "offline", 30, 70)
+        assert "sent, " in sync(forks, server, str(run), "notes=no")
         assert shown(server.run(NAME)) == undisturbed
         assert len(server.history(NAME)) == 6, "what the server has is not sent again"
 
 
 def test_a_run_whose_server_was_lost_while_it_was_online_is_completed(
-    tmp_path: Path, undisturbed: dict[str, Any]
+    forks: Forks, tmp_path: Path, undisturbed: dict[str, Any]
 ) -> None:
     run = tmp_path / NAME
     with WandbHere() as server:
-        start(run, server.env(), "online", 10, 30)
-        start(run, server.env(), "offline", 30, 70)
+        start(forks, run, server.env(), "online", 10, 30)
+        start(forks, run, server.env(), "offline", 30, 70)
         assert shown(server.run(NAME)) != undisturbed
-        sync(server, str(run), "notes=no")
+        sync(forks, server, str(run), "notes=no")
         assert shown(server.run(NAME)) == undisturbed
 
 
 @pytest.mark.slow
-def test_a_server_lost_on_the_way_loses_nothing(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
+def test_a_server_lost_on_the_way_loses_nothing(forks: Forks, tmp_path: Path, undisturbed: dict[str, Any]) -> None:
     class Lost(WandbHere):
         lost = True
 
@@ -157,39 +154,39 @@ def test_a_server_lost_on_the_way_loses_nothing(tmp_path: Path, undisturbed: dic
 
     run = tmp_path / NAME
     with Lost() as server:
-        start(run, server.env(), "offline", 10, 70)
-        said = sync(server, str(run), "notes=no", status=2)
+        start(forks, run, server.env(), "offline", 10, 70)
+        said = sync(forks, server, str(run), "notes=no", status=2)
         assert "the same command sends what is left" in said
         assert not (run / SYNC).exists()
         server.lost = False
-        assert "sent, " in sync(server, str(run), "notes=no")
+        assert "sent, " in sync(forks, server, str(run), "notes=no")
         assert shown(server.run(NAME)) == undisturbed
 
 
 def test_a_run_of_an_earlier_version_is_found_by_what_its_record_and_its_cohort_say(
-    runs: dict[str, Path], tmp_path: Path
+    forks: Forks, runs: dict[str, Path], tmp_path: Path
 ) -> None:
     shutil.copytree(runs["two"], tmp_path / "two", symlinks=True)
     with WandbHere() as server, WandbHere() as other:
-        sync(server, str(tmp_path / "two"))
+        sync(forks, server, str(tmp_path / "two"))
         (tmp_path / "two" / TRACKING).unlink()
-        assert "sent, " in sync(other, str(tmp_path / "two"))
+        assert "sent, " in sync(forks, other, str(tmp_path / "two"))
         (sent,), (again,) = server.runs, other.runs
         assert (sent.name, shown(sent)) == (again.name, shown(again))
         (tmp_path / "two" / "result.json").unlink()
-        said = sync(other, str(tmp_path / "two"), "notes=no", status=2)
+        said = sync(forks, other, str(tmp_path / "two"), "notes=no", status=2)
         assert f"has neither result.json nor {TRACKING}" in said
 
 
 @pytest.mark.slow
 def test_a_trained_run_that_is_sent_is_at_the_server_what_it_was_while_it_was_online(
-    cohort: Path, tmp_path: Path
+    forks: Forks, cohort: Path, tmp_path: Path
 ) -> None:
     words = [f"data.dir={cohort}", f"out={tmp_path}", "name=both", "labels=two", *SHORT, "wandb.mode=online"]
     with WandbHere() as online, WandbHere() as server:
-        train = [sys.executable, "-m", "src.train", *words, "wandb.group=nano"]
-        subprocess.run(train, cwd=ROOT, env=online.env(), capture_output=True, timeout=200, check=True)
-        assert "sent, " in sync(server, str(tmp_path / "both"))
+        done = forks.run(["src.train", *words, "wandb.group=nano"], env=online.env())
+        assert done.returncode == 0, done.stderr
+        assert "sent, " in sync(forks, server, str(tmp_path / "both"))
         (first,), (replayed,) = online.runs, server.runs
         assert (replayed.project, replayed.name) == (first.project, first.name)
         assert shown(replayed) == shown(first)
@@ -197,39 +194,45 @@ def test_a_trained_run_that_is_sent_is_at_the_server_what_it_was_while_it_was_on
         assert {"test/accuracy/low", "counts/train", "axes/params", "tokens_seen"} <= first.summary.keys()
 
 
-def test_what_a_hand_wrote_into_what_is_sent_is_found_or_refused(runs: dict[str, Path], tmp_path: Path) -> None:
+def test_what_a_hand_wrote_into_what_is_sent_is_found_or_refused(
+    forks: Forks, runs: dict[str, Path], tmp_path: Path
+) -> None:
     run = tmp_path / "two"
     shutil.copytree(runs["two"], run, symlinks=True)
     kept = json.loads((run / TRACKING).read_text())
     patient = read_cohort_of(read_record(run), run).rows(Split.TRAIN)["subject_id"][0]
     with WandbHere() as server:
         (run / TRACKING).write_text(json.dumps({**kept, "group": f"case-{patient}"}))
-        said = sync(server, str(run), status=1)
+        said = sync(forks, server, str(run), status=1)
         assert f"{TRACKING}: the id of a patient" in said
         assert str(patient) not in said
         (run / TRACKING).write_text(json.dumps({**kept, "config": {**kept["config"], "model": "Okonkwo"}}))
-        said = sync(server, str(run), status=2)
+        said = sync(forks, server, str(run), status=2)
         assert "model: its value is not one that may be logged; it is not sent" in said
         assert "Okonkwo" not in said
         assert server.sent() == b""
 
 
-def test_of_a_run_that_is_not_clean_not_one_byte_reaches_the_server(runs: dict[str, Path], tmp_path: Path) -> None:
+def test_of_a_run_that_is_not_clean_not_one_byte_reaches_the_server(
+    forks: Forks, runs: dict[str, Path], tmp_path: Path
+) -> None:
     run = tmp_path / "two"
     shutil.copytree(runs["two"], run, symlinks=True)
     with WandbHere() as server:
         (run / "wandb" / "more.txt").write_text("anything")
-        said = sync(server, str(run), status=1)
+        said = sync(forks, server, str(run), status=1)
         assert "1 finding" in said
         assert "not sent" in said
         assert server.sent() == b""
 
 
-def test_a_folder_of_real_runs_arrives_with_all_that_their_records_say(runs: dict[str, Path], tmp_path: Path) -> None:
+def test_a_folder_of_real_runs_arrives_with_all_that_their_records_say(
+    forks: Forks, runs: dict[str, Path], tmp_path: Path
+) -> None:
     for scheme, run in runs.items():
         shutil.copytree(run, tmp_path / "runs" / scheme, symlinks=True)
     with WandbHere() as server:
-        said = sync(server, str(tmp_path / "runs"))
+        said = sync(forks, server, str(tmp_path / "runs"))
         assert said.count("sent, ") == len(runs)
         for scheme, run in runs.items():
             record = json.loads((run / "result.json").read_text())
@@ -237,10 +240,10 @@ def test_a_folder_of_real_runs_arrives_with_all_that_their_records_say(runs: dic
             assert sent.summary["test/accuracy"] == record["metrics"]["test/accuracy"]
 
 
-def test_without_login_and_without_server_it_says_so(runs: dict[str, Path]) -> None:
+def test_without_login_and_without_server_it_says_so(forks: Forks, runs: dict[str, Path]) -> None:
     with WandbHere() as server:
-        assert "wandb login" in sync(server, str(runs["two"]), status=2, WANDB_API_KEY="", NETRC="/nowhere")
-    assert "does not answer" in sync(server, str(runs["two"]), status=2)
+        assert "wandb login" in sync(forks, server, str(runs["two"]), status=2, WANDB_API_KEY="", NETRC="/nowhere")
+    assert "does not answer" in sync(forks, server, str(runs["two"]), status=2)
 
 
 def test_only_what_the_server_lacks_is_missing() -> None:

@@ -1,4 +1,4 @@
-"""Runs a module on a simulated accelerator: `python tests/simulated/program.py LIBRARIES REPORT MODULE WORD ...`.
+"""Runs a module on a simulated accelerator: `python -m tests.simulated.program LIBRARIES REPORT MODULE WORD ...`.
 
 `device=auto` is `sim:1` then, the second of two, as a process's own device may be. The report says where modules
 computed, with gradients and without, and how often the host had waited at each optimiser step.
@@ -13,12 +13,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
-
 
 def main(library: str, report: str, module: str, *words: str) -> None:
     """Installs the device, takes notes, and runs the module."""
-    sys.path[:] = [str(ROOT), *[path for path in sys.path if Path(path) != Path(__file__).parent]]
     import torch
     from torch.optim.optimizer import register_optimizer_step_post_hook
 

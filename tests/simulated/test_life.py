@@ -5,8 +5,6 @@ The device is compiled in half a minute; where no compiler is, these tests skip 
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -19,10 +17,10 @@ import pytest
 
 from src.training.throughput import STEPS_BETWEEN_LOGS
 from tests.baselines.test_runs import TINY_BERT
+from tests.forked import Forks
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[2]
 DEVICE = "sim:1"
 TRAINING = [
     "model=femto",
@@ -55,7 +53,7 @@ Program = Callable[..., Report]
 
 
 @pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Program:
+def program(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest, forks: Forks) -> Program:
     """Runs `python -m MODULE WORD ...` where `device=auto` is the simulated accelerator."""
     from tests.simulated.device import build
 
@@ -70,15 +68,8 @@ def program(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReq
 
     def run(module: str, *words: str, stop: int = 0, status: int = 0) -> Report:
         report = folder / f"{len(list(folder.iterdir()))}.json"
-        done = subprocess.run(
-            [sys.executable, str(ROOT / "tests/simulated/program.py"), str(library), str(report), module, *words],
-            cwd=ROOT,
-            env={**os.environ, "SIMULATED_STOP": str(stop)},
-            capture_output=True,
-            text=True,
-            timeout=400,
-            check=False,
-        )
+        started = ["tests.simulated.program", str(library), str(report), module, *words]
+        done = forks.run(started, env={**os.environ, "SIMULATED_STOP": str(stop)})
         assert done.returncode == status, done.stdout + done.stderr
         made = Report(done.returncode, done.stdout + done.stderr, json.loads(report.read_text()))
         assert made.device["peak"][0] == 0, "something lay on the other device"

@@ -152,7 +152,7 @@ def test_a_sweep_outlives_killed_failed_and_stopped_cells(
     assert len(list(tmp_path.glob("*/result.json"))) == 1
     assert read_state(tmp_path / killed).attempts == 2  # type: ignore[union-attr]
     table = tmp_path / "table.csv"
-    shown = command("src.status", "multirun", f"out={tmp_path}", f"csv={table}").stdout
+    shown = command("src.status", "multirun", f"out={tmp_path}", f"csv={table}", fresh=True).stdout
     assert "2 cells: 1 finished, 1 failed" in shown
     rows = list(csv.DictReader(table.read_text().splitlines()))
     assert sum(bool(row["test/accuracy"]) for row in rows) == 1

@@ -23,6 +23,7 @@ from src.tracking.flat import record_of
 from src.tracking.guard import public_name
 from src.tracking.recorder import Recorder, recording
 from src.tracking.run_metadata import RunMetadata
+from tests.forked import Forks
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*subprocess:pytest.PytestUnraisableExceptionWarning")
 
@@ -217,7 +218,7 @@ def test_a_folder_in_which_w_and_b_cannot_write_leaves_the_run_to_its_own_histor
 
 @pytest.mark.slow
 def test_a_trained_run_is_at_the_server_what_it_is_in_its_folder(
-    server: WandbHere, cohort: Path, tmp_path: Path
+    server: WandbHere, cohort: Path, tmp_path: Path, forks: Forks
 ) -> None:
     words = [
         f"data.dir={cohort}",
@@ -229,8 +230,7 @@ def test_a_trained_run_is_at_the_server_what_it_is_in_its_folder(
         "threads=1",
     ]
     words += ["device=cpu", "labels=two", "wandb.mode=online", "wandb.group=nano"]
-    train = [sys.executable, "-m", "src.train", *words]
-    done = subprocess.run(train, cwd=ROOT, env=server.env(), capture_output=True, text=True, timeout=200, check=False)
+    done = forks.run(["src.train", *words], env=server.env())
     assert done.returncode == 0, done.stderr
     (run,) = server.runs
     own, sent = read_record(tmp_path / "sent"), record_of(run.config, run.summary)

@@ -3,9 +3,6 @@
 import json
 import math
 import os
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +18,9 @@ from src.runs.identity import identity
 from src.training.callback_states import callback_states, load_states
 from src.training.checkpoints import read_checkpoint
 from src.training.user_callbacks import load_callbacks
+from tests.forked import Forks
 
 ROOT = Path(__file__).parents[2]
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
 STOP = "class:pytorch_lightning.callbacks.EarlyStopping,monitor:val/accuracy,patience:1,mode:max,min_delta:0.9"
 """Nothing improves by so much: the second epoch is the last."""
 
@@ -75,12 +72,11 @@ def words(cohort: Path, out: Path, callbacks: str) -> list[str]:
     return [*fast, *run, f"callbacks=[{callbacks}]"]
 
 
-def trained(cohort: Path, out: Path, callbacks: str) -> int:
+def trained(forks: Forks, cohort: Path, out: Path, callbacks: str) -> int:
     """Trains with the test's folder as the one that modules are found in, as a user's current folder is."""
     (out / "mine.py").write_text(OWN)
-    command = [sys.executable, "-m", "src.train", *words(cohort, out, callbacks)]
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{out}"}
-    done = subprocess.run(command, cwd=out, env=environment, capture_output=True, text=True, check=False)
+    done = forks.run(["src.train", *words(cohort, out, callbacks)], cwd=out, env=environment)
     assert done.returncode in (0, -9), done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return done.returncode
@@ -91,10 +87,10 @@ def record(out: Path) -> Any:
 
 
 def test_early_stopping_ends_a_run_which_is_scored_and_recorded_and_a_rate_monitor_logs(
-    cohort: Path, tmp_path: Path
+    forks: Forks, cohort: Path, tmp_path: Path
 ) -> None:
     rates = "class:pytorch_lightning.callbacks.LearningRateMonitor"
-    assert trained(cohort, tmp_path, f"{{{STOP}}},{{{rates}}}") == 0
+    assert trained(forks, cohort, tmp_path, f"{{{STOP}}},{{{rates}}}") == 0
     counts, curves = record(tmp_path)["counts"], read_history(tmp_path / "run")
     assert counts["steps"] == 20, "two of four epochs of ten steps"
     assert list(curves["val/accuracy"]) == [10, 20]
@@ -111,14 +107,16 @@ def test_early_stopping_ends_a_run_which_is_scored_and_recorded_and_a_rate_monit
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kill", ["validating", "epoch_end", "batch_13"])
-def test_a_run_that_is_killed_goes_on_with_the_state_of_its_callbacks(cohort: Path, tmp_path: Path, kill: str) -> None:
+def test_a_run_that_is_killed_goes_on_with_the_state_of_its_callbacks(
+    forks: Forks, cohort: Path, tmp_path: Path, kill: str
+) -> None:
     (tmp_path / "calm").mkdir()
     (tmp_path / "struck").mkdir()
     watch = "{{class:mine.Watcher,path:{}/log{}}}"
-    assert trained(cohort, tmp_path / "calm", f"{{{STOP}}},{watch.format(tmp_path / 'calm', '')}") == 0
+    assert trained(forks, cohort, tmp_path / "calm", f"{{{STOP}}},{watch.format(tmp_path / 'calm', '')}") == 0
     struck = f"{{{STOP}}},{watch.format(tmp_path / 'struck', f',kill:{kill}')}"
-    assert trained(cohort, tmp_path / "struck", struck) == -9
-    assert trained(cohort, tmp_path / "struck", struck) == 0
+    assert trained(forks, cohort, tmp_path / "struck", struck) == -9
+    assert trained(forks, cohort, tmp_path / "struck", struck) == 0
     records = [record(tmp_path / name) for name in ("calm", "struck")]
     assert records[0]["counts"] == records[1]["counts"]
     assert records[0]["metrics"] == records[1]["metrics"]
@@ -126,17 +124,19 @@ def test_a_run_that_is_killed_goes_on_with_the_state_of_its_callbacks(cohort: Pa
             ("calm", "struck")]  # fmt: skip
     assert ends[0] == ["epoch_end 0 10 10", "epoch_end 1 20 20"]
     assert sorted(set(ends[1])) == ends[0]
-    assert trained(cohort, tmp_path / "struck", struck) == 0, "finished, and left as it is"
+    assert trained(forks, cohort, tmp_path / "struck", struck) == 0, "finished, and left as it is"
 
 
 @pytest.mark.slow
-def test_a_callback_that_stops_in_mid_epoch_is_validated_there_and_stays_stopped(cohort: Path, tmp_path: Path) -> None:
+def test_a_callback_that_stops_in_mid_epoch_is_validated_there_and_stays_stopped(
+    forks: Forks, cohort: Path, tmp_path: Path
+) -> None:
     watch = f"{{class:mine.Watcher,path:{tmp_path}/log,steps:13,kill:validating}}"
-    assert trained(cohort, tmp_path, watch) == -9
+    assert trained(forks, cohort, tmp_path, watch) == -9
     assert {file.suffix for file in (tmp_path / "run" / "checkpoints").iterdir()} == {".safetensors"}
     (tmp_path / "log.killed").unlink()
-    assert trained(cohort, tmp_path, watch) == -9, "in the first validation, at step 10, once more"
-    assert trained(cohort, tmp_path, watch) == 0
+    assert trained(forks, cohort, tmp_path, watch) == -9, "in the first validation, at step 10, once more"
+    assert trained(forks, cohort, tmp_path, watch) == 0
     assert record(tmp_path)["counts"]["steps"] == 13
     assert list(read_history(tmp_path / "run")["val/accuracy"]) == [10, 13]
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -24,6 +25,7 @@ from src.runs.folder import RunFolder
 from src.runs.history import read_history
 from src.training.checkpoints import BEFORE, LAST, read_checkpoint, write_checkpoint
 from src.training.learner import Progress
+from tests.forked import Forks
 
 ROOT = Path(__file__).parents[2]
 
@@ -53,18 +55,15 @@ def step_of(run: Path) -> int:
         return -1
 
 
-def stopped(cohort: Path, out: Path, number: signal.Signals, after: int) -> int:
+def stopped(forks: Forks, cohort: Path, out: Path, number: signal.Signals, after: int) -> int:
     """Starts the run, sends a signal when `after` steps are saved, and returns its exit status."""
-    job = subprocess.Popen(
-        [sys.executable, "-m", "src.train", *words(cohort, out)],
-        cwd=ROOT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    while step_of(out / "run") < after and job.poll() is None:
-        time.sleep(0.005)
-    job.send_signal(number)
-    return job.wait(60)
+    with Path(os.devnull).open("r+") as nowhere:
+        job = forks.start(["src.train", *words(cohort, out)], stdin=nowhere, stdout=nowhere, stderr=nowhere)
+    with job:
+        while step_of(out / "run") < after and job.poll() is None:
+            time.sleep(0.005)
+        job.send_signal(number)
+        return job.wait(60)
 
 
 def left(run: Path) -> tuple[dict[str, object], dict[str, bytes], pl.DataFrame]:
@@ -83,12 +82,12 @@ def undisturbed(cohort: Path, tmp_path_factory: pytest.TempPathFactory, command:
 
 @pytest.mark.slow
 def test_a_run_killed_and_terminated_in_mid_epoch_ends_bit_equal(
-    cohort: Path, undisturbed: Path, tmp_path: Path, command: Run
+    cohort: Path, undisturbed: Path, tmp_path: Path, command: Run, forks: Forks
 ) -> None:
-    assert stopped(cohort, tmp_path, signal.SIGKILL, 7) == -signal.SIGKILL
+    assert stopped(forks, cohort, tmp_path, signal.SIGKILL, 7) == -signal.SIGKILL
     killed_at = step_of(tmp_path / "run")
     assert 7 <= killed_at < 30
-    assert stopped(cohort, tmp_path, signal.SIGTERM, killed_at + 20) == 128 + signal.SIGTERM
+    assert stopped(forks, cohort, tmp_path, signal.SIGTERM, killed_at + 20) == 128 + signal.SIGTERM
     terminated_at = step_of(tmp_path / "run")
     assert killed_at + 20 <= terminated_at < 90
     assert not (tmp_path / "run" / "result.json").exists()
@@ -105,9 +104,9 @@ def test_a_run_killed_and_terminated_in_mid_epoch_ends_bit_equal(
 
 @pytest.mark.slow
 def test_a_truncated_checkpoint_is_noticed_and_the_one_before_is_used(
-    cohort: Path, undisturbed: Path, tmp_path: Path, command: Run
+    cohort: Path, undisturbed: Path, tmp_path: Path, command: Run, forks: Forks
 ) -> None:
-    assert stopped(cohort, tmp_path, signal.SIGKILL, 40) == -signal.SIGKILL
+    assert stopped(forks, cohort, tmp_path, signal.SIGKILL, 40) == -signal.SIGKILL
     last = RunFolder(tmp_path / "run").checkpoints / LAST
     last.write_bytes(last.read_bytes()[:-1000])
     told = command("src.train", *words(cohort, tmp_path))

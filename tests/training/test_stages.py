@@ -1,7 +1,6 @@
 """A run goes on from the stage that its checkpoint names, whatever it was doing when it was stopped."""
 
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,15 +8,13 @@ import pytest
 
 from src.cli.errors import UserError
 from src.training.learner import Learner, Progress, Stage
+from tests.forked import Forks
 
-ROOT = Path(__file__).parents[2]
 
-
-def struck(cohort: Path, out: Path, plan: str, epochs: int = 3) -> str:
+def struck(forks: Forks, cohort: Path, out: Path, plan: str, epochs: int = 3) -> str:
     """What the strikes of a plan say in their last line."""
     words = [str(cohort), str(out), f"plan={plan}", "model=femto", f"epochs={epochs}"]
-    command = [sys.executable, "-m", "src.benchmarks.strikes", *words]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = forks.run(["src.benchmarks.strikes", *words])
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout.splitlines()[-1]
 
@@ -25,19 +22,21 @@ def struck(cohort: Path, out: Path, plan: str, epochs: int = 3) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize("epochs", [1, 3])
 def test_a_validation_that_is_owed_is_made_whatever_comes_while_the_run_loads(
-    cohort: Path, tmp_path: Path, epochs: int
+    forks: Forks, cohort: Path, tmp_path: Path, epochs: int
 ) -> None:
-    assert struck(cohort, tmp_path, "owed", epochs).startswith("6 strikes in 3 runs, 0 not reached")
+    assert struck(forks, cohort, tmp_path, "owed", epochs).startswith("6 strikes in 3 runs, 0 not reached")
 
 
 @pytest.mark.slow
-def test_a_run_killed_before_in_and_after_each_stage_ends_bit_equal(cohort: Path, tmp_path: Path) -> None:
-    assert struck(cohort, tmp_path, "killed").startswith("24 strikes in 1 runs, 0 not reached")
+def test_a_run_killed_before_in_and_after_each_stage_ends_bit_equal(forks: Forks, cohort: Path, tmp_path: Path) -> None:
+    assert struck(forks, cohort, tmp_path, "killed").startswith("24 strikes in 1 runs, 0 not reached")
 
 
 @pytest.mark.slow
-def test_a_frozen_process_that_wakes_after_another_ended_the_run_changes_nothing(cohort: Path, tmp_path: Path) -> None:
-    assert struck(cohort, tmp_path, "frozen").startswith("5 strikes in 5 runs, 0 not reached")
+def test_a_frozen_process_that_wakes_after_another_ended_the_run_changes_nothing(
+    forks: Forks, cohort: Path, tmp_path: Path
+) -> None:
+    assert struck(forks, cohort, tmp_path, "frozen").startswith("5 strikes in 5 runs, 0 not reached")
 
 
 class FourSteps:

@@ -1,0 +1,227 @@
+"""Commands of `python -m` and `python -c`, each forked from a process that has the libraries, and nothing of `src`.
+
+Importing them costs a start eight seconds of a core, and the tests start hundreds. A fork has its own process id,
+folder, environment, outputs and exit status, gets real signals, runs the module as `__main__` and ends as Python ends.
+What a library reads from the environment when it is imported, it has read before: tests of that start Python itself.
+"""
+
+import contextlib
+import gc
+import importlib
+import json
+import os
+import runpy
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+LIBRARIES = (
+    "torch",
+    "pytorch_lightning",
+    "transformers.models.llama.modeling_llama",
+    "peft",
+    "polars",
+    "sklearn.metrics",
+    "matplotlib.pyplot",
+    "hydra.main",
+    "wandb",
+)
+
+ROOT = Path(__file__).parents[1]
+
+POLL_S = 0.02
+"""How often it is looked whether a process has ended, or who started it has."""
+
+
+class Forked:
+    """A process that was started here; it is killed where this is closed, or its starter ends, before it does.
+
+    Raises:
+        RuntimeError: the process that forks has ended.
+    """
+
+    def __init__(self, args: list[str], connection: socket.socket) -> None:
+        self.args, self._connection, self._lines = args, connection, connection.makefile()
+        self.returncode: int | None = None
+        try:
+            self.pid = int(self._lines.readline())
+        except (ValueError, ConnectionError):
+            self.close()
+            raise RuntimeError("the process that forks has ended; what it wrote to standard error says why") from None
+
+    def poll(self) -> int | None:
+        """The exit status, or nothing while the process runs."""
+        if self.returncode is None and select.select([self._connection], [], [], 0)[0]:
+            self.returncode = int(self._lines.readline())
+            self.close()
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """The exit status.
+
+        Raises:
+            subprocess.TimeoutExpired: the process runs on.
+        """
+        if self.returncode is None and not select.select([self._connection], [], [], timeout)[0]:
+            raise subprocess.TimeoutExpired(self.args, timeout or 0)
+        status = self.poll()
+        assert status is not None
+        return status
+
+    def send_signal(self, number: int) -> None:
+        """Sends a signal to a process that runs."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """Kills the process."""
+        self.send_signal(signal.SIGKILL)
+
+    def close(self) -> None:
+        """Lets go of the process."""
+        self._lines.close()
+        self._connection.close()
+
+    def __enter__(self) -> "Forked":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Forks:
+    """Starts commands from a process of its own, which ends with the one that made it."""
+
+    def __init__(self, libraries: Sequence[str] = LIBRARIES) -> None:
+        self._requests, server = socket.socketpair()
+        with server:
+            self._server = subprocess.Popen(
+                [sys.executable, __file__, str(server.fileno()), *libraries],
+                pass_fds=[server.fileno()],
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+            )
+
+    def start(
+        self,
+        args: list[str],
+        *,
+        stdin: IO[Any],
+        stdout: IO[Any],
+        stderr: IO[Any],
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> Forked:
+        """Starts `python -m ARGS`, or `python ARGS` where they begin with `-c`.
+
+        Raises:
+            RuntimeError: the process that forks has ended.
+        """
+        ours, theirs = socket.socketpair()
+        with theirs, contextlib.suppress(BrokenPipeError):  # it is noticed where the number of the process is read
+            files = [theirs, stdin, stdout, stderr]
+            socket.send_fds(self._requests, [b"."], [file.fileno() for file in files])
+        process = {"args": args, "cwd": str(cwd or ROOT), "env": dict(os.environ if env is None else env)}
+        with contextlib.suppress(BrokenPipeError):
+            ours.sendall(json.dumps(process).encode() + b"\n")
+        return Forked(args, ours)
+
+    def run(
+        self,
+        args: list[str],
+        *,
+        text: str = "",
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        timeout: float = 400,
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs what `start` starts, with a text to read from its standard input, and reads what it wrote.
+
+        Raises:
+            RuntimeError: the process that forks has ended.
+            subprocess.TimeoutExpired: it took too long, and was killed.
+        """
+        with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+            given.write(text.encode())
+            given.seek(0)
+            with self.start(args, stdin=given, stdout=out, stderr=err, cwd=cwd, env=env) as process:
+                status = process.wait(timeout)
+            written = [(file.seek(0), file.read().decode().replace("\r\n", "\n"))[1] for file in (out, err)]
+        return subprocess.CompletedProcess(args, status, *written)
+
+    def __enter__(self) -> "Forks":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._requests.close()
+        self._server.wait()
+
+
+def serve(requests: socket.socket) -> dict[str, Any]:
+    """Forks a process for each request; returns in these processes only, with what each of them is to run."""
+    while True:
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        message, files, *_ = socket.recv_fds(requests, 1, 4)
+        if not message:
+            sys.exit()
+        if os.fork() == 0:
+            requests.close()
+            with socket.socket(fileno=files[0]) as connection, connection.makefile() as lines:
+                process: dict[str, Any] = json.loads(lines.readline())
+                if (child := os.fork()) == 0:
+                    for number, file in enumerate(files[1:]):
+                        os.dup2(file, number)
+                        os.close(file)
+                    return process
+                attend(child, connection)
+        for file in files:
+            os.close(file)
+
+
+def attend(child: int, connection: socket.socket) -> None:
+    """Tells who started a process its number and its exit status, kills it where that one is gone, and ends."""
+    with contextlib.suppress(OSError):
+        connection.sendall(b"%d\n" % child)
+    ended, status = 0, 0
+    while not ended:
+        if select.select([connection], [], [], POLL_S)[0]:
+            os.kill(child, signal.SIGKILL)
+            time.sleep(POLL_S)
+        ended, status = os.waitpid(child, os.WNOHANG)
+    with contextlib.suppress(OSError):
+        connection.sendall(b"%d\n" % os.waitstatus_to_exitcode(status))
+    os._exit(0)
+
+
+def main() -> None:
+    """Imports the libraries, serves, and becomes what was asked for in each process that it forks."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    del sys.path[0]
+    for library in sys.argv[2:]:
+        importlib.import_module(library)
+    gc.freeze()
+    process = serve(socket.socket(fileno=int(sys.argv[1])))
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.chdir(process["cwd"])
+    os.environ.clear()
+    os.environ.update(process["env"])
+    sys.path[:0] = [process["cwd"], *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    sys.argv = process["args"]
+    if sys.argv[0] == "-c":
+        exec(compile(sys.argv.pop(1), "<string>", "exec"), {"__name__": "__main__"})
+    else:
+        runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main()
