@@ -7,6 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from src.baselines.systems import PREDICTORS
+from src.benchmarks.structure import cycles, read_modules
+from src.config.launch import SCHEMAS
+from src.config.launch import Kind as LauncherKind
+from src.config.train import Kind
+from src.runs.identity import UNREAD
+from src.sweeps.sweep import LAUNCHERS
 from tests.architecture import PAGE, first_line, with_files
 
 ROOT = Path(__file__).parents[1]
@@ -182,3 +189,32 @@ def test_functions_and_files_stay_short() -> None:
             if isinstance(node, ast.FunctionDef):
                 length = (node.end_lineno or 0) - node.lineno + 1
                 assert length <= 60, f"{path}: {node.name} has {length} lines"
+
+
+def test_every_stop_of_the_walks_is_there() -> None:
+    stops = re.findall(r"`(src/[\w/]+\.py)::(\w+)`", (ROOT / "docs" / "architecture.md").read_text("utf-8"))
+    assert len(stops) > 30
+    for path, name in stops:
+        assert name in bound_at_the_top(ROOT / path), f"{path} has no {name}"
+
+
+def test_no_modules_import_each_other() -> None:
+    assert cycles(read_modules(ROOT / "src")) == []
+
+
+def test_the_story_is_short_and_no_file_asks_which_system_it_holds() -> None:
+    """`src/config/train.py` says what kinds there are; of the rest only the table of systems knows them."""
+    story = (ROOT / "src" / "train.py").read_text("utf-8")
+    (train,) = (node for node in ast.parse(story).body if isinstance(node, ast.FunctionDef) and node.name == "train")
+    assert len(story.splitlines()) <= 60
+    assert (train.end_lineno or 0) - train.lineno < 40
+    question = re.compile(
+        r"kind (is|is not|in|not in|==|!=) \(?Kind\.|isinstance\(\w+, (Llama|Majority|Linear|Boosted|Tuned)\)"
+    )
+    asking = {path for path in modules() if question.search(path.read_text("utf-8"))}
+    assert asking == {ROOT / "src" / "config" / "train.py", ROOT / "src" / "training" / "llama.py"}
+
+
+def test_every_kind_of_system_and_of_launcher_is_in_its_tables() -> None:
+    assert set(PREDICTORS) == set(UNREAD) == set(Kind)
+    assert set(LAUNCHERS) == set(SCHEMAS) == set(LauncherKind)
