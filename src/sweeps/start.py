@@ -30,6 +30,9 @@ def launch(line: CommandLine, composed: Composed[TrainConfig], train: "Train") -
     if not composed.multirun:
         if (launcher := first.launcher.get("kind", "processes")) != "processes":
             raise UserError(f"hydra/launcher={launcher}: is for multiruns; add -m")
+        for word in composed.overrides:
+            if word.startswith("hydra.") and not word.startswith("hydra.mode="):
+                print(f"{word}: changes nothing of a single run", file=sys.stderr)
         run_single(first.config, train)
     elif first.config.together is not Together.NO and not first.config.dry_run:
         from src.sweeps.launchers.shared_base import run_over_one_base

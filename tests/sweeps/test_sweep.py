@@ -110,6 +110,15 @@ def test_a_cluster_is_asked_for_several_runs_only(
     assert "hydra/launcher=slurm: is for multiruns; add -m" in told
 
 
+def test_what_a_single_run_does_not_read_of_hydra_is_said(
+    cohort: Path, tmp_path: Path, command: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    words = ["model=majority", f"data.dir={cohort}", f"out={tmp_path}", "data.limit=24", "wandb.mode=disabled"]
+    done = command("src.train", *words, "hydra.job.chdir=true", "hydra/launcher=processes")
+    assert done.stderr.splitlines() == ["hydra.job.chdir=true: changes nothing of a single run"]
+    assert list(tmp_path.glob("*/result.json"))
+
+
 def test_five_hundred_cells_are_planned_and_reported_in_seconds(cohort: Path, tmp_path: Path) -> None:
     grid = asked("-m", "seed=range(250)", "labels=single,two", f"data.dir={cohort}", f"out={tmp_path}")
     jobs = plan_jobs("many", grid.points)
