@@ -5,6 +5,7 @@ import math
 import re
 import shutil
 import subprocess
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,14 @@ from src.cli.errors import UserError
 from src.evaluation.evaluation_record import FOLDER, NUMBERS
 from src.metrics.intervals import estimate
 from src.reporting.cell_figures import drawn_differences
+from src.reporting.law_tables import differences_table, fits_table, held_out_table, predictions_table
 from src.reporting.run_errors import known_groups
 from src.reporting.runs_report import compose, rendered, write_report
 from src.reporting.series import main_ground
 from src.runs.finished import Run
 from src.runs.record import RunRecord, read_record
 from src.scaling_analysis.analysis import analyse
+from src.scaling_analysis.result_tables import as_text, tables
 from src.scaling_analysis.run_sources import Source
 from src.testing.made_up_runs import Truth, grid_of
 
@@ -366,6 +369,21 @@ def test_pictures_of_two_cohorts_show_the_one_with_more_cells_alone() -> None:
     scaling = analyse(Source((*grid_of(Truth(), seeds=2), *shorter)))
     assert {step.ground for step in scaling.differences} == {0, 1}
     assert {step.ground for step in drawn_differences(scaling, "test/accuracy")} == {main_ground(scaling)}
+
+
+def test_tables_of_two_cohorts_say_of_each_row_whose_it_is_and_those_of_one_do_not() -> None:
+    first, second = (grid_of(Truth(), seeds=2, cohort=cohort) for cohort in ("5f2c0b1a9d7e", "e01d77a4c3b2"))
+    both, alone = analyse(Source((*first, *second))), analyse(Source(tuple(first)))
+    for lay_out in (differences_table, fits_table, predictions_table, held_out_table):
+        table, one = lay_out(both), lay_out(alone)
+        assert Counter(row[0] for row in table.rows) == dict.fromkeys(("5f2c0b1a", "e01d77a4"), len(one.rows))
+        assert [column.head for column in table.columns] == ["cohort", *(column.head for column in one.columns)]
+    for name in ("differences", "fits", "predictions", "held_out"):
+        assert {row["cohort"] for row in tables(both)[name]} == {"5f2c0b1a9d7e", "e01d77a4c3b2"}
+        assert all("cohort" not in row for row in tables(alone)[name])
+    text = as_text(both, ["test/accuracy"])
+    assert "cohort=5f2c0b1a9d7e" in text
+    assert "cohort=e01d77a4c3b2" in text
 
 
 def test_a_report_fits_a_thousand_curves_by_drawing_a_few(grid: list[Run]) -> None:
