@@ -9,6 +9,7 @@ from typing import Any
 
 from src.cli.files import atomic_write
 from src.display.spreadsheet import write_csv
+from src.display.tables import p_value
 from src.scaling_analysis.result import Cell, Fit, Interval, Scaling
 
 SHOWN = 24
@@ -122,13 +123,8 @@ def _difference_row(scaling: Scaling, index: int) -> dict[str, Any]:
 
 def _fit_rows(fit: Fit, scaling: Scaling) -> Rows:
     first = {"metric": fit.metric, "over": _over(fit), **_cohort(scaling, fit.ground), **fit.fixed}
-    first |= {
-        "points": len(fit.cells),
-        "freedom": fit.freedom,
-        "residual": fit.residual,
-        "misfit": fit.misfit,
-        "patients_from": fit.how,
-    }
+    first |= {"points": len(fit.cells), "freedom": fit.freedom, "residual": fit.residual, "misfit": fit.misfit}
+    first["patients_from"] = fit.how
     first |= {f"reference_{name}": value for name, value in zip(fit.over, fit.reference, strict=True)}
     return [first | {"parameter": name} | dataclasses.asdict(parameter) for name, parameter in fit.parameters.items()]
 
@@ -192,7 +188,7 @@ def _differences_text(scaling: Scaling) -> list[str]:
     for row in tables_of_differences(scaling):
         fixed = " ".join(f"{key}={value}" for key, value in row["fixed"].items())
         difference = row["difference"]
-        remarks = "" if math.isnan(difference.p_holm) else f"  p {_chance(difference.p_holm)}"
+        remarks = "" if math.isnan(difference.p_holm) else f"  p {p_value(difference.p_holm)}"
         remarks += "" if difference.pairs > 1 else ", patients alone: one seed"
         between = f"{difference.value:+.3f}{_between(difference.both)}"
         lines.append(f"{difference.metric}  {row['of']} - {row['less']}  {fixed}: {between}{remarks}")
@@ -279,10 +275,6 @@ def _edges(name: str, interval: Interval) -> dict[str, Any]:
 
 def _between(interval: Interval) -> str:
     return "" if math.isnan(interval.low) else f" [{interval.low:.3f}, {interval.high:.3f}]"
-
-
-def _chance(p: float) -> str:
-    return "< 0.0001" if p < 1e-4 else f"{p:.2g}"
 
 
 def _number(value: Any) -> str:

@@ -14,14 +14,17 @@ from xml.etree import ElementTree
 import polars as pl
 import pytest
 
+from src.cli.compose import CONF
 from src.cli.errors import UserError
+from src.display.catalog import MAIN
 from src.evaluation.evaluation_record import FOLDER, NUMBERS
 from src.metrics.intervals import estimate
 from src.reporting.cell_figures import drawn_differences
+from src.reporting.findings import best_cell
 from src.reporting.law_tables import differences_table, fits_table, held_out_table, predictions_table
 from src.reporting.run_errors import known_groups
 from src.reporting.runs_report import compose, rendered, write_report
-from src.reporting.series import main_ground
+from src.reporting.series import UPPER_BOUND, baselines, main_ground, name_of
 from src.runs.finished import Run
 from src.runs.record import RunRecord, read_record
 from src.scaling_analysis.analysis import analyse
@@ -232,6 +235,20 @@ def test_what_came_out_follows_from_the_records(files: Mapping[str, bytes]) -> N
     assert "Held out, nano 384 was predicted" in said
     assert "1 more runs belong to the grid and are not finished" in said
     assert "model=nano max_len=384 seed=1" in files["tables/missing.csv"].decode()
+
+
+def test_the_upper_bound_is_a_model_of_conf_and_never_the_best_system() -> None:
+    bound = record(UPPER_BOUND, 96, "two", 0)
+    bound["metrics"] = dict.fromkeys(bound["metrics"], 0.99)
+    records = [*(record(model, 96, "two", 0) for model in (*SIZES, "tfidf")), bound]
+    runs = [Run(entry["axes"]["model"], RunRecord.of(entry)) for entry in records]
+    assert f"name: {UPPER_BOUND}\n" in (CONF / "model" / f"{UPPER_BOUND}.yaml").read_text("utf-8")
+    whole, without_base, bound_alone = (analyse(Source(tuple(some))) for some in (runs, runs[-2:], runs[-1:]))
+    assert [name_of(whole, index) for index in baselines(whole, MAIN)] == ["tfidf"]
+    best = best_cell(without_base, MAIN)
+    assert best is not None
+    assert name_of(without_base, best) == "tfidf"
+    assert best_cell(bound_alone, MAIN) is None
 
 
 def test_runs_without_a_grid_have_no_section_on_scaling(told: tuple[Path, str]) -> None:
