@@ -24,8 +24,10 @@ class GaugeConfig:
 
     def problems(self) -> list[str]:
         """Lists one line for each value that cannot be."""
+        from src.cohort.prepared import RECORD
+
         problems = []
-        if not (Path(self.data.dir) / "cohort.json").is_file():
+        if not (Path(self.data.dir) / RECORD).is_file():
             problems.append(f"data.dir={self.data.dir}: no prepared cohort there; make one with python -m src.prepare")
         if not self.words or min(self.words) < 1:
             problems.append(f"words={self.words}: must be numbers of at least 1")

@@ -16,8 +16,8 @@ from torch.nn.functional import cross_entropy
 
 from src.benchmarks.fixtures import ALPHA, DRGS, DROPOUT, RANK, TARGETS, engine, random_drgs, random_notes, stock
 from src.benchmarks.gpu_lines import LeftOut, Row, Unit
-from src.benchmarks.recipe import RATE, TrainerSteps
-from src.benchmarks.training import NOTES_A_STEP, Batch, batches_of, tokens, waste
+from src.benchmarks.recipe import NOTES_A_STEP, RATE, TrainerSteps
+from src.benchmarks.training import Batch, batches_of, tokens, waste
 from src.config.train import LoraConfig, ModelConfig, Precision, TrainConfig
 from src.estimates.flop import count_parameters, step_flop
 from src.estimates.memory import memory

@@ -24,7 +24,7 @@ from torch.nn.functional import cross_entropy
 from src.benchmarks.fixtures import DROPOUT, Note, engine, padded, random_drgs, random_notes, read_settings, stock
 from src.benchmarks.gpu import model_of
 from src.benchmarks.launches import Launches, launcher
-from src.benchmarks.recipe import RATE, recompute_activations
+from src.benchmarks.recipe import NOTES_A_STEP, RATE, recompute_activations
 from src.cli.command import report_user_errors
 from src.cli.progress import track
 from src.config.train import ModelConfig, Precision
@@ -34,7 +34,6 @@ from src.models.engine.dropout import KeyedDropout
 from src.models.engine.packing import pack, send
 from src.training.quiet_libraries import quiet_libraries
 
-NOTES_A_STEP = 4
 PARTS = ("forward", "backward", "update")
 
 

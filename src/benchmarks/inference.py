@@ -12,7 +12,8 @@ from statistics import median
 import torch
 
 from src.benchmarks.fixtures import engine, padded, random_drgs, random_notes, read_settings, small_model, stock
-from src.benchmarks.training import NOTES_A_STEP, batches_of, tokens, waste
+from src.benchmarks.recipe import NOTES_A_STEP
+from src.benchmarks.training import batches_of, tokens, waste
 from src.cli.command import report_user_errors
 from src.cli.errors import UserError
 from src.cli.progress import track

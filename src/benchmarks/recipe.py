@@ -12,6 +12,7 @@ from torch import Tensor
 from src.benchmarks.fixtures import Note, padded
 
 RATE = 2e-4
+NOTES_A_STEP = 4
 
 Clock = Callable[[], float]
 

@@ -29,7 +29,7 @@ from src.benchmarks.fixtures import (
     stock,
     take_over,
 )
-from src.benchmarks.recipe import RATE, TrainerSteps
+from src.benchmarks.recipe import NOTES_A_STEP, RATE, TrainerSteps
 from src.cli.command import report_user_errors
 from src.cli.errors import UserError
 from src.cli.progress import track
@@ -44,7 +44,6 @@ from src.training.quiet_libraries import quiet_libraries
 
 Batch = tuple[list[Note], Tensor]
 STEPS_A_ROUND = 3
-NOTES_A_STEP = 4
 
 
 class EngineSteps:

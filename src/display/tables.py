@@ -195,6 +195,15 @@ def to_latex(table: Table) -> str:
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}}", r"\end{table}", ""])
 
 
+def p_value(p: float) -> str:
+    """Words a p-value.
+
+    >>> p_value(0.0), p_value(0.0412)
+    ('< 0.0001', '0.041')
+    """
+    return "< 0.0001" if p < 1e-4 else f"{p:.2g}"
+
+
 def to_html(table: Table) -> str:
     """Writes a `<table>`; a long one scrolls sideways in its own frame, and an interval stands below its value."""
     numeric = table.numeric()

@@ -16,6 +16,9 @@ BINS = 15
 AIM = 0.9
 """The top-1 accuracy that selective prediction is asked for."""
 
+LEAST = -50.0
+"""The log-probability of a true DRG that a model calls impossible, so that a mean of them is a number."""
+
 
 @dataclass(frozen=True, eq=False)
 class Confidences:
@@ -43,13 +46,13 @@ def confidences(predictions: Predictions, temperature: float = 1.0) -> Confidenc
 def fit_temperature(predictions: Predictions) -> float:
     """Fits the temperature, 0.02 to 50, of least mean negative log-likelihood on these notes (Guo et al. 2017).
 
-    A true DRG that a model calls impossible counts as a log-probability of -50.
+    A true DRG that a model calls impossible counts as a log-probability of `LEAST`.
     """
     from scipy.optimize import minimize_scalar
 
     def loss(log_temperature: float) -> float:
         true_logp = confidences(predictions, float(np.exp(log_temperature))).true_logp
-        return -float(np.maximum(true_logp, -50).mean())
+        return -float(np.maximum(true_logp, LEAST).mean())
 
     # Over the logarithm: half and double are as far from 1, and no temperature is negative.
     return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.02), np.log(50)), method="bounded").x))
@@ -93,7 +96,7 @@ def calibration_table(validation: Predictions, test: Predictions) -> pl.DataFram
                 "ece": expected_calibration_error(scored),
                 "mean_confidence": float(scored.confidence.mean()),
                 "accuracy": float(scored.right.mean()),
-                "log_loss": float(-np.maximum(scored.true_logp, -50).mean()),
+                "log_loss": float(-np.maximum(scored.true_logp, LEAST).mean()),
             }
         )
     return pl.DataFrame(rows)

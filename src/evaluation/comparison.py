@@ -14,6 +14,7 @@ from src.cli.json_files import tell_once
 from src.cli.progress import track
 from src.cohort.split import Split
 from src.display.catalog import View, metrics_of
+from src.display.tables import p_value
 from src.metrics.intervals import SubsampledMetric, difference, estimate, holm
 from src.models.labelspace import LabelSpace
 from src.runs.folder import RunFolder
@@ -136,15 +137,6 @@ def as_text(comparison: Comparison) -> str:
         for row in comparison.differences.filter(pl.col("metric") == metric).to_dicts():
             pair = f"{row['run']} - {row['than']}"
             interval = f"[{row['low']:+.3f}, {row['high']:+.3f}]"
-            chances = f"p {_chance(row['p'])}, corrected {_chance(row['p_holm'])}"
+            chances = f"p {p_value(row['p'])}, corrected {p_value(row['p_holm'])}"
             lines.append(f"  {pair:<{2 * width + 3}}  {row['difference']:+.3f}  {interval}  {chances}")
     return "\n".join(lines).strip()
-
-
-def _chance(p: float) -> str:
-    """Words a p-value.
-
-    >>> _chance(0.0), _chance(0.0412)
-    ('< 0.0001', '0.041')
-    """
-    return "< 0.0001" if p < 1e-4 else f"{p:.2g}"

@@ -22,9 +22,9 @@ from src.tracking.replay import read_replay
 
 AUDIT = RunFolder(Path()).audit.name
 
-RULES = 4
-"""Of the audit; a verdict by earlier ones, which did not look through what would be sent or let
-one run's leak hide the next run's, holds no longer."""
+RULES = 5
+"""Of the audit; a verdict by earlier ones, which did not look through what would be sent, let one run's leak hide the
+next run's, or passed over what follows a compressed stream, holds no longer."""
 
 SCHEMA: Schema = {"rules": int, "clean": bool, "cohort": str | None, "files": dict[str, str]}
 

@@ -98,7 +98,7 @@ class Server:
         """Fetches what the server has of the run of this id; None where it has none.
 
         Raises:
-            UserError: it is gone.
+            UserError: it is gone, or something between answers in its place.
         """
         import wandb
 
@@ -109,10 +109,15 @@ class Server:
             config = {key: value for key, value in run.config.items() if not key.startswith("_")}
             summary = {key: run.summary.get(key) for key in replay.last_values}
             return Remote(config, summary, list(run.scan_history()), str(run.state))
-        except (wandb.errors.Error, OSError) as error:
-            if "ould not find run" in str(error) or "not found" in str(error):
+        except Exception as error:  # the network's, the server's, or W&B's own
+            # W&B raises a ValueError where an answer of GraphQL holds no run; behind a status of HTTP is another error.
+            if isinstance(getattr(error, "exc", None), ValueError) and str(error).startswith("Could not find run"):
                 return None
-            raise UserError(f"{self.url}: does not answer any more; the same command sends what is left") from None
+            reason = str(error).split("\n")[0][:200] or type(error).__name__
+            raise UserError(
+                f"{self.url}: does not say what it has of {labels['project']}/{labels['id']} ({reason}); "
+                "the same command sends what is left"
+            ) from None
 
     def take(self, replay: Replay, rows: Rows) -> None:
         """Sends these rows of a run, and its summary, through the guard; whether they arrived is to be asked.

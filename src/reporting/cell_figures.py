@@ -5,7 +5,7 @@ from typing import Any
 
 from src.display.catalog import COORDINATES, MODEL, SIZE, axis_of
 from src.display.figure_style import GREY, INK, STYLES, ReportFigure, legend, panel, style
-from src.reporting.series import METRICS, bars, drawn_cells, intervals_in_words, main_ground, name_of, upper
+from src.reporting.series import METRICS, bars, compared, drawn_cells, intervals_in_words, main_ground, name_of, upper
 from src.scaling_analysis.result import Difference, Scaling
 
 MOST = 24
@@ -144,8 +144,8 @@ def front(points: Mapping[int, tuple[float, float]]) -> list[int]:
 def _costs(scaling: Scaling, metric: str, hours: Mapping[int, float], unit: str) -> list[ReportFigure]:
     points = {
         index: (hours[index], scaling.cells[index].metrics[metric].mean)
-        for index in drawn_cells(scaling, metric)
-        if hours.get(index, 0) > 0 and scaling.cells[index].axes["model"] != "codes_upper_bound"
+        for index in compared(scaling, metric)
+        if hours.get(index, 0) > 0
     }
     if len(points) < 3:
         return []

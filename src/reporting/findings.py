@@ -7,7 +7,7 @@ from src.display.published import PUBLISHED
 from src.display.tables import Estimate, shown
 from src.reporting.device_hours import Cost, unit_of
 from src.reporting.law_tables import point
-from src.reporting.series import METRICS, drawn_cells, intervals_in_words, main_ground, name_of, tuned, upper
+from src.reporting.series import METRICS, baselines, compared, intervals_in_words, main_ground, name_of, tuned, upper
 from src.scaling_analysis.result import Cell, Difference, HeldOut, Scaling
 
 
@@ -24,7 +24,7 @@ def summarise_findings(scaling: Scaling, costs: Mapping[int, Cost]) -> list[str]
 
 def best_cell(scaling: Scaling, metric: str) -> int | None:
     """Picks the best cell on validation, so that the test does not choose it; on the test where that is unknown."""
-    indices = tuned(scaling, metric) or drawn_cells(scaling, metric)
+    indices = tuned(scaling, metric) or compared(scaling, metric)
     if not indices:
         return None
     validation = metric.replace("test/", "val/")
@@ -46,7 +46,7 @@ def _best(scaling: Scaling) -> list[str]:
     over = "one seed; interval of 95 % over test patients"
     if cell.seeds > 1:
         over = f"mean of {cell.seeds} seeds; {intervals_in_words([cell], MAIN)}"
-    count = len(tuned(scaling, MAIN) or drawn_cells(scaling, MAIN))
+    count = len(tuned(scaling, MAIN) or compared(scaling, MAIN))
     selection = (
         f", the best of {count} cells on validation,"
         if count > 1 and MAIN.replace("test", "val") in cell.metrics
@@ -57,13 +57,12 @@ def _best(scaling: Scaling) -> list[str]:
 
 def _against_baselines(scaling: Scaling) -> list[str]:
     best = best_cell(scaling, MAIN)
-    baselines = sorted(set(drawn_cells(scaling, MAIN)) - set(tuned(scaling, MAIN)))
-    baselines = [index for index in baselines if scaling.cells[index].axes["model"] != "codes_upper_bound"]
-    if best is None or not baselines or not tuned(scaling, MAIN):
+    indices = baselines(scaling, MAIN)
+    if best is None or not indices or not tuned(scaling, MAIN):
         return []
-    top = max(baselines, key=lambda index: scaling.cells[index].metrics[MAIN].mean)
+    top = max(indices, key=lambda index: scaling.cells[index].metrics[MAIN].mean)
     score = _with_interval(scaling.cells[top], MAIN)
-    return [f"The best of {len(baselines)} baselines by macro-F1 is {name_of(scaling, top)} with {score}."]
+    return [f"The best of {len(indices)} baselines by macro-F1 is {name_of(scaling, top)} with {score}."]
 
 
 def _axis(scaling: Scaling, axis: Axis) -> list[str]:

@@ -1,6 +1,7 @@
 """Lays out an analysis of scaling: steps between neighbours, fits, what they predict, and how wrong they were."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from src.display.catalog import axis_of, metric_name
@@ -13,11 +14,22 @@ def differences_table(scaling: Scaling) -> Table:
     """Lists the paired differences of neighbouring cells."""
     heads = {"axis": "along", "one": "this", "other": "less this", "metric": "metric", "difference": "difference"}
     heads |= {"p": "p", "p_holm": "p (Holm)", "pairs": "seeds"}
-    rows = [_difference(scaling, step) for step in sorted(scaling.differences, key=_first)]
+    steps = sorted(scaling.differences, key=_first)
+    rows = [_difference(scaling, step) for step in steps]
     paired = {step.how for step in scaling.differences if step.metric.startswith("test/")} == {"predictions"}
     pairing = "paired by seed and patient" if paired else "paired by seed, not by patient"
     title = f"Differences between neighbouring cells, {pairing}, with intervals of 95 %"
-    return Table("differences", title, [Column(*pair) for pair in heads.items()], rows)
+    table = Table("differences", title, [Column(*pair) for pair in heads.items()], rows)
+    return _by_cohort(scaling, table, [step.ground for step in steps])
+
+
+def _by_cohort(scaling: Scaling, table: Table, grounds: Iterable[int]) -> Table:
+    """Adds a column that tells the cohorts of the rows apart, where there are several."""
+    if len(scaling.grounds) < 2:
+        return table
+    cohorts = [scaling.grounds[ground].cohort[:8] for ground in grounds]
+    rows = [[cohort, *row] for cohort, row in zip(cohorts, table.rows, strict=True)]
+    return replace(table, columns=[Column("ground", "cohort"), *table.columns], rows=rows)
 
 
 def _difference(scaling: Scaling, step: Difference) -> list[Entry]:
@@ -36,6 +48,7 @@ def fits_table(scaling: Scaling) -> Table:
     columns = [Column("metric", "metric"), Column("over", "over"), Column("fixed", "at"), Column("points", "cells")]
     columns += [Column(name, name) for name in "abcdf"]
     columns += [Column("misfit", "misfit", 4), Column("told", "parameters")]
+    fits = sorted(scaling.fits, key=_first)
     rows: list[list[Entry]] = [
         [
             metric_name(fit.metric), _over(fit.over), point(fit.fixed), len(fit.cells),
@@ -46,14 +59,14 @@ def fits_table(scaling: Scaling) -> Table:
             fit.misfit if fit.freedom else None,
             "free" if fit.freedom == 0 else "told by the points" if fit.identified else "not all told by the points",
         ]
-        for fit in sorted(scaling.fits, key=_first)
+        for fit in fits
     ]  # fmt: skip
     title = (
         "Saturating power laws: a metric is a - b x^-c, or a - b x^-c - d z^-f over size and context together; a loss "
         "has plus for minus. x and z are in units of the cells' geometric mean; the misfit is the standard deviation "
         "that the law leaves of the points beyond their own uncertainty"
     )
-    return Table("fits", title, columns, rows).useful()
+    return _by_cohort(scaling, Table("fits", title, columns, rows).useful(), [fit.ground for fit in fits])
 
 
 def _over(over: Sequence[str]) -> str:
@@ -73,30 +86,34 @@ def point(coordinates: Mapping[str, Any]) -> str:
 def predictions_table(scaling: Scaling) -> Table:
     """Lists what the fits say of cells that were not run."""
     heads = {"metric": "metric", "why": "for", "at": "at", "predicted": "predicted", "over": "by the fit over"}
+    predictions = sorted(scaling.predictions, key=_first)
     rows: list[list[Entry]] = [
         [
             metric_name(prediction.metric), prediction.why, point(prediction.at),
             Estimate(prediction.value, prediction.low, prediction.high), _over(scaling.fits[prediction.fit].over),
         ]
-        for prediction in sorted(scaling.predictions, key=_first)
+        for prediction in predictions
     ]  # fmt: skip
     title = "What the fits predict, with intervals of 95 % that hold the points' uncertainty and the fit's misfit"
-    return Table("predictions", title, [Column(*pair) for pair in heads.items()], rows)
+    table = Table("predictions", title, [Column(*pair) for pair in heads.items()], rows)
+    return _by_cohort(scaling, table, [scaling.fits[prediction.fit].ground for prediction in predictions])
 
 
 def held_out_table(scaling: Scaling) -> Table:
     """Lists how wrong the fits were about the largest cell."""
     heads = {"metric": "metric", "over": "fit over", "cell": "cell held out", "points": "cells in the fit"}
     heads |= {"predicted": "predicted", "measured": "measured", "error": "error", "no_growth": "best of the others"}
+    largest = sorted(scaling.held_out, key=_first)
     rows: list[list[Entry]] = [
         [
             metric_name(held_out.metric), _over(held_out.over), name_of(scaling, held_out.cell), held_out.points,
             Estimate(held_out.predicted, held_out.low, held_out.high), held_out.measured, held_out.error,
             held_out.no_growth,
         ]
-        for held_out in sorted(scaling.held_out, key=_first)
+        for held_out in largest
     ]  # fmt: skip
     title = (
         "The largest cell as predicted from the others; to say that it gets no better predicts the best of the others"
     )
-    return Table("held_out", title, [Column(*pair) for pair in heads.items()], rows)
+    table = Table("held_out", title, [Column(*pair) for pair in heads.items()], rows)
+    return _by_cohort(scaling, table, [held_out.ground for held_out in largest])

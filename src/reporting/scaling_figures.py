@@ -14,11 +14,10 @@ from src.reporting.series import (
     Lines,
     Series,
     bars,
-    drawn_cells,
+    baselines,
     fit_of,
     intervals_in_words,
     lines_along,
-    tuned,
     upper,
 )
 from src.scaling_analysis.result import Cell, Fit, Scaling
@@ -87,11 +86,9 @@ def _band(axes: Any, scaling: Scaling, fit: Fit, axis: str, line: Series, series
 
 def _baseline(axes: Any, scaling: Scaling, metric: str) -> None:
     """Draws the best system without a base, as a line across."""
-    baselines = set(drawn_cells(scaling, metric)) - set(tuned(scaling, metric))
-    # The DRG is grouped from the codes that the bound reads: it is no system to be compared with.
-    honest = [scaling.cells[index] for index in baselines if scaling.cells[index].axes["model"] != "codes_upper_bound"]
-    if honest:
-        best = max(honest, key=lambda cell: cell.metrics[metric].mean)
+    cells = [scaling.cells[index] for index in baselines(scaling, metric)]
+    if cells:
+        best = max(cells, key=lambda cell: cell.metrics[metric].mean)
         axes.axhline(
             best.metrics[metric].mean, color=GREY, linewidth=0.9, linestyle=(0, (1, 2)), label=str(best.axes["model"])
         )

@@ -15,6 +15,9 @@ METRICS = {key: metric.words for key, metric in metrics_of(View.FIGURES).items()
 MOST_LINES = 6
 """Lines of one picture."""
 
+UPPER_BOUND = "codes_upper_bound"
+"""The model that reads the codes from which the DRG is grouped: it is no system to be compared with."""
+
 SERIES = {
     axis.key: tuple(line.key for line in GRID if line != axis and not line.adapters_only) for axis in GRID
 }  # fmt: skip
@@ -56,6 +59,16 @@ def drawn_cells(scaling: Scaling, metric: str) -> list[int]:
 def tuned(scaling: Scaling, metric: str) -> list[int]:
     """Picks those of `drawn_cells` that are a base with adapters; the rest are baselines."""
     return [index for index in drawn_cells(scaling, metric) if scaling.cells[index].axes.get("params")]
+
+
+def compared(scaling: Scaling, metric: str) -> list[int]:
+    """Picks those of `drawn_cells` that are systems to be compared, which the upper bound is not."""
+    return [index for index in drawn_cells(scaling, metric) if scaling.cells[index].axes["model"] != UPPER_BOUND]
+
+
+def baselines(scaling: Scaling, metric: str) -> list[int]:
+    """Picks those of `compared` that have no base."""
+    return [index for index in compared(scaling, metric) if not scaling.cells[index].axes.get("params")]
 
 
 def lines_along(scaling: Scaling, metric: str, axis: str) -> Lines | None:

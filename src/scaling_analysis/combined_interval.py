@@ -57,7 +57,8 @@ def combined_interval(value: float, seeds: float, freedom: int, patients: float,
         seeds: its standard error by seeds; nan for one seed.
         freedom: seeds less one.
         patients: its standard error by patients; nan where it is not known.
-        share: it lies between 0 and 1, and so do its intervals, which are symmetric in log-odds.
+        share: it lies between 0 and 1, and so do its intervals: symmetric in log-odds, and cut off at the bound where
+            the mean is 0 or 1, which has no log-odds. What is no share, as a loss or a difference, has no bounds.
     """
     errors = [error for error in (seeds, patients) if math.isfinite(error)]
     total = math.sqrt(sum(error * error for error in errors)) if errors else math.nan
@@ -76,8 +77,10 @@ def _interval(value: float, error: float, freedom: float, share: bool) -> Interv
         return NONE
     quantile = Z if math.isinf(freedom) else float(stdtrit(freedom, 0.5 + CONFIDENCE / 2))
     reach = quantile * error
-    if not (share and 0 < value < 1):
+    if not share:
         return Interval(value - reach, value + reach)
+    if not 0 < value < 1:
+        return Interval(max(value - reach, 0.0), min(value + reach, 1.0))
     middle, far = math.log(value / (1 - value)), reach / (value * (1 - value))
     low, high = (1 / (1 + math.exp(-max(min(middle + sign * far, 700), -700))) for sign in (-1, 1))
     return Interval(low, high)

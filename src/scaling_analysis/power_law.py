@@ -130,7 +130,9 @@ def _closer(
         slopes = -columns[..., 1:] * logs * linear[:, None, 1:]
         turn = np.concatenate([columns * (linear > 0)[:, None], slopes], -1)
         square = turn.swapaxes(1, 2) @ turn
-        square += DAMPING * np.eye(square.shape[-1]) * np.trace(square, axis1=1, axis2=2)[:, None, None]
+        # Where every term is 0, as of a metric that is 1 everywhere, there is nothing to solve, and no step.
+        scale = np.maximum(np.trace(square, axis1=1, axis2=2), 1e-100)
+        square += DAMPING * np.eye(square.shape[-1]) * scale[:, None, None]
         off = z - (columns @ linear[..., None])[..., 0]
         moves = np.linalg.solve(square, (turn.swapaxes(1, 2) @ off[..., None]))[..., 0][:, linear.shape[1] :]
         # A full step may overshoot or fall short; of it and a further quarter a row keeps what lowers its error.

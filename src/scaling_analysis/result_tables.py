@@ -9,6 +9,7 @@ from typing import Any
 
 from src.cli.files import atomic_write
 from src.display.spreadsheet import write_csv
+from src.display.tables import p_value
 from src.scaling_analysis.result import Cell, Fit, Interval, Scaling
 
 SHOWN = 24
@@ -22,11 +23,12 @@ def tables(scaling: Scaling) -> dict[str, Rows]:
     return {
         "cells": [row for index in range(len(scaling.cells)) for row in _cell_rows(scaling, index)],
         "differences": [_difference_row(scaling, index) for index in range(len(scaling.differences))],
-        "fits": [row for fit in scaling.fits for row in _fit_rows(fit)],
+        "fits": [row for fit in scaling.fits for row in _fit_rows(fit, scaling)],
         "predictions": [
             {
                 "over": _over(scaling.fits[prediction.fit]),
                 "why": prediction.why,
+                **_cohort(scaling, scaling.fits[prediction.fit].ground),
                 **prediction.at,
                 "metric": prediction.metric,
             }
@@ -74,7 +76,7 @@ def as_text(scaling: Scaling, metrics: Sequence[str]) -> str:
     parts = [
         _cells_text(scaling, shown),
         _part("One step apart, the larger less the smaller, by patient and seed", _differences_text(scaling)),
-        _part("Fits", [_fit_line(fit) for fit in scaling.fits if len(fit.over) == 2 or few]),
+        _part("Fits", [_fit_line(fit, scaling) for fit in scaling.fits if len(fit.over) == 2 or few]),
         _part("Predicted", _predictions_text(scaling)),
         _part("The largest cell held out of the fit", _held_text(scaling)),
         _part(
@@ -119,9 +121,10 @@ def _difference_row(scaling: Scaling, index: int) -> dict[str, Any]:
     return row | {"p": _plain(difference.p), "p_holm": _plain(difference.p_holm), "patients_from": difference.how}
 
 
-def _fit_rows(fit: Fit) -> Rows:
-    first = {"metric": fit.metric, "over": _over(fit), **fit.fixed, "points": len(fit.cells), "freedom": fit.freedom}
-    first |= {"residual": fit.residual, "misfit": fit.misfit, "patients_from": fit.how}
+def _fit_rows(fit: Fit, scaling: Scaling) -> Rows:
+    first = {"metric": fit.metric, "over": _over(fit), **_cohort(scaling, fit.ground), **fit.fixed}
+    first |= {"points": len(fit.cells), "freedom": fit.freedom, "residual": fit.residual, "misfit": fit.misfit}
+    first["patients_from"] = fit.how
     first |= {f"reference_{name}": value for name, value in zip(fit.over, fit.reference, strict=True)}
     return [first | {"parameter": name} | dataclasses.asdict(parameter) for name, parameter in fit.parameters.items()]
 
@@ -185,7 +188,7 @@ def _differences_text(scaling: Scaling) -> list[str]:
     for row in tables_of_differences(scaling):
         fixed = " ".join(f"{key}={value}" for key, value in row["fixed"].items())
         difference = row["difference"]
-        remarks = "" if math.isnan(difference.p_holm) else f"  p {_chance(difference.p_holm)}"
+        remarks = "" if math.isnan(difference.p_holm) else f"  p {p_value(difference.p_holm)}"
         remarks += "" if difference.pairs > 1 else ", patients alone: one seed"
         between = f"{difference.value:+.3f}{_between(difference.both)}"
         lines.append(f"{difference.metric}  {row['of']} - {row['less']}  {fixed}: {between}{remarks}")
@@ -205,8 +208,8 @@ def tables_of_differences(scaling: Scaling) -> list[dict[str, Any]]:
     ]
 
 
-def _fit_line(fit: Fit) -> str:
-    fixed = "".join(f" {key}={value}" for key, value in fit.fixed.items())
+def _fit_line(fit: Fit, scaling: Scaling) -> str:
+    fixed = "".join(f" {key}={value}" for key, value in {**_cohort(scaling, fit.ground), **fit.fixed}.items())
     numbers = ", ".join(
         f"{name} {parameter.value:.3g} [{parameter.low:.3g}, {parameter.high:.3g}]"
         if parameter.identified
@@ -221,12 +224,13 @@ def _predictions_text(scaling: Scaling) -> list[str]:
     shown = [
         prediction for prediction in scaling.predictions if len(scaling.fits[prediction.fit].over) == 2
     ] or scaling.predictions
-    return [
-        f"{prediction.metric}  {prediction.why}: "
-        f"{' '.join(f'{key}={_number(value)}' for key, value in prediction.at.items())}: "
-        f"{prediction.value:.3f} [{prediction.low:.3f}, {prediction.high:.3f}]"
-        for prediction in shown
-    ]
+    lines = []
+    for prediction in shown:
+        point = {**_cohort(scaling, scaling.fits[prediction.fit].ground), **prediction.at}
+        words = " ".join(f"{key}={_number(value)}" for key, value in point.items())
+        between = f"[{prediction.low:.3f}, {prediction.high:.3f}]"
+        lines.append(f"{prediction.metric}  {prediction.why}: {words}: {prediction.value:.3f} {between}")
+    return lines
 
 
 def _held_text(scaling: Scaling) -> list[str]:
@@ -248,8 +252,13 @@ def _part(title: str, lines: Sequence[str]) -> str:
 
 
 def _named(cell: Cell, scaling: Scaling, without: str = "") -> dict[str, Any]:
-    axes = [axis for axis in scaling.varied if axis != without]
-    return {"model" if axis == "params" else axis: _value(cell, axis) for axis in axes}
+    axes = {"model" if axis == "params" else axis: _value(cell, axis) for axis in scaling.varied if axis != without}
+    return {**_cohort(scaling, cell.ground), **axes}
+
+
+def _cohort(scaling: Scaling, ground: int) -> dict[str, str]:
+    """Names the cohort in a row, where there are several."""
+    return {"cohort": scaling.grounds[ground].cohort[:12]} if len(scaling.grounds) > 1 else {}
 
 
 def _value(cell: Cell, axis: str) -> Any:
@@ -266,10 +275,6 @@ def _edges(name: str, interval: Interval) -> dict[str, Any]:
 
 def _between(interval: Interval) -> str:
     return "" if math.isnan(interval.low) else f" [{interval.low:.3f}, {interval.high:.3f}]"
-
-
-def _chance(p: float) -> str:
-    return "< 0.0001" if p < 1e-4 else f"{p:.2g}"
 
 
 def _number(value: Any) -> str:

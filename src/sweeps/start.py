@@ -1,10 +1,11 @@
 """Where what was composed is run: here, or on the launcher that the command line names."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from src.cli.compose import CONF, CommandLine, Composed, spelt, to_schema
+from src.cli.compose import CONF, CommandLine, Composed, Point, spelt, to_schema
 from src.cli.errors import UserError
 from src.cli.files import check_folder
 from src.config.train import Together, TrainConfig
@@ -27,6 +28,7 @@ def launch(line: CommandLine, composed: Composed[TrainConfig], train: "Train") -
     first, name = composed.points[0], sweep_name(line)
     for out in {point.config.out for point in composed.points if not point.config.dry_run}:
         check_folder(Path(out), "name another with out=")
+    _say_unread(composed.points)
     if not composed.multirun:
         if (launcher := first.launcher.get("kind", "processes")) != "processes":
             raise UserError(f"hydra/launcher={launcher}: is for multiruns; add -m")
@@ -44,6 +46,20 @@ def launch(line: CommandLine, composed: Composed[TrainConfig], train: "Train") -
         run_by_hydra(line, train)
         if not first.config.dry_run:
             print_results([run_dir(point.config) for point in composed.points])
+
+
+def _say_unread(points: Sequence[Point[TrainConfig]]) -> None:
+    """Says which typed words no system of the command reads; where they vary, the sweep says which cells are one."""
+    from src.runs.identity import unread
+    from src.training.ranks import is_rank_zero
+
+    common = [word for word in points[0].words if all(word in point.words for point in points)]
+    unread_by_all = set.intersection(*(set(unread(point.config.model.kind)) for point in points))
+    keys = [key for key in (word.partition("=")[0] for word in common) if key in unread_by_all]
+    if keys and is_rank_zero(points[0].config):
+        names = ",".join(dict.fromkeys(point.config.model.name for point in points))
+        end = "it is left out" if len(keys) == 1 else "they are left out"
+        print(f"model={names}: does not read {', '.join(keys)}; {end}", file=sys.stderr)
 
 
 def sweep_name(line: CommandLine) -> str:

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from src.benchmarks.fixtures import ALPHA, DRGS, DROPOUT, RANK, TARGETS, random_drgs, random_notes
 from src.benchmarks.gpu import model_of
-from src.benchmarks.host import NOTES_A_STEP, a_gpus_way, counted, measure, ours
+from src.benchmarks.host import a_gpus_way, counted, measure, ours
 from src.benchmarks.launches import Launches, launcher
+from src.benchmarks.recipe import NOTES_A_STEP
 from src.config.train import LoraConfig, Precision, TrainConfig
 from src.estimates.flop import count_parameters
 from src.estimates.memory import memory

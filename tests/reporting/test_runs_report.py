@@ -5,6 +5,7 @@ import math
 import re
 import shutil
 import subprocess
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,16 +14,21 @@ from xml.etree import ElementTree
 import polars as pl
 import pytest
 
+from src.cli.compose import CONF
 from src.cli.errors import UserError
+from src.display.catalog import MAIN
 from src.evaluation.evaluation_record import FOLDER, NUMBERS
 from src.metrics.intervals import estimate
 from src.reporting.cell_figures import drawn_differences
+from src.reporting.findings import best_cell
+from src.reporting.law_tables import differences_table, fits_table, held_out_table, predictions_table
 from src.reporting.run_errors import known_groups
 from src.reporting.runs_report import compose, rendered, write_report
-from src.reporting.series import main_ground
+from src.reporting.series import UPPER_BOUND, baselines, main_ground, name_of
 from src.runs.finished import Run
 from src.runs.record import RunRecord, read_record
 from src.scaling_analysis.analysis import analyse
+from src.scaling_analysis.result_tables import as_text, tables
 from src.scaling_analysis.run_sources import Source
 from src.testing.made_up_runs import Truth, grid_of
 
@@ -231,6 +237,20 @@ def test_what_came_out_follows_from_the_records(files: Mapping[str, bytes]) -> N
     assert "model=nano max_len=384 seed=1" in files["tables/missing.csv"].decode()
 
 
+def test_the_upper_bound_is_a_model_of_conf_and_never_the_best_system() -> None:
+    bound = record(UPPER_BOUND, 96, "two", 0)
+    bound["metrics"] = dict.fromkeys(bound["metrics"], 0.99)
+    records = [*(record(model, 96, "two", 0) for model in (*SIZES, "tfidf")), bound]
+    runs = [Run(entry["axes"]["model"], RunRecord.of(entry)) for entry in records]
+    assert f"name: {UPPER_BOUND}\n" in (CONF / "model" / f"{UPPER_BOUND}.yaml").read_text("utf-8")
+    whole, without_base, bound_alone = (analyse(Source(tuple(some))) for some in (runs, runs[-2:], runs[-1:]))
+    assert [name_of(whole, index) for index in baselines(whole, MAIN)] == ["tfidf"]
+    best = best_cell(without_base, MAIN)
+    assert best is not None
+    assert name_of(without_base, best) == "tfidf"
+    assert best_cell(bound_alone, MAIN) is None
+
+
 def test_runs_without_a_grid_have_no_section_on_scaling(told: tuple[Path, str]) -> None:
     folder, _ = told
     page = (folder / "report.html").read_text("utf-8")
@@ -366,6 +386,21 @@ def test_pictures_of_two_cohorts_show_the_one_with_more_cells_alone() -> None:
     scaling = analyse(Source((*grid_of(Truth(), seeds=2), *shorter)))
     assert {step.ground for step in scaling.differences} == {0, 1}
     assert {step.ground for step in drawn_differences(scaling, "test/accuracy")} == {main_ground(scaling)}
+
+
+def test_tables_of_two_cohorts_say_of_each_row_whose_it_is_and_those_of_one_do_not() -> None:
+    first, second = (grid_of(Truth(), seeds=2, cohort=cohort) for cohort in ("5f2c0b1a9d7e", "e01d77a4c3b2"))
+    both, alone = analyse(Source((*first, *second))), analyse(Source(tuple(first)))
+    for lay_out in (differences_table, fits_table, predictions_table, held_out_table):
+        table, one = lay_out(both), lay_out(alone)
+        assert Counter(row[0] for row in table.rows) == dict.fromkeys(("5f2c0b1a", "e01d77a4"), len(one.rows))
+        assert [column.head for column in table.columns] == ["cohort", *(column.head for column in one.columns)]
+    for name in ("differences", "fits", "predictions", "held_out"):
+        assert {row["cohort"] for row in tables(both)[name]} == {"5f2c0b1a9d7e", "e01d77a4c3b2"}
+        assert all("cohort" not in row for row in tables(alone)[name])
+    text = as_text(both, ["test/accuracy"])
+    assert "cohort=5f2c0b1a9d7e" in text
+    assert "cohort=e01d77a4c3b2" in text
 
 
 def test_a_report_fits_a_thousand_curves_by_drawing_a_few(grid: list[Run]) -> None:

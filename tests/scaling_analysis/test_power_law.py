@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy.optimize import curve_fit
 
 from src.scaling_analysis.power_law import EXPONENTS, curve, fit
@@ -16,6 +17,12 @@ def test_a_law_is_found_from_its_points(truth: tuple[float, ...]) -> None:
 @pytest.mark.parametrize("truth", [(0.3, 0.2, 0.4, 0.1, 0.8), (0.2, 0.05, 1.2, 0.4, 0.3)])
 def test_a_law_of_size_and_length_is_found_from_a_grid(truth: tuple[float, ...]) -> None:
     assert fit(GRID, curve(np.array([truth]), GRID))[0] == pytest.approx(truth, abs=1e-3)
+
+
+@pytest.mark.parametrize("points", [SIZES, GRID])
+def test_a_metric_that_is_1_everywhere_leaves_nothing_to_a_law(points: NDArray[np.float64]) -> None:
+    parameters = fit(points, np.zeros((3, len(points))))
+    assert curve(parameters, points) == pytest.approx(np.zeros((3, len(points))), abs=1e-9)
 
 
 def test_a_fit_leaves_as_little_as_scipy_s_own() -> None:

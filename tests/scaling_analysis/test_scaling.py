@@ -14,6 +14,7 @@ from scipy import stats
 from src.evaluation.comparison import compare, read_runs
 from src.runs.finished import Run, read_run
 from src.scaling_analysis.analysis import METRICS, analyse
+from src.scaling_analysis.combined_interval import combined_interval
 from src.scaling_analysis.grid import gather
 from src.scaling_analysis.result import Scaling
 from src.scaling_analysis.result_tables import as_json, as_text, tables, write_scaling
@@ -50,6 +51,20 @@ def test_a_cell_of_one_seed_has_its_run_s_recorded_interval() -> None:
         recorded = by_name[cell.runs[0]].record.intervals["test/accuracy"]
         assert (told.both.low, told.both.high) == pytest.approx(recorded, abs=1e-9)
         assert math.isnan(told.seeds.low)
+
+
+@pytest.mark.parametrize("accuracy", [0.0, 1.0])
+def test_a_share_that_is_nothing_or_all_has_no_interval_beyond_it_and_a_loss_has_no_bounds(accuracy: float) -> None:
+    recorded = {0.0: (0.0, 0.1), 1.0: (0.9, 1.0)}[accuracy]
+    runs = [
+        changed(run, metrics={"test/accuracy": accuracy}, intervals={"test/accuracy": recorded})
+        for run in grid_of(Truth(), seeds=2)
+    ]
+    for cell in study(runs).cells:
+        told = cell.metrics["test/accuracy"]
+        assert (told.both.low, told.both.high) == (told.patients.low, told.patients.high) == pytest.approx(recorded)
+    apart = combined_interval(0.0, 0.01, 2, 0.01, share=False)
+    assert -apart.both.low == apart.both.high > 0
 
 
 def test_seeds_and_patients_together_are_wider_than_either_and_no_wider_than_their_sum() -> None:

@@ -17,8 +17,10 @@ from src.cli.errors import UserError
 from src.config.train import TrainConfig
 from src.runs.state import JobState, RunStatus, read_state, write_state
 from src.sweeps.manifest import write_sweep
+from src.sweeps.start import launch
 from src.sweeps.status_table import read_rows
 from src.sweeps.sweep import launcher_config, plan_jobs, run_sweep
+from src.train import train
 from tests.conftest import whole_record
 
 ROOT = Path(__file__).parents[2]
@@ -47,6 +49,39 @@ def test_a_grid_can_be_narrowed_on_the_command_line(cohort: Path) -> None:
     assert len(jobs) == 8
     assert {(job.cfg.lora.r, str(job.cfg.labels)) for job in jobs} == {(4, "two"), (8, "two")}
     assert {job.cfg.wandb.group for job in jobs} == {"full"}
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["model=tfidf", "lora.r=16"], "model=tfidf: does not read lora.r; it is left out\n"),
+        (["model=tfidf", "lora.r=16", "epochs=3"], "model=tfidf: does not read lora.r, epochs; they are left out\n"),
+        (["model=tfidf", "seed=3", "data.limit=90"], ""),
+        (["model=nano", "lora.r=16"], ""),
+    ],
+)
+def test_typed_words_that_the_system_of_a_run_does_not_read_are_named(
+    words: list[str], expected: str, cohort: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = read_command_line([*words, f"data.dir={cohort}", "device=cpu", "dry_run=true"], "train")
+    launch(line, compose_points(TrainConfig, line), train)
+    assert capsys.readouterr().err == expected
+
+
+@pytest.mark.parametrize(
+    ("models", "expected"),
+    [
+        ("tfidf,fusion", ["model=tfidf,fusion: does not read lora.r; it is left out"]),
+        ("tfidf,nano", []),
+    ],
+)
+def test_of_a_grid_words_are_named_that_no_cell_reads(
+    models: str, expected: list[str], cohort: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["-m", f"model={models}", "lora.r=16", f"data.dir={cohort}", "device=cpu", "dry_run=true"]
+    line = read_command_line(words, "train")
+    launch(line, compose_points(TrainConfig, line), train)
+    assert [text for text in capsys.readouterr().err.splitlines() if "does not read" in text] == expected
 
 
 def test_impossible_cells_are_left_out_with_a_message(cohort: Path) -> None:
