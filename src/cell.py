@@ -34,7 +34,7 @@ def _of_array(batch: Path) -> Path:
 
 
 def main() -> None:
-    """The command."""
+    """Runs the command."""
     with report_user_errors():
         if len(sys.argv) != 2:
             raise UserError("python -m src.cell FOLDER; sweeps are started with python -m src.train")

@@ -1,4 +1,4 @@
-"""The main job, end to end, on a synthetic hospital: `python -m src.demo`."""
+"""Runs the main job, end to end, on a synthetic hospital: `python -m src.demo`."""
 
 import os
 import subprocess
@@ -31,7 +31,7 @@ class DemoConfig:
     """Words added to both training commands."""
 
     def problems(self) -> list[str]:
-        """One line for each value that cannot be."""
+        """Lists one line for each value that cannot be."""
         problems = []
         if self.limit < 10:
             problems.append(f"limit={self.limit}: must be at least 10")
@@ -139,7 +139,7 @@ def _run(*commands: Sequence[str]) -> None:
 
 
 def main() -> None:
-    """The command."""
+    """Runs the command."""
     command(DemoConfig, "demo", demo)
 
 

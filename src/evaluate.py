@@ -25,7 +25,7 @@ class EvaluateConfig:
     """CMS's Table 5 with the relative weights; null takes the one of FY 2026 that comes with the project."""
 
     def problems(self) -> list[str]:
-        """One line for each value that cannot be."""
+        """Lists one line for each value that cannot be."""
         from src.runs.folder import RunFolder
 
         problems = []

@@ -1,4 +1,4 @@
-"""What all baselines share: they are trained anew when interrupted, and saved whole."""
+"""Holds what all baselines share: they are trained anew when interrupted, and saved whole."""
 
 from abc import abstractmethod
 from pathlib import Path
@@ -12,7 +12,7 @@ from src.training.predictor import Predictor
 
 
 class Baseline(Predictor):
-    """A system without a base, which reads text or the facts of admissions, and no tokens of a base."""
+    """Reads text or the facts of admissions, and has no base."""
 
     @abstractmethod
     def write(self, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""A BERT tuned in full: Bio_ClinicalBERT (Alsentzer et al. 2019) by hub id or folder, or random weights.
+"""Tunes a BERT in full: Bio_ClinicalBERT (Alsentzer et al. 2019) by hub id or folder, or random weights.
 
 The settings are those of the DRG-LLaMA paper's code: 512 tokens of the note's head, batches of 16, learning rate 2e-5
 with linear decay, 3 epochs, weight decay 0.01. Different: its published script trained on 48 notes, this on all; notes
@@ -21,14 +21,14 @@ SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
 class Pieces:
-    """A BERT's tokenizer."""
+    """Turns text to ids by a BERT's tokenizer."""
 
     def __init__(self, tokenizer: Any, most: int) -> None:
         self.tokenizer, self.most = tokenizer, most
 
     @classmethod
     def of(cls, texts: Sequence[str], cfg: TrainConfig) -> "Pieces":
-        """The model's own, or word pieces made from `texts` for random weights.
+        """Takes the model's own tokenizer, or makes word pieces from `texts` for random weights.
 
         Raises:
             UserError: the model's own cannot be had.
@@ -63,14 +63,14 @@ class Pieces:
 
     @classmethod
     def read(cls, folder: Path, cfg: TrainConfig) -> "Pieces":
-        """The tokenizer that `save` wrote."""
+        """Reads the tokenizer that `save` wrote."""
         from transformers import AutoTokenizer
 
         return cls(read_pretrained(AutoTokenizer, folder), cfg.max_len)
 
 
 class Network(nn.Module):
-    """A BERT whose pooled first token is mapped to the logits."""
+    """Maps a BERT's pooled first token to the logits."""
 
     def __init__(self, bert: Any) -> None:
         super().__init__()
@@ -87,7 +87,7 @@ class Network(nn.Module):
 
 
 def build(pieces: Pieces, texts: Sequence[str], width: int, cfg: TrainConfig) -> Network:
-    """A BERT with a fresh head of `width` logits.
+    """Builds a BERT with a fresh head of `width` logits.
 
     Raises:
         UserError: the weights cannot be had.
@@ -104,7 +104,7 @@ def build(pieces: Pieces, texts: Sequence[str], width: int, cfg: TrainConfig) ->
 
 
 def rebuild(pieces: Pieces, width: int, cfg: TrainConfig) -> Network:
-    """A BERT of the model's architecture, for weights that were saved or random ones."""
+    """Builds a BERT of the model's architecture, for weights that were saved or random ones."""
     from transformers import AutoConfig, AutoModelForSequenceClassification, BertConfig
 
     model = cfg.model

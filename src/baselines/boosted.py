@@ -1,4 +1,4 @@
-"""Gradient-boosted trees (LightGBM) of the admission's facts, without a word of the note."""
+"""Grows gradient-boosted trees (LightGBM) of the admission's facts, without a word of the note."""
 
 import json
 from pathlib import Path
@@ -37,7 +37,7 @@ PATIENCE = 5
 
 
 class Boosted(Baseline):
-    """Trees over the facts; `epochs` is the most rounds, and validation notes choose how many are kept."""
+    """Grows trees over the facts; `epochs` is the most rounds, and validation notes choose how many are kept."""
 
     coded: ClassVar[bool] = False
     """Whether it reads the codes that are given after the stay."""
@@ -86,6 +86,6 @@ class Boosted(Baseline):
 
 
 class BoostedWithCodes(Boosted):
-    """The same with the codes of the stay, from which the DRG was grouped: an upper bound."""
+    """Reads the codes of the stay too, from which the DRG was grouped: an upper bound."""
 
     coded: ClassVar[bool] = True

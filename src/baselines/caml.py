@@ -1,4 +1,4 @@
-"""CAML (Mullenbach et al., NAACL 2018): a convolution over words with attention for each label.
+"""Builds CAML (Mullenbach et al., NAACL 2018): a convolution over words with attention for each label.
 
 As in the paper: words in lower case, those without a letter left out, the rest of at least 3 training notes kept, the
 first 2,500 of a note; vectors of 100 numbers by word2vec (CBOW) on the training notes; 50 filters of 10 words; dropout
@@ -58,12 +58,12 @@ class Words:
 
     @classmethod
     def read(cls, folder: Path, cfg: TrainConfig) -> "Words":
-        """The words that `save` wrote."""
+        """Reads the words that `save` wrote."""
         return cls(**json.loads((folder / "words.json").read_text("utf-8")))
 
 
 class Network(nn.Module):
-    """Word vectors, one convolution, and for each logit its own attention over the note and its own linear map."""
+    """Has word vectors, one convolution, and for each logit its own attention over the note and its own linear map."""
 
     def __init__(self, words: Words, width: int) -> None:
         super().__init__()
@@ -84,7 +84,7 @@ class Network(nn.Module):
 
 
 def build(words: Words, texts: Sequence[str], width: int, cfg: TrainConfig) -> Network:
-    """A fresh network whose word vectors were trained on the training notes."""
+    """Builds a fresh network whose word vectors were trained on the training notes."""
     from gensim.models import Word2Vec
 
     torch.manual_seed(cfg.seed)
@@ -100,5 +100,5 @@ def build(words: Words, texts: Sequence[str], width: int, cfg: TrainConfig) -> N
 
 
 def rebuild(words: Words, width: int, cfg: TrainConfig) -> Network:
-    """A network for weights that were saved."""
+    """Builds a network for weights that were saved."""
     return Network(words, width)

@@ -49,16 +49,16 @@ class Facts:
         return csr_matrix((np.array(data, dtype=np.float32), (row_index, column_index)), shape=shape)
 
     def learnt(self) -> dict[str, Any]:
-        """What `from_learnt` needs."""
+        """Returns what `from_learnt` needs."""
         return {"coded": self.coded, "columns": self.columns, "largest": self.largest}
 
     @classmethod
     def from_learnt(cls, learnt: Mapping[str, Any]) -> "Facts":
-        """The same columns."""
+        """Makes the same columns from what was learnt."""
         return cls(learnt["coded"], learnt["columns"], learnt["largest"])
 
     def _values(self, rows: pl.DataFrame) -> list[list[str]]:
-        """Named values of each admission, such as `insurance=Medicare`."""
+        """Lists the named values of each admission, such as `insurance=Medicare`."""
         admissions = [[f"{kind}={value}" for kind, value in row.items()] for row in rows.select(KINDS).to_dicts()]
         lists = ("services", "diagnoses", "procedures") if self.coded else ("services",)
         for name in lists:

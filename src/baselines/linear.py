@@ -1,4 +1,4 @@
-"""The commonest DRGs; and a linear model of TF-IDF, alone or with the facts of the admission."""
+"""Predicts the commonest DRGs, or by a linear model of TF-IDF, alone or with the facts of the admission."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ from src.training.run_data import Notes, RunData
 
 
 class Majority(Baseline):
-    """Every note has the DRGs of the training notes, as often as they come; half a note more for each DRG."""
+    """Gives every note the DRGs of the training notes, as often as they come; half a note more for each DRG."""
 
     def __init__(self, data: RunData) -> None:
         super().__init__(data)
@@ -41,7 +41,7 @@ class Majority(Baseline):
 
 
 class Linear(Baseline):
-    """Words and word pairs by TF-IDF, and one linear classifier a DRG."""
+    """Weights words and word pairs by TF-IDF, with one linear classifier a DRG."""
 
     facts: Facts | None = None
 
@@ -86,7 +86,7 @@ class Linear(Baseline):
 
 
 class Fusion(Linear):
-    """The same with the admission's facts.
+    """Reads the admission's facts too.
 
     They stand beside the words as further columns; those of an admission have length 1, as its words have.
     """

@@ -1,4 +1,4 @@
-"""Full fine-tuning of a small network: shuffled batches, validation after each epoch, the best epoch's weights kept."""
+"""Fine-tunes a small network in full: shuffled batches, validation after each epoch, the best epoch's weights kept."""
 
 import copy
 import math
@@ -37,7 +37,7 @@ class Encoded:
     drg: NDArray[np.int64]
 
     def order(self, size: int, seed: int, epoch: int) -> list[int]:
-        """A new order every epoch, in which batches of `size` hold notes of about the same length."""
+        """Draws a new order every epoch, in which batches of `size` hold notes of about the same length."""
         draw = np.random.default_rng([seed, epoch])
         drawn = draw.permutation(len(self.drg))
         lengths = np.array([len(note) for note in self.ids])
@@ -117,7 +117,7 @@ def tune(
 def score(
     network: nn.Module, scheme: Scheme, notes: Encoded, cfg: TrainConfig, device: str, what: str = ""
 ) -> dict[str, NDArray[np.float32]]:
-    """Log-probabilities of each head of the scheme for every note, in order."""
+    """Computes the log-probabilities of each head of the scheme for every note, in order."""
     network.eval()
     parts: dict[str, list[Tensor]] = {}
     batches = notes.batches(range(len(notes.drg)), cfg.batch_size, device)

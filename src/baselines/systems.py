@@ -1,4 +1,4 @@
-"""Every system by the kind that a configuration names: the one table that knows them all."""
+"""Lists every system by the kind that a configuration names: the one table that knows them all."""
 
 from src.baselines.boosted import Boosted, BoostedWithCodes
 from src.baselines.linear import Fusion, Linear, Majority

@@ -1,4 +1,4 @@
-"""The line to beat: TF-IDF and a linear model."""
+"""Draws the line to beat: TF-IDF and a linear model."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -38,18 +38,18 @@ class TfidfLinear:
         return vocabulary, {**arrays, "coef": coef, "intercept": intercept}
 
     def scores(self, texts: Sequence[str]) -> tuple[NDArray[np.float64], list[str]]:
-        """Decision values [B, classes] and the names of the classes met in training."""
+        """Returns decision values [B, classes] and the names of the classes met in training."""
         values = self._linear.decision_function(self._words.transform(texts))
         classes = [str(name) for name in self._linear.classes_]
         return (np.stack([-values, values], axis=1) if values.ndim == 1 else values), classes
 
     def predict(self, texts: Sequence[str]) -> NDArray[np.str_]:
-        """The likeliest class of each text."""
+        """Returns the likeliest class of each text."""
         return np.asarray(self._linear.predict(self._words.transform(texts)))
 
 
 def vectorizer(vocabulary: dict[str, int], idf: NDArray[np.float32]) -> Any:
-    """The weighting of words that a fitted model learnt."""
+    """Rebuilds the weighting of words that a fitted model learnt."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     words = TfidfVectorizer(vocabulary=vocabulary, **WORDS)
@@ -58,7 +58,7 @@ def vectorizer(vocabulary: dict[str, int], idf: NDArray[np.float32]) -> Any:
 
 
 def linear_scores(words: Any, more: csr_matrix | None, weights: dict[str, NDArray[Any]]) -> NDArray[np.float64]:
-    """Decision values [B, classes] of weighted words and further columns."""
+    """Computes decision values [B, classes] of weighted words and further columns."""
     return np.asarray(_beside(words, more) @ weights["coef"].T + weights["intercept"], dtype=np.float64)
 
 
@@ -67,7 +67,7 @@ def _beside(words: Any, more: csr_matrix | None) -> Any:
 
 
 def first_words(text: str, words: int) -> str:
-    """The first words of a text.
+    """Returns the first words of a text.
 
     >>> first_words("acute on chronic CHF", 2)
     'acute on'

@@ -1,4 +1,4 @@
-"""A network that is tuned in full under a label scheme: what CAML and BERT have in common."""
+"""Tunes a network in full under a label scheme: what CAML and BERT have in common."""
 
 from pathlib import Path
 from types import ModuleType
@@ -17,7 +17,7 @@ from src.training.run_data import Notes, RunData
 
 
 class Tuned(Baseline):
-    """A network with what turns text to ids for it, and a label scheme."""
+    """Holds a network with what turns text to ids for it."""
 
     architecture: ClassVar[ModuleType]
     """Where the network is built."""
@@ -70,14 +70,14 @@ class Tuned(Baseline):
 
 
 class Caml(Tuned):
-    """CAML: word embeddings, a convolution, and one attention a class."""
+    """Is CAML: word embeddings, a convolution, and one attention a class."""
 
     architecture: ClassVar[ModuleType] = caml
     reader: ClassVar[Any] = caml.Words
 
 
 class Bert(Tuned):
-    """A BERT with a classification head on its first token."""
+    """Puts a classification head on a BERT's first token."""
 
     architecture: ClassVar[ModuleType] = bert
     reader: ClassVar[Any] = bert.Pieces

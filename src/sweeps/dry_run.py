@@ -1,4 +1,4 @@
-"""What a run or a whole sweep would do and take, without doing it: `dry_run=true`."""
+"""Says what a run or a whole sweep would do and take, without doing it: `dry_run=true`."""
 
 import dataclasses
 import json
@@ -49,7 +49,7 @@ def print_plan(cfg: TrainConfig) -> None:
 
 @dataclass(frozen=True)
 class JobCost:
-    """What one cell takes.
+    """Holds what one cell takes.
 
     Attributes:
         memory: bytes in a training step.
@@ -91,7 +91,7 @@ def print_costs(name: str, jobs: Sequence[Job]) -> None:
 
 
 def cost_of(cfg: TrainConfig, gpu: str | None, speeds: dict[tuple[str, int], float]) -> JobCost:
-    """What one cell takes on a GPU of the table, or on this machine; nothing is foretold of a baseline."""
+    """Estimates what one cell takes on a GPU of the table, or on this machine; nothing is foretold of a baseline."""
     if not predictor_class(cfg).has_base:
         return JobCost(0.0, 0.0, "not foretold", "")
     device = "cuda" if gpu else pick_device(cfg)
@@ -129,7 +129,7 @@ def _kept(cfg: TrainConfig, split: Split) -> NDArray[np.float64]:
 
 
 class _Tokenizer:
-    """A way to the tokenizer of a configuration that does not count as an argument of its own."""
+    """Leads to the tokenizer of a configuration, and does not count as an argument of its own."""
 
     def __init__(self, cfg: TrainConfig) -> None:
         self.cfg = cfg
@@ -156,7 +156,7 @@ def _lengths(
 
 
 def _tokenizer_here(cfg: TrainConfig) -> Any:
-    """The model's tokenizer when it lies on this machine; a plan does not wait for a hub."""
+    """Reads the model's tokenizer when it lies on this machine; a plan does not wait for a hub."""
     from transformers import AutoTokenizer
 
     try:

@@ -1,4 +1,4 @@
-"""What a sweep asked for when it was last started, for whoever wants to know where it stands."""
+"""Keeps what a sweep asked for when it was last started, for whoever wants to know where it stands."""
 
 import time
 from collections.abc import Sequence

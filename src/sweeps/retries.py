@@ -1,4 +1,4 @@
-"""What became of the cells of one start of a sweep, and which of them are started again."""
+"""Counts what became of the cells of one start of a sweep, and decides which are started again."""
 
 import sys
 import time
@@ -22,7 +22,7 @@ class RetryTracker:
         self._start = self._said = time.monotonic()
 
     def again(self, folder: Path, reason: str, *, stopped: bool = False, died: bool = False) -> bool:
-        """Whether a cell whose process is gone is to be started again.
+        """Decides whether a cell whose process is gone is to be started again.
 
         Args:
             folder: the cell's.

@@ -1,4 +1,4 @@
-"""One run in this process, in the folder that follows from its configuration."""
+"""Runs one configuration in this process, in the folder that follows from it."""
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext

@@ -1,4 +1,4 @@
-"""Where what was composed is run: here, or on the launcher that the command line names."""
+"""Starts what was composed: here, or on the launcher that the command line names."""
 
 import sys
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What `python -m src.status` shows: a row a cell, and the finished cells as a leaderboard."""
+"""Shows a row a cell, and the finished cells as a leaderboard, for `python -m src.status`."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ METRIC = "test/accuracy"
 
 @dataclass(frozen=True)
 class Row:
-    """One cell as it stands."""
+    """Holds one cell as it stands."""
 
     name: str
     words: str
@@ -35,7 +35,7 @@ class Row:
 
     @property
     def progress(self) -> str:
-        """The stage, and how much of it is done."""
+        """Says which stage it is at, and how much of it is done."""
         state = self.look.state
         if self.look.standing is RunStatus.FINISHED or state is None or not state.total:
             return ""
@@ -44,14 +44,14 @@ class Row:
 
     @property
     def time_left(self) -> str:
-        """Time that the stage still takes."""
+        """Says how long the stage still takes."""
         state = self.look.state
         running = self.look.standing is RunStatus.RUNNING and state and state.left_s is not None
         return minutes(state.left_s) if running and state and state.left_s is not None else ""
 
     @property
     def metric(self) -> str:
-        """Accuracy with its 95 % interval: of test patients, or of validation patients so far."""
+        """Writes the accuracy with its 95 % interval: of test patients, or of validation patients so far."""
         if self.record:
             value, notes = self.record.metrics.get(METRIC), self.record.counts["test"]
             return "" if value is None else f"test {with_interval(value, notes)}"
@@ -60,7 +60,7 @@ class Row:
 
     @property
     def where(self) -> str:
-        """Host and process that work on it or did last, or the job that waits."""
+        """Names host and process that work on it or did last, or the job that waits."""
         status, state = self.look, self.look.state
         if status.standing is RunStatus.QUEUED:
             return f"job {self.job}"
@@ -70,7 +70,7 @@ class Row:
 
     @property
     def remark(self) -> str:
-        """The last error, or that other code trained it."""
+        """Tells the last error, or that other code trained it."""
         state = self.look.state
         if self.look.standing is RunStatus.DAMAGED:
             return str(damage(self.folder))
@@ -84,7 +84,7 @@ class Row:
 
 
 def read_rows(sweep: str, out: Path) -> list[Row]:
-    """The cells that a sweep last asked for, or those of a folder of runs, or of a run's folder.
+    """Reads the cells that a sweep last asked for, or those of a folder of runs, or of a run's folder.
 
     Raises:
         UserError: it is neither.
@@ -101,7 +101,7 @@ def _row(run: ListedRun) -> Row:
 
 
 def with_interval(value: float, notes: int) -> str:
-    """A share of `notes` with Wilson's 95 % interval.
+    """Writes a share of `notes` with Wilson's 95 % interval.
 
     >>> with_interval(0.44, 1497)
     '0.440 [0.415, 0.465]'
@@ -113,13 +113,13 @@ def with_interval(value: float, notes: int) -> str:
 
 
 def summary(rows: Sequence[Row]) -> str:
-    """How many cells stand where."""
+    """Counts how many cells stand where."""
     counts = Counter(row.look.standing for row in rows)
     return f"{len(rows)} cells: " + ", ".join(f"{counts[status]} {status}" for status in ORDER if counts[status])
 
 
 def status_table(rows: Sequence[Row]) -> str:
-    """A row a cell."""
+    """Writes a row a cell."""
     head = ["cell", "state", "progress", "left", "metric", "where", "remark"]
     body = [
         [row.name, str(row.look.standing), row.progress, row.time_left, row.metric, row.where, row.remark[:100]]

@@ -1,4 +1,4 @@
-"""A sweep: its cells, what is left to do of them, where it is done, and what came out."""
+"""Runs a sweep: its cells, what is left to do of them, where it is done, and what came out."""
 
 import dataclasses
 import sys
@@ -28,7 +28,7 @@ Task = Callable[[Path], int]
 
 @dataclass(frozen=True)
 class Launcher:
-    """Where a launcher's function is, which takes a sweep's name, its jobs, the launcher's values and a task a job.
+    """Names a launcher's function, which takes a sweep's name, its jobs, the launcher's values and a task a job.
 
     Attributes:
         joins: whether it also takes jobs that are worked on, because it finds those of an earlier start again.
@@ -57,7 +57,7 @@ def work_on(folder: Path) -> int:
 
 
 def plan_jobs(name: str, points: Sequence[Point[TrainConfig]]) -> list[Job]:
-    """The cells of a sweep, each once, under the folder that follows from its configuration.
+    """Plans the cells of a sweep, each once, under the folder that follows from its configuration.
 
     Says which cells are one run, because they differ in what their system does not read.
 
@@ -148,7 +148,7 @@ def _announce(name: str, jobs: Sequence[Job], statuses: dict[Path, StatusSnapsho
 
 
 def _of_another_cohort(jobs: Sequence[Job], fingerprint: str) -> int:
-    """Finished runs beside the cells that bear a cell's readable name and were trained on other notes."""
+    """Counts finished runs beside the cells that bear a cell's readable name and were trained on other notes."""
     readable = {job.name.rpartition("-")[0] for job in jobs}
     own = {job.name for job in jobs}
     count = 0

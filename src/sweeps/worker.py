@@ -1,4 +1,4 @@
-"""Work on one cell in this process: its lock, its state, and what becomes of every way to end."""
+"""Works on one cell in this process: its lock, its state, and what becomes of every way to end."""
 
 import os
 import signal
@@ -38,7 +38,7 @@ Train = Callable[[TrainConfig, Path], Any]
 
 
 class Stopped(BaseException):
-    """SIGTERM came where nothing but this process could tell what to do."""
+    """Says that SIGTERM came where nothing but this process could tell what to do."""
 
 
 class StatusWriter:
@@ -51,7 +51,7 @@ class StatusWriter:
         """When the first and the last step of training ended, in seconds since 1970; 0 before."""
 
     def advanced(self, clock: Clock, elapsed: float) -> None:
-        """A count went on."""
+        """Takes notice that a count went on."""
         if clock.unit == "step":
             self.last = time.time()
             self.first = self.first or self.last
@@ -156,7 +156,7 @@ def _out_of_memory(cfg: TrainConfig) -> str:
 
 
 def _account(writer: StatusWriter) -> None:
-    """Where the time of a finished cell went: to its first step, to its last, and to its record."""
+    """Accounts for the time of a finished cell: to its first step, to its last, and to its record."""
     state, seconds = writer.state, writer.state.seconds
     first, last = writer.first or state.started, writer.last or state.started
     seconds["load"] = round(first - state.started, 3)
@@ -207,14 +207,14 @@ def requeue(time_up: bool) -> None:
 
 
 def process_start() -> float:
-    """When this process was born, in seconds since 1970; a child of a fork server is born at its fork."""
+    """Returns when this process was born, in seconds since 1970; a child of a fork server is born at its fork."""
     born = this_process().born / os.sysconf("SC_CLK_TCK")
     return time.time() - (time.clock_gettime(time.CLOCK_BOOTTIME) - born)
 
 
 @contextmanager
 def logged(path: Path) -> Iterator[None]:
-    """Everything that this process and its children print goes to the end of a file."""
+    """Sends everything that this process and its children print to the end of a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()
     sys.stderr.flush()

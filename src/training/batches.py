@@ -1,4 +1,4 @@
-"""Which notes each optimiser step reads: a pure function of seed and step, so that any step can be made anew."""
+"""Decides which notes each optimiser step reads: a pure function of seed and step, so that any can be made anew."""
 
 import dataclasses
 import math
@@ -39,17 +39,17 @@ class TokenisedNotes:
         return int(self.lengths.sum())
 
     def batch(self, rows: Sequence[int]) -> "Batch":
-        """Some notes, packed."""
+        """Packs some notes."""
         return Batch(pack([self.ids[row] for row in rows]), torch.tensor([self.drg[row] for row in rows]))
 
     def validation_batch(self, rows: Sequence[int]) -> "Batch":
-        """Some notes, packed; where this process has none left, one that is read for nothing beside the others'."""
+        """Packs some notes; where this process has none left, one that is read for nothing beside the others'."""
         return dataclasses.replace(self.batch(rows or [0]), idle=not rows)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """B packed notes with the indices of their DRGs, [B], on the host: what reads them sends them on."""
+    """Holds B packed notes with the indices of their DRGs, [B], on the host: what reads them sends them on."""
 
     notes: Packed
     drg: Tensor
@@ -62,7 +62,7 @@ class Batch:
 
 @dataclass(frozen=True, eq=False)
 class Steps:
-    """The optimiser steps of a run: `batch_size` notes each, in an order that is new every epoch.
+    """Lists the optimiser steps of a run: `batch_size` notes each, in an order that is new every epoch.
 
     Attributes:
         notes: the training notes.
@@ -88,18 +88,18 @@ class Steps:
         return math.ceil(len(self.notes) / self.batch_size)
 
     def rows(self, step: int) -> list[int]:
-        """The notes of a step, counted from 0."""
+        """Returns the notes of a step, counted from 0."""
         epoch, index = divmod(step, self.per_epoch)
         rows = _order(len(self.notes), self.seed, epoch)[index * self.batch_size : (index + 1) * self.batch_size]
         return rows.tolist()
 
     @property
     def ends(self) -> list[int]:
-        """The steps done when a validation is due: after each epoch, and at the end."""
+        """Lists the steps done when a validation is due: after each epoch, and at the end."""
         return [*range(self.per_epoch, len(self), self.per_epoch), len(self)]
 
     def ends_epoch(self, step: int) -> bool:
-        """Whether validation is due when this many steps are done."""
+        """Says whether validation is due when this many steps are done."""
         return step > 0 and (step % self.per_epoch == 0 or step == len(self))
 
     def epoch(self, step: int) -> int:
@@ -107,11 +107,11 @@ class Steps:
         return math.ceil(step / self.per_epoch)
 
     def noise(self, step: int, indices: Sequence[int], share: float) -> KeyedDropout:
-        """Dropout of the notes of these indices of a step."""
+        """Returns the dropout of the notes of these indices of a step."""
         return KeyedDropout(share, tuple((self.seed, step, index) for index in indices))
 
     def longest(self, at_once: int) -> list[int]:
-        """The notes of the micro-batch with the most tokens in the whole run."""
+        """Finds the notes of the micro-batch with the most tokens in the whole run."""
         most, rows = -1, [0]
         for epoch in range(self.epoch(len(self))):
             steps = min(self.per_epoch, len(self) - epoch * self.per_epoch)

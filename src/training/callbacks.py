@@ -121,7 +121,7 @@ class RunCheckpoints(pl.callbacks.Checkpoint):
         self._save(pl_module.due)
 
     def _stop_requested(self) -> bool:
-        """Whether any process was asked to stop: all of them save at the same step then."""
+        """Says whether any process was asked to stop: all of them save at the same step then."""
         ranks: Ranks = self.learners[0].ranks
         if ranks.count == 1:
             return self.stop.received is not None

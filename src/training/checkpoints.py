@@ -65,7 +65,7 @@ def write_checkpoint(run_dir: Path, tensors: Mapping[str, Tensor], standing: Map
 
 
 def read_checkpoint(run_dir: Path, first: bool = True) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """The newest whole checkpoint of a run, on the CPU; None where there is none.
+    """Reads the newest whole checkpoint of a run, on the CPU; None where there is none.
 
     Args:
         run_dir: the run's folder.

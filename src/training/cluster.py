@@ -1,4 +1,4 @@
-"""Who starts the processes of a run, and which of them this one is."""
+"""Finds out who starts the processes of a run, and which of them this one is."""
 
 from pytorch_lightning.plugins.environments import (
     ClusterEnvironment,
@@ -11,7 +11,7 @@ from src.config.train import TrainConfig
 
 
 def cluster(cfg: TrainConfig) -> ClusterEnvironment:
-    """Who starts the processes: Slurm or torchrun where they do, else Lightning.
+    """Returns who starts the processes: Slurm or torchrun where they do, else Lightning.
 
     Lightning's own requeue under Slurm, which leaves checkpoints that a later run would start from, stays off.
     """

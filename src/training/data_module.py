@@ -1,4 +1,4 @@
-"""The Lightning data module: the steps that are left of an epoch, and the notes that are validated after it."""
+"""Gives Lightning its data: the steps that are left of an epoch, and the notes that are validated after it."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,7 +15,7 @@ from src.training.module import DrgModule
 
 
 class StepSampler(Sampler[int]):
-    """The steps that a run still takes in an epoch.
+    """Yields the steps that a run still takes in an epoch.
 
     Its whole state is the run's step, which the run's checkpoints keep: what a step reads follows from its number.
     """
@@ -54,7 +54,7 @@ class DrgDataModule(pl.LightningDataModule):
         self.module = module
 
     def train_dataloader(self) -> Any:
-        """The steps up to the next validation, and which runs are validated then."""
+        """Loads the steps up to the next validation, and notes which runs are validated then."""
         fit_loop = self.module.trainer.fit_loop
         unfinished = [learner for learner in self.module.learners if not learner.trained]
         left = min(learner.steps_to_validations()[0] for learner in unfinished)
@@ -65,7 +65,7 @@ class DrgDataModule(pl.LightningDataModule):
         return loaders[0] if len(loaders) == 1 else CombinedLoader(loaders, "min_size")
 
     def val_dataloader(self) -> list[Any]:
-        """The validation notes of the runs that are due, a loader each, shared by processes."""
+        """Loads the validation notes of the runs that are due, a loader each, shared by processes."""
         loaders = []
         for learner in self.module.due:
             notes = learner.notes[Split.VALIDATION]
@@ -82,7 +82,7 @@ class DrgDataModule(pl.LightningDataModule):
 
     @staticmethod
     def _loader(read: Callable[[Any], Any], sampler: Any) -> "DataLoader[Any]":
-        """A loader of ready-made batches, which torch must neither collate nor convert."""
+        """Makes a loader of ready-made batches, which torch must neither collate nor convert."""
         return DataLoader(Reader(read), sampler=sampler, batch_size=None, collate_fn=_as_it_is)
 
 

@@ -1,4 +1,4 @@
-"""One fit: Lightning's Trainer over the steps that are left; the best epoch's weights at the end."""
+"""Fits runs by Lightning's Trainer over the steps that are left, to the best epoch's weights."""
 
 import warnings
 from collections.abc import Sequence
@@ -107,7 +107,7 @@ def go_on(trainer: pl.Trainer, learners: Sequence[Learner]) -> None:
 def make_trainer(
     cfg: TrainConfig, run_dir: Path, device: str, callbacks: Sequence[pl.Callback], logger: Logger | None = None
 ) -> pl.Trainer:
-    """Lightning's trainer: devices, processes, nodes, epochs, validations, callbacks and the logger."""
+    """Makes Lightning's trainer: devices, processes, nodes, epochs, validations, callbacks and the logger."""
     strategy: Any = "ddp"
     if cfg.devices * cfg.nodes == 1:
         strategy = SingleDeviceStrategy(device=device)

@@ -1,4 +1,4 @@
-"""One run in training: its classifier and optimiser, its place in the notes, and its best epoch so far."""
+"""Holds one run in training: its classifier and optimiser, its place in the notes, and its best epoch so far."""
 
 import dataclasses
 import time
@@ -29,7 +29,7 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 class MicroBatch(NamedTuple):
-    """Some notes of a step."""
+    """Holds some notes of a step."""
 
     inputs: AdapterBatch
     """What the classifier reads: tokens, and the dropout of their adapters' inputs."""
@@ -39,7 +39,7 @@ class MicroBatch(NamedTuple):
 
 
 class Stage(StrEnum):
-    """What a run does next; a run with a record is done."""
+    """Names what a run does next; a run with a record is done."""
 
     TRAIN = "train"
     VALIDATE = "validate"
@@ -51,7 +51,7 @@ class Stage(StrEnum):
 
 @dataclasses.dataclass
 class Progress:
-    """Where a run stands; all of it goes into a checkpoint."""
+    """Says where a run stands; all of it goes into a checkpoint."""
 
     stage: Stage = Stage.TRAIN
     step: int = 0
@@ -70,7 +70,7 @@ class Progress:
 
 
 class Learner:
-    """A run that is being trained.
+    """Trains a run.
 
     AdamW with weight decay and linear decay of the learning rate without warm-up, as the paper's code. Every step is a
     function of the state that `save` writes, and of nothing else: a run that goes on equals one that was never stopped.
@@ -109,12 +109,12 @@ class Learner:
 
     @property
     def stage(self) -> Stage:
-        """What the run does next."""
+        """Names what the run does next."""
         return self.progress.stage
 
     @property
     def trained(self) -> bool:
-        """Whether every step is done and validated."""
+        """Says whether every step is done and validated."""
         return self.stage in (Stage.SCORE, Stage.RECORD)
 
     def steps_to_validations(self) -> list[int]:
@@ -134,13 +134,13 @@ class Learner:
         return [self.micro_batch(step, rows, some or [0], of if some else float("inf")) for some in turns]
 
     def micro_batch(self, step: int, rows: list[int], indices: list[int], of: float) -> MicroBatch:
-        """The notes of some indices of a step, and their share of its loss: their number over `of`."""
+        """Returns the notes of some indices of a step, and their share of its loss: their number over `of`."""
         batch = self.steps.notes.batch([rows[index] for index in indices])
         noise = self.steps.noise(step, indices, self.data.cfg.lora.dropout)
         return MicroBatch(AdapterBatch(self.classifier, batch.notes, noise), batch, len(indices) / of)
 
     def loss(self, logits: Tensor, batch: Batch, share: float) -> Tensor:
-        """A micro-batch's part of the step's loss."""
+        """Computes a micro-batch's part of the step's loss."""
         loss = self.scheme.loss(logits, batch.drg) * share
         self._loss += loss.detach() / self.ranks.count
         return loss
@@ -267,7 +267,7 @@ class Learner:
         return True
 
     def _progress(self, written: Mapping[str, Any]) -> Progress:
-        """A checkpoint's progress; those of earlier versions name no stage.
+        """Reads a checkpoint's progress; those of earlier versions name no stage.
 
         Raises:
             UserError: an earlier version took a step where a validation was due.
@@ -285,7 +285,7 @@ class Learner:
         return Progress(**written, stage=Stage.VALIDATE if written["validated"] < ended else stage)
 
     def _moments(self) -> dict[str, dict[str, Tensor]]:
-        """The optimiser's moments of each weight, views of its state; none before the first step."""
+        """Returns the optimiser's moments of each weight, views of its state; none before the first step."""
         states = [self.optimiser.state[leaf] for leaf in self.leaves if leaf in self.optimiser.state]
         return {kind: self.classifier.spread([state[kind] for state in states]) for kind in MOMENTS if states}
 

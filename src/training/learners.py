@@ -58,7 +58,7 @@ def open_learners(
 
 
 def _classifier(data: RunData, base: torch.nn.Module, index: int) -> Classifier:
-    """Fresh adapters and head, which depend on the run's seed alone."""
+    """Makes fresh adapters and a head, which depend on the run's seed alone."""
     torch.manual_seed(data.cfg.seed)
     return with_adapters(base, data.cfg.lora, data.scheme.width, data.device, f"cell{index}")
 

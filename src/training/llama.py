@@ -1,4 +1,4 @@
-"""LLaMA with LoRA adapters and a classification head, trained over its frozen base."""
+"""Trains LLaMA's LoRA adapters and a classification head over the frozen base."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -24,7 +24,7 @@ from src.training.scoring import score_notes
 
 
 class Llama(Predictor):
-    """Adapters over a frozen base; its classifier is there once it is fitted or loaded."""
+    """Has adapters over a frozen base; its classifier is there once it is fitted or loaded."""
 
     has_base: ClassVar[bool] = True
 

@@ -1,4 +1,4 @@
-"""The memory plan: the fastest way to take a step that fits, tried on the longest micro-batch before training."""
+"""Plans memory: the fastest way to take a step that fits, tried on the longest micro-batch before training."""
 
 import sys
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from src.training.run_data import RunData
 
 
 def planned_run(data: RunData, steps: Steps) -> PlannedRun:
-    """What a plan needs to know of a run, whose longest micro-batch is that of its notes."""
+    """Returns what a plan needs to know of a run, whose longest micro-batch is that of its notes."""
 
     def longest(notes: int, max_len: int) -> int:
         return int(steps.notes.lengths[steps.longest(notes)].clip(max=max_len).sum())
@@ -24,7 +24,7 @@ def planned_run(data: RunData, steps: Steps) -> PlannedRun:
 
 
 def plan(run_data: Sequence[RunData], steps: Sequence[Steps], free: float | None = None) -> StepPlan:
-    """The fastest setting that fits for runs that are trained together; the smallest where none does.
+    """Picks the fastest setting that fits for runs that are trained together; the smallest where none does.
 
     Args:
         run_data: one a run, on one base.
@@ -48,7 +48,7 @@ def check_fits(planned: StepPlan, data: RunData, steps: Steps) -> None:
 
 
 def out_of_memory_line(data: RunData) -> str:
-    """One line on a run that ran out: what it needs, what there is, and the smallest change that would fit."""
+    """Says in one line what a run that ran out needs, what there is, and the smallest change that would fit."""
     run, room = (
         PlannedRun(data.cfg, data.parameters, data.precision, not is_cpu(data.device)),
         all_bytes(data.device),
@@ -109,7 +109,7 @@ def _longest_step(learners: Sequence[Learner], setting: Setting) -> None:
 
 
 def ran_out(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, on a GPU or in the machine.
+    """Says whether an error means that memory ran out, on a GPU or in the machine.
 
     >>> ran_out(MemoryError()), ran_out(RuntimeError("shape mismatch"))
     (True, False)

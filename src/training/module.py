@@ -1,4 +1,4 @@
-"""The Lightning module: one optimiser step of every run that is trained over one base, and their validations."""
+"""Is the Lightning module: it takes a step of every run that is trained over one base, and validates them."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, Self
@@ -44,7 +44,7 @@ class DrgModule(pl.LightningModule):
             shard_base(self.classifiers[0].backbone, self.device_mesh["data_parallel"])
 
     def configure_optimizers(self) -> Any:
-        """AdamW of each run; the rate decays in `Learner.update`, as a function of the step."""
+        """Returns AdamW of each run; the rate decays in `Learner.update`, as a function of the step."""
         return [learner.optimiser for learner in self.learners]
 
     def on_fit_start(self) -> None:
@@ -52,7 +52,7 @@ class DrgModule(pl.LightningModule):
         self.setting = probe_longest_step(self.learners, self.setting)
 
     def training_step(self, batch: Any, batch_idx: int) -> None:
-        """One step of every run that has steps left; what it learned is logged every few steps (`LogTraining`)."""
+        """Takes a step of every run that has steps left; what it learned is logged every few steps (`LogTraining`)."""
         training = [learner for learner in self.learners if learner.stage is Stage.TRAIN]
         steps: list[list[MicroBatch]] = batch if len(training) > 1 else [batch]
         for micro_batches in side_by_side(steps):
@@ -99,13 +99,13 @@ class DrgModule(pl.LightningModule):
         return self
 
     def _optimisers(self) -> list[Any]:
-        """Lightning's, which count steps and call `on_before_optimizer_step`."""
+        """Returns Lightning's optimisers, which count steps and call `on_before_optimizer_step`."""
         optimisers: Any = self.optimizers()
         return optimisers if isinstance(optimisers, list) else [optimisers]
 
 
 def side_by_side(learners: Sequence[Sequence[Any]]) -> Iterator[list[tuple[int, Any]]]:
-    """The first micro-batch of each run, then the second, each with its run's index.
+    """Yields the first micro-batch of each run, then the second, each with its run's index.
 
     >>> list(side_by_side([["a", "b"], ["c"]]))
     [[(0, 'a'), (1, 'c')], [(0, 'b')]]

@@ -1,4 +1,4 @@
-"""The notes of a prepared cohort as token ids, with how much of them a length keeps."""
+"""Reads the notes of a prepared cohort as token ids, and counts how much of them a length keeps."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from src.training.tokens import NoteTokens
 
 @dataclass(frozen=True, eq=False)
 class CutNotes(Sequence[list[int]]):
-    """Some notes of a cohort, each cut and framed when it is asked for.
+    """Cuts and frames each of some notes of a cohort when it is asked for.
 
     Attributes:
         tokens: every note of the cohort.
@@ -53,7 +53,7 @@ class CutNotes(Sequence[list[int]]):
 def tokenise(
     cohort: Cohort, tokens: NoteTokens, split: Split, tokenizer: Any, space: LabelSpace, cfg: TrainConfig
 ) -> TokenisedNotes:
-    """The notes of one split, cut to `max_len` tokens, with their labels.
+    """Returns the notes of one split, cut to `max_len` tokens, with their labels.
 
     Raises:
         UserError: the split holds no note.
@@ -66,7 +66,7 @@ def tokenise(
 
 
 def split_rows(cohort: Cohort, split: Split, limit: int | None = None) -> pl.DataFrame:
-    """The row in `notes.parquet` and the DRG of each note of one split, or of a sample of `limit`."""
+    """Returns the row in `notes.parquet` and the DRG of each note of one split, or of a sample of `limit`."""
     return cohort.rows(split, limit).select("row", "drg")
 
 

@@ -7,5 +7,5 @@ from torch.optim import AdamW
 
 
 def adamw(weights: Sequence[Tensor], lr: float, weight_decay: float) -> AdamW:
-    """AdamW; on CUDA as one kernel over all weights, which asks the host for nothing."""
+    """Makes AdamW; on CUDA as one kernel over all weights, which asks the host for nothing."""
     return AdamW(weights, lr=lr, weight_decay=weight_decay, fused=weights[0].is_cuda)

@@ -1,4 +1,4 @@
-"""What a finished run leaves: the trained weights, predictions, and its record."""
+"""Writes what a finished run leaves: the trained weights, predictions, and its record."""
 
 import dataclasses
 import math
@@ -89,7 +89,7 @@ def of_test(metrics: Mapping[str, float]) -> dict[str, float]:
 
 
 def test_intervals(tested: Predictions, space: LabelSpace) -> dict[str, list[float]]:
-    """The interval of 95 % of each test metric, low and high."""
+    """Computes the interval of 95 % of each test metric, low and high."""
     estimates = estimates_of(tested, space).items()
     return {f"test/{name}": [metric.low, metric.high] for name, metric in estimates if math.isfinite(metric.low)}
 

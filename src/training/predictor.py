@@ -26,7 +26,7 @@ Scores = Mapping[str, NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class OpenRun:
-    """What a run in progress writes to and listens to."""
+    """Holds what a run in progress writes to and listens to."""
 
     folder: RunFolder
     recorder: Any
@@ -38,7 +38,7 @@ class OpenRun:
 
 @dataclass(frozen=True)
 class Training:
-    """What a training came to, for the run's record."""
+    """Holds what a training came to, for the run's record."""
 
     counts: dict[str, int]
     """`trainable_parameters` and `steps`, and what else the system counts."""

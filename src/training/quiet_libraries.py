@@ -1,4 +1,4 @@
-"""The libraries' own messages, kept off the terminal."""
+"""Keeps the libraries' own messages off the terminal."""
 
 
 def quiet_libraries() -> None:

@@ -1,4 +1,4 @@
-"""The processes that share a run, and what each does of it."""
+"""Numbers the processes that share a run, and says what each does of it."""
 
 import os
 from collections.abc import Sequence
@@ -28,11 +28,11 @@ class Ranks:
 
     @property
     def first(self) -> bool:
-        """Whether this process writes and tells."""
+        """Says whether this process writes and tells."""
         return self.rank == 0
 
     def mine(self, count: int) -> list[int]:
-        """The indices of `count` notes that this process reads: none twice, none left out.
+        """Returns the indices of `count` notes that this process reads: none twice, none left out.
 
         >>> [Ranks(rank, 3).mine(4) for rank in range(3)]
         [[0, 3], [1], [2]]
@@ -51,7 +51,7 @@ class Ranks:
         return [mine[start : start + at_once] for start in range(0, longest, at_once)]
 
     def idle_turns(self, count: int, at_once: int) -> int:
-        """How many turns of `turns` are empty, all processes together.
+        """Counts how many turns of `turns` are empty, all processes together.
 
         >>> Ranks(0, 2).idle_turns(5, 2), Ranks().idle_turns(5, 2)
         (1, 0)
@@ -60,7 +60,7 @@ class Ranks:
         return sum(not turn for turns in every for turn in turns)
 
     def summed(self, value: Tensor) -> Tensor:
-        """The sum of a value over all processes."""
+        """Returns the sum of a value over all processes."""
         if self.count == 1:
             return value
         value = value.clone()
@@ -79,7 +79,7 @@ class Ranks:
             weight.grad = grad.view_as(weight)
 
     def gathered(self, mine: Any) -> list[Any]:
-        """What every process holds, in the order of their ranks, in every process."""
+        """Returns what every process holds, in the order of their ranks, in every process."""
         if self.count == 1:
             return [mine]
         values: list[Any] = [None] * self.count

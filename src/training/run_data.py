@@ -1,4 +1,4 @@
-"""What a run works with: its configuration, the cohort, the label space, and what follows from them."""
+"""Holds what a run works with: its configuration, the cohort, the label space, and what follows from them."""
 
 import os
 from collections.abc import Mapping
@@ -32,7 +32,7 @@ from src.training.tokens import NoteTokens, open_tokens
 
 @dataclass(frozen=True, eq=False)
 class Notes:
-    """B notes of a split: their rows, and the index of each note's DRG in the label space."""
+    """Holds B notes of a split: their rows, and the index of each note's DRG in the label space."""
 
     rows: pl.DataFrame
     """Columns of `notes.parquet`, with those of `admissions.parquet` where the model reads them."""
@@ -50,7 +50,7 @@ class Notes:
 
 @dataclass(frozen=True, eq=False)
 class RunData:
-    """A configuration with the cohort and the device that it meets.
+    """Holds a configuration with the cohort and the device that it meets.
 
     What only some systems need (tokenizer, tokens, base, the admissions' facts) is read when it is asked for.
     """
@@ -166,13 +166,13 @@ def open_data(cfg: TrainConfig) -> RunData:
 
 
 def pick_device(cfg: TrainConfig) -> str:
-    """The device that `device=` names, this process's own of several; `auto` is the GPU when there is one."""
+    """Names the device that `device=` asks for, this process's own of several; `auto` is the GPU when there is one."""
     device = best_kind() if cfg.device == "auto" else cfg.device
     return own(device, local_rank(cfg))
 
 
 def local_rank(cfg: TrainConfig) -> int:
-    """Which of the processes of its machine this one is."""
+    """Says which of the processes of its machine this one is."""
     if cfg.devices * cfg.nodes == 1:
         return 0
     from src.training.cluster import cluster

@@ -1,4 +1,4 @@
-"""What a run over a frozen base would read and take, without running it."""
+"""Foretells what a run over a frozen base would read and take."""
 
 import dataclasses
 from functools import cache

@@ -77,7 +77,7 @@ def score_notes(
     device: str,
     what: str,
 ) -> dict[str, NDArray[np.float32]]:
-    """Log-probabilities of each head for every note, in the order of `notes`, in every process.
+    """Computes the log-probabilities of each head for every note, in the order of `notes`, in every process.
 
     Returns:
         `scores` [B, D], and what else the scheme predicts, by the name of its column in the predictions.

@@ -1,4 +1,4 @@
-"""What a run tells of its training: means over the notes since it last told, speed, memory and time left."""
+"""Measures what a run tells of its training: means over the notes since it last told, speed, memory, time left."""
 
 import resource
 import time
@@ -53,7 +53,7 @@ class ThroughputMeter:
         self.wasted += wasted
 
     def tell(self, steps_left: int, ranks: Ranks) -> dict[str, float]:
-        """The row that is due, and begins anew; nothing, and goes on, while the notes are few."""
+        """Returns the row that is due, and begins anew; nothing, and goes on, while the notes are few."""
         if self.notes < MIN_GROUP_PATIENTS:
             return {}
         seconds = max(time.monotonic() - self._since, 1e-9)
@@ -74,7 +74,7 @@ class ThroughputMeter:
         return row
 
     def state(self, ranks: Ranks) -> dict[str, float]:
-        """What a checkpoint keeps, so that a run that goes on tells the same; every process asks at once."""
+        """Returns what a checkpoint keeps, so that a run that goes on tells the same; every process asks at once."""
         return {"loss": float(ranks.summed(self._loss)), "norm": float(self._norm), "notes": self.notes}
 
     def load(self, state: dict[str, float], ranks: Ranks) -> None:

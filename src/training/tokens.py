@@ -1,4 +1,4 @@
-"""The tokens of a cohort's notes, made once for each tokenizer and shared by every run through a memory map."""
+"""Makes the tokens of a cohort's notes once for each tokenizer; every run shares them through a memory map."""
 
 import hashlib
 import json
@@ -47,7 +47,7 @@ class NoteTokens:
         return len(self.offsets) - 1
 
     def head(self, row: int, count: int) -> list[int]:
-        """The first `count` tokens of a note at most."""
+        """Returns the first `count` tokens of a note at most."""
         start, end = int(self.offsets[row]), int(self.offsets[row + 1])
         ids: list[int] = self.ids[start : min(end, start + count)].tolist()
         return ids
@@ -58,7 +58,7 @@ class NoteTokens:
 
 
 def open_tokens(cohort: Cohort, tokenizer: Any) -> NoteTokens:
-    """The tokens of a cohort, made first if no run has made them before.
+    """Returns the tokens of a cohort, made first if no run has made them before.
 
     They lie in the cohort's folder; where that cannot be written, in the user's cache.
 
@@ -82,12 +82,12 @@ def open_tokens(cohort: Cohort, tokenizer: Any) -> NoteTokens:
 
 
 def user_cache() -> Path:
-    """The folder for what can be made again: `XDG_CACHE_HOME`, or `~/.cache`."""
+    """Returns the folder for what can be made again: `XDG_CACHE_HOME`, or `~/.cache`."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "drg-llama"
 
 
 def tokenizer_hash(tokenizer: Any) -> str:
-    """A hash of what a tokenizer does, whatever its name and whatever it cut or padded last."""
+    """Hashes what a tokenizer does, whatever its name and whatever it cut or padded last."""
     if (backend := getattr(tokenizer, "backend_tokenizer", None)) is not None:
         content = json.loads(backend.to_str())
         whole = json.dumps({**content, "truncation": None, "padding": None}, sort_keys=True).encode()
@@ -109,7 +109,7 @@ def _made_from(cohort: Cohort, tokenizer: Any) -> dict[str, Any]:
 
 
 def _read(folder: Path) -> NoteTokens | None:
-    """What a folder holds, or None unless it is whole."""
+    """Reads what a folder holds, or None unless it is whole."""
     try:
         record = read_json(folder / RECORD, {"crc32": list[int]})
         ids, offsets = (np.load(folder / name, mmap_mode="r") for name in (IDS, OFFSETS))

@@ -1,4 +1,4 @@
-"""The callbacks that a configuration names, made from their import paths."""
+"""Makes the callbacks that a configuration names from their import paths."""
 
 from collections.abc import Mapping, Sequence
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""What a validation measures, as torchmetrics: counts of each class, summed over batches and processes."""
+"""Measures a validation by torchmetrics: counts of each class, summed over batches and processes."""
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ NAMES = ("accuracy", "macro_f1", "macro_f1_all", "micro_f1", "micro_f1_all")
 
 
 class ClassCounts(Metric):
-    """One metric of chosen and true classes, equal to the bit to that of `metrics.definitions`.
+    """Computes one metric of chosen and true classes, equal to the bit to that of `metrics.definitions`.
 
     torchmetrics' own accuracy and F1 divide in float32, and its macro average counts classes that were chosen but that
     no note has; the epoch with the best accuracy must not hang on that.
@@ -36,14 +36,14 @@ class ClassCounts(Metric):
         self.hits.index_add_(0, target, (predicted == target).long())
 
     def compute(self) -> Tensor:
-        """The metric over all batches, in float64."""
+        """Returns the metric over all batches, in float64."""
         hits, true, predicted = (count.double().cpu().numpy() for count in (self.hits, self.true, self.predicted))
         values = {"accuracy": hits.sum() / true.sum(), **f1_of(hits, true, predicted)}
         return torch.tensor(float(values[self.metric_name]), dtype=torch.float64)
 
 
 class MeanLoss(Metric):
-    """The mean loss over notes, in float64; nan where any is, as a run that diverged must show it.
+    """Computes the mean loss over notes, in float64; nan where any is, as a run that diverged must show it.
 
     torchmetrics' MeanMetric adds up in float32, and forgets the weights of batches where it may not drop what is nan.
     """
@@ -65,7 +65,7 @@ class MeanLoss(Metric):
         self.notes += notes
 
     def compute(self) -> Tensor:
-        """The mean over all batches."""
+        """Returns the mean over all batches."""
         return self.total / self.notes
 
 

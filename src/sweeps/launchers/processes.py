@@ -84,7 +84,7 @@ def shares(gpus: Sequence[str], size: int) -> list[str]:
 
 
 def visible_gpus() -> list[str]:
-    """The GPUs that cells may use, as CUDA_VISIBLE_DEVICES names them; asks no driver and imports no torch.
+    """Lists the GPUs that cells may use, as CUDA_VISIBLE_DEVICES names them; asks no driver and imports no torch.
 
     Names are numbers, or UUIDs of GPUs or of MIG instances, as Slurm may give them; CUDA reads none after one that it
     does not know, such as -1.
@@ -97,7 +97,7 @@ def visible_gpus() -> list[str]:
 
 
 def _started(context: Any, arguments: tuple[Any, ...]) -> Any:
-    """A process of a cell, from a new fork server where the last was killed.
+    """Starts a process of a cell, from a new fork server where the last was killed.
 
     Raises:
         UserError: the fork server is killed again and again.

@@ -55,7 +55,7 @@ def run_on_ray(name: str, jobs: Sequence[Job], cfg: RayConfig, task: Callable[[P
 
 
 def _joined(cfg: RayConfig) -> Any:
-    """Ray, connected to the cluster, or to one that it starts on this machine."""
+    """Connects Ray to the cluster, or to one that it starts on this machine."""
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:

@@ -91,7 +91,7 @@ def _watch(tracker: RetryTracker, slurm_jobs: Queue, cfgs: dict[Path, SlurmConfi
 
 
 def _settled(folder: Path, slurm_job: QueuedJob | None, gone: dict[Path, float]) -> bool:
-    """Whether a cell has ended: it has its record, or its job is over and time enough has passed to see it."""
+    """Says whether a cell has ended: it has its record, or its job is over and time enough has passed to see it."""
     status = read_status(folder)
     if status.standing is RunStatus.FINISHED:
         return True

@@ -33,22 +33,22 @@ class QueuedJob:
 
     @property
     def alive(self) -> bool:
-        """Whether it runs, waits, or will be put back into the queue."""
+        """Says whether it runs, waits, or will be put back into the queue."""
         return self.state not in OVER
 
     @property
     def cancelled(self) -> bool:
-        """Whether someone took it out of the queue."""
+        """Says whether someone took it out of the queue."""
         return self.state == "CANCELLED"
 
     @property
     def outcome(self) -> str:
-        """How it ended, in a few words."""
+        """Says how it ended, in a few words."""
         return f"job {self.job} ended as {self.state}"
 
 
 class Queue:
-    """Our batches, and what squeue says of their jobs; needs no accounting."""
+    """Holds our batches, and what squeue says of their jobs; needs no accounting."""
 
     def __init__(self, out: Path) -> None:
         self.out, self._first = out, True
@@ -80,7 +80,7 @@ class Queue:
         }
 
     def job_of(self, folder: Path) -> QueuedJob | None:
-        """The job that has a cell, or had it last, as far as the controller remembers."""
+        """Returns the job that has a cell, or had it last, as far as the controller remembers."""
         tasks = [
             slurm_job
             for batch in sorted(self._batches, key=lambda queued: float(queued["written"]))
@@ -118,7 +118,7 @@ def write_batch(path: Path, batch: dict[str, Any]) -> None:
 
 
 def _squeue(first: bool) -> Iterator[tuple[str, str, str, str]]:
-    """(name, job, state, reason) of each of our jobs that the controller remembers, a line a task."""
+    """Lists (name, job, state, reason) of each of our jobs that the controller remembers, a line a task."""
     command = ["squeue", "-h", "-a", "-r", "-t", "all", "-u", str(os.getuid()), "-o", "%j|%i|%T|%r"]
     for line in ask(command, first).splitlines():
         name, slurm_job, state, reason = line.split("|", 3)
@@ -126,7 +126,7 @@ def _squeue(first: bool) -> Iterator[tuple[str, str, str, str]]:
 
 
 def ask(words: Sequence[str], first: bool = False) -> str:
-    """What a command of Slurm prints; a controller that does not answer is waited for, and a line says so.
+    """Returns what a command of Slurm prints; a controller that does not answer is waited for, and a line says so.
 
     Args:
         words: the command.
