@@ -163,7 +163,9 @@ def test_a_server_lost_on_the_way_loses_nothing(forks: Forks, tmp_path: Path, un
         assert shown(server.run(NAME)) == undisturbed
 
 
-def test_a_404_of_something_between_is_no_word_of_the_server_and_nothing_is_sent(tmp_path: Path) -> None:
+def test_a_404_of_something_between_is_no_word_of_the_server_and_nothing_is_sent(
+    forks: Forks, tmp_path: Path
+) -> None:
     class Between(WandbHere):
         def reply(self, method: str, path: str, head: str, raw: bytes, encoding: str) -> tuple[int, bytes]:
             status, answer = super().reply(method, path, head, raw, encoding)
@@ -171,8 +173,8 @@ def test_a_404_of_something_between_is_no_word_of_the_server_and_nothing_is_sent
 
     run = tmp_path / NAME
     with Between() as server:
-        start(run, server.env(), "offline", 10, 30)
-        said = sync(server, str(run), "notes=no", status=2)
+        start(forks, run, server.env(), "offline", 10, 30)
+        said = sync(forks, server, str(run), "notes=no", status=2)
         assert f"{server.url}: does not say what it has of drg/{NAME} (404 page not found); the same command" in said
         assert not (run / SYNC).exists()
         assert not server.runs
