@@ -163,9 +163,7 @@ def test_a_server_lost_on_the_way_loses_nothing(forks: Forks, tmp_path: Path, un
         assert shown(server.run(NAME)) == undisturbed
 
 
-def test_a_404_of_something_between_is_no_word_of_the_server_and_nothing_is_sent(
-    forks: Forks, tmp_path: Path
-) -> None:
+def test_a_404_of_something_between_is_no_word_of_the_server_and_nothing_is_sent(forks: Forks, tmp_path: Path) -> None:
     class Between(WandbHere):
         def reply(self, method: str, path: str, head: str, raw: bytes, encoding: str) -> tuple[int, bytes]:
             status, answer = super().reply(method, path, head, raw, encoding)
