@@ -24,7 +24,7 @@ demo: $(SETUP) ## The main job, end to end, on a synthetic hospital
 	$(RUN) -m src.demo
 
 test: $(SETUP) ## All tests
-	$(RUN) -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(RUN) -m pytest --numprocesses $$($(RUN) -c 'import os; print(min(4, 1 + (os.cpu_count() or 1)))') --dist loadfile --no-loadscope-reorder
 
 test-stacks: ## The fast path on the oldest, pinned and newest libraries, and a CUDA image's; stacks=oldest,newest
 	$(PYTHON) tests/stacks.py $(stacks)

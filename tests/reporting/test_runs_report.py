@@ -91,7 +91,7 @@ def told(
 ) -> tuple[Path, str]:
     """The report on the session's runs, one of them evaluated, and what the command printed."""
     source = tmp_path_factory.mktemp("source") / "runs"
-    shutil.copytree(runs["single"].parent, source, ignore=shutil.ignore_patterns("wandb"))
+    shutil.copytree(runs["single"].parent, source, ignore=shutil.ignore_patterns("wandb", FOLDER))
     command("src.evaluate", f"run={source / 'two'}")
     done = command("src.report", str(source))
     return source / "report", done.stdout
