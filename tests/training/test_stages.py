@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from src.benchmarks.strikes import undisturbed
 from src.cli.errors import UserError
 from src.training.learner import Learner, Progress, Stage
 from tests.forked import Forks
@@ -37,6 +38,14 @@ def test_a_frozen_process_that_wakes_after_another_ended_the_run_changes_nothing
     forks: Forks, cohort: Path, tmp_path: Path
 ) -> None:
     assert struck(forks, cohort, tmp_path, "frozen").startswith("5 strikes in 5 runs, 0 not reached")
+
+
+def test_a_woken_process_may_rename_a_checkpoint_and_write_nothing() -> None:
+    ended = {"checkpoints/last": "new", "checkpoints/before": "old", "result.json": "record"}
+    assert undisturbed(ended, {"checkpoints/before": "new", "result.json": "record"})
+    assert not undisturbed(ended, {**ended, "checkpoints/before": "its own"})
+    assert not undisturbed(ended, {**ended, "result.json": "its own"})
+    assert not undisturbed(ended, {**ended, "predictions.parquet": "record"})
 
 
 class FourSteps:
