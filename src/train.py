@@ -30,14 +30,16 @@ def train(cfg: TrainConfig, run_dir: Path) -> "RunRecord":
     from src.training.outcome import finish
     from src.training.predictor import open_run
     from src.training.run_data import open_data
+    from src.training.stopwatch import Stopwatch
 
     if record := record_of(cfg, run_dir):
         print(f"{run_dir}: finished already; its record is kept")
         return record
     set_damaged_aside(run_dir)
+    clock = Stopwatch()
     data = open_data(cfg)  # the cohort, its splits and its label space
     predictor = build_predictor(data)  # LLaMA with LoRA, or a baseline
-    with open_run(predictor, run_dir) as run:  # the recorder, W&B's where there is one, and the signals
+    with open_run(predictor, run_dir, clock) as run:  # the recorder, W&B's where there is one, and the signals
         training = predictor.fit(run)  # goes on from the run's last checkpoint
         return finish(predictor, training, run)  # weights, predictions, metrics with intervals, record
 

@@ -8,6 +8,7 @@ from safetensors import SafetensorError
 from src.cli.files import exchanging_folder
 from src.cli.json_files import REMADE, Damaged
 from src.cohort.split import Split
+from src.config.train import TrainConfig
 from src.training.predictor import Predictor
 
 
@@ -45,6 +46,6 @@ class Baseline(Predictor):
             f"model={cfg.model.name} reads {reads}",
         ]
 
-    def out_of_memory_line(self) -> str:
-        name = self.data.cfg.model.name
-        return f"out of memory: model={name} needs less with data.limit, a smaller batch_size or max_len"
+    @classmethod
+    def out_of_memory_line(cls, cfg: TrainConfig) -> str:
+        return f"out of memory: model={cfg.model.name} needs less with data.limit, a smaller batch_size or max_len"

@@ -28,6 +28,8 @@ def launch(line: CommandLine, composed: Composed[TrainConfig], train: "Train") -
     first, name = composed.points[0], sweep_name(line)
     for out in {point.config.out for point in composed.points if not point.config.dry_run}:
         check_folder(Path(out), "name another with out=")
+    for left_out in composed.dropped:
+        print(left_out, file=sys.stderr)
     _say_unread(composed.points)
     if not composed.multirun:
         if (launcher := first.launcher.get("kind", "processes")) != "processes":
@@ -71,8 +73,6 @@ def run_grid(name: str, composed: Composed[TrainConfig]) -> None:
     """Runs a grid on the launcher that `hydra/launcher=` names; or only says what it would take."""
     from src.sweeps.sweep import plan_jobs, run_sweep
 
-    for line in composed.dropped:
-        print(line, file=sys.stderr)
     jobs = plan_jobs(name, composed.points)
     if composed.points[0].config.dry_run:
         from src.sweeps.dry_run import print_costs

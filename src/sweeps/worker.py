@@ -143,16 +143,12 @@ def _record_end(error: BaseException, state: JobState, signals: "Signals", run_d
     from src.training.memory import ran_out
 
     if isinstance(error, Exception) and ran_out(error):
-        state.error = _out_of_memory(config_of(run_dir))
+        from src.baselines.systems import predictor_class
+
+        cfg = config_of(run_dir)
+        state.error = predictor_class(cfg).out_of_memory_line(cfg)
     print(f"{run_dir}: failed: {state.error}", file=sys.stderr, flush=True)
     return FAILED
-
-
-def _out_of_memory(cfg: TrainConfig) -> str:
-    from src.baselines.systems import build_predictor
-    from src.training.run_data import open_data
-
-    return build_predictor(open_data(cfg)).out_of_memory_line()
 
 
 def _account(writer: StatusWriter) -> None:

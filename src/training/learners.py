@@ -1,4 +1,4 @@
-"""Runs that are trained over one copy of the frozen base, in one pass or in turn."""
+"""Opens runs over one copy of the frozen base, to be trained in one pass or in turn."""
 
 import sys
 import time

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from src.cli.errors import UserError
 from src.cli.signals import Stop
 from src.cohort.split import Split
+from src.config.train import TrainConfig
 from src.models.classifier import Classifier, load_adapters, save_adapters
 from src.training.fit import fit
 from src.training.learner import Learner, Stage
@@ -18,7 +19,7 @@ from src.training.learners import open_learners
 from src.training.memory import out_of_memory_line
 from src.training.predictor import OpenRun, Predictor, Scores, Training
 from src.training.ranks import ALONE
-from src.training.run_data import RunData
+from src.training.run_data import RunData, open_data
 from src.training.run_plan import plan_lines
 from src.training.scoring import score_notes
 
@@ -98,8 +99,9 @@ class Llama(Predictor):
     def plan_lines(self) -> list[str]:
         return plan_lines(self.data)
 
-    def out_of_memory_line(self) -> str:
-        return out_of_memory_line(self.data)
+    @classmethod
+    def out_of_memory_line(cls, cfg: TrainConfig) -> str:
+        return out_of_memory_line(open_data(cfg))
 
 
 def as_llama(predictor: Predictor, refusal: str) -> Llama:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from src.cli.signals import Stop
 from src.cohort.split import Split
+from src.config.train import TrainConfig
 from src.runs.folder import RunFolder
 from src.runs.identity import axes
 from src.tracking.recorder import recording
@@ -113,17 +114,16 @@ class Predictor(ABC):
     def plan_lines(self) -> list[str]:
         """Says what a run would read, and take where that can be foretold; never a note's text."""
 
+    @classmethod
     @abstractmethod
-    def out_of_memory_line(self) -> str:
+    def out_of_memory_line(cls, cfg: TrainConfig) -> str:
         """Says in one line what a run that ran out of memory can do."""
 
 
 @contextmanager
-def open_run(
-    predictor: Predictor, run_dir: Path, stop: Stop | None = None, clock: Stopwatch | None = None
-) -> Iterator[OpenRun]:
+def open_run(predictor: Predictor, run_dir: Path, clock: Stopwatch, stop: Stop | None = None) -> Iterator[OpenRun]:
     """Opens the recorder of a run, and listens to signals unless someone else does, who gives `stop`."""
-    cfg, clock = predictor.data.cfg, clock or Stopwatch()
+    cfg = predictor.data.cfg
     metadata, first = about(cfg, predictor.data.cohort, predictor.axes), is_rank_zero(cfg)
     with ExitStack() as stack:
         stop = stop or stack.enter_context(predictor.listening())

@@ -66,7 +66,7 @@ class RunData:
 
     @cached_property
     def device(self) -> str:
-        """Names this process's device, which is torch's current one from here on, and keeps the order that is asked."""
+        """Names this process's device; the first time, makes it torch's current one and follows `deterministic=`."""
         device = pick_device(self.cfg)
         make_current(device)
         keep_order(self.cfg)

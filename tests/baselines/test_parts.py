@@ -9,6 +9,7 @@ from src.baselines.bert import Pieces
 from src.baselines.caml import Network, Words
 from src.baselines.features import Facts
 from src.baselines.loop import Encoded
+from src.baselines.systems import predictor_class
 from src.cli.compose import compose, read_command_line
 from src.cli.errors import UserError
 from src.config.train import TrainConfig
@@ -117,3 +118,11 @@ def test_a_llama_and_a_folder_without_words_are_no_bert(cohort: Path, tmp_path: 
         (cfg,) = compose(TrainConfig, read_command_line(words, "train"))
         with pytest.raises(UserError, match=message):
             Pieces.of([], cfg)
+
+
+def test_what_a_baseline_can_do_without_memory_is_said_without_reading_its_cohort(cohort: Path, tmp_path: Path) -> None:
+    (cfg,) = compose(TrainConfig, read_command_line(["model=tfidf", f"data.dir={cohort}"], "train"))
+    cfg.data.dir = str(tmp_path / "gone")
+    assert (
+        predictor_class(cfg).out_of_memory_line(cfg).startswith("out of memory: model=tfidf needs less with data.limit")
+    )

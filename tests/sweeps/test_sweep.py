@@ -154,6 +154,15 @@ def test_what_a_single_run_does_not_read_of_hydra_is_said(
     assert list(tmp_path.glob("*/result.json"))
 
 
+def test_cells_left_out_are_named_where_the_others_share_a_base(
+    cohort: Path, tmp_path: Path, command: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    words = ["-m", "model=femto", "together=auto", "max_len=32,9999", "max_steps=2", "data.limit=24", "threads=1"]
+    done = command("src.train", *words, f"data.dir={cohort}", f"out={tmp_path}", "device=cpu", "wandb.mode=disabled")
+    assert ": left out; max_len=9999: above the context of model=femto" in done.stderr
+    assert len(list(tmp_path.glob("*/result.json"))) == 1
+
+
 def test_five_hundred_cells_are_planned_and_reported_in_seconds(cohort: Path, tmp_path: Path) -> None:
     grid = asked("-m", "seed=range(250)", "labels=single,two", f"data.dir={cohort}", f"out={tmp_path}")
     jobs = plan_jobs("many", grid.points)

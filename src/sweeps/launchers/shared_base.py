@@ -45,7 +45,7 @@ def train_over_one_base(runs: Sequence[tuple[TrainConfig, Path]]) -> list[RunRec
     clock, llamas = Stopwatch(), [Llama(open_data(cfg)) for cfg, _ in runs]
     with Stop() as stop, ExitStack() as stack:
         opened = [
-            stack.enter_context(open_run(llama, folder, stop, clock))
+            stack.enter_context(open_run(llama, folder, clock, stop))
             for llama, (_, folder) in zip(llamas, runs, strict=True)
         ]
         trained = zip(fit_llamas(llamas, opened), opened, strict=True)
