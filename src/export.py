@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from src.cli.command import command, with_first_named
-from src.config.train import Precision
+from src.config.choices import Precision
 
 
 @dataclass

@@ -9,9 +9,9 @@ import pytest
 
 from src.baselines.systems import PREDICTORS
 from src.benchmarks.structure import cycles, read_modules
+from src.config.choices import Kind
 from src.config.launch import SCHEMAS
 from src.config.launch import Kind as LauncherKind
-from src.config.train import Kind
 from src.runs.identity import UNREAD
 from src.sweeps.sweep import LAUNCHERS
 from tests.architecture import PAGE, first_line, with_files

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from src.cli.errors import UserError
 from src.config.architecture import FAMILIES
-from src.config.train import TrainConfig, Weights
+from src.config.choices import Weights
+from src.config.train import TrainConfig
 from src.models.pretrained import loaded, read_pretrained
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]

@@ -4,7 +4,8 @@ from src.baselines.boosted import Boosted, BoostedWithCodes
 from src.baselines.linear import Fusion, Linear, Majority
 from src.baselines.tuned import Bert, Caml
 from src.cli.errors import UserError
-from src.config.train import Kind, TrainConfig
+from src.config.choices import Kind
+from src.config.train import TrainConfig
 from src.training.llama import Llama
 from src.training.predictor import Predictor
 from src.training.run_data import RunData

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from src.cli.errors import UserError
-from src.config.train import LoraConfig, ModelConfig, Precision, Weights
+from src.config.choices import Precision, Weights
+from src.config.train import LoraConfig, ModelConfig
 from src.models.bases import DTYPES, architecture, load_base
 from src.models.classifier import Classifier, with_adapters
 

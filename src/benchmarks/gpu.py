@@ -27,7 +27,8 @@ from src.cli.command import report_user_errors
 from src.cli.compose import CONF
 from src.cli.errors import UserError, raise_all
 from src.cli.progress import track
-from src.config.train import Kind, ModelConfig, Weights
+from src.config.choices import Kind, Weights
+from src.config.train import ModelConfig
 from src.training.quiet_libraries import quiet_libraries
 
 CHECKS = ("machine", "attention", "kernels", "equality")

@@ -12,7 +12,8 @@ from torch.nn.functional import cross_entropy
 from src.benchmarks.fixtures import engine, random_drgs, random_notes, small_model
 from src.benchmarks.gpu_lines import LeftOut, Row, Unit, differs
 from src.benchmarks.training import equality
-from src.config.train import ModelConfig, Precision
+from src.config.choices import Precision
+from src.config.train import ModelConfig
 from src.models import devices
 from src.models.bases import computing
 from src.models.classifier import AdapterBatch, read_together

@@ -18,7 +18,8 @@ from src.benchmarks.fixtures import ALPHA, DRGS, DROPOUT, RANK, TARGETS, engine,
 from src.benchmarks.gpu_lines import LeftOut, Row, Unit
 from src.benchmarks.recipe import NOTES_A_STEP, RATE, TrainerSteps
 from src.benchmarks.training import Batch, batches_of, tokens, waste
-from src.config.train import LoraConfig, ModelConfig, Precision, TrainConfig
+from src.config.choices import Precision
+from src.config.train import LoraConfig, ModelConfig, TrainConfig
 from src.estimates.flop import count_parameters, step_flop
 from src.estimates.memory import memory
 from src.models import devices

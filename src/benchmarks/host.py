@@ -27,7 +27,8 @@ from src.benchmarks.launches import Launches, launcher
 from src.benchmarks.recipe import NOTES_A_STEP, RATE, recompute_activations
 from src.cli.command import report_user_errors
 from src.cli.progress import track
-from src.config.train import ModelConfig, Precision
+from src.config.choices import Precision
+from src.config.train import ModelConfig
 from src.models.classifier import AdapterBatch, read_together
 from src.models.engine.attention import Backend
 from src.models.engine.dropout import KeyedDropout

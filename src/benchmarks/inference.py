@@ -17,7 +17,7 @@ from src.benchmarks.training import batches_of, tokens, waste
 from src.cli.command import report_user_errors
 from src.cli.errors import UserError
 from src.cli.progress import track
-from src.config.train import Precision
+from src.config.choices import Precision
 from src.models.engine.packing import pack
 from src.training.quiet_libraries import quiet_libraries
 

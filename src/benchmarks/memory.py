@@ -31,7 +31,8 @@ from src.benchmarks.recipe import RATE
 from src.cli.command import report_user_errors
 from src.cli.errors import UserError
 from src.cli.progress import track
-from src.config.train import LoraConfig, ModelConfig, Precision
+from src.config.choices import Precision
+from src.config.train import LoraConfig, ModelConfig
 from src.estimates.flop import count_parameters
 from src.estimates.memory import memory
 from src.models.classifier import AdapterBatch, read_together

@@ -33,7 +33,8 @@ from src.benchmarks.recipe import NOTES_A_STEP, RATE, TrainerSteps
 from src.cli.command import report_user_errors
 from src.cli.errors import UserError
 from src.cli.progress import track
-from src.config.train import ModelConfig, Precision
+from src.config.choices import Precision
+from src.config.train import ModelConfig
 from src.estimates.flop import shapes
 from src.models.bases import computing
 from src.models.classifier import AdapterBatch, Classifier, read_together

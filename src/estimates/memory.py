@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from operator import mul
 
-from src.config.train import ModelConfig, Precision, TrainConfig
+from src.config.choices import Precision
+from src.config.train import ModelConfig, TrainConfig
 from src.estimates.flop import Parameters, shapes
 from src.models.bases import DTYPES, computing
 from src.models.engine.quantised import held_bytes

@@ -9,7 +9,7 @@ from src.cli.errors import UserError
 from src.cli.files import atomic_write
 from src.cohort.disclosure import MIN_GROUP_PATIENTS, folded
 from src.cohort.split import Split
-from src.config.train import Labels
+from src.config.choices import Labels
 from src.display.markdown import escaped
 from src.display.spreadsheet import write_csv
 from src.display.tables import table_of, to_markdown

@@ -7,7 +7,7 @@ from typing import Any
 from src.cli.errors import UserError
 from src.cli.files import atomic_folder
 from src.cohort.split import Split
-from src.config.train import Precision, Weights
+from src.config.choices import Precision, Weights
 from src.exchange.adapter import write_peft_adapter
 from src.exchange.card import ADAPTER, CARD, CLASSES, DRGS, card, logit_names, write_classes, write_drgs
 from src.exchange.merged import SHARD, largest_difference, merge, packed_logits, padding_token, plain_logits

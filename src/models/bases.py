@@ -10,7 +10,8 @@ import torch
 
 from src.cli.errors import UserError
 from src.config.architecture import ROOT, folder_of, read_architecture
-from src.config.train import ModelConfig, Precision, Weights
+from src.config.choices import Precision, Weights
+from src.config.train import ModelConfig
 from src.models.devices import same_randomness
 from src.models.engine.attention import PACKED, register_packed_attention
 from src.models.engine.blocks import install, join_weights

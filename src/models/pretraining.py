@@ -19,8 +19,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from src.cli.progress import Clock
+from src.config.choices import Prompt
 from src.config.pretrain import PretrainConfig
-from src.config.train import Prompt
 from src.models.devices import best_kind, make_current, own
 from src.models.engine.attention import PACKED, register_packed_attention
 from src.models.engine.packing import Packed, pack, send

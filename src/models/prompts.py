@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from src.cli.errors import UserError
-from src.config.train import Prompt
+from src.config.choices import Prompt
 
 WORDS_AFTER = {Prompt.NONE: "", Prompt.DIAGNOSIS: "\n\nDischarge Diagnosis:\n"}
 """Appended to a note after it is cut, so that it is always read in full."""

@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy, log_softmax
 
 from src.cli.errors import UserError
 from src.cohort.msdrg import Severity
-from src.config.train import Labels
+from src.config.choices import Labels
 from src.display.catalog import label_number
 from src.models.engine.packing import send
 from src.models.labelspace import LabelSpace

@@ -22,7 +22,7 @@ from urllib.request import getproxies, proxy_bypass
 from src.cli.errors import UserError
 from src.cli.json_files import read_json, write_json
 from src.cli.progress import track
-from src.config.train import WandbMode
+from src.config.choices import WandbMode
 from src.privacy.audit_runs import read_clean
 from src.runs.folder import RunFolder
 from src.tracking.policy import environment, logged_in, nothing_else

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from src.cohort.disclosure import MIN_GROUP_PATIENTS, folded, shown_groups, shown_of_counts
 from src.cohort.prepared import NOTES, Cohort
 from src.cohort.split import Split
-from src.config.train import TrainConfig, Weights
+from src.config.choices import Weights
+from src.config.train import TrainConfig
 from src.display.published import PAPER_COHORT
 from src.display.tables import Table, table_of, to_text
 from src.models.bases import load_tokenizer

@@ -12,7 +12,8 @@ from typing import Any
 from src.cli.compose import CONF
 from src.cli.errors import UserError
 from src.cohort.prepared import read_cohort
-from src.config.train import Kind, TrainConfig
+from src.config.choices import Kind
+from src.config.train import TrainConfig
 from src.display.catalog import AXES, NAMED
 
 ONLY_WHERE = (

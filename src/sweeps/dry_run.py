@@ -17,7 +17,8 @@ from src.cli.errors import UserError
 from src.cli.progress import minutes
 from src.cohort.prepared import NOTES, read_cohort
 from src.cohort.split import Split
-from src.config.train import Labels, TrainConfig, Weights
+from src.config.choices import Labels, Weights
+from src.config.train import TrainConfig
 from src.estimates.flop import count_parameters
 from src.estimates.memory import GIB, PlannedRun, plan_steps, remedy
 from src.estimates.time import GPUS, SHARE_OF_DATA_SHEET, expected_work, run_seconds

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from src.cli.compose import CONF, CommandLine, Composed, Point, spelt, to_schema
 from src.cli.errors import UserError
 from src.cli.files import check_folder
-from src.config.train import Together, TrainConfig
+from src.config.choices import Together
+from src.config.train import TrainConfig
 
 if TYPE_CHECKING:
     from src.sweeps.single import Train

@@ -7,8 +7,9 @@ from functools import cache
 from typing import Any
 
 from src.cli.compose import CONF
+from src.config.choices import Kind, Labels, Prompt
 from src.config.prepare import Protocol
-from src.config.train import Kind, Labels, Prompt, is_wandb_name
+from src.config.train import is_wandb_name
 from src.display.catalog import AXES, COORDINATES, COSTS, COUNTS, CURVES, HERE, MEASURED, NAMED, SECONDS, STEP
 
 PIECES = (

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from src.config.train import WandbMode
+from src.config.choices import WandbMode
 from src.runs.folder import RunFolder
 from src.tracking.guard import LeakError, guarded
 

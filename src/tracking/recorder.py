@@ -11,7 +11,8 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from src.cli.files import private_folder
 from src.cohort.disclosure import MIN_GROUP_PATIENTS
-from src.config.train import WandbConfig, WandbMode
+from src.config.choices import WandbMode
+from src.config.train import WandbConfig
 from src.runs.history import History
 from src.tracking.guard import guarded
 from src.tracking.policy import asked_mode, environment, logged_in, nothing_else

@@ -9,7 +9,8 @@ from src.cli.json_files import Schema, read_json, write_json
 from src.cohort.disclosure import MIN_GROUP_PATIENTS
 from src.cohort.prepared import Cohort
 from src.cohort.split import Split
-from src.config.train import TrainConfig, WandbConfig, WandbMode
+from src.config.choices import WandbMode
+from src.config.train import TrainConfig, WandbConfig
 from src.runs.folder import RunFolder
 from src.runs.identity import identity, readable_name, unread
 from src.runs.provenance import code_version

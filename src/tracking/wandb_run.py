@@ -7,7 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from src.config.train import WandbConfig, WandbMode
+from src.config.choices import WandbMode
+from src.config.train import WandbConfig
 from src.display.catalog import STEP
 from src.tracking.guard import guarded, guarded_config, guarded_label, guarded_tags, public_name
 from src.tracking.policy import lock, no_defaults, settings

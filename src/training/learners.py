@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from src.cohort.split import Split
-from src.config.train import Together, TrainConfig
+from src.config.choices import Together
+from src.config.train import TrainConfig
 from src.estimates.memory import Setting
 from src.models.classifier import Classifier, read_together, with_adapters
 from src.models.devices import wait

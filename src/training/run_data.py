@@ -16,7 +16,8 @@ from src.cli.errors import UserError
 from src.cohort.admissions import read_admissions
 from src.cohort.prepared import Cohort, read_cohort
 from src.cohort.split import Split
-from src.config.train import Precision, TrainConfig
+from src.config.choices import Precision
+from src.config.train import TrainConfig
 from src.estimates.flop import Parameters, count_parameters
 from src.models.bases import load_base, load_tokenizer
 from src.models.devices import best_kind, is_cpu, make_current, own

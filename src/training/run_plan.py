@@ -7,7 +7,8 @@ import numpy as np
 
 from src.cli.progress import minutes
 from src.cohort.split import Split
-from src.config.train import Precision, TrainConfig
+from src.config.choices import Precision
+from src.config.train import TrainConfig
 from src.estimates.memory import GIB, remedies
 from src.estimates.time import SHARE_OF_PRODUCTS, expected_work, run_seconds
 from src.models.bases import computing

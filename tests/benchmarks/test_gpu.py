@@ -25,7 +25,8 @@ from src.benchmarks.recipe import arguments_of
 from src.benchmarks.training import equality
 from src.cli.compose import CONF
 from src.cli.errors import UserError
-from src.config.train import ModelConfig, Precision, Weights
+from src.config.choices import Precision, Weights
+from src.config.train import ModelConfig
 from src.models import devices
 from src.models.classifier import with_adapters
 from src.training.outcome import versions

@@ -12,7 +12,8 @@ from src.benchmarks.gpu import model_of
 from src.benchmarks.host import a_gpus_way, counted, measure, ours
 from src.benchmarks.launches import Launches, launcher
 from src.benchmarks.recipe import NOTES_A_STEP
-from src.config.train import LoraConfig, Precision, TrainConfig
+from src.config.choices import Precision
+from src.config.train import LoraConfig, TrainConfig
 from src.estimates.flop import count_parameters
 from src.estimates.memory import memory
 from src.models.engine import kernels

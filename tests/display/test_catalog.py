@@ -13,7 +13,8 @@ from src.cli.compose import compose, read_command_line
 from src.cli.errors import UserError
 from src.cli.typed_config import leaves
 from src.cohort.prepared import read_cohort
-from src.config.train import Kind, Labels, TrainConfig
+from src.config.choices import Kind, Labels
+from src.config.train import TrainConfig
 from src.display.catalog import AXES, LABEL_SCHEMES, METRICS, View, label_number, metrics_of
 from src.exchange.card import MEANING, SCORES
 from src.models.labelspace import LabelSpace

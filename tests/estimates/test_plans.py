@@ -8,7 +8,8 @@ import pytest
 
 from src.cli.compose import compose, read_command_line
 from src.cohort.split import Split
-from src.config.train import Precision, TrainConfig
+from src.config.choices import Precision
+from src.config.train import TrainConfig
 from src.estimates.flop import Parameters, count_parameters, scoring_flop, step_flop
 from src.estimates.memory import GIB, PlannedRun, Setting, plan_steps, remedies, remedy
 from src.estimates.time import START_S, STEP_S, Work, expected_work, run_seconds

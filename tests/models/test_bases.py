@@ -12,7 +12,8 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from src.cli.compose import compose, read_command_line
 from src.cli.errors import UserError
-from src.config.train import ModelConfig, Precision, TrainConfig
+from src.config.choices import Precision
+from src.config.train import ModelConfig, TrainConfig
 from src.estimates.flop import count_parameters
 from src.models.bases import STAND_IN, load_base
 from src.models.classifier import with_adapters

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from src.cli.errors import UserError
 from src.cohort.msdrg import load_drgs
-from src.config.train import Labels, LoraConfig, ModelConfig, Precision, Weights
+from src.config.choices import Labels, Precision, Weights
+from src.config.train import LoraConfig, ModelConfig
 from src.models.bases import load_base
 from src.models.classifier import Classifier, load_adapters, save_adapters, with_adapters
 from src.models.engine.packing import pack

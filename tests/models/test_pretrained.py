@@ -88,7 +88,8 @@ HOSTILE: dict[str, tuple[Callable[[Path, Path], None], str | None]] = {
 
 SCRIPT = """
 import sys
-from src.config.train import TrainConfig, Precision
+from src.config.choices import Precision
+from src.config.train import TrainConfig
 from src.models.bases import load_base, load_tokenizer
 from src.cli.errors import UserError
 from src.cli.compose import compose, read_command_line

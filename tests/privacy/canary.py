@@ -71,7 +71,8 @@ def careless() -> None:
 
 def guarded() -> None:
     """The same hands on a run of ours."""
-    from src.config.train import WandbConfig, WandbMode
+    from src.config.choices import WandbMode
+    from src.config.train import WandbConfig
     from src.tracking.guard import LeakError
     from src.tracking.recorder import recording
 

@@ -26,7 +26,8 @@ NAME = "nano-len64-r8-two-s1-c0000000"
 START = """
 import os, signal, sys, time
 from pathlib import Path
-from src.config.train import WandbConfig, WandbMode
+from src.config.choices import WandbMode
+from src.config.train import WandbConfig
 from src.runs.record import read_record
 from src.tracking.flat import flat
 from src.tracking.recorder import recording

@@ -4,7 +4,8 @@ import shutil
 import sys
 from pathlib import Path
 
-from src.config.train import WandbConfig, WandbMode
+from src.config.choices import WandbMode
+from src.config.train import WandbConfig
 from src.runs.folder import RunFolder
 from src.runs.record import read_record
 from src.tracking.flat import flat, flat_config

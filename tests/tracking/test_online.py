@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 import wandb
 
-from src.config.train import WandbConfig, WandbMode
+from src.config.choices import WandbMode
+from src.config.train import WandbConfig
 from src.runs.history import Curves, read_history
 from src.runs.record import read_record
 from src.testing.wandb_here import WandbHere
@@ -36,7 +37,8 @@ ABOUT = RunMetadata(
 KILLED = """
 import sys, time
 from pathlib import Path
-from src.config.train import WandbConfig, WandbMode
+from src.config.choices import WandbMode
+from src.config.train import WandbConfig
 from src.tracking.recorder import recording
 with recording(WandbConfig(WandbMode.ONLINE, "drg", "kills"), Path(sys.argv[1]), {"model": "nano"}) as log:
     for step in range(1, 8):

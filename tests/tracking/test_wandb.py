@@ -8,7 +8,8 @@ import pytest
 
 from src.cli.compose import compose, read_command_line
 from src.cohort.prepared import read_cohort
-from src.config.train import Kind, TrainConfig, WandbConfig, WandbMode
+from src.config.choices import Kind, WandbMode
+from src.config.train import TrainConfig, WandbConfig
 from src.runs.history import read_history
 from src.tracking.guard import (
     LeakError,

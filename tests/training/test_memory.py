@@ -10,7 +10,8 @@ from src.benchmarks.fixtures import small_model
 from src.cli.compose import compose, read_command_line
 from src.cli.errors import UserError
 from src.config.architecture import ATTENTION, FEED_FORWARD
-from src.config.train import LoraConfig, Precision, TrainConfig
+from src.config.choices import Precision
+from src.config.train import LoraConfig, TrainConfig
 from src.estimates.flop import count_parameters
 from src.estimates.memory import HEAP, Setting, memory, remedies
 from src.models.bases import load_base

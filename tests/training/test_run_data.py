@@ -7,7 +7,8 @@ import torch
 
 from src.benchmarks.fixtures import small_model
 from src.cli.compose import compose, read_command_line, to_schema
-from src.config.train import LoraConfig, Precision, TrainConfig
+from src.config.choices import Precision
+from src.config.train import LoraConfig, TrainConfig
 from src.models.bases import load_base
 from src.models.classifier import with_adapters
 from src.training.run_data import keep_order, open_data, pick_device

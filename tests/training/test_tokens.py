@@ -15,7 +15,7 @@ from transformers import AutoTokenizer
 
 from src.cohort.prepared import fingerprint, read_cohort
 from src.cohort.split import Split
-from src.config.train import Prompt
+from src.config.choices import Prompt
 from src.models.prompts import encode_notes, prompt_template
 from src.training.notes import CutNotes, split_rows, token_lengths
 from src.training.tokens import NOTES_AT_ONCE, NoteTokens, open_tokens, tokenizer_hash, user_cache

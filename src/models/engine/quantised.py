@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from src.cli.errors import UserError
-from src.config.train import Precision
+from src.config.choices import Precision
 from src.models.devices import same_randomness
 
 BLOCK = 64

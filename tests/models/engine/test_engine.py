@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from src.config.train import LoraConfig, ModelConfig, Precision, Weights
+from src.config.choices import Precision, Weights
+from src.config.train import LoraConfig, ModelConfig
 from src.models.bases import computing, load_base
 from src.models.classifier import AdapterBatch, Classifier, read_together, with_adapters
 from src.models.engine.attention import PACKED, Backend, attend

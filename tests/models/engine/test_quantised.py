@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from src.cli.errors import UserError
-from src.config.train import LoraConfig, ModelConfig, Precision, TrainConfig, Weights
+from src.config.choices import Precision, Weights
+from src.config.train import LoraConfig, ModelConfig, TrainConfig
 from src.estimates.flop import count_parameters
 from src.estimates.memory import base_bytes, memory
 from src.models.bases import DTYPES, architecture, computing, load_base
