@@ -16,6 +16,49 @@ class Labels(StrEnum):
     SINGLE = "single"
     TWO = "two"
     JOINT = "joint"
+    LEVELS = "levels"
+    """As joint, with the MDC and whether the DRG is medical or surgical."""
+
+
+class Head(StrEnum):
+    """Says where the head's rows start."""
+
+    RANDOM = "random"
+    TITLES = "titles"
+    """From the base's own reading of the words of each label."""
+
+
+class Pooling(StrEnum):
+    """Says which hidden states of a note the head reads."""
+
+    LAST = "last"
+    """The last token's."""
+    MEAN = "mean"
+    """The mean over all tokens."""
+
+
+class Loss(StrEnum):
+    """Names the loss of each softmax; a Greek letter is its `loss_strength`."""
+
+    CROSS_ENTROPY = "cross_entropy"
+    LOGIT_ADJUSTED = "logit_adjusted"
+    """Adds tau log p(class) to the logits in training (Menon et al. 2021)."""
+    BALANCED_SOFTMAX = "balanced_softmax"
+    """Weighs each class's exponential by its training count (Ren et al. 2020)."""
+    CLASS_WEIGHTED = "class_weighted"
+    """Weighs notes by the inverse of their class's share, to the power of tau."""
+    FOCAL = "focal"
+    """Weighs notes by (1 - p)^gamma (Lin et al. 2017)."""
+    LABEL_SMOOTHING = "label_smoothing"
+    """Spreads epsilon of the target evenly (Szegedy et al. 2016)."""
+
+
+class Schedule(StrEnum):
+    """Names the course of the learning rate after the warm-up."""
+
+    LINEAR = "linear"
+    COSINE = "cosine"
+    CONSTANT = "constant"
 
 
 class Prompt(StrEnum):
@@ -31,6 +74,8 @@ class Precision(StrEnum):
     AUTO = "auto"
     FP32 = "fp32"
     BF16 = "bf16"
+    FP16 = "fp16"
+    """For cards without bf16; the loss is scaled."""
     INT8 = "int8"
     NF4 = "nf4"
 

@@ -7,7 +7,19 @@ from typing import Any
 
 from src.cli.errors import UserError
 from src.config.architecture import ATTENTION, FAMILIES, FEED_FORWARD, folder_of, own_architecture
-from src.config.choices import Kind, Labels, Precision, Prompt, Together, WandbMode, Weights
+from src.config.choices import (
+    Head,
+    Kind,
+    Labels,
+    Loss,
+    Pooling,
+    Precision,
+    Prompt,
+    Schedule,
+    Together,
+    WandbMode,
+    Weights,
+)
 
 
 @dataclass
@@ -84,6 +96,12 @@ class LoraConfig:
     dropout: float
     """Share of the adapter's input set to zero in training, 0 to 1."""
     targets: list[str]
+    rslora: bool = field(default=False, kw_only=True)  # as later keys of `TrainConfig`
+    """Divide alpha by the root of r, not by r (Kalajdzievski 2023)."""
+    dora: bool = field(default=False, kw_only=True)
+    """Learn magnitude and direction apart (Liu et al. 2024)."""
+    plus: float | None = field(default=None, kw_only=True)
+    """Learning rate of B over that of A (Hayou et al. 2024); null for the same."""
 
 
 @dataclass
@@ -159,6 +177,20 @@ class TrainConfig:
     """Operators of a GPU whose sums come in any order are replaced by slower ones, so that a run repeats to the bit."""
     callbacks: list[dict[str, Any]] = field(default_factory=list, kw_only=True)  # as above
     """Lightning callbacks: the import path of each as `class`, and its arguments."""
+    head: Head = field(default=Head.RANDOM, kw_only=True)
+    pooling: Pooling = field(default=Pooling.LAST, kw_only=True)
+    loss: Loss = field(default=Loss.CROSS_ENTROPY, kw_only=True)
+    loss_strength: float | None = field(default=None, kw_only=True)
+    """The loss's tau, gamma or epsilon; null for its paper's."""
+    head_lr: float | None = field(default=None, kw_only=True)
+    """Peak learning rate of the head; null for `lr`."""
+    warmup: float = field(default=0.0, kw_only=True)
+    """Share of the steps over which the learning rate rises from zero."""
+    schedule: Schedule = field(default=Schedule.LINEAR, kw_only=True)
+    validations: int = field(default=1, kw_only=True)
+    """Validations an epoch, evenly spread."""
+    patience: int | None = field(default=None, kw_only=True)
+    """Validations in a row without a better one after which training ends; null for all epochs."""
 
     def problems(self) -> list[str]:
         """Returns one line for each value that cannot be."""
@@ -198,6 +230,17 @@ class TrainConfig:
             ("seed", self.seed, 0 <= self.seed < 2**32, "must be from 0 to 4294967295"),
             _one_or_null("data.limit", self.data.limit),
             _one_or_null("threads", self.threads),
+            ("lora.plus", self.lora.plus, (self.lora.plus or 1) > 0, "must be above 0 or null"),
+            (
+                "loss_strength",
+                self.loss_strength,
+                0 <= (self.loss_strength or 0) < (1 if self.loss is Loss.LABEL_SMOOTHING else float("inf")),
+                "must be at least 0, and below 1 for loss=label_smoothing",
+            ),
+            ("head_lr", self.head_lr, self.head_lr is None or self.head_lr > 0, "must be above 0 or null"),
+            ("warmup", self.warmup, 0 <= self.warmup <= 1, "must be from 0 to 1"),
+            ("validations", self.validations, self.validations >= 1, "must be at least 1"),
+            _one_or_null("patience", self.patience),
             ("device", self.device, bool(re.fullmatch(DEVICE, self.device)), "must be auto, cpu, cuda or cuda:N"),
             ("wandb.project", self.wandb.project, is_wandb_name(self.wandb.project), WANDB_NAME),
             ("wandb.group", self.wandb.group, is_wandb_name(self.wandb.group or "-"), WANDB_NAME),

@@ -198,6 +198,8 @@ class Axis:
         log: whether a dashboard draws it logarithmically.
         dashboard: whether a dashboard's parallel coordinates have it.
         adapters_only: whether a system without a base has no such thing.
+        later: whether runs were recorded before there was such a key; a record names it where it is not the default.
+        default: its value in a record that does not name it.
     """
 
     key: str
@@ -215,6 +217,8 @@ class Axis:
     log: bool = False
     dashboard: bool = False
     adapters_only: bool = False
+    later: bool = False
+    default: Any = None
 
     def brief(self, value: Any) -> str:
         """Writes a value in a cell's name."""
@@ -269,6 +273,21 @@ AXES = (
     Axis("batch_size", "batch_size", "batch size"),
     Axis("seed", "seed", "seed", value="s{}", slug="s{}", dashboard=True),
     Axis("protocol", "", "protocol", number=False),
+    Axis("head", "head", "head", value="head {}", number=False, adapters_only=True, later=True, default="random"),
+    Axis(
+        "pooling", "pooling", "pooling", value="{} pooled", number=False, adapters_only=True, later=True,
+        default="last",
+    ),
+    Axis("loss", "loss", "loss", value="{}", number=False, later=True, default="cross_entropy"),
+    Axis("loss_strength", "loss_strength", "loss strength", later=True),
+    Axis("lora_rslora", "lora.rslora", "rsLoRA", adapters_only=True, later=True, default=False),
+    Axis("lora_dora", "lora.dora", "DoRA", adapters_only=True, later=True, default=False),
+    Axis("lora_plus", "lora.plus", "LoRA+ ratio", adapters_only=True, later=True),
+    Axis("head_lr", "head_lr", "head lr", adapters_only=True, later=True),
+    Axis("warmup", "warmup", "warm-up", later=True, default=0.0),
+    Axis("schedule", "schedule", "schedule", value="{}", number=False, later=True, default="linear"),
+    Axis("validations", "validations", "validations an epoch", later=True, default=1),
+    Axis("patience", "patience", "patience", later=True),
 )  # fmt: skip
 """Every axis, in the order of a record."""
 
@@ -285,6 +304,7 @@ LABEL_SCHEMES = (
     "single",
     "two",
     "joint",
+    "levels",
 )
 """Label schemes by their number, which is their coordinate in W&B's charts: a new one comes last."""
 

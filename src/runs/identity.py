@@ -23,9 +23,19 @@ ONLY_WHERE = (
 )  # fmt: skip
 """Keys that say where and how a run happens, not what comes out."""
 
-UNREAD_BY_NETWORKS = ("lora.r", "lora.alpha", "lora.dropout", "lora.targets", "prompt", "precision")
+LATER = (
+    "callbacks", "head", "pooling", "loss", "loss_strength", "lora.rslora", "lora.dora", "lora.plus", "head_lr",
+    "warmup", "schedule", "validations", "patience",
+)  # fmt: skip
+"""Keys that earlier versions did not have: at their default values a run is the run of before."""
+
+UNREAD_BY_NETWORKS = (
+    "lora.r", "lora.alpha", "lora.dropout", "lora.targets", "lora.rslora", "lora.dora", "lora.plus", "prompt",
+    "precision", "head", "pooling", "head_lr", "warmup", "schedule", "validations",
+)  # fmt: skip
 UNREAD_BY_TREES = (
     *UNREAD_BY_NETWORKS, "max_len", "severity_weight", "batch_size", "max_steps", "lr", "weight_decay", "clip",
+    "loss", "loss_strength", "patience",
 )  # fmt: skip
 UNREAD_BY_LINEAR_MODELS = (*UNREAD_BY_TREES, "epochs")
 
@@ -102,9 +112,10 @@ def differences(cfg: TrainConfig, cohort_fingerprint: str, recorded: Mapping[str
 
     Keys that the other run's version did not have are left out.
     """
-    # `_deciding` drops callbacks that are empty; here they are compared as empty, not as unknown to the other version.
-    theirs = {"callbacks": [], **dict(flat_keys(_deciding(recorded.get("config", {}))))}
-    ours = {"callbacks": [], **dict(flat_keys(_deciding(dataclasses.asdict(cfg))))}
+    # `_deciding` drops later keys at their defaults; here they are compared, not unknown to the other version.
+    later = {key: _defaults()[key] for key in LATER}
+    theirs = {**later, **dict(flat_keys(_deciding(recorded.get("config", {}))))}
+    ours = {**later, **dict(flat_keys(_deciding(dataclasses.asdict(cfg))))}
     pairs = [(key, value, theirs[key]) for key, value in ours.items() if key in theirs]
     if cfg.data.limit and recorded.get("config") and "sample" not in recorded:
         pairs.append(("the notes of data.limit", SAMPLE, "the first"))
@@ -136,8 +147,11 @@ def _deciding(values: Mapping[str, Any]) -> dict[str, Any]:
         part = kept.get(group, {}) if group else kept
         if leaf in part:
             part[leaf] = _defaults()[key]
-    if not kept.get("callbacks"):  # runs of before this key are the same runs
-        kept.pop("callbacks", None)
+    for key in LATER:
+        group, _, leaf = key.rpartition(".")
+        part = kept.get(group, {}) if group else kept
+        if leaf in part and part[leaf] == _defaults()[key]:
+            del part[leaf]
     return kept
 
 
@@ -184,4 +198,5 @@ def axes(cfg: TrainConfig, parameters: int, protocol: str) -> dict[str, Any]:
     values = dict(flat_keys(dataclasses.asdict(cfg))) | {"model": cfg.model.name}
     from_elsewhere = {"params": parameters, "protocol": protocol}
     named = {axis.key: from_elsewhere[axis.key] if axis.key in from_elsewhere else values[axis.typed] for axis in AXES}
-    return {key: str(value) if isinstance(value, StrEnum) else value for key, value in named.items()}
+    shown = {axis.key for axis in AXES if not axis.later or named[axis.key] != axis.default}
+    return {key: str(value) if isinstance(value, StrEnum) else value for key, value in named.items() if key in shown}

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from src.display.catalog import COORDINATES, MODEL, is_loss
+from src.display.catalog import AXES, COORDINATES, MODEL, is_loss
 from src.runs.finished import Run
 from src.scaling_analysis.combined_interval import combined_interval, patient_error, seed_error
 from src.scaling_analysis.result import Cell, DatasetKey, Measured
@@ -66,10 +66,12 @@ def gather(runs: Sequence[Run]) -> Grid:
     """
     notes: list[str] = []
     by_cell: dict[tuple[Any, ...], dict[int, Run]] = defaultdict(dict)
+    named = {key for run in runs for key in run.axes}
+    defaults = {axis.key: axis.default for axis in AXES if axis.later and axis.key in named}
     for run in sorted(runs, key=lambda run: run.name):
         sizes = (run.record.counts.get(split, 0) for split in ("train", "test"))
         ground = DatasetKey(run.record.cohort, str(run.axes.get("protocol", "")), *sizes)
-        axes = tuple(sorted(pair for pair in run.axes.items() if pair[0] != "seed"))
+        axes = tuple(sorted(pair for pair in (defaults | dict(run.axes)).items() if pair[0] != "seed"))
         runs_by_seed = by_cell[ground, axes]
         if run.axes["seed"] in runs_by_seed:
             kept = runs_by_seed[run.axes["seed"]].name

@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 from src.cli.compose import CONF
-from src.config.choices import Kind, Labels, Prompt
+from src.config.choices import Head, Kind, Labels, Loss, Pooling, Prompt, Schedule
 from src.config.prepare import Protocol
 from src.config.train import is_wandb_name
 from src.display.catalog import AXES, COORDINATES, COSTS, COUNTS, CURVES, HERE, MEASURED, NAMED, SECONDS, STEP
@@ -25,6 +25,10 @@ LONGEST = 24
 CONFIG_STRINGS = {
     "labels": "|".join(Labels),
     "prompt": "|".join(Prompt),
+    "head": "|".join(Head),
+    "pooling": "|".join(Pooling),
+    "loss": "|".join(Loss),
+    "schedule": "|".join(Schedule),
     "protocol": "|".join([*Protocol, "own"]),
     "cohort": "[0-9a-f]{8,64}",
     "code": "[0-9a-f]{12}",
