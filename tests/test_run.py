@@ -15,6 +15,9 @@ from safetensors.torch import load_file
 
 from src.cohort.prepared import read_cohort
 from src.cohort.split import Split
+from src.models.labelspace import LabelSpace
+from src.runs.folder import RunFolder
+from src.runs.history import read_history
 
 ROOT = Path(__file__).parents[1]
 SHORT = ["max_len=64", "epochs=1", "data.limit=48", "threads=1", "device=cpu"]
@@ -53,11 +56,34 @@ def test_a_fresh_process_reproduces_the_numbers(
     assert float(told.rsplit(": ", 1)[1]) <= 1e-6
 
 
+def test_a_run_of_levels_by_another_loss_is_validated_by_cross_entropy_evaluated_and_exported(
+    cohort: Path, tmp_path: Path, command: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    run, words = tmp_path / "levels", ["labels=levels", "loss=logit_adjusted", "severity_weight=0"]
+    command("src.train", f"data.dir={cohort}", f"out={tmp_path}", "name=levels", *words, *SHORT)
+    notes = pl.read_parquet(RunFolder(run).predictions(Split.VALIDATION))
+    space = LabelSpace.from_labels(read_cohort(cohort).labels)
+    drg = np.array([space.index[code] for code in notes["drg"]])
+    scores, base_scores = (notes[name].to_numpy() for name in ("scores", "base_scores"))
+    row = np.arange(len(drg))
+    expected = -(scores[row, drg] + base_scores[row, space.base[drg]]).mean()
+    (validation_loss,) = read_history(run)["val/loss"].values()
+    assert validation_loss == pytest.approx(expected, rel=1e-4)
+    assert float(command("src.evaluate", f"run={run}").stdout.rsplit(": ", 1)[1]) <= 1e-6
+    command("src.export", f"run={run}", f"out={tmp_path / 'exported'}", "notes=4")
+    names = json.loads((tmp_path / "exported" / "config.json").read_text())["id2label"]
+    assert [names[str(index)] for index in (0, 1101, 1102, 1130)] == [
+        "001 HEART TRANSPLANT OR IMPLANT OF HEART ASSIST SYSTEM WITH MCC",
+        "severity NONE",
+        "no MDC: procedure unrelated to the principal diagnosis, or no valid one",
+        "surgical",
+    ]
+
+
 def test_an_evaluation_leaves_tables_and_pictures(
     runs: dict[str, Path], cohort: Path, command: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     from src.evaluation.evaluation_report import ABOUT
-    from src.runs.folder import RunFolder
 
     told = command("src.evaluate", f"run={runs['joint']}").stdout
     folder = RunFolder(runs["joint"]).evaluation

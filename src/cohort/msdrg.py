@@ -43,6 +43,38 @@ class DrgType(StrEnum):
     SURGICAL = "P"
 
 
+MDCS = {
+    "": "no MDC: procedure unrelated to the principal diagnosis, or no valid one",
+    "01": "MDC 01 nervous system",
+    "02": "MDC 02 eye",
+    "03": "MDC 03 ear, nose, mouth and throat",
+    "04": "MDC 04 respiratory system",
+    "05": "MDC 05 circulatory system",
+    "06": "MDC 06 digestive system",
+    "07": "MDC 07 hepatobiliary system and pancreas",
+    "08": "MDC 08 musculoskeletal system and connective tissue",
+    "09": "MDC 09 skin, subcutaneous tissue and breast",
+    "10": "MDC 10 endocrine, nutritional and metabolic diseases",
+    "11": "MDC 11 kidney and urinary tract",
+    "12": "MDC 12 male reproductive system",
+    "13": "MDC 13 female reproductive system",
+    "14": "MDC 14 pregnancy, childbirth and the puerperium",
+    "15": "MDC 15 newborns and other neonates",
+    "16": "MDC 16 blood, blood forming organs and immunological disorders",
+    "17": "MDC 17 myeloproliferative diseases and poorly differentiated neoplasms",
+    "18": "MDC 18 infectious and parasitic diseases",
+    "19": "MDC 19 mental diseases and disorders",
+    "20": "MDC 20 alcohol or drug use and disorders induced by it",
+    "21": "MDC 21 injuries, poisonings and toxic effects of drugs",
+    "22": "MDC 22 burns",
+    "23": "MDC 23 factors influencing health status and other contacts with health services",
+    "24": "MDC 24 multiple significant trauma",
+    "25": "MDC 25 human immunodeficiency virus infections",
+    "PRE": "pre-MDC: transplants, ECMO and tracheostomies",
+}
+"""What each `Drg.mdc` stands for, after the titles of the CMS MS-DRG Definitions Manual."""
+
+
 @dataclass(frozen=True)
 class Drg:
     """Holds one MS-DRG."""

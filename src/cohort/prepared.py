@@ -44,6 +44,8 @@ class OwnLabel:
     code: str
     base_drg: None = None
     severity: None = None
+    mdc: None = None
+    type: None = None
 
 
 @dataclass(frozen=True)

@@ -44,13 +44,28 @@ class Loss(StrEnum):
     LOGIT_ADJUSTED = "logit_adjusted"
     """Adds tau log p(class) to the logits in training (Menon et al. 2021)."""
     BALANCED_SOFTMAX = "balanced_softmax"
-    """Weighs each class's exponential by its training count (Ren et al. 2020)."""
+    """Weighs each class's exponential by its training count (Ren et al. 2020): logit_adjusted with tau 1."""
     CLASS_WEIGHTED = "class_weighted"
     """Weighs notes by the inverse of their class's share, to the power of tau."""
     FOCAL = "focal"
     """Weighs notes by (1 - p)^gamma (Lin et al. 2017)."""
     LABEL_SMOOTHING = "label_smoothing"
     """Spreads epsilon of the target evenly (Szegedy et al. 2016)."""
+
+    @property
+    def strength(self) -> float | None:
+        """Is the `loss_strength` that null stands for; None for a loss without one."""
+        return STRENGTHS.get(self)
+
+
+STRENGTHS = {
+    Loss.LOGIT_ADJUSTED: 1.0,
+    Loss.CLASS_WEIGHTED: 0.5,
+    Loss.FOCAL: 2.0,
+    Loss.LABEL_SMOOTHING: 0.1,
+}
+"""Each loss's strength as its paper has it; of class weights the root, for a full inverse lets one note of a rare class
+outweigh thousands (Mahajan et al. 2018; Cui et al. 2019)."""
 
 
 class Schedule(StrEnum):

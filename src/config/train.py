@@ -154,7 +154,7 @@ class TrainConfig:
     clip: float
     """Largest norm of the gradient."""
     severity_weight: float
-    """Weight of the severity's cross-entropy beside the base DRG's, in `labels=two` and `labels=joint`."""
+    """Weight of the severity's loss beside the base DRG's; in `labels=levels`, of the MDC's and the type's too."""
     seed: int
     device: str
     """`auto`, `cpu`, `cuda` or `cuda:N`."""
@@ -181,7 +181,7 @@ class TrainConfig:
     pooling: Pooling = field(default=Pooling.LAST, kw_only=True)
     loss: Loss = field(default=Loss.CROSS_ENTROPY, kw_only=True)
     loss_strength: float | None = field(default=None, kw_only=True)
-    """The loss's tau, gamma or epsilon; null for its paper's."""
+    """The loss's tau, gamma or epsilon; null for that of `src/config/choices.py::STRENGTHS`."""
     head_lr: float | None = field(default=None, kw_only=True)
     """Peak learning rate of the head; null for `lr`."""
     warmup: float = field(default=0.0, kw_only=True)
@@ -200,6 +200,15 @@ class TrainConfig:
 
     def conflicts(self) -> list[str]:
         """Returns one line for each value that another key rules out; a sweep leaves such cells out."""
+        return self._context() + self._loss()
+
+    def _loss(self) -> list[str]:
+        if self.loss_strength is None or self.loss.strength is not None:
+            return []
+        instead = "write loss=logit_adjusted" if self.loss is Loss.BALANCED_SOFTMAX else "leave loss_strength out"
+        return [f"loss_strength={self.loss_strength}: loss={self.loss} has none; {instead}"]
+
+    def _context(self) -> list[str]:
         model, name = self.model, self.model.name
         context = model.context or self.max_len  # what reads words has none
         if model.problems() or self.max_len <= min(context, model.window or context):

@@ -27,6 +27,9 @@ WARNING = """\
 > use agreement of MIMIC-IV-Note (PhysioNet) binds it as it binds the notes: share it only with people who signed the
 > agreement themselves, over channels that it allows. The same holds for models of any hospital's notes."""
 
+SUM = """places = np.array([[int(drg[key]) for key in keys] for drg in drgs])
+scores = log_softmax(logits[:, places].sum(-1))"""
+
 SCORES = {
     Labels.SINGLE: "scores = log_softmax(logits)",
     Labels.TWO: """base = np.array([int(drg["base_logit"]) for drg in drgs])
@@ -36,9 +39,8 @@ possible = np.zeros((K, logits.shape[1] - K), bool)
 possible[base, severity - K] = True
 given_base = log_softmax(np.where(possible, logits[:, None, K:], -np.inf))
 scores = log_softmax(logits[:, :K])[:, base] + given_base[:, base, severity - K]""",
-    Labels.JOINT: """keys = ("logit", "base_logit", "severity_logit")
-places = np.array([[int(drg[key]) for key in keys] for drg in drgs])
-scores = log_softmax(logits[:, places].sum(-1))""",
+    Labels.JOINT: f"""keys = ("logit", "base_logit", "severity_logit")\n{SUM}""",
+    Labels.LEVELS: f"""keys = ("logit", "base_logit", "severity_logit", "mdc_logit", "type_logit")\n{SUM}""",
 }
 """From the logits [B, width] to `scores` [B, D], log-probabilities of the DRGs, in numpy."""
 
@@ -51,6 +53,10 @@ MEANING = {
     Labels.JOINT: (
         "The first D logits are DRGs, then come K base DRGs and S CC/MCC states, as `id2label` says. A DRG's logit is "
         "its own plus its base's and its state's; the recipe below adds them up."
+    ),
+    Labels.LEVELS: (
+        "The first D logits are DRGs, then come K base DRGs, S CC/MCC states, the MDCs, and medical and surgical, as "
+        "`id2label` says. A DRG's logit is its own plus those of the four that it is of; the recipe below adds them up."
     ),
 }
 

@@ -6,8 +6,24 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from src.cli.errors import UserError
+
+
+class DeviceTable:
+    """Holds a small tensor on the host, and a copy of it on each device that asks for it."""
+
+    def __init__(self, host: Tensor) -> None:
+        self.host = host
+        self._copies: dict[torch.device, Tensor] = {}
+
+    def on(self, device: torch.device) -> Tensor:
+        """Returns the copy on a device, sent once."""
+        if device not in self._copies:
+            with torch.inference_mode(False):  # training may go on with what a validation sent
+                self._copies[device] = self.host.to(device)
+        return self._copies[device]
 
 
 def best_kind() -> str:

@@ -1,4 +1,4 @@
-"""Says which DRG each logit stands for, and the base DRG and severity of each: the label space.
+"""Says which DRG each logit stands for, and base DRG, severity, MDC and type of each: the label space.
 
 Numpy only: evaluation reads it without torch. Letters of shapes: D DRGs, K base DRGs, S severities.
 """
@@ -28,6 +28,14 @@ class Label(Protocol):
     @property
     def severity(self) -> int | None:
         """Is the CC/MCC state; None for labels that have none."""
+
+    @property
+    def mdc(self) -> str | None:
+        """Is the major diagnostic category, which may be empty; None for labels that have none."""
+
+    @property
+    def type(self) -> str | None:
+        """Says whether it is medical or surgical; None for labels that are neither."""
 
 
 def check_classes(codes: Sequence[str], where: str) -> None:
@@ -64,6 +72,14 @@ class LabelSpace:
     """[D]: position of each DRG's state in `severities`."""
     drg: NDArray[np.int64]
     """[K, S]: position in `codes` of the DRG of a base and a state; -1 where that base lacks the state."""
+    mdcs: tuple[str, ...]
+    """The MDCs in use, ascending; none where a label has no MDC or no type."""
+    types: tuple[str, ...]
+    """The types in use, ascending; none where `mdcs` is empty."""
+    mdc: NDArray[np.int64]
+    """[D]: position of each DRG's MDC in `mdcs`."""
+    type: NDArray[np.int64]
+    """[D]: position of each DRG's type in `types`."""
 
     @property
     def has_severity(self) -> bool:
@@ -88,14 +104,16 @@ class LabelSpace:
             UserError: there is no label, a code comes twice, or two codes share base DRG and severity.
 
         >>> from types import SimpleNamespace as Drg
-        >>> major = Drg(code="280", base_drg="INFARCTION", severity=2)
-        >>> plain = Drg(code="281", base_drg="INFARCTION", severity=3)
-        >>> space = LabelSpace.from_labels([major, plain, Drg(code="313", base_drg="CHEST PAIN", severity=4)])
-        >>> space.bases, space.severities
-        (('INFARCTION', 'CHEST PAIN'), (2, 3, 4))
+        >>> major = Drg(code="280", base_drg="INFARCTION", severity=2, mdc="05", type="M")
+        >>> plain = Drg(code="281", base_drg="INFARCTION", severity=3, mdc="05", type="M")
+        >>> pain = Drg(code="313", base_drg="CHEST PAIN", severity=4, mdc="05", type="M")
+        >>> space = LabelSpace.from_labels([major, plain, pain])
+        >>> space.bases, space.severities, space.mdcs, space.types
+        (('INFARCTION', 'CHEST PAIN'), (2, 3, 4), ('05',), ('M',))
         >>> space.drg.tolist()
         [[0, 1, -1], [-1, -1, 2]]
-        >>> LabelSpace.from_labels([Drg(code="stroke", base_drg=None, severity=None)]).has_severity
+        >>> own = Drg(code="stroke", base_drg=None, severity=None, mdc=None, type=None)
+        >>> LabelSpace.from_labels([own]).has_severity
         False
         """
         codes = tuple(label.code for label in labels)
@@ -114,7 +132,17 @@ class LabelSpace:
         base = np.array([base_index[name] for name, _ in pairs_used], dtype=np.int64)
         severity = np.array([severities.index(state) for _, state in pairs_used], dtype=np.int64)
         drg = _drg_of(codes, base, severity, (len(bases), len(severities)))
-        return cls(codes, MappingProxyType(index), bases, severities, base, severity, drg)
+        levels = [(label.mdc, label.type) for label in labels if label.mdc is not None and label.type is not None]
+        levels_used = levels if len(levels) == len(codes) else []
+        mdcs, mdc = _classes([name for name, _ in levels_used])
+        types, kinds = _classes([name for _, name in levels_used])
+        return cls(codes, MappingProxyType(index), bases, severities, base, severity, drg, mdcs, types, mdc, kinds)
+
+
+def _classes(values: Sequence[str]) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+    """Lists the values in use, ascending, and the position of each of `values` in that list."""
+    classes = tuple(sorted(set(values)))
+    return classes, np.array([classes.index(value) for value in values], dtype=np.int64)
 
 
 def _drg_of(

@@ -6,16 +6,19 @@ The rest of the code never asks which scheme it holds. Shapes: B notes, D DRGs, 
 from collections.abc import Callable
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, log_softmax
+from torch.nn.functional import log_softmax
 
 from src.cli.errors import UserError
-from src.cohort.msdrg import Severity
+from src.cohort.msdrg import MDCS, DrgType, Severity
 from src.config.choices import Labels
 from src.display.catalog import label_number
+from src.models.devices import DeviceTable
 from src.models.engine.packing import send
 from src.models.labelspace import LabelSpace
+from src.models.losses import PLAIN, TrainingLoss
 
 STATES = {
     Severity.WITHOUT_CC_MCC: "WITHOUT CC/MCC",
@@ -26,6 +29,9 @@ STATES = {
 }
 """CC/MCC states in the words of the titles."""
 
+TYPES = {DrgType.MEDICAL: "medical", DrgType.SURGICAL: "surgical"}
+"""What decides a DRG, in words."""
+
 
 class Scheme(Protocol):
     """Gives the logits over a label space their meaning."""
@@ -34,7 +40,7 @@ class Scheme(Protocol):
     width: int
     """Logits a note."""
     logits: tuple[str, ...]
-    """What each logit stands for: a DRG's code, or a base DRG or a severity in words."""
+    """What each logit stands for: a DRG's code, or a base DRG, a severity, an MDC or a type in words."""
 
     def logit_indices(self) -> dict[str, list[int]]:
         """Lists the logits that make up each DRG, [D] each."""
@@ -50,18 +56,19 @@ class Scheme(Protocol):
 
 
 class SingleLabel:
-    """Puts one softmax over all DRGs; the loss is its cross-entropy."""
+    """Puts one softmax over all DRGs; the loss is `training_loss` of it."""
 
-    def __init__(self, space: LabelSpace) -> None:
+    def __init__(self, space: LabelSpace, training_loss: TrainingLoss = PLAIN) -> None:
         self.space = space
         self.width = len(space.codes)
         self.logits = space.codes
+        self._drg_loss = training_loss.of(np.arange(self.width), self.width)
 
     def logit_indices(self) -> dict[str, list[int]]:
         return {"logit": list(range(self.width))}
 
     def loss(self, logits: Tensor, drg: Tensor) -> Tensor:
-        return cross_entropy(logits, send([drg], logits.device)[0])
+        return self._drg_loss(logits, send([drg], logits.device)[0])
 
     def heads(self, logits: Tensor) -> dict[str, Tensor]:
         return {"scores": log_softmax(logits, -1)}
@@ -73,14 +80,16 @@ class SingleLabel:
 class TwoLabel:
     """Puts one softmax over base DRGs and one over severities, recombined to DRGs.
 
-    The loss is CE(base) + severity_weight * CE(severity); the paper's weight is 0.5. A DRG is scored
-    as log p(base) + log p(severity | base), the severities renormalised over those the base has.
+    The loss is CE(base) + severity_weight * CE(severity), or another `training_loss` for CE; the paper's weight is
+    0.5. A DRG is scored as log p(base) + log p(severity | base), the severities renormalised over those the base has.
 
     Raises:
         UserError: the label space has no base DRGs and severities.
     """
 
-    def __init__(self, space: LabelSpace, severity_weight: float, name: str = "two") -> None:
+    def __init__(
+        self, space: LabelSpace, severity_weight: float, training_loss: TrainingLoss = PLAIN, name: str = "two"
+    ) -> None:
         if not space.has_severity:
             raise UserError(f"labels={name}: these labels have no base DRG and severity; write labels=single")
         self.space = space
@@ -89,10 +98,13 @@ class TwoLabel:
         self.width = self.bases + self.severities
         states = [STATES[Severity(state)] for state in space.severities]
         self.logits = (*(f"base DRG {name}" for name in space.bases), *(f"severity {state}" for state in states))
-        self._base = torch.as_tensor(space.base)
-        self._severity = torch.as_tensor(space.severity)
-        self._impossible = ~torch.as_tensor(space.states)
-        self._tables: dict[torch.device, tuple[Tensor, Tensor, Tensor]] = {}
+        self._base_loss = training_loss.of(space.base, self.bases)
+        self._severity_loss = training_loss.of(space.severity, self.severities)
+        self.base, self.severity = (
+            DeviceTable(torch.as_tensor(space.base)),
+            DeviceTable(torch.as_tensor(space.severity)),
+        )
+        self._impossible = DeviceTable(~torch.as_tensor(space.states))
 
     def logit_indices(self) -> dict[str, list[int]]:
         severity = self.bases + self.space.severity
@@ -103,18 +115,19 @@ class TwoLabel:
 
     def targets(self, drg: Tensor) -> list[Tensor]:
         """Looks up base and severity of each DRG, on the host as `drg` is."""
-        return [self._base[drg], self._severity[drg]]
+        return [self.base.host[drg], self.severity.host[drg]]
 
     def loss_of(self, logits: Tensor, base_target: Tensor, severity_target: Tensor) -> Tensor:
         """Computes the loss against targets on the device."""
         base, severity = logits.split([self.bases, self.severities], -1)
-        return cross_entropy(base, base_target) + self.severity_weight * cross_entropy(severity, severity_target)
+        weighted = self.severity_weight * self._severity_loss(severity, severity_target)
+        return self._base_loss(base, base_target) + weighted
 
     def heads(self, logits: Tensor) -> dict[str, Tensor]:
         base, severity = logits.split([self.bases, self.severities], -1)
-        base_of, severity_of, impossible = self.tables(base.device)
+        base_of, severity_of = self.base.on(base.device), self.severity.on(base.device)
         # Renormalised over the states that a base has, or a DRG would lose what its base's missing states take.
-        possible = severity[:, None, :].masked_fill(impossible, -torch.inf)
+        possible = severity[:, None, :].masked_fill(self._impossible.on(base.device), -torch.inf)
         given_base = log_softmax(possible, -1)[:, base_of, severity_of]
         base_scores = log_softmax(base, -1)
         return {
@@ -125,13 +138,6 @@ class TwoLabel:
 
     def predict(self, logits: Tensor) -> Tensor:
         return self.heads(logits)["scores"].argmax(-1)
-
-    def tables(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns base and severity of each DRG, [D], and which severities a base lacks, [K, S]; sent once a device."""
-        if device not in self._tables:
-            base, severity, impossible = (table.to(device) for table in (self._base, self._severity, self._impossible))
-            self._tables[device] = base, severity, impossible
-        return self._tables[device]
 
 
 class JointLabel:
@@ -145,8 +151,11 @@ class JointLabel:
         UserError: the label space has no base DRGs and severities.
     """
 
-    def __init__(self, space: LabelSpace, severity_weight: float) -> None:
-        self._parts = TwoLabel(space, severity_weight, "joint")
+    def __init__(
+        self, space: LabelSpace, severity_weight: float, training_loss: TrainingLoss = PLAIN, name: str = "joint"
+    ) -> None:
+        self._parts = TwoLabel(space, severity_weight, training_loss, name)
+        self._drg_loss = training_loss.of(np.arange(len(space.codes)), len(space.codes))
         self.space = space
         self.width = len(space.codes) + self._parts.width
         self.logits = (*space.codes, *self._parts.logits)
@@ -157,9 +166,17 @@ class JointLabel:
         return {"logit": list(range(own)), **parts}
 
     def loss(self, logits: Tensor, drg: Tensor) -> Tensor:
+        return self.loss_of(logits, *send(self.targets(drg), logits.device))
+
+    def targets(self, drg: Tensor) -> list[Tensor]:
+        """Returns each DRG with its base and severity, on the host as `drg` is."""
+        return [drg, *self._parts.targets(drg)]
+
+    def loss_of(self, logits: Tensor, drg_target: Tensor, base_target: Tensor, severity_target: Tensor) -> Tensor:
+        """Computes the loss against targets on the device."""
         own, parts = logits.split([len(self.space.codes), self._parts.width], -1)
-        target, *of_parts = send([drg, *self._parts.targets(drg)], logits.device)
-        return cross_entropy(self._whole(own, parts), target) + self._parts.loss_of(parts, *of_parts)
+        of_parts = self._parts.loss_of(parts, base_target, severity_target)
+        return self._drg_loss(self._whole(own, parts), drg_target) + of_parts
 
     def heads(self, logits: Tensor) -> dict[str, Tensor]:
         own, parts = logits.split([len(self.space.codes), self._parts.width], -1)
@@ -171,19 +188,71 @@ class JointLabel:
 
     def _whole(self, own: Tensor, parts: Tensor) -> Tensor:
         base, severity = parts.split([self._parts.bases, self._parts.severities], -1)
-        base_of, severity_of, _ = self._parts.tables(base.device)
+        base_of, severity_of = self._parts.base.on(base.device), self._parts.severity.on(base.device)
         return own + base[..., base_of] + severity[..., severity_of]
 
 
-SCHEMES: dict[Labels, Callable[[LabelSpace, float], Scheme]] = {
-    Labels.SINGLE: lambda space, _: SingleLabel(space),
+class LevelsLabel:
+    """Adds softmaxes over MDCs and over medical and surgical to those of `JointLabel`.
+
+    A DRG's logit is its own plus those of its base, severity, MDC and type. The loss is CE(DRG) + CE(base) +
+    severity_weight * (CE(severity) + CE(MDC) + CE(type)): one weight for all that is coarser than a base DRG.
+
+    Raises:
+        UserError: the label space has no MDCs and types.
+    """
+
+    def __init__(self, space: LabelSpace, severity_weight: float, training_loss: TrainingLoss = PLAIN) -> None:
+        if not space.mdcs:
+            raise UserError("labels=levels: these labels have no MDC and no type; write labels=single")
+        self._joint = JointLabel(space, severity_weight, training_loss, "levels")
+        self._mdc_loss = training_loss.of(space.mdc, len(space.mdcs))
+        self._type_loss = training_loss.of(space.type, len(space.types))
+        self.space = space
+        self.severity_weight = severity_weight
+        self._widths = [self._joint.width, len(space.mdcs), len(space.types)]
+        self.width = sum(self._widths)
+        kinds = (TYPES[DrgType(kind)] for kind in space.types)
+        self.logits = (*self._joint.logits, *(MDCS[mdc] for mdc in space.mdcs), *kinds)
+        self._mdc, self._type = DeviceTable(torch.as_tensor(space.mdc)), DeviceTable(torch.as_tensor(space.type))
+
+    def logit_indices(self) -> dict[str, list[int]]:
+        mdc, kind = self._joint.width + self.space.mdc, self.width - len(self.space.types) + self.space.type
+        return {**self._joint.logit_indices(), "mdc_logit": mdc.tolist(), "type_logit": kind.tolist()}
+
+    def loss(self, logits: Tensor, drg: Tensor) -> Tensor:
+        _, mdc, kind = logits.split(self._widths, -1)
+        targets = [*self._joint.targets(drg), self._mdc.host[drg], self._type.host[drg]]
+        *of_joint, mdc_target, type_target = send(targets, logits.device)
+        coarse = self._mdc_loss(mdc, mdc_target) + self._type_loss(kind, type_target)
+        return self._joint.loss_of(self._informed(logits), *of_joint) + self.severity_weight * coarse
+
+    def heads(self, logits: Tensor) -> dict[str, Tensor]:
+        return self._joint.heads(self._informed(logits))
+
+    def predict(self, logits: Tensor) -> Tensor:
+        return self._joint.predict(self._informed(logits))
+
+    def _informed(self, logits: Tensor) -> Tensor:
+        """Returns the logits of `JointLabel`, in which MDC and type are part of a DRG's own."""
+        joint, mdc, kind = logits.split(self._widths, -1)
+        own, parts = joint.split([len(self.space.codes), joint.shape[-1] - len(self.space.codes)], -1)
+        mdc_of, type_of = self._mdc.on(logits.device), self._type.on(logits.device)
+        return torch.cat([own + mdc[..., mdc_of] + kind[..., type_of], parts], -1)
+
+
+SCHEMES: dict[Labels, Callable[[LabelSpace, float, TrainingLoss], Scheme]] = {
+    Labels.SINGLE: lambda space, _, training_loss: SingleLabel(space, training_loss),
     Labels.TWO: TwoLabel,
     Labels.JOINT: JointLabel,
+    Labels.LEVELS: LevelsLabel,
 }
-"""Every label scheme, from a label space and the severity's weight."""
+"""Every label scheme, from a label space, the severity's weight and the loss of its softmaxes."""
 
 
-def build_scheme(labels: Labels, space: LabelSpace, severity_weight: float) -> Scheme:
+def build_scheme(
+    labels: Labels, space: LabelSpace, severity_weight: float, training_loss: TrainingLoss = PLAIN
+) -> Scheme:
     """Builds the scheme that `labels=` names.
 
     Raises:
@@ -192,4 +261,4 @@ def build_scheme(labels: Labels, space: LabelSpace, severity_weight: float) -> S
     if labels not in SCHEMES:
         raise UserError(f"labels={labels}: there is no such scheme; add it to src/models/schemes.py::SCHEMES")
     label_number(labels)  # a run that has ended is too late to find that it has none
-    return SCHEMES[labels](space, severity_weight)
+    return SCHEMES[labels](space, severity_weight, training_loss)

@@ -76,7 +76,7 @@ class DrgModule(pl.LightningModule):
             return
         index = self.learners.index(learner)
         self.metrics[index].update(learner.scheme.predict(logits), batch.drg.to(logits.device))
-        self.losses[index].update(learner.scheme.loss(logits, batch.drg), len(batch))
+        self.losses[index].update(learner.data.validation_scheme.loss(logits, batch.drg), len(batch))
 
     def on_validation_epoch_end(self) -> None:
         """Logs each run's metrics at its step, and keeps its weights where they are its best."""

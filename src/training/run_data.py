@@ -16,12 +16,13 @@ from src.cli.errors import UserError
 from src.cohort.admissions import read_admissions
 from src.cohort.prepared import Cohort, read_cohort
 from src.cohort.split import Split
-from src.config.choices import Precision
+from src.config.choices import Loss, Precision
 from src.config.train import TrainConfig
 from src.estimates.flop import Parameters, count_parameters
 from src.models.bases import load_base, load_tokenizer
 from src.models.devices import best_kind, is_cpu, make_current, own
 from src.models.labelspace import LabelSpace, check_classes
+from src.models.losses import TrainingLoss
 from src.models.prompts import prompt_template
 from src.models.schemes import Scheme, build_scheme
 from src.runs.predictions import Predictions
@@ -62,7 +63,17 @@ class RunData:
 
     @cached_property
     def scheme(self) -> Scheme:
-        """Is what the logits mean."""
+        """Is what the logits mean, with the loss that `loss=` names."""
+        cfg = self.cfg
+        if cfg.loss is Loss.CROSS_ENTROPY:
+            return self.validation_scheme
+        drg_notes = np.bincount(self.targets(Split.TRAIN), minlength=len(self.space.codes))
+        training_loss = TrainingLoss(cfg.loss, cfg.loss_strength, drg_notes)
+        return build_scheme(cfg.labels, self.space, cfg.severity_weight, training_loss)
+
+    @cached_property
+    def validation_scheme(self) -> Scheme:
+        """Is the scheme with plain cross-entropy, by which runs of different losses compare."""
         return build_scheme(self.cfg.labels, self.space, self.cfg.severity_weight)
 
     @cached_property

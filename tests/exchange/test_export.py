@@ -7,7 +7,9 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -15,13 +17,19 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
+from scipy.special import log_softmax
 from transformers import AutoTokenizer
 
 from src.cli.errors import UserError
+from src.cohort.msdrg import load_drgs
 from src.cohort.prepared import read_cohort
 from src.cohort.split import Split
+from src.config.choices import Labels
+from src.exchange.card import SCORES
 from src.exchange.merged import largest_difference, padding_token
 from src.models.bases import STAND_IN
+from src.models.labelspace import LabelSpace
+from src.models.schemes import build_scheme
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 AFTER_THE_CARD = """
@@ -75,6 +83,18 @@ def test_the_cards_own_code_gives_the_runs_predictions(
     assert np.abs(told["alone"] - told["logits"]).max() <= 1e-5
     assert np.abs(told["peft"] - told["logits"]).max() <= 1e-5
     assert np.abs(told["logits"]).max() > 0.1
+
+
+@pytest.mark.parametrize("labels", Labels)
+def test_the_cards_recipe_scores_drgs_as_the_scheme_does(labels: Labels) -> None:
+    scheme = build_scheme(labels, LabelSpace.from_labels(list(load_drgs().values())), 0.5)
+    logits = torch.randn(3, scheme.width, generator=torch.Generator().manual_seed(0)).double()
+    indices = scheme.logit_indices()
+    drgs = [dict(zip(indices, row, strict=True)) for row in zip(*indices.values(), strict=True)]
+    log_softmax_of_rows = partial(log_softmax, axis=-1)
+    names: dict[str, Any] = {"np": np, "logits": logits.numpy(), "drgs": drgs, "log_softmax": log_softmax_of_rows}
+    exec(SCORES[labels], names)
+    assert np.allclose(names["scores"], scheme.heads(logits)["scores"].numpy())
 
 
 def test_logits_are_named_by_code_and_title_or_by_base_and_severity(exported: dict[str, Path]) -> None:

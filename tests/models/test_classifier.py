@@ -6,14 +6,14 @@ import torch
 from torch import Tensor
 
 from src.cli.errors import UserError
-from src.cohort.msdrg import load_drgs
+from src.cohort.msdrg import VERSIONS, load_drgs
 from src.config.choices import Labels, Precision, Weights
 from src.config.train import LoraConfig, ModelConfig
 from src.models.bases import load_base
 from src.models.classifier import Classifier, load_adapters, save_adapters, with_adapters
 from src.models.engine.packing import pack
 from src.models.labelspace import LabelSpace
-from src.models.schemes import JointLabel, SingleLabel, TwoLabel, build_scheme
+from src.models.schemes import JointLabel, LevelsLabel, Scheme, SingleLabel, TwoLabel, build_scheme
 
 LORA = LoraConfig(4, 8, 0.0, ["q_proj", "k_proj", "v_proj", "o_proj"])
 SPACE = LabelSpace.from_labels(list(load_drgs().values()))
@@ -153,15 +153,55 @@ def test_joint_scores_add_the_drgs_own_its_bases_and_its_severitys_logits() -> N
     assert torch.allclose(scheme.loss(logits, drg), ce(expected, drg) + two)
 
 
-def test_every_head_of_the_joint_scheme_learns() -> None:
-    scheme = JointLabel(SPACE, 0.5)
+def test_levels_add_mdc_and_type_to_the_joint_schemes_scores_and_loss() -> None:
+    scheme, drgs = LevelsLabel(SPACE, 0.5), list(load_drgs().values())
+    logits = torch.randn(2, scheme.width, generator=torch.Generator().manual_seed(7)).double()
+    joint, mdc, kind = logits.split([757 + 345, 27, 2], 1)
+    mdcs, kinds = sorted({drg.mdc for drg in drgs}), ["M", "P"]
+    mdc_of, kind_of = [mdcs.index(drg.mdc) for drg in drgs], [kinds.index(drg.type) for drg in drgs]
+    own, base, severity = joint.split([757, 340, 5], 1)
+    expected = own + base[:, SPACE.base] + severity[:, SPACE.severity] + mdc[:, mdc_of] + kind[:, kind_of]
+    assert torch.allclose(scheme.heads(logits)["scores"], expected.log_softmax(1))
+    assert torch.allclose(scheme.heads(logits)["severity_scores"], severity.log_softmax(1))
+    drg = torch.tensor([3, 700])
+    ce = torch.nn.functional.cross_entropy
+    two = ce(base, torch.tensor(SPACE.base)[drg]) + 0.5 * ce(severity, torch.tensor(SPACE.severity)[drg])
+    levels = 0.5 * ce(mdc, torch.tensor(mdc_of)[drg]) + 0.5 * ce(kind, torch.tensor(kind_of)[drg])
+    assert torch.allclose(scheme.loss(logits, drg), ce(expected, drg) + two + levels)
+
+
+@pytest.mark.parametrize("version", [VERSIONS[0], VERSIONS[-1]])
+def test_every_mdc_and_type_has_words_of_its_own(version: str) -> None:
+    words = LevelsLabel(LabelSpace.from_labels(list(load_drgs(version).values())), 0.5).logits
+    assert len(set(words)) == len(words)
+    assert words[-2:] == ("medical", "surgical")
+    assert "MDC 05 circulatory system" in words[-29:-2]
+
+
+@pytest.mark.parametrize("labels", Labels)
+def test_every_scheme_names_each_logit_and_those_of_each_drg(labels: Labels) -> None:
+    scheme = build_scheme(labels, SPACE, 0.5)
+    assert len(set(scheme.logits)) == scheme.width
+    named = {name: scheme.logits[indices[SPACE.index["292"]]] for name, indices in scheme.logit_indices().items()}
+    words = {
+        "logit": "292",
+        "base_logit": "base DRG HEART FAILURE AND SHOCK",
+        "severity_logit": "severity WITH CC",
+        "mdc_logit": "MDC 05 circulatory system",
+        "type_logit": "medical",
+    }
+    assert named == {name: words[name] for name in named}
+
+
+@pytest.mark.parametrize("scheme", [JointLabel(SPACE, 0.5), LevelsLabel(SPACE, 0.5)])
+def test_every_head_of_a_scheme_learns(scheme: Scheme) -> None:
     logits = torch.zeros(1, scheme.width, requires_grad=True)
     scheme.loss(logits, torch.tensor([100])).backward()
     assert logits.grad is not None
     assert (logits.grad != 0).all()
 
 
-@pytest.mark.parametrize("labels", [Labels.TWO, Labels.JOINT])
+@pytest.mark.parametrize("labels", [Labels.TWO, Labels.JOINT, Labels.LEVELS])
 def test_labels_without_base_and_severity_are_refused(labels: Labels) -> None:
     from src.cohort.prepared import OwnLabel
 

@@ -7,8 +7,8 @@ from src.cli.errors import UserError
 from src.models.labelspace import LabelSpace
 
 
-def drg(code: str, base: str | None, severity: int | None) -> SimpleNamespace:
-    return SimpleNamespace(code=code, base_drg=base, severity=severity)
+def drg(code: str, base: str | None, severity: int | None, mdc: str | None = None) -> SimpleNamespace:
+    return SimpleNamespace(code=code, base_drg=base, severity=severity, mdc=mdc, type=None if mdc is None else "M")
 
 
 HEART = [drg("291", "HEART FAILURE", 2), drg("292", "HEART FAILURE", 1), drg("293", "HEART FAILURE", 0)]
@@ -31,6 +31,13 @@ def test_one_label_without_a_base_leaves_the_space_without_severity() -> None:
     space = LabelSpace.from_labels([*HEART, drg("palliative care", None, None)])
     assert not space.has_severity
     assert space.states.shape == (0, 0)
+
+
+def test_one_label_without_an_mdc_leaves_the_space_without_levels() -> None:
+    stroke, none, fall = drg("064", "STROKE", 2, "01"), drg("998", "INVALID", 4, ""), drg("fall", "FALL", 4)
+    space = LabelSpace.from_labels([stroke, none])
+    assert (space.mdcs, space.mdc.tolist(), space.types, space.type.tolist()) == (("", "01"), [1, 0], ("M",), [0, 0])
+    assert LabelSpace.from_labels([stroke, none, fall]).mdcs == ()
 
 
 def test_all_757_codes_of_v34_are_told_apart_by_base_and_severity() -> None:
