@@ -115,7 +115,7 @@ def _points(test: Predictions, shares: NDArray[np.float32], taus: Mapping[str, f
     for point, tau in taus.items():
         scores = adjust(test.heads["scores"], shares, tau)
         tallies += _tallies(point, test, scores.argmax(1), len(shares))
-        tallies.append(NoteMeans({f"{point}/top5": truth_ranks(scores, test.drg) < 5}))
+        tallies.append(NoteMeans({f"{point}/top5": (truth_ranks(scores, test.drg) < 5).astype(np.float32)}))
     measured = subsample(tallies, test.subject_id)
     values = estimates(measured, len(np.unique(test.subject_id)))
     rows: list[dict[str, Any]] = []
