@@ -60,6 +60,7 @@ def compare(cfg: CompareConfig) -> None:
     import polars as pl
 
     from src.cli.files import atomic_write
+    from src.cli.json_files import tell_once
     from src.cli.progress import minutes
     from src.cohort.split import Split
     from src.display.spreadsheet import write_frame
@@ -67,7 +68,14 @@ def compare(cfg: CompareConfig) -> None:
     from src.evaluation.comparison import SavedPredictions, as_text, read_runs
     from src.evaluation.comparison import compare as compared
     from src.evaluation.ensemble import ensemble_of
+    from src.runs.find import run_folders
+    from src.runs.folder import RunFolder
 
+    unfinished = [
+        folder for run in cfg.runs for folder in run_folders(Path(run)) if not RunFolder(folder).record.is_file()
+    ]
+    if unfinished:
+        tell_once(f"not finished, and left out: {', '.join(map(str, unfinished))}")
     records, runs, space = read_runs(cfg.folders(), Path(cfg.data_dir) if cfg.data_dir else None)
     baseline = Path(cfg.baseline).name if cfg.baseline else None
     ensemble = None

@@ -131,7 +131,11 @@ def test_one_command_averages_the_runs_of_every_scheme_in_a_folder(
 ) -> None:
     for scheme, folder in runs.items():
         shutil.copytree(folder, tmp_path / "runs" / scheme)
-    printed = command("src.compare", str(tmp_path / "runs"), "ensemble=true", f"out={tmp_path / 'out'}").stdout
+    (tmp_path / "runs" / "waiting").mkdir()
+    (tmp_path / "runs" / "waiting" / "cell.json").write_text("{}")
+    done = command("src.compare", str(tmp_path / "runs"), "ensemble=true", f"out={tmp_path / 'out'}")
+    printed = done.stdout
+    assert f"not finished, and left out: {tmp_path / 'runs' / 'waiting'}\n" in done.stderr
     members = pl.read_csv(tmp_path / "out" / "members.csv")
     assert sorted(members["run"]) == sorted(runs)
     name = f"ensemble ({members['member'].sum()} of 3)"
