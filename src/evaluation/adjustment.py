@@ -2,7 +2,7 @@
 
 Menon et al. 2021, "Long-tail learning via logit adjustment", section 4.1: with tau 1 and a model that knows the
 probabilities it is what minimises the balanced error, and what their logit-adjusted loss comes to. Schemes are not told
-apart: with `labels=two` and `joint` it is the recombined log-probabilities of DRGs that are adjusted.
+apart: with `labels=two`, `joint` and `levels` it is the recombined log-probabilities of DRGs that are adjusted.
 """
 
 from collections.abc import Mapping, Sequence
@@ -121,10 +121,11 @@ def _points(test: Predictions, shares: NDArray[np.float32], taus: Mapping[str, f
     rows: list[dict[str, Any]] = []
     for metric in SHOWN:
         deltas = [difference(measured[f"{point}/{metric}"], measured[f"{AS_TRAINED}/{metric}"]) for point in taus]
-        corrected = [None, *holm([delta.p for delta in deltas[1:]])]
+        corrected = [None, *holm([delta.p for delta in deltas[1:]])]  # of the scores as trained there is no difference
         for (point, tau), delta, p in zip(taus.items(), deltas, corrected, strict=True):
             row = {"point": point, "tau": tau, "metric": metric, **_bounded("value", values[f"{point}/{metric}"])}
-            rows.append(row | _bounded("difference", delta if p is not None else None) | {"p_holm": p})
+            known = p is not None and np.isfinite(delta.p)
+            rows.append(row | _bounded("difference", None if p is None else delta) | {"p_holm": p if known else None})
     return pl.DataFrame(rows, infer_schema_length=None)
 
 

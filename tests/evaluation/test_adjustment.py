@@ -111,3 +111,12 @@ def test_a_class_without_training_notes_is_lifted_as_one_of_a_single_note() -> N
 
 def test_of_equal_taus_the_one_that_changes_least_is_chosen() -> None:
     assert best_tau({tau: {"macro_f1": 0.5} for tau in TAUS}, "macro_f1") == 0.0
+
+
+def test_a_test_of_too_few_patients_for_an_interval_has_values_alone(counts: NDArray[np.int64]) -> None:
+    few = adjustment(drawn(0), drawn(1, notes=20), counts)
+    assert few.points["p_holm"].is_null().all()
+    assert few.points["value"].is_finite().all()
+    rows = [{key: None if value != value else value for key, value in row.items()} for row in few.points.to_dicts()]
+    assert "[-, -]" in as_text(rows)
+    assert "corrected" not in as_text(rows)
