@@ -1,4 +1,4 @@
-"""Compares finished runs on one test set: `python -m src.compare RUN_A RUN_B [RUN_C ...]`."""
+"""Compares finished runs on one test set: `python -m src.compare RUN_A RUN_B [RUN_C ...] [ensemble=true]`."""
 
 import sys
 from collections.abc import Sequence
@@ -13,25 +13,36 @@ class CompareConfig:
     """Compares finished runs on one test set: paired differences, intervals and p-values of every metric."""
 
     runs: list[str]
-    """Folders of finished runs; on the command line they may stand alone."""
+    """Folders of finished runs, or of folders of them; on the command line they may stand alone."""
     baseline: str | None
-    """Folder of the run that the others are compared with; null compares every two."""
+    """Folder of the run that the others are compared with; null compares every two, and with `ensemble` takes the run
+    that is best on validation."""
     data_dir: str | None
     """Where the prepared cohort lies now; null takes the place that the first run's record names."""
     out: str | None
     """Folder for `metrics.csv`, `differences.csv` and `comparison.md`; null only prints."""
+    ensemble: bool
+    """Adds the mean of the runs that validation chooses."""
+
+    def folders(self) -> list[Path]:
+        """Lists the runs, each finished one in a folder that holds several; one that is nowhere stands for itself."""
+        from src.runs.find import run_folders
+        from src.runs.folder import RunFolder
+
+        listed = [run_folders(Path(run), lambda path: RunFolder(path).record.is_file()) for run in self.runs]
+        return [folder for run, within in zip(self.runs, listed, strict=True) for folder in within or [Path(run)]]
 
     def problems(self) -> list[str]:
         """Lists one line for each value that cannot be."""
         from src.runs.folder import RunFolder
 
         problems = [
-            f"runs={run}: no result.json there; it is the folder of a finished run, as runs/NAME"
-            for run in self.runs
-            if not RunFolder(Path(run)).record.is_file()
+            f"runs={folder}: no result.json there; it is the folder of a finished run, as runs/NAME, or of several"
+            for folder in self.folders()
+            if not RunFolder(folder).record.is_file()
         ]
-        names = [Path(run).name for run in self.runs]
-        if len(self.runs) < 2:
+        names = [folder.name for folder in self.folders()]
+        if len(names) < 2:
             problems.append("runs: two or more are compared; write python -m src.compare RUN_A RUN_B")
         if twice := {name for name in names if names.count(name) > 1}:
             problems.append(f"runs: {', '.join(sorted(twice))} comes twice; folders need names of their own")
@@ -46,22 +57,45 @@ def compare(cfg: CompareConfig) -> None:
     Raises:
         UserError: runs were tested on different notes, or are not finished.
     """
+    import polars as pl
+
     from src.cli.files import atomic_write
+    from src.cli.json_files import tell_once
     from src.cli.progress import minutes
+    from src.cohort.split import Split
     from src.display.spreadsheet import write_frame
     from src.display.tables import table_of, to_markdown
-    from src.evaluation.comparison import as_text, read_runs
+    from src.evaluation.comparison import SavedPredictions, as_text, read_runs
     from src.evaluation.comparison import compare as compared
+    from src.evaluation.ensemble import ensemble_of
+    from src.runs.find import run_folders
+    from src.runs.folder import RunFolder
 
-    records, runs, space = read_runs([Path(run) for run in cfg.runs], Path(cfg.data_dir) if cfg.data_dir else None)
-    comparison = compared(runs, space, Path(cfg.baseline).name if cfg.baseline else None)
+    unfinished = [
+        folder for run in cfg.runs for folder in run_folders(Path(run)) if not RunFolder(folder).record.is_file()
+    ]
+    if unfinished:
+        tell_once(f"not finished, and left out: {', '.join(map(str, unfinished))}")
+    records, runs, space = read_runs(cfg.folders(), Path(cfg.data_dir) if cfg.data_dir else None)
+    baseline = Path(cfg.baseline).name if cfg.baseline else None
+    ensemble = None
+    if cfg.ensemble:
+        ensemble = ensemble_of(SavedPredictions(runs.folders, Split.VALIDATION, space), runs)
+        baseline = baseline or ensemble.members["run"][0]
+        runs.made[ensemble.name] = ensemble.test
+    comparison = compared(runs, space, baseline)
     count = len(next(iter(runs.values())).drg)
     print(f"{count:,} test notes; intervals of 95 % and p-values by patient, corrected by Holm for each metric\n")
-    for name, record in zip(runs, records, strict=True):
+    for name, record in zip(runs.folders, records, strict=True):
         print(f"{name}: {record.counts['train']:,} training notes, trained in {minutes(record.seconds['training'])}")
+    if ensemble:
+        members = ", ".join(ensemble.members.filter(pl.col("member"))["run"])
+        print(f"{ensemble.name}: mean of probabilities, members chosen by macro-F1 of validation: {members}")
     print(f"\n{as_text(comparison)}")
     if cfg.out:
         tables = {"metrics": comparison.metrics, "differences": comparison.differences}
+        if ensemble:
+            tables["members"] = ensemble.members
         for name, table in tables.items():
             with atomic_write(Path(cfg.out) / f"{name}.csv") as tmp:
                 write_frame(tmp, table)

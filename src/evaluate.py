@@ -55,6 +55,8 @@ def evaluate(cfg: EvaluateConfig) -> dict[str, float]:
     """
     from src.cli.signals import Stop
     from src.cohort.split import Split
+    from src.evaluation.adjustment import as_text
+    from src.evaluation.evaluation_record import read_evaluation
     from src.evaluation.evaluation_report import read_material, write_report
     from src.evaluation.metrics_table import table
     from src.evaluation.prefixes import check_prefixes, report_prefixes
@@ -85,7 +87,9 @@ def evaluate(cfg: EvaluateConfig) -> dict[str, float]:
         raise UserError(
             f"{run}: the numbers differ by {worst:.1e}, more than {TOLERANCE}; was it trained on another device?"
         )
-    print(f"report: {write_report(run, material, predictor.cut(Split.TEST))}")
+    report = write_report(run, material, predictor.cut(Split.TEST))
+    print(as_text(read_evaluation(run).rows("adjustment")))
+    print(f"report: {report}")
     print(f"largest difference from {RunFolder(run).record}: {worst:.1e}")
     return metrics
 

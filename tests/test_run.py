@@ -88,11 +88,12 @@ def test_an_evaluation_leaves_tables_and_pictures(
     told = command("src.evaluate", f"run={runs['joint']}").stdout
     folder = RunFolder(runs["joint"]).evaluation
     assert f"report: {folder / 'report.md'}" in told
+    assert "macro-F1  best macro-F1 of validation  tau" in told
     page = (folder / "report.md").read_text()
     for name, heading in ABOUT.items():
         assert f"## {heading}\n" in page
         assert pl.read_csv(folder / f"{name}.csv").height > 0
-    for picture in ("reliability", "coverage", "slices", "by_training_notes"):
+    for picture in ("reliability", "coverage", "slices", "by_training_notes", "adjustment"):
         assert (folder / f"{picture}.png").read_bytes().startswith(b"\x89PNG")
     recorded = json.loads((runs["joint"] / "result.json").read_text())["metrics"]
     metrics = dict(pl.read_csv(folder / "metrics.csv").select("metric", "value").iter_rows())

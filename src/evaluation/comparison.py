@@ -1,8 +1,8 @@
 """Runs on one test set are compared by paired differences of every metric by patient, corrected for their number."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import chain, combinations
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,43 @@ from src.runs.predictions import Predictions, parts, read_predictions
 from src.runs.record import RunRecord, damage, read_cohort_of, read_record
 
 
+class SavedPredictions(Mapping[str, Predictions]):
+    """Reads the predictions of finished runs whenever they are asked for, by the run's name: one run's are in memory.
+
+    Attributes:
+        folders: of the runs, by name.
+        made: predictions that are in no run's folder, by name.
+
+    Raises:
+        UserError: those of a run cannot be read, or are on other notes than the first one's.
+    """
+
+    def __init__(self, folders: Mapping[str, Path], split: Split, space: LabelSpace) -> None:
+        self.folders, self.made = folders, dict[str, Predictions]()
+        self._split, self._space = split, space
+        # All are read once now, so that a damaged one is named before minutes of work on the others.
+        notes = {name: self[name].hadm_id for name in folders}
+        first = next(iter(notes))
+        for name, own in notes.items():
+            if not np.array_equal(notes[first], own):
+                counts = f"{len(own):,} {split} notes, not the {len(notes[first]):,} of {folders[first]}"
+                raise UserError(f"{folders[name]}: scored on {counts}; only runs on the same notes are compared")
+
+    def __getitem__(self, name: str) -> Predictions:
+        if name in self.made:
+            return self.made[name]
+        return read_predictions(RunFolder(self.folders[name]).predictions(self._split), self._space)
+
+    def __iter__(self) -> Iterator[str]:
+        return chain(self.folders, self.made)
+
+    def __len__(self) -> int:
+        return len(self.folders) + len(self.made)
+
+
 def read_runs(
     folders: Sequence[Path], data_dir: Path | None = None
-) -> tuple[list[RunRecord], dict[str, Predictions], LabelSpace]:
+) -> tuple[list[RunRecord], SavedPredictions, LabelSpace]:
     """Reads the records of finished runs on one test set, their test predictions by name, and the labels.
 
     Args:
@@ -37,18 +71,12 @@ def read_runs(
     folders = _undamaged(folders)
     records = [read_record(folder) for folder in folders]
     cohort = read_cohort_of(records[0], folders[0], data_dir)
-    space = LabelSpace.from_labels(cohort.labels)
-    predictions: dict[str, Predictions] = {}
     for folder, record in zip(folders, records, strict=True):
         if record.cohort != cohort.fingerprint:
             expected = f"{cohort.folder}, whose cohort is {cohort.fingerprint}"
             raise UserError(f"{folder}: tested on the cohort {record.cohort}, not on {expected}; data_dir= names it")
-        tested = predictions[folder.name] = read_predictions(RunFolder(folder).predictions(Split.TEST), space)
-        first = predictions[folders[0].name]
-        if not np.array_equal(first.hadm_id, tested.hadm_id):
-            counts = f"{len(tested.drg):,} test notes, not the {len(first.drg):,}"
-            raise UserError(f"{folder}: tested on {counts} of {folders[0]}; only runs on the same notes are compared")
-    return records, predictions, space
+    space = LabelSpace.from_labels(cohort.labels)
+    return records, SavedPredictions({folder.name: folder for folder in folders}, Split.TEST, space), space
 
 
 def _undamaged(folders: Sequence[Path]) -> list[Path]:

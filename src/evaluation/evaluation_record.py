@@ -24,7 +24,8 @@ Row = Mapping[str, Any]
 _COUNTS: Schema = {"patients": int | None, "notes": int | None}
 _TOP1: Schema = dict.fromkeys(("top1", "top1_low", "top1_high", "top5"), float | None)
 _GROUP: Schema = {**_COUNTS, **_TOP1}
-_SELECTIVE = ("threshold", *(f"{name}{end}" for name in ("coverage", "accuracy") for end in ("", "_low", "_high")))
+_ENDS = ("", "_low", "_high")
+_SELECTIVE = ("threshold", *(f"{name}{end}" for name in ("coverage", "accuracy") for end in _ENDS))
 
 SCHEMA: Schema = {
     "version": int,
@@ -55,6 +56,12 @@ SCHEMA: Schema = {
             {
                 "scores": str,
                 **dict.fromkeys(("temperature", "ece", "mean_confidence", "accuracy", "log_loss"), float),
+            }
+        ],
+        "adjustment?": [
+            {
+                "point": str, "tau": float, "metric": str, "p_holm": float | None,
+                **dict.fromkeys((f"{name}{end}" for name in ("value", "difference") for end in _ENDS), float | None),
             }
         ],
         "selective?": [{"aim": float, **dict.fromkeys(_SELECTIVE, float | None)}],

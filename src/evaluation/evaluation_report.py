@@ -18,6 +18,7 @@ from src.config.train import TrainConfig
 from src.display import markdown as md
 from src.display.spreadsheet import write_frame
 from src.display.tables import table_of, to_markdown
+from src.evaluation.adjustment import adjustment
 from src.evaluation.calibration import (
     AIM,
     calibration_table,
@@ -27,11 +28,12 @@ from src.evaluation.calibration import (
     selective_table,
 )
 from src.evaluation.cost import cost_table
-from src.evaluation.error_tables import error_tables
+from src.evaluation.error_tables import by_training_notes, error_tables
 from src.evaluation.evaluation_record import write_evaluation
-from src.evaluation.figures import draw_by_frequency, draw_coverage, draw_groups, draw_reliability
+from src.evaluation.figures import draw_by_frequency, draw_coverage, draw_front, draw_groups, draw_reliability
 from src.evaluation.prediction_table import prediction_table
 from src.evaluation.slices import slice_table
+from src.metrics.definitions import truth_ranks
 from src.models.labelspace import LabelSpace
 from src.runs.folder import SCORED, RunFolder
 from src.runs.predictions import Predictions, estimates_of, read_predictions
@@ -53,6 +55,9 @@ ABOUT = {
     "calibration": "Calibration",
     "reliability": "Accuracy by confidence, at the temperature from validation",
     "selective": "Deciding the surest notes only",
+    "adjustment": "Logit adjustment: scores less tau times log p(DRG in training), tau chosen on validation",
+    "adjusted_by_training_notes": "By training notes of the DRG, at the tau with the best macro-F1 of validation",
+    "adjustment_front": "Macro-F1 against top-1 over tau",
 }
 """The tables, in the report's order, and their headings."""
 
@@ -61,16 +66,22 @@ SHOWN, DIGITS = 15, 4
 
 
 def report_tables(
-    notes: pl.DataFrame, validation: Predictions, test: Predictions, space: LabelSpace, weights: Weights
+    notes: pl.DataFrame,
+    validation: Predictions,
+    test: Predictions,
+    space: LabelSpace,
+    weights: Weights,
+    trained: Sequence[str],
 ) -> dict[str, pl.DataFrame]:
     """Makes every table by name; those are left out that the labels or the hospital's files do not allow.
 
     Args:
         notes: what `src.evaluation.prediction_table.prediction_table` gives for the test.
-        validation: chooses temperature and threshold.
+        validation: chooses temperature, threshold and tau.
         test: what is measured.
         space: the labels of both.
         weights: relative weights.
+        trained: the DRG of every training note.
     """
     metrics = [
         {
@@ -89,6 +100,16 @@ def report_tables(
     tables["calibration"] = calibration
     tables["reliability"] = reliability(confidences(test, calibration["temperature"][-1]))
     tables["selective"] = selective_table(validation, test)
+    counts = np.bincount([space.index[code] for code in trained], minlength=len(space.codes))
+    after = adjustment(validation, test, counts)
+    tables |= {"adjustment": after.points, "adjustment_front": after.front}
+    predicted = after.scores.argmax(1)
+    adjusted = notes.with_columns(
+        predicted=pl.Series(np.array(space.codes)[predicted]),
+        right=pl.Series(predicted == test.drg),
+        rank=pl.Series(truth_ranks(after.scores, test.drg) + 1),
+    )
+    tables["adjusted_by_training_notes"] = by_training_notes(adjusted)
     return {name: tables[name] for name in ABOUT if name in tables and not tables[name].is_empty()}
 
 
@@ -144,7 +165,8 @@ def write_report(run_dir: Path, material: EvaluationData, cut: NDArray[np.bool_]
     """
     test, folder, space = material.predictions[Split.TEST], RunFolder(run_dir).evaluation, material.space
     notes = prediction_table(test, space, material.cohort, material.trained, material.weights, cut)
-    tables = report_tables(notes, material.predictions[Split.VALIDATION], test, space, material.weights)
+    validation, weights = material.predictions[Split.VALIDATION], material.weights
+    tables = report_tables(notes, validation, test, space, weights, material.trained)
     title = f"{run_dir.name}: {notes.height:,} test notes"
     write_evaluation(run_dir, notes.height, tables)
     drawn = _draw(folder, tables, notes, test, title)
@@ -169,7 +191,12 @@ def _draw(
     draw_coverage(folder / "coverage.png", curve, AIM, selective["coverage"], title)
     right = {"top-1": notes["right"].to_numpy()}
     draw_by_frequency(folder / "by_training_notes.png", right, notes["training_notes"].to_numpy(), title)
+    points = tables["adjustment"].to_dicts()
+    draw_front(
+        folder / "adjustment.png", tables["adjustment_front"], {row["point"]: row["tau"] for row in points}, title
+    )
     drawn = {
+        "adjustment": "adjustment.png",
         "calibration": "reliability.png",
         "selective": "coverage.png",
         "by_training_notes": "by_training_notes.png",

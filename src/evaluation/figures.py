@@ -129,6 +129,31 @@ def draw_coverage(path: Path, curve: pl.DataFrame, aim: float, coverage: float |
 
 
 @settings()
+def draw_front(path: Path, front: pl.DataFrame, points: Mapping[str, float], title: str) -> None:
+    """Draws macro-F1 against top-1 of the test over tau, with intervals, and marks the named points.
+
+    Args:
+        path: where the figure goes.
+        front: what `src.evaluation.adjustment.adjustment` gives.
+        points: the tau of each named point.
+        title: what was tested.
+    """
+    figure, axes = panel(4.2, width=WIDE)
+    x, y = front["accuracy"].to_numpy(), front["macro_f1"].to_numpy()
+    reach = [np.abs(front.select(f"{name}_low", f"{name}_high").to_numpy().T - front[name].to_numpy())
+             for name in ("accuracy", "macro_f1")]  # fmt: skip
+    axes.errorbar(x, y, xerr=reach[0], yerr=reach[1], color=GREY, elinewidth=0.4, linewidth=0.9, alpha=0.6)
+    for index, (point, tau) in enumerate(points.items()):
+        row = front.row(by_predicate=pl.col("tau") == tau, named=True)
+        marked = {**style(index), "linestyle": "none", "markersize": 7, "zorder": 3}
+        axes.plot(row["accuracy"], row["macro_f1"], label=f"{point}: tau {tau:g}", **marked)
+    axes.set(xlabel="top-1 accuracy", ylabel="macro-F1")
+    axes.set_title(title, loc="left")
+    legend(figure, axes)
+    write_png(path, figure)
+
+
+@settings()
 def draw_groups(path: Path, table: pl.DataFrame, title: str) -> None:
     """Draws top-1 accuracy of each group with its interval.
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from src.cohort.disclosure import MIN_GROUP_PATIENTS, shown_of_counts
+from src.display.catalog import METRICS
 from src.display.figure_style import STYLES, ReportFigure, panel
 from src.display.tables import Column, Entry, Estimate, Table
 from src.evaluation.evaluation_record import FOLDER, NUMBERS, Row, read_evaluation
@@ -48,6 +49,7 @@ def read_errors(runs: Sequence[Run]) -> RunErrors | None:
     tables += _slices(slices) + _kinds(known_groups(evaluation.rows("kinds_of_error"), evaluation.notes))
     tables += _confusions(known_groups(evaluation.rows("confusions")))
     tables += _calibration(evaluation.rows("calibration")) + _selective(evaluation.rows("selective"), evaluation.notes)
+    tables += _adjustment(evaluation.rows("adjustment"))
     drawings = _frequency(groups["by_training_notes"]) + _forest(slices)
     return RunErrors(evaluated[0].name, len(evaluated) - 1, tables, drawings)
 
@@ -197,6 +199,25 @@ def _selective(rows: Sequence[Row], notes: int) -> list[Table]:
             reached = [_estimate(row, name) for name in ("coverage", "accuracy")]
             entries.append([row["aim"], _number(row["threshold"]), *reached])
     return [Table("errors_selective", f"{ABOUT['selective']}.", columns, entries)] if rows else []
+
+
+def _adjustment(rows: Sequence[Row]) -> list[Table]:
+    names = {metric.key: metric.name for metric in METRICS}
+    columns = [
+        Column("point", "scores"),
+        Column("tau", "tau"),
+        Column("metric", "metric"),
+        Column("value", "on the test"),
+    ]
+    columns += [Column("difference", "to as trained"), Column("p_holm", "p (Holm)")]
+    entries: list[list[Entry]] = [
+        [
+            row["point"], row["tau"], names[row["metric"]], _estimate(row, "value"),
+            _estimate(row, "difference"), _number(row["p_holm"]),
+        ]
+        for row in rows
+    ]  # fmt: skip
+    return [Table("errors_adjustment", f"{ABOUT['adjustment']}.", columns, entries)] if rows else []
 
 
 def _short(band: str) -> str:

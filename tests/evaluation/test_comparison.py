@@ -103,12 +103,12 @@ def test_a_damaged_run_is_left_out_of_a_comparison_and_named(
 
 
 def test_every_problem_of_a_comparison_is_told_at_once(runs: dict[str, Path]) -> None:
-    cfg = CompareConfig([str(runs["two"]), "nowhere/two"], "three", None, None)
+    cfg = CompareConfig([str(runs["two"]), "nowhere/two"], "three", None, None, False)
     told = "\n".join(cfg.problems())
     assert "runs=nowhere/two: no result.json" in told
     assert "two comes twice" in told
     assert "baseline=three" in told
-    assert "two or more" in CompareConfig([], None, None, None).problems()[0]
+    assert "two or more" in CompareConfig([], None, None, None, False).problems()[0]
 
 
 def test_a_folder_with_an_equals_sign_is_a_run(tmp_path: Path) -> None:

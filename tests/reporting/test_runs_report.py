@@ -343,6 +343,11 @@ NOT_DECIDED = dict.fromkeys(
     ("threshold", *(f"{name}{end}" for name in ("coverage", "accuracy") for end in ("", "_low", "_high")))
 )
 
+NOTHING_MEASURED = {
+    "p_holm": None,
+    **dict.fromkeys(f"{name}{end}" for name in ("value", "difference") for end in ("", "_low", "_high")),
+}
+
 
 @pytest.mark.parametrize(
     "tables",
@@ -353,8 +358,9 @@ NOT_DECIDED = dict.fromkeys(
         {"by_training_notes": [{"training_notes": name, **GROUP, "drgs": 2, "macro_f1": None} for name in "01"]},
         {"slices": [{"attribute": "sex", "group": name, **GROUP, **GAP} for name in "FM"]},
         {"selective": [{"aim": 0.9, **NOT_DECIDED}]},
+        {"adjustment": [{"point": "as trained", "tau": 0.0, "metric": "macro_f1", **NOTHING_MEASURED}]},
     ],
-    ids=["nothing", "empty", "hidden groups", "no interval", "no gap", "nothing decided"],
+    ids=["nothing", "empty", "hidden groups", "no interval", "no gap", "nothing decided", "nothing measured"],
 )
 def test_an_evaluation_of_which_little_is_known_makes_a_report(
     tables: dict[str, list[dict[str, Any]]], grid: list[Run], tmp_path: Path
@@ -363,7 +369,11 @@ def test_an_evaluation_of_which_little_is_known_makes_a_report(
     report = compose("x", [run], analyse(Source((run,))))
     written = rendered(report)
     assert report.errors is not None
-    shown = [name for name, rows in tables.items() if rows and (rows[0].get("patients") or name == "selective")]
+    shown = [
+        name
+        for name, rows in tables.items()
+        if rows and (rows[0].get("patients") or name in ("selective", "adjustment"))
+    ]
     assert [table.name for table in report.errors.tables] == [f"errors_{name}" for name in shown]
     assert b"What it gets wrong" in written["report.html"]
 
