@@ -64,7 +64,7 @@ def test_no_checkpoint_and_no_best_weights_hold_what_is_not_finite(cohort: Path,
     with pytest.raises(Diverged, match="the validation after step 1 has a loss of nan"):
         learner.validated(0.9, float("nan"))
     assert learner.best_weights == {}
-    with pytest.raises(Diverged, match=r"the loss is nan and the gradient norm is nan at step 2"):
+    with pytest.raises(Diverged, match="the gradient norm is nan at step 2"):
         take(learner, 1)
     checkpoint = read_checkpoint(tmp_path)
     assert checkpoint is not None
@@ -72,17 +72,18 @@ def test_no_checkpoint_and_no_best_weights_hold_what_is_not_finite(cohort: Path,
     assert checkpoint[1]["progress"]["step"] == 1
 
 
-def test_of_runs_over_one_base_those_that_stay_finite_end_and_the_other_is_named(
+def test_of_runs_over_one_base_each_ends_alone_by_patience_or_as_diverged(
     cohort: Path, tmp_path: Path, command: Run
 ) -> None:
-    grid = [f"data.dir={cohort}", f"out={tmp_path}", *SHORT, "lr=1e38,0.001", "clip=1e30"]
+    grid = [f"data.dir={cohort}", f"out={tmp_path}", *SHORT, "epochs=4", "patience=1", "lr=1e30,1e-9,0.001"]
     done = command("src.train", "-m", *grid, "together=yes", ok=False)
     assert done.returncode == 2
-    assert re.search(r"lr1e\+38\S*: diverged, ", done.stderr), done.stderr
+    (name,) = re.findall(r"(\S+): diverged, ", done.stderr)
     assert "Traceback" not in done.stderr
-    records = list(tmp_path.glob("*/result.json"))
-    assert len(records) == 1
-    assert "1e+38" not in str(records[0])
+    assert "1 validations without a better one; training ends at step 10 of 20" in done.stdout
+    finished = [str(path.parent) for path in tmp_path.glob("*/result.json")]
+    assert len(finished) == 2
+    assert name not in finished
 
 
 def test_scores_that_are_not_finite_are_refused_with_split_row_and_precision() -> None:
@@ -90,7 +91,7 @@ def test_scores_that_are_not_finite_are_refused_with_split_row_and_precision() -
     check_scores({"scores": scores}, "scores test", Precision.INT8)
     scores[3, 1] = np.nan
     scores[4, 2] = -np.inf
-    with pytest.raises(UserError, match="scores test: 2 of 5 notes .* precision=int8, the first is note 3, counted"):
+    with pytest.raises(UserError, match=r"scores test: 2 of 5 notes .* precision=int8, the first is note 3, counted"):
         check_scores({"severity": np.zeros((5, 2), dtype=np.float32), "scores": scores}, "scores test", Precision.INT8)
 
 
@@ -107,7 +108,7 @@ def test_a_baseline_that_diverges_says_so_at_its_step(cohort: Path) -> None:
     notes, nothing = Encoded([[1, 2]] * 4, np.array([0, 1, 0, 1])), Silent()
     cfg = dataclasses.replace(configured(cohort, "lr=0.01"), batch_size=1)
     scheme = SingleLabel(LabelSpace.from_labels(cohort_labels()))
-    with pytest.raises(Diverged, match="femto single: diverged, the loss is nan .* at step 2, lr=0.00"):
+    with pytest.raises(Diverged, match=r"femto single: diverged, the loss is nan .* at step 2, lr=0\.00"):
         tune(Exploding(), scheme, (notes, notes), cfg, "cpu", nothing)
 
 
@@ -159,10 +160,3 @@ def test_a_checkpoint_without_the_new_choices_is_that_of_before(cohort: Path, tm
     assert checkpoint is not None
     assert "scaler" not in checkpoint[1]
     assert not {"since_best", "skipped"} & checkpoint[1]["progress"].keys()
-
-
-def test_runs_over_one_base_stop_each_by_its_own_patience(cohort: Path, tmp_path: Path, command: Run) -> None:
-    grid = [f"data.dir={cohort}", f"out={tmp_path}", *SHORT, "epochs=6", "lr=1e-9", "patience=1", "lora.r=2,4"]
-    told = command("src.train", "-m", *grid, "together=yes").stdout
-    assert told.count("1 validations without a better one; training ends at step 10 of 30") == 2
-    assert len(list(tmp_path.glob("*/result.json"))) == 2
