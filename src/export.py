@@ -20,7 +20,7 @@ class ExportConfig:
     data_dir: str | None
     """Where the prepared cohort lies now; null takes the place that the run's record names."""
     precision: Precision
-    """Number format of the written weights: `auto`, `fp32` or `bf16`."""
+    """Number format of the written weights: `auto`, `fp32`, `bf16` or `fp16`."""
     notes: int
     """Test notes on which the written model must give the run's logits before it takes its place."""
     device: str

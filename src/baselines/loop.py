@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from src.cli.progress import Clock, track
+from src.config.choices import Precision
 from src.config.train import TrainConfig
 from src.metrics.definitions import measure_choices
 from src.models.engine.packing import send
 from src.models.schemes import Scheme
+from src.training.divergence import DivergenceWatch, check_scores
 from src.training.optimiser import adamw
 from src.training.ranks import ALONE
 from src.training.scoring import on_the_host
@@ -79,6 +81,7 @@ def tune(
     optimiser = adamw(weights, cfg.lr, cfg.weight_decay)
     per_epoch = math.ceil(len(train.drg) / cfg.batch_size)
     steps, window = cfg.max_steps or cfg.epochs * per_epoch, ThroughputMeter(device)
+    watch = DivergenceWatch(f"{cfg.model.name} {cfg.labels}", cfg, Precision.FP32, device)
     clock = Clock(total=steps, what=f"{cfg.model.name} {cfg.labels}", unit="step")
     best, best_weights, since, step = -1.0, copy.deepcopy(network.state_dict()), 0, 0
     for epoch in range(cfg.epochs):
@@ -90,6 +93,7 @@ def tune(
             loss = scheme.loss(network(ids, mask), drg)
             loss.backward()
             norm = nn.utils.clip_grad_norm_(weights, cfg.clip)
+            watch.add(step + 1, optimiser.param_groups[0]["lr"], loss.detach(), norm)
             optimiser.step()
             optimiser.zero_grad()
             step += 1
@@ -100,6 +104,7 @@ def tune(
                 log.log_metrics({**rates, **window.tell(steps - step, ALONE)}, step)
             if step == steps:
                 break
+        watch.read()
         scores = score(network, scheme, validation, cfg, device)["scores"]
         measured = measure_choices(scores.argmax(1), validation.drg, scores.shape[1])
         log.log_metrics({f"val/{name}": value for name, value in measured.items()}, step)
@@ -126,4 +131,6 @@ def score(
         for ids, mask, _, _ in track(batches, total=total, what=what, unit="batch") if what else batches:
             for name, scores in scheme.heads(network(ids, mask)).items():
                 parts.setdefault(name, []).append(scores.float())
-    return on_the_host(parts)
+    heads = on_the_host(parts)
+    check_scores(heads, what or "validation", Precision.FP32)
+    return heads

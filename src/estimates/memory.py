@@ -238,7 +238,9 @@ def _smaller(run: PlannedRun) -> Iterator[tuple[list[str], PlannedRun]]:
         cfg, words = replace(cfg, checkpointing=True), [*words, "checkpointing=true"]
         yield words, replace(run, cfg=cfg)
     formats = [Precision.BF16, Precision.INT8, Precision.NF4]
-    for smaller in formats[formats.index(precision) + 1 :] if precision in formats else formats:
+    # fp16 takes what bf16 does, and is there for cards that have no other.
+    same = Precision.BF16 if precision is Precision.FP16 else precision
+    for smaller in formats[formats.index(same) + 1 :] if same in formats else formats:
         yield [*words, f"precision={smaller}"], replace(run, cfg=cfg, precision=smaller)
     # bitsandbytes' weights cannot be spread.
     if run.on_gpu and not precision.is_quantised and cfg.nodes == 1:

@@ -199,7 +199,7 @@ for row in scores:
 
 
 def _adapter(data: RunData, written: Mapping[str, Any]) -> str:
-    dtype = {"fp32": "float32", "bf16": "bfloat16"}[written["precision"]]
+    dtype = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}[written["precision"]]
     gguf = sorted(path.name for path in Path(locate(data.cfg.model)).glob("*.gguf"))
     gguf_argument = f', gguf_file="{gguf[0]}"' if gguf else ""
     return f"""`{ADAPTER}/` holds adapter and head alone, in peft's format; peft loads the base from where it was.

@@ -27,7 +27,7 @@ def pick_written(requested: Precision, trained: Precision) -> Precision:
     """
     if requested is not Precision.AUTO:
         return requested
-    return Precision.FP32 if trained is Precision.FP32 else Precision.BF16
+    return Precision.BF16 if trained.is_quantised else trained
 
 
 def write_export(data: RunData, record: RunRecord, adapter: Path, out: Path, notes: int) -> float:

@@ -15,7 +15,7 @@ from src.models.pretrained import read_pretrained
 SHARD = "5GB"
 """Largest safetensors file."""
 
-TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 0.1}
+TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 0.1, torch.float16: 0.1}
 """Largest difference of a logit, as a share of the largest logit where that is above 1; rounding alone stays below."""
 
 

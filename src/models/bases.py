@@ -24,6 +24,7 @@ STAND_IN = ROOT / "src" / "models" / "nano"
 DTYPES = {
     Precision.FP32: torch.float32,
     Precision.BF16: torch.bfloat16,
+    Precision.FP16: torch.float16,
     Precision.INT8: torch.bfloat16,
     Precision.NF4: torch.bfloat16,
 }
@@ -77,11 +78,14 @@ def _pretrained(model: ModelConfig, **options: Any) -> torch.nn.Module:
 
 
 def computing(precision: Precision, device: str) -> torch.dtype:
-    """Picks the format of activations: the base's or bf16, but fp32 on a processor that would emulate bf16.
+    """Picks the format of activations: the base's or bf16, but fp32 on a processor that would emulate it.
 
-    A bf16 base then takes bf16's memory, and its weights are widened where they are used: faster, and more exact.
+    Such a base takes the memory of its own format, and its weights are widened where they are used: faster, and more
+    exact.
     """
-    emulated = precision is not Precision.FP32 and device == "cpu" and not bf16_here()
+    emulated = device == "cpu" and (
+        precision is Precision.FP16 or (precision is not Precision.FP32 and not bf16_here())
+    )
     return torch.float32 if emulated else DTYPES[precision]
 
 

@@ -65,13 +65,17 @@ class Classifier(nn.Module):
         }
         return {**adapters, "head.weight": self.head.weight}
 
-    def leaves(self) -> list[Tensor]:
-        """Lists what an optimiser works on: all adapters as one tensor, and the head; these get the gradients."""
-        return [self.adapters.as_one(), self.head.weight]
+    def leaves(self, apart: bool = False) -> list[Tensor]:
+        """Lists what an optimiser works on: all adapters as one tensor, or `apart`, and the head.
+
+        These get the gradients; adapters that were one tensor before stay so.
+        """
+        return [*(self.adapters.weights if apart else [self.adapters.as_one()]), self.head.weight]
 
     def spread(self, values: Sequence[Tensor]) -> dict[str, Tensor]:
         """Divides a tensor for each of `leaves` into one for each of `trained`, views of it."""
-        parts = dict(zip(map(id, self.adapters.weights), self.adapters.parts(values[0]), strict=True))
+        own = self.adapters.parts(values[0]) if len(values) == 2 else values[:-1]
+        parts = dict(zip(map(id, self.adapters.weights), own, strict=True))
         return {name: parts.get(id(weight), values[-1]) for name, weight in self.trained().items()}
 
 
@@ -127,12 +131,17 @@ def _hidden(
         dropping=dropping,
         prune=prune,
         backend=backend or pick_backend(device, dtype, block.heads, block.width),
-        fused=kernels if dtype != torch.float64 and kernels.available(device) else elementwise,
+        fused=kernels if dtype != torch.float64 and kernels.available(device, _tried(dtype)) else elementwise,
         recompute=recompute and torch.is_grad_enabled(),
     )
     options = {"position_ids": positions[None], "reading": reading, "use_cache": False}
     hidden: Tensor = backbone(input_ids=ids[None], **options).last_hidden_state
     return hidden[0]
+
+
+def _tried(dtype: torch.dtype) -> torch.dtype:
+    """Returns the format in which kernels are tried: fp16 where a card may have no bf16."""
+    return dtype if dtype is torch.float16 else torch.bfloat16
 
 
 def _sent(

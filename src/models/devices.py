@@ -64,6 +64,14 @@ def make_current(device: str) -> None:
     module.set_device(torch.device(device))
 
 
+def lacks_bf16(device: str) -> bool:
+    """Says whether a device is a CUDA GPU that has no bf16 of its own, as all before Ampere."""
+    if torch.device(device).type != "cuda" or not torch.cuda.is_available():
+        return False
+    with torch.cuda.device(torch.device(device)):
+        return not torch.cuda.is_bf16_supported(including_emulation=False)
+
+
 def free_bytes(device: str) -> float:
     """Counts the bytes that are free on a device."""
     if not is_cpu(device):

@@ -56,6 +56,10 @@ class ShowProgress(pl.Callback):
             if not self.clock.quiet:
                 epoch = learner.steps.epoch(learner.progress.step)
                 print(f"{learner.run_dir.name}: epoch {epoch}, validation accuracy {learner.accuracy:.3f}", flush=True)
+                progress, patience = learner.progress, learner.data.cfg.patience
+                if progress.since_best == patience:
+                    ends = f"training ends at step {progress.step} of {len(learner.steps)}"
+                    print(f"{learner.run_dir.name}: {patience} validations without a better one; {ends}", flush=True)
 
 
 class RunCheckpoints(pl.callbacks.Checkpoint):

@@ -28,6 +28,13 @@ STANDING: Schema = {
     "sample?": str,
     "stopped?": bool,
     "callbacks?": dict,
+    "scaler?": {
+        "scale": float,
+        "growth_factor": float,
+        "backoff_factor": float,
+        "growth_interval": int,
+        "_growth_tracker": int,
+    },
     "progress": {
         "stage?": str,
         "step": int,
@@ -38,6 +45,8 @@ STANDING: Schema = {
         "notes_seen": int,
         "seconds": float,
         "window": dict[str, float],
+        "since_best?": int,
+        "skipped?": int,
     },
 }
 """What a checkpoint holds beside its tensors."""

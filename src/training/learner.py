@@ -1,6 +1,8 @@
 """Holds one run in training: its classifier and optimiser, its place in the notes, and its best epoch so far."""
 
 import dataclasses
+import math
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
@@ -12,12 +14,14 @@ from torch import Tensor
 
 from src.cli.errors import UserError
 from src.cohort.split import Split
+from src.config.choices import Precision
 from src.models.classifier import AdapterBatch, Classifier
 from src.runs.identity import SAMPLE, another_run, identity
 from src.training.batches import Batch, TokenisedNotes, steps_of
 from src.training.callback_states import callback_states, load_states
 from src.training.checkpoints import read_checkpoint, write_checkpoint
-from src.training.optimiser import adamw
+from src.training.divergence import DivergenceWatch
+from src.training.optimiser import optimiser_of, rate_factor
 from src.training.ranks import Ranks
 from src.training.run_data import RunData
 from src.training.throughput import STEPS_BETWEEN_LOGS, ThroughputMeter
@@ -26,6 +30,9 @@ if TYPE_CHECKING:
     from pytorch_lightning import Callback
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
+
+LATER = ("since_best", "skipped")
+"""Fields of `Progress` that checkpoints of before do not have."""
 
 
 class MicroBatch(NamedTuple):
@@ -67,13 +74,18 @@ class Progress:
     """Time in training, earlier starts included."""
     window: dict[str, float] = dataclasses.field(default_factory=dict)
     """Of the next row of the curves."""
+    since_best: int = 0
+    """Validations in a row without a better one."""
+    skipped: int = 0
+    """Steps of fp16 whose gradient overflowed: they count, and change nothing but the loss's scale."""
 
 
 class Learner:
     """Trains a run.
 
-    AdamW with weight decay and linear decay of the learning rate without warm-up, as the paper's code. Every step is a
-    function of the state that `save` writes, and of nothing else: a run that goes on equals one that was never stopped.
+    AdamW with weight decay and, unless the configuration says otherwise, linear decay of the learning rate without
+    warm-up, as the paper's code. Every step is a function of the state that `save` writes, and of nothing else: a run
+    that goes on equals one that was never stopped.
     """
 
     def __init__(
@@ -93,8 +105,13 @@ class Learner:
         self.notes, self.ranks, self.scheme = notes, ranks, data.scheme
         self.steps = steps_of(cfg, notes[Split.TRAIN])
         self.weights = classifier.trained()
-        self.leaves = classifier.leaves()
-        self.optimiser = adamw(self.leaves, cfg.lr, cfg.weight_decay)
+        self.optimiser = optimiser_of(classifier, cfg, data.precision)
+        self.leaves = classifier.leaves(apart=cfg.lora.plus is not None)
+        self.rate_factor = rate_factor(cfg, len(self.steps))
+        scaled = data.precision is Precision.FP16
+        self.scaler = torch.amp.GradScaler(torch.device(data.device).type, enabled=scaled)
+        """Scales the loss of fp16; elsewhere it leaves everything as it is."""
+        self.watch = DivergenceWatch(run_dir, cfg, data.precision, data.device, skips=scaled)
         self.progress = Progress()
         self.best_weights: dict[str, Tensor] = {}
         self.accuracy = self.last_loss = float("nan")
@@ -140,10 +157,10 @@ class Learner:
         return MicroBatch(AdapterBatch(self.classifier, batch.notes, noise), batch, len(indices) / of)
 
     def loss(self, logits: Tensor, batch: Batch, share: float) -> Tensor:
-        """Computes a micro-batch's part of the step's loss."""
+        """Computes a micro-batch's part of the step's loss, scaled in fp16."""
         loss = self.scheme.loss(logits, batch.drg) * share
         self._loss += loss.detach() / self.ranks.count
-        return loss
+        return self.scaler.scale(loss)
 
     def update(self, optimiser: Any, at_once: int) -> None:
         """The optimiser step, once all gradients of it are there.
@@ -154,14 +171,23 @@ class Learner:
 
         Raises:
             RuntimeError: no step is due.
+            Diverged: a step is not finite: on a CPU this one, on a GPU one of the last few.
         """
         if self.stage is not Stage.TRAIN:
             raise RuntimeError(f"{self.run_dir}: a step was taken where the run was to {self.stage}")
         cfg, step = self.data.cfg, self.progress.step
         rows = self.steps.rows(step)
         rate = self.optimiser.param_groups[0]["lr"]
+        if self.scaler.is_enabled():
+            self.scaler.unscale_(self.optimiser)
         norm = torch.nn.utils.clip_grad_norm_(self.leaves, cfg.clip)
+        self.watch.add(step + 1, rate, self.ranks.summed(self._loss), norm)
+        if self.scaler.is_enabled():
+            # As GradScaler.step, which would set it on Lightning's optimiser, or not call that and lose its count.
+            self.optimiser.found_inf = norm.isfinite().logical_not().float()
+            norm = norm.nan_to_num(0.0, 0.0, 0.0)
         optimiser.step()
+        self.scaler.update()
         self.optimiser.zero_grad(set_to_none=True)
         self.progress.step += 1
         self._set_rate()
@@ -173,6 +199,7 @@ class Learner:
         idle = self.ranks.idle_turns(len(rows), at_once)
         self.window.add(self._loss, norm, len(rows), tokens, idle * int(self.steps.notes.lengths[rows[0]]))
         if self.progress.step % STEPS_BETWEEN_LOGS == 0 or ended:
+            self.check_finite()
             row = self.window.tell(len(self.steps) - self.progress.step, self.ranks)
             self.last_loss = row.get("train/loss", self.last_loss)
             self.due_row = {"train/lr": rate, "train/epoch": self.progress.step / self.steps.per_epoch, **row}
@@ -181,7 +208,28 @@ class Learner:
     def _set_rate(self) -> None:
         """Sets the next step's learning rate, a function of its number alone."""
         for group in self.optimiser.param_groups:
-            group["lr"] = self.data.cfg.lr * (1 - self.progress.step / len(self.steps))
+            group["lr"] = group["initial_lr"] * self.rate_factor(self.progress.step)
+
+    def check_finite(self) -> None:
+        """Holds all steps so far, and the weights, to be finite: no checkpoint and no best epoch is anything else.
+
+        Raises:
+            Diverged: something is not.
+        """
+        self.watch.read()
+        skipped, self.watch.skipped, step = self.watch.skipped, 0, self.progress.step
+        self.progress.skipped += skipped
+        if (scale := self.scaler.get_scale()) < 1:
+            raise self.watch.diverged(f"gradients overflow at step {step} however little the loss is scaled")
+        if not torch.stack([leaf.isfinite().all() for leaf in self.leaves]).all():
+            raise self.watch.diverged(f"weights are not finite after step {step}")
+        if skipped and self.ranks.first:
+            print(
+                f"{self.run_dir}: {skipped} of the steps up to {step} changed nothing, as gradients overflowed fp16; "
+                f"the loss is scaled by {scale:g} now",
+                file=sys.stderr,
+                flush=True,
+            )
 
     def stop_early(self) -> None:
         """Ends training here, after a validation where none was made at this step."""
@@ -189,14 +237,22 @@ class Learner:
         if self.stage is Stage.TRAIN:
             self.progress.stage = Stage.SCORE if self.progress.validated == self.progress.step else Stage.VALIDATE
 
-    def validated(self, accuracy: float) -> None:
-        """Takes a validation's accuracy; the best epoch's weights are kept."""
+    def validated(self, accuracy: float, loss: float) -> None:
+        """Takes a validation's accuracy; the best epoch's weights are kept, and `patience` may end training.
+
+        Raises:
+            Diverged: the loss is no number.
+        """
+        if math.isnan(loss):
+            raise self.watch.diverged(f"the validation after step {self.progress.step} has a loss of nan")
         self.progress.validated, self.accuracy = self.progress.step, accuracy
-        ended = self.stopped or self.progress.step == len(self.steps)
-        self.progress.stage = Stage.SCORE if ended else Stage.TRAIN
+        self.progress.since_best += 1
         if accuracy > self.progress.best:
-            self.progress.best, self.progress.best_step = accuracy, self.progress.step
+            self.progress.best, self.progress.best_step, self.progress.since_best = accuracy, self.progress.step, 0
             self.best_weights = {name: weight.detach().clone() for name, weight in self.weights.items()}
+        impatient = self.progress.since_best >= (self.data.cfg.patience or math.inf)
+        ended = self.stopped or impatient or self.progress.step == len(self.steps)
+        self.progress.stage = Stage.SCORE if ended else Stage.TRAIN
 
     def take_best(self) -> None:
         """Sets the weights of the epoch with the best validation accuracy."""
@@ -211,7 +267,12 @@ class Learner:
             self.save()
 
     def save(self) -> None:
-        """Writes a checkpoint; the first process of several does."""
+        """Writes a checkpoint; the first process of several does.
+
+        Raises:
+            Diverged: something of it is not finite; the last one is kept.
+        """
+        self.check_finite()
         now = time.monotonic()
         self.progress.seconds, self._since = self.progress.seconds + now - self._since, now
         self.progress.window = self.window.state(self.ranks)
@@ -227,8 +288,10 @@ class Learner:
         standing: dict[str, Any] = {
             "identity": self._identity(),
             **decided,
-            "progress": dataclasses.asdict(self.progress),
+            "progress": self._written_progress(),
         }
+        if self.scaler.is_enabled():
+            standing["scaler"] = self.scaler.state_dict()
         if self.callbacks:
             states, state_tensors = callback_states(self.callbacks)
             tensors |= state_tensors
@@ -249,6 +312,8 @@ class Learner:
         self.progress = self._progress(standing["progress"])
         self.stopped = standing.get("stopped", False)
         load_states(self.callbacks, standing.get("callbacks", {}), tensors)
+        if "scaler" in standing:
+            self.scaler.load_state_dict(standing["scaler"])
         self._set_rate()
         with torch.no_grad():
             for name, weight in self.weights.items():
@@ -258,13 +323,20 @@ class Learner:
             if any(name.startswith(MOMENTS[0]) for name in tensors):
                 for leaf in self.leaves:
                     # A fused optimiser counts steps where the weights are.
-                    step = torch.tensor(float(self.progress.step), device=leaf.device if leaf.is_cuda else None)
+                    taken = float(self.progress.step - self.progress.skipped)
+                    step = torch.tensor(taken, device=leaf.device if leaf.is_cuda else None)
                     self.optimiser.state[leaf] = {"step": step, **{kind: torch.zeros_like(leaf) for kind in MOMENTS}}
                 for moment, by_name in self._moments().items():
                     for name, value in by_name.items():
                         value.copy_(self._fitting(tensors, f"{moment}/{name}", value))
         self.window.load(self.progress.window, self.ranks)
         return True
+
+    def _written_progress(self) -> dict[str, Any]:
+        """Returns what a checkpoint keeps of the progress: what earlier versions did not have only where it is used."""
+        unused = {name for name in LATER if not getattr(self.progress, name)}
+        unused |= {"since_best"} if self.data.cfg.patience is None else set()
+        return {name: value for name, value in dataclasses.asdict(self.progress).items() if name not in unused}
 
     def _progress(self, written: Mapping[str, Any]) -> Progress:
         """Reads a checkpoint's progress; those of earlier versions name no stage.

@@ -62,6 +62,7 @@ class Llama(Predictor):
             ranks=learner.ranks if learner else ALONE,
             stop=stop,
             device=self.data.device,
+            precision=self.data.precision,
             what=f"scores {split}",
         )
 

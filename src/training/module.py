@@ -86,13 +86,16 @@ class DrgModule(pl.LightningModule):
             measured["val/loss"] = float(self.losses[index].compute())
             self.metrics[index].reset()
             self.losses[index].reset()
-            learner.validated(measured["val/accuracy"])
+            learner.validated(measured["val/accuracy"], measured["val/loss"])
             if len(self.learners) > 1:
                 # The Trainer has one table of metrics; runs with callbacks never come here.
                 learner.recorder.log_metrics(measured, learner.progress.step)
                 continue
             values = {**measured, "step": learner.progress.step}
             self.log_dict({name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()})
+        early = any(learner.progress.step < len(learner.steps) for learner in self.learners)
+        if early and all(learner.trained for learner in self.learners):
+            self.trainer.should_stop = True
 
     def cpu(self) -> Self:
         """Leaves everything on its device, from which Lightning takes a module when `fit` ends: scoring comes next."""

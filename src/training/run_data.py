@@ -20,7 +20,7 @@ from src.config.choices import Loss, Precision
 from src.config.train import TrainConfig
 from src.estimates.flop import Parameters, count_parameters
 from src.models.bases import load_base, load_tokenizer
-from src.models.devices import best_kind, is_cpu, make_current, own
+from src.models.devices import best_kind, is_cpu, lacks_bf16, make_current, own
 from src.models.labelspace import LabelSpace, check_classes
 from src.models.losses import TrainingLoss
 from src.models.prompts import prompt_template
@@ -205,7 +205,9 @@ def keep_order(cfg: TrainConfig) -> None:
 
 
 def pick_precision(cfg: TrainConfig, device: str) -> Precision:
-    """The base's number format; `auto` is bf16 on a GPU and fp32 on a CPU."""
+    """The base's number format; `auto` is fp32 on a CPU, and bf16 on a GPU, or fp16 where that has none."""
     if cfg.precision is not Precision.AUTO:
         return cfg.precision
-    return Precision.FP32 if is_cpu(device) else Precision.BF16
+    if is_cpu(device):
+        return Precision.FP32
+    return Precision.FP16 if lacks_bf16(device) else Precision.BF16

@@ -9,9 +9,11 @@ from torch import Tensor
 
 from src.cli.progress import track
 from src.cli.signals import Stop
+from src.config.choices import Precision
 from src.models.classifier import Classifier
 from src.models.schemes import Scheme
 from src.training.batches import Batch, TokenisedNotes
+from src.training.divergence import check_scores
 from src.training.ranks import Ranks
 
 
@@ -75,12 +77,16 @@ def score_notes(
     ranks: Ranks,
     stop: Stop,
     device: str,
+    precision: Precision,
     what: str,
 ) -> dict[str, NDArray[np.float32]]:
     """Computes the log-probabilities of each head for every note, in the order of `notes`, in every process.
 
     Returns:
         `scores` [B, D], and what else the scheme predicts, by the name of its column in the predictions.
+
+    Raises:
+        UserError: a score is not finite.
     """
     parts: dict[str, list[Tensor]] = {}
     classifier.eval()
@@ -89,4 +95,6 @@ def score_notes(
             parts.setdefault(name, []).append(scores.float())
     shares = ranks.gathered(on_the_host(parts))
     order = np.argsort(np.concatenate([Ranks(rank, ranks.count).mine(len(notes)) for rank in range(ranks.count)]))
-    return {name: np.concatenate([share[name] for share in shares if share])[order] for name in shares[0]}
+    heads = {name: np.concatenate([share[name] for share in shares if share])[order] for name in shares[0]}
+    check_scores(heads, what, precision)
+    return heads

@@ -27,12 +27,14 @@ HEADS = 16
 
 
 @cache
-def available(device: torch.device) -> bool:
-    """Tries once whether the kernels work on a device; one line on standard error says what did not."""
+def available(device: torch.device, dtype: torch.dtype = torch.bfloat16) -> bool:
+    """Tries once whether the kernels work on a device in a format; one line on standard error says what did not."""
     if device.type != "cuda":
         return False
     try:
-        wrong = [f"{name} differs by {by:.1e}" for name, by in differences(device).items() if not by <= TOLERANCE]
+        wrong = [
+            f"{name} differs by {by:.1e}" for name, by in differences(device, dtype).items() if not by <= TOLERANCE
+        ]
     except Exception as error:  # no Triton, no compiler, an old card: whatever it is, torch's operators do it
         first_line = str(error).strip().partition("\n")[0][:120]
         wrong = [f"{type(error).__name__}: {first_line}"]

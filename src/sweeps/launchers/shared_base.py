@@ -7,12 +7,14 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from src.baselines.systems import predictor_class
+from src.cli.errors import UserError
 from src.cli.signals import Stop
 from src.config.train import TrainConfig
 from src.runs.identity import check_names, run_dir
 from src.runs.lock import exclusive
 from src.runs.record import RunRecord, record_of, set_damaged_aside
 from src.sweeps.single import Train, print_results, run_single
+from src.training.divergence import Diverged
 from src.training.llama import Llama, fit_llamas
 from src.training.outcome import finish
 from src.training.predictor import open_run
@@ -29,6 +31,7 @@ def run_over_one_base(cfgs: Sequence[TrainConfig], name: str, train: Train) -> N
     for cfg in left:
         if not predictor_class(cfg).has_base:
             run_single(cfg, train)
+    diverged: list[Diverged] = []
     for group in groups_sharing_a_base([cfg for cfg in left if predictor_class(cfg).has_base]):
         runs = [(cfg, run_dir(cfg)) for cfg in group]
         print("runs over one base:\n  " + "\n  ".join(str(folder) for _, folder in runs), flush=True)
@@ -36,8 +39,25 @@ def run_over_one_base(cfgs: Sequence[TrainConfig], name: str, train: Train) -> N
             for _, folder in runs:
                 stack.enter_context(exclusive(folder))
                 set_damaged_aside(folder)
-            train_over_one_base(runs)
+            diverged += train_what_stays_finite(runs)
     print_results([run_dir(cfg) for cfg in cfgs])
+    if diverged:
+        raise UserError("\n".join(map(str, diverged)))
+
+
+def train_what_stays_finite(runs: Sequence[tuple[TrainConfig, Path]]) -> list[Diverged]:
+    """Trains unfinished runs over one base; one that diverges is left, and the others go on from their checkpoints."""
+    diverged: list[Diverged] = []
+    left = list(runs)
+    while left:
+        try:
+            train_over_one_base(left)
+            break
+        except Diverged as error:
+            diverged.append(error)
+            ended = {error.run_dir}
+            left = [(cfg, folder) for cfg, folder in left if folder not in ended and not record_of(cfg, folder)]
+    return diverged
 
 
 def train_over_one_base(runs: Sequence[tuple[TrainConfig, Path]]) -> list[RunRecord]:
