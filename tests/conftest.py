@@ -78,9 +78,15 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def forks() -> Iterator[Forks]:
-    """Starts commands in processes that have the libraries already; it ends with the session."""
-    with Forks() as server:
+def forks(shared: Path) -> Iterator[Forks]:
+    """Starts commands in processes that have the libraries already; all workers do so from one."""
+    address: Path | None = shared / "forks"
+    if len(bytes(address)) > 100:  # a socket's address is no longer
+        address = None
+    session = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
+    with FileLock(shared / "forks.lock"):
+        server = Forks(address=address, session=session)
+    with server:
         yield server
 
 
@@ -105,14 +111,20 @@ def command(forks: Forks) -> Callable[..., subprocess.CompletedProcess[str]]:
 
 
 @pytest.fixture(scope="session")
-def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], object]], Path]:
-    """Makes a folder once for all workers of a session; the first that asks makes it, and the others wait."""
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all workers of a session see."""
     own = tmp_path_factory.getbasetemp()
-    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def once(shared: Path) -> Callable[[str, Callable[[Path], object]], Path]:
+    """Makes a folder once for all workers of a session; the first that asks makes it, and the others wait."""
 
     def made(name: str, make: Callable[[Path], object]) -> Path:
-        folder = shared / "shared" / name
-        folder.parent.mkdir(exist_ok=True)
+        folder = shared / name
         with FileLock(folder.with_suffix(".lock")):
             if not (done := folder.with_suffix(".made")).exists():
                 shutil.rmtree(folder, ignore_errors=True)  # of a worker that failed
