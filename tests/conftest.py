@@ -1,6 +1,8 @@
 """What tests share: a small hospital, its cohort, and one short run of each label scheme."""
 
 import json
+import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -10,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 
 from tests.forked import Forks
 
@@ -75,9 +78,15 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def forks() -> Iterator[Forks]:
-    """Starts commands in processes that have the libraries already; it ends with the session."""
-    with Forks() as server:
+def forks(shared: Path) -> Iterator[Forks]:
+    """Starts commands in processes that have the libraries already; all workers do so from one."""
+    address: Path | None = shared / "forks"
+    if len(bytes(address)) > 100:  # a socket's address is no longer
+        address = None
+    session = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
+    with FileLock(shared / "forks.lock"):
+        server = Forks(address=address, session=session)
+    with server:
         yield server
 
 
@@ -85,8 +94,8 @@ def forks() -> Iterator[Forks]:
 def command(forks: Forks) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs `python -m MODULE WORD ...` in a process of its own, as a user would.
 
-    A `fresh` one starts Python itself, for tests of what libraries do, or read of the environment, when imported. One
-    test of each command is so, lest one lack an import that the processes forked here have made.
+    A `fresh` one starts Python itself, for tests of what libraries do, or read of the environment, when imported. That
+    no file lacks an import that the processes forked here have made, ruff and mypy hold.
     """
 
     def run(module: str, *words: str, ok: bool = True, fresh: bool = False) -> subprocess.CompletedProcess[str]:
@@ -102,25 +111,52 @@ def command(forks: Forks) -> Callable[..., subprocess.CompletedProcess[str]]:
 
 
 @pytest.fixture(scope="session")
-def hospital(tmp_path_factory: pytest.TempPathFactory, command: Callable[..., object]) -> Path:
-    """A hospital of 900 admissions."""
-    out = tmp_path_factory.mktemp("hospital") / "mimic"
-    command("src.hospital", f"out={out}", "admissions=900", "seed=5")
-    return out
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all workers of a session see."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture(scope="session")
-def cohort(tmp_path_factory: pytest.TempPathFactory, hospital: Path, command: Callable[..., object]) -> Path:
-    """The hospital's cohort."""
-    out = tmp_path_factory.mktemp("cohort") / "cohort"
-    command("src.prepare", f"data.dir={hospital}", f"data.out={out}")
-    return out
+def once(shared: Path) -> Callable[[str, Callable[[Path], object]], Path]:
+    """Makes a folder once for all workers of a session; the first that asks makes it, and the others wait."""
+
+    def made(name: str, make: Callable[[Path], object]) -> Path:
+        folder = shared / name
+        with FileLock(folder.with_suffix(".lock")):
+            if not (done := folder.with_suffix(".made")).exists():
+                shutil.rmtree(folder, ignore_errors=True)  # of a worker that failed
+                make(folder)
+                done.touch()
+        return folder
+
+    return made
 
 
 @pytest.fixture(scope="session")
-def runs(tmp_path_factory: pytest.TempPathFactory, cohort: Path, command: Callable[..., object]) -> dict[str, Path]:
-    """One finished run of each label scheme, by scheme."""
-    out = tmp_path_factory.mktemp("runs")
-    for scheme in ("single", "two", "joint"):
-        command("src.train", f"data.dir={cohort}", f"out={out}", f"labels={scheme}", f"name={scheme}", *SHORT)
+def hospital(once: Callable[..., Path], command: Callable[..., object]) -> Path:
+    """A hospital of 900 admissions, which all workers read."""
+    return once("hospital", lambda out: command("src.hospital", f"out={out}", "admissions=900", "seed=5"))
+
+
+@pytest.fixture(scope="session")
+def cohort(once: Callable[..., Path], hospital: Path, command: Callable[..., object]) -> Path:
+    """The hospital's cohort, which all workers read."""
+    return once("cohort", lambda out: command("src.prepare", f"data.dir={hospital}", f"data.out={out}"))
+
+
+@pytest.fixture(scope="session")
+def runs(
+    tmp_path_factory: pytest.TempPathFactory, once: Callable[..., Path], cohort: Path, command: Callable[..., object]
+) -> dict[str, Path]:
+    """One finished run of each label scheme, by scheme; each worker has a copy, as tests evaluate them."""
+
+    def make(out: Path) -> None:
+        for scheme in ("single", "two", "joint"):
+            command("src.train", f"data.dir={cohort}", f"out={out}", f"labels={scheme}", f"name={scheme}", *SHORT)
+
+    out = tmp_path_factory.mktemp("runs") / "runs"
+    shutil.copytree(once("runs", make), out, symlinks=True)
     return {scheme: out / scheme for scheme in ("single", "two", "joint")}

@@ -23,6 +23,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+import psutil
+
 LIBRARIES = (
     "torch",
     "pytorch_lightning",
@@ -47,8 +49,8 @@ LIBRARIES = (
 
 ROOT = Path(__file__).parents[1]
 
-POLL_S = 0.02
-"""How often it is looked whether a process has ended, or who started it has."""
+POLL_S, LIFE_S = 0.02, 0.5
+"""How often it is looked whether a process has ended, or who started it has; and whether the session has."""
 
 
 class Forked:
@@ -63,7 +65,7 @@ class Forked:
         self.returncode: int | None = None
         try:
             self.pid = int(self._lines.readline())
-        except (ValueError, ConnectionError):
+        except (ValueError, OSError):
             self.close()
             raise RuntimeError("the process that forks has ended; what it wrote to standard error says why") from None
 
@@ -108,18 +110,27 @@ class Forked:
 
 
 class Forks:
-    """Starts commands from a process of its own, which ends with the one that made it."""
+    """Starts commands from a process that forks, which ends with the one that it was made for.
 
-    def __init__(self, libraries: Sequence[str] = LIBRARIES) -> None:
-        self._requests, server = socket.socketpair()
-        with server:
-            self._server = subprocess.Popen(
-                [sys.executable, __file__, str(server.fileno()), *libraries],
-                pass_fds=[server.fileno()],
-                cwd=ROOT,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-            )
+    Args:
+        libraries: what it imports first.
+        address: of its socket, by which others of the same session start commands from it too; None for one's own.
+        session: number of the process that it ends with; None for this one.
+    """
+
+    def __init__(
+        self, libraries: Sequence[str] = LIBRARIES, address: Path | None = None, session: int | None = None
+    ) -> None:
+        self._folder = None if address else tempfile.TemporaryDirectory(prefix="forks-")
+        self._address = str(address or Path(self._folder.name if self._folder else "") / "socket")
+        if address is None or not address.exists():
+            with socket.socket(socket.AF_UNIX) as listener:
+                listener.bind(self._address)
+                listener.listen(64)
+                number = listener.fileno()
+                words = [sys.executable, __file__, str(number), self._address, str(session or os.getpid()), *libraries]
+                subprocess.run(words, pass_fds=[number], cwd=ROOT, stdin=subprocess.DEVNULL,
+                               stdout=subprocess.DEVNULL, check=True)  # fmt: skip
 
     def start(
         self,
@@ -136,14 +147,13 @@ class Forks:
         Raises:
             RuntimeError: the process that forks has ended.
         """
-        ours, theirs = socket.socketpair()
-        with theirs, contextlib.suppress(BrokenPipeError):  # it is noticed where the number of the process is read
-            files = [theirs, stdin, stdout, stderr]
-            socket.send_fds(self._requests, [b"."], [file.fileno() for file in files])
+        connection = socket.socket(socket.AF_UNIX)
         process = {"args": args, "cwd": str(cwd or ROOT), "env": dict(os.environ if env is None else env)}
-        with contextlib.suppress(BrokenPipeError):
-            ours.sendall(json.dumps(process).encode() + b"\n")
-        return Forked(args, ours)
+        with contextlib.suppress(OSError):  # it is noticed where the number of the process is read
+            connection.connect(self._address)
+            socket.send_fds(connection, [b"."], [file.fileno() for file in (stdin, stdout, stderr)])
+            connection.sendall(json.dumps(process).encode() + b"\n")
+        return Forked(args, connection)
 
     def run(
         self,
@@ -172,31 +182,35 @@ class Forks:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._requests.close()
-        self._server.wait()
+        if self._folder:  # one that others share ends with their session
+            self._folder.cleanup()
 
 
-def serve(requests: socket.socket) -> dict[str, Any]:
-    """Forks a process for each request; returns in these processes only, with what each of them is to run."""
+def serve(listener: socket.socket, address: Path, session: int) -> dict[str, Any] | None:
+    """Forks a process for each request; returns in these with what each is to run, and in this one at its end."""
     while True:
         with contextlib.suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
-        message, files, *_ = socket.recv_fds(requests, 1, 4)
-        if not message:
-            sys.exit()
+        if not select.select([listener], [], [], LIFE_S)[0]:
+            if not (address.exists() and psutil.pid_exists(session)):
+                return None
+            continue
+        connection, _ = listener.accept()
         if os.fork() == 0:
-            requests.close()
-            with socket.socket(fileno=files[0]) as connection, connection.makefile() as lines:
+            listener.close()
+            message, files, *_ = socket.recv_fds(connection, 1, 3)
+            if not message:
+                os._exit(0)
+            with connection, connection.makefile() as lines:
                 process: dict[str, Any] = json.loads(lines.readline())
                 if (child := os.fork()) == 0:
-                    for number, file in enumerate(files[1:]):
+                    for number, file in enumerate(files):
                         os.dup2(file, number)
                         os.close(file)
                     return process
                 attend(child, connection)
-        for file in files:
-            os.close(file)
+        connection.close()
 
 
 def attend(child: int, connection: socket.socket) -> None:
@@ -218,13 +232,17 @@ def main() -> None:
     """Imports the libraries, serves, and becomes what was asked for in each process that it forks."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     del sys.path[0]
-    for library in sys.argv[2:]:
+    if os.fork():  # nobody waits for it
+        os._exit(0)
+    for library in sys.argv[4:]:
         importlib.import_module(library)
     drgs = importlib.import_module("drgpy._runtime_data")
     drgs.load_runtime_data = functools.cache(drgs.load_runtime_data)  # a third of a second a process, of one file
     drgs.load_runtime_data("v36")  # from which those of v34 are made
     gc.freeze()
-    process = serve(socket.socket(fileno=int(sys.argv[1])))
+    process = serve(socket.socket(fileno=int(sys.argv[1])), Path(sys.argv[2]), int(sys.argv[3]))
+    if process is None:
+        return
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.chdir(process["cwd"])
     os.environ.clear()

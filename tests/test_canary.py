@@ -69,7 +69,7 @@ def test_nothing_of_a_canary_hospital_stands_in_what_leaves(prepared: Path, comm
     runs, out = tmp_path / "runs", tmp_path / "exported"
     command("src.train", f"data.dir={prepared}", f"out={runs}", "labels=single", "name=one", *SHORT, fresh=True)
     printed = [
-        command(module, *words, fresh=True)
+        command(module, *words)
         for module, *words in [
             ("src.evaluate", f"run={runs / 'one'}"),
             ("src.report", str(runs), f"to={tmp_path / 'report'}"),

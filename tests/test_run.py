@@ -1,10 +1,8 @@
 """The whole run: train, evaluate in a fresh process, kill and resume, and what is left behind."""
 
 import json
-import shlex
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,10 +16,14 @@ from src.cohort.split import Split
 from src.models.labelspace import LabelSpace
 from src.runs.folder import RunFolder
 from src.runs.history import read_history
+from tests.forked import Forks
 
 ROOT = Path(__file__).parents[1]
 SHORT = ["max_len=64", "epochs=1", "data.limit=48", "threads=1", "device=cpu"]
 """The words of the shared runs in conftest.py."""
+
+NEW_MOUNTS = 0x20000
+"""CLONE_NEWNS: what a process mounts is its own."""
 
 METRICS = {
     "accuracy",
@@ -164,7 +166,7 @@ def test_the_smoke_sweep_ends_with_a_table_of_four_runs(
     assert len(list(tmp_path.glob("*/wandb/offline-run-*"))) == 4
 
 
-def test_a_run_needs_no_network(cohort: Path, tmp_path: Path) -> None:
+def test_a_run_needs_no_network(cohort: Path, tmp_path: Path, forks: Forks) -> None:
     code = (
         "import socket, sys\n"
         "connect = socket.socket.connect\n"
@@ -177,7 +179,7 @@ def test_a_run_needs_no_network(cohort: Path, tmp_path: Path) -> None:
         "from src.train import main\n"
         "main()\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = forks.run(["-c", code])
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "alone" / "result.json").is_file()
 
@@ -188,7 +190,7 @@ def test_a_base_can_be_pretrained_and_then_tuned(
 ) -> None:
     shape = {"hidden_size": 32, "intermediate_size": 64, "layers": 2, "heads": 2, "vocab_size": 600}
     sizes = [f"{key}={value}" for key, value in shape.items()]
-    command("src.pretrain", f"data.dir={cohort}", f"out={tmp_path / 'base'}", "epochs=1", *sizes, fresh=True)
+    command("src.pretrain", f"data.dir={cohort}", f"out={tmp_path / 'base'}", "epochs=1", *sizes)
     told = json.loads((tmp_path / "base" / "pretrain.json").read_text())
     assert told["result"]["perplexity"] < 600
     path = [f"model.path={tmp_path / 'base'}", *(f"model.{size}" for size in sizes), "model.kv_heads=2"]
@@ -310,18 +312,22 @@ def test_a_run_whose_record_is_damaged_is_made_again_by_the_same_command(
 )
 @pytest.mark.parametrize("several", [False, True])
 def test_a_disk_that_is_full_or_read_only_is_one_sentence(
-    options: str, expected: str, several: bool, cohort: Path, tmp_path: Path
+    options: str, expected: str, several: bool, cohort: Path, tmp_path: Path, forks: Forks
 ) -> None:
     words = [f"data.dir={cohort}", f"out={tmp_path}/runs", "model=femto", *SHORT]
     words = ["-m", *words, "seed=1"] if several else [*words, "name=a"]
-    mounted = f"mount -t tmpfs -o {options} none {tmp_path}"
-    if subprocess.run(["unshare", "-m", "bash", "-c", mounted], capture_output=True, check=False).returncode:
+    mounted = f"mount --make-rprivate / && mount -t tmpfs -o {options} none {tmp_path}"
+    code = (
+        "import ctypes, subprocess, sys\n"
+        f"ctypes.CDLL(None).unshare({NEW_MOUNTS})\n"
+        f"if subprocess.run({mounted!r}, shell=True).returncode:\n    sys.exit('not mounted')\n"
+        f"sys.argv = ['train', *{words!r}]\n"
+        "from src.train import main\n"
+        "main()\n"
+    )
+    done = forks.run(["-c", code])
+    if done.stderr.endswith("not mounted\n"):
         pytest.skip("no file system can be mounted here")
-    shell = shlex.join([sys.executable, "-m", "src.train", *words])
-    done = subprocess.run(
-        ["unshare", "-m", "bash", "-c", f"{mounted} && {shell}"],
-        cwd=ROOT, capture_output=True, text=True, timeout=400, check=False,
-    )  # fmt: skip
     assert done.returncode == 2, done.stderr
     assert expected in done.stderr
     assert str(tmp_path) in done.stderr

@@ -21,6 +21,7 @@ from src.runs.history import History
 from src.runs.state import error_line
 from src.training.checkpoints import write_checkpoint
 from tests.conftest import ROOT
+from tests.forked import Forks
 
 
 def said(work: Callable[[], object], capsys: pytest.CaptureFixture[str]) -> str:
@@ -71,7 +72,9 @@ WRITERS: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("writer", WRITERS)
-def test_a_full_disk_is_one_sentence_that_names_the_path_and_leaves_nothing(writer: str, tmp_path: Path) -> None:
+def test_a_full_disk_is_one_sentence_that_names_the_path_and_leaves_nothing(
+    writer: str, tmp_path: Path, forks: Forks
+) -> None:
     code = (
         "import os, resource, signal\nfrom pathlib import Path\nfrom tests.cli.test_system_errors import *\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
@@ -79,7 +82,7 @@ def test_a_full_disk_is_one_sentence_that_names_the_path_and_leaves_nothing(writ
         f"with report_user_errors():\n    WRITERS[{writer!r}](Path({str(tmp_path)!r}) / 'new' / 'target')\n"
     )
     (tmp_path / "new").mkdir(mode=0o700)
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = forks.run(["-c", code])
     assert done.returncode == 2, done.stderr
     (line,) = done.stderr.strip().splitlines()
     assert line.startswith(f"error: {tmp_path / 'new'}/")

@@ -30,6 +30,7 @@ from src.exchange.merged import largest_difference, padding_token
 from src.models.bases import STAND_IN
 from src.models.labelspace import LabelSpace
 from src.models.schemes import build_scheme
+from tests.forked import Forks
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 AFTER_THE_CARD = """
@@ -55,14 +56,17 @@ def exported(runs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory, co
     return {scheme: out / scheme for scheme in runs}
 
 
-def used_as_the_card_says(folder: Path, texts: list[str]) -> dict[str, np.ndarray]:
-    """Runs the card's own code on `texts`, elsewhere than in this project."""
+def used_as_the_card_says(folder: Path, texts: list[str], forks: Forks | None) -> dict[str, np.ndarray]:
+    """Runs the card's own code on `texts`, elsewhere than in this project; without `forks` in a Python of its own."""
     use, peft = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
     given = re.sub(r"^notes = .*$", lambda _: f"notes = {texts!r}", use, flags=re.MULTILINE)
     assert given != use
     script = given + AFTER_THE_CARD + peft + AFTER_PEFT
-    done = subprocess.run(
-        [sys.executable, "-I", "-"], input=script, cwd=folder, capture_output=True, text=True, check=False
+    python = [sys.executable, "-I", "-"]
+    done = (
+        forks.run(["-c", script], cwd=folder)
+        if forks
+        else subprocess.run(python, input=script, cwd=folder, capture_output=True, text=True, check=False)
     )
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == 5 * len(texts)
@@ -73,10 +77,10 @@ def used_as_the_card_says(folder: Path, texts: list[str]) -> dict[str, np.ndarra
 
 @pytest.mark.parametrize("scheme", ["single", "two", "joint"])
 def test_the_cards_own_code_gives_the_runs_predictions(
-    scheme: str, exported: dict[str, Path], runs: dict[str, Path], cohort: Path
+    scheme: str, exported: dict[str, Path], runs: dict[str, Path], cohort: Path, forks: Forks
 ) -> None:
     notes = read_cohort(cohort).notes(Split.TEST, 48)
-    told = used_as_the_card_says(exported[scheme], notes["text"].to_list())
+    told = used_as_the_card_says(exported[scheme], notes["text"].to_list(), None if scheme == "two" else forks)
     expected = pl.read_parquet(runs[scheme] / "predictions.parquet")["scores"].to_numpy()
     assert told["scores"].shape == expected.shape == (48, 757)
     assert np.abs(told["scores"] - expected).max() <= 1e-5

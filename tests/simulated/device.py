@@ -35,7 +35,15 @@ def build(folder: Path) -> Any:
             raise RuntimeError("no C++ compiler is there")
         folder.mkdir(parents=True, exist_ok=True)
         headers = [*cpp_extension.include_paths(), sysconfig.get_path("include")]
-        words = [compiler, "-shared", "-fPIC", "-std=c++20", "-O0", f"-DTORCH_EXTENSION_NAME={NAME}"]
+        words = [
+            compiler,
+            "-shared",
+            "-fPIC",
+            "-std=c++20",
+            "-O0",
+            "-DAT_PER_OPERATOR_HEADERS",
+            f"-DTORCH_EXTENSION_NAME={NAME}",
+        ]
         words += [f"-D_GLIBCXX_USE_CXX11_ABI={int(torch._C._GLIBCXX_USE_CXX11_ABI)}"]
         words += [word for header in headers for word in ("-isystem", header)]
         words += [f"-L{path}" for path in cpp_extension.library_paths()]
