@@ -35,6 +35,8 @@ class Scheme(Protocol):
     """Logits a note."""
     logits: tuple[str, ...]
     """What each logit stands for: a DRG's code, or a base DRG or a severity in words."""
+    words: tuple[str, ...]
+    """What each logit stands for in words that a base can read: a title, a base DRG's name, a severity."""
 
     def logit_indices(self) -> dict[str, list[int]]:
         """Lists the logits that make up each DRG, [D] each."""
@@ -55,7 +57,7 @@ class SingleLabel:
     def __init__(self, space: LabelSpace) -> None:
         self.space = space
         self.width = len(space.codes)
-        self.logits = space.codes
+        self.logits, self.words = space.codes, space.titles
 
     def logit_indices(self) -> dict[str, list[int]]:
         return {"logit": list(range(self.width))}
@@ -89,6 +91,7 @@ class TwoLabel:
         self.width = self.bases + self.severities
         states = [STATES[Severity(state)] for state in space.severities]
         self.logits = (*(f"base DRG {name}" for name in space.bases), *(f"severity {state}" for state in states))
+        self.words = (*space.bases, *states)
         self._base = torch.as_tensor(space.base)
         self._severity = torch.as_tensor(space.severity)
         self._impossible = ~torch.as_tensor(space.states)
@@ -150,6 +153,7 @@ class JointLabel:
         self.space = space
         self.width = len(space.codes) + self._parts.width
         self.logits = (*space.codes, *self._parts.logits)
+        self.words = (*space.titles, *self._parts.words)
 
     def logit_indices(self) -> dict[str, list[int]]:
         own = len(self.space.codes)
