@@ -65,7 +65,7 @@ class LabelSpace:
     drg: NDArray[np.int64]
     """[K, S]: position in `codes` of the DRG of a base and a state; -1 where that base lacks the state."""
     titles: tuple[str, ...]
-    """What each DRG is called, [D]; a label that has no title is called by its code."""
+    """What each DRG is called, [D], in small letters; a label that has no title is called by its code, as it is."""
 
     @property
     def has_severity(self) -> bool:
@@ -116,7 +116,7 @@ class LabelSpace:
         base = np.array([base_index[name] for name, _ in pairs_used], dtype=np.int64)
         severity = np.array([severities.index(state) for _, state in pairs_used], dtype=np.int64)
         drg = _drg_of(codes, base, severity, (len(bases), len(severities)))
-        titles = tuple(str(getattr(label, "title", label.code)) for label in labels)
+        titles = tuple(str(getattr(label, "title", "")).lower() or label.code for label in labels)
         return cls(codes, MappingProxyType(index), bases, severities, base, severity, drg, titles)
 
 

@@ -36,7 +36,8 @@ class Scheme(Protocol):
     logits: tuple[str, ...]
     """What each logit stands for: a DRG's code, or a base DRG or a severity in words."""
     words: tuple[str, ...]
-    """What each logit stands for in words that a base can read: a title, a base DRG's name, a severity."""
+    """What each logit stands for in words that a base can read: a title, a base DRG's name, a severity. Those of
+    MS-DRGs are in small letters, as notes are written."""
 
     def logit_indices(self) -> dict[str, list[int]]:
         """Lists the logits that make up each DRG, [D] each."""
@@ -91,7 +92,7 @@ class TwoLabel:
         self.width = self.bases + self.severities
         states = [STATES[Severity(state)] for state in space.severities]
         self.logits = (*(f"base DRG {name}" for name in space.bases), *(f"severity {state}" for state in states))
-        self.words = (*space.bases, *states)
+        self.words = tuple(words.lower() for words in (*space.bases, *states))
         self._base = torch.as_tensor(space.base)
         self._severity = torch.as_tensor(space.severity)
         self._impossible = ~torch.as_tensor(space.states)

@@ -11,8 +11,8 @@ from src.models.prompts import encode_notes
 from src.models.schemes import Scheme
 
 SPREAD = 0.1
-"""Standard deviation of the first logits, all softmaxes added up: the first loss is then about SPREAD^2 / 2, 0.005,
-above that of a uniform guess."""
+"""Standard deviation of the first logits, all softmaxes added up: logits that know nothing would cost SPREAD^2 / 2,
+0.005, above a uniform guess. Those of the nano base cost 0.05 less, as titles in small letters resemble their notes."""
 
 
 @torch.no_grad()

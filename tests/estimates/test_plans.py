@@ -76,3 +76,17 @@ def test_time_is_that_of_both_passes_and_on_a_cpu_of_what_stands_beside_them(
     )
     assert on_gpu == pytest.approx((training + scoring_flop(model, parameters, 400)) / 1e12)
     assert on_cpu == pytest.approx(on_gpu + START_S + 30 * STEP_S)
+
+
+def test_a_head_that_reads_means_takes_the_memory_and_time_of_a_whole_last_block(
+    planned: Callable[..., PlannedRun],
+) -> None:
+    last, mean = planned(), planned("pooling=mean")
+    layers = last.cfg.model.layers
+    held = [run.memory(Setting(4, False)).activations for run in (last, mean)]
+    assert 1 < held[1] / held[0] < layers / (layers - 1)
+    seconds = [
+        run_seconds(run.cfg, run.parameters, Work(1000, 400, 30), 1e12, recompute=False, on_gpu=True)
+        for run in (last, mean)
+    ]
+    assert 1 < seconds[1] / seconds[0] < layers / (layers - 1)
