@@ -28,8 +28,8 @@ from src.training.llama import Llama, as_llama
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 WORDS = [
-    "head=titles", "pooling=mean", "lora.rslora=true", "labels=joint", "max_len=64", "data.limit=24", "epochs=1",
-    "lr=0.005", "device=cpu", "threads=1", "wandb.mode=disabled", "prompt=none",
+    "head=titles", "pooling=mean", "lora.rslora=true", "model=femto", "labels=two", "max_len=64", "data.limit=24",
+    "epochs=1", "lr=0.005", "device=cpu", "threads=1", "wandb.mode=disabled", "prompt=none",
 ]  # fmt: skip
 
 
