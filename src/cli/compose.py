@@ -310,9 +310,10 @@ def _cells(overrides: Sequence[str]) -> list[list[str]]:
 def _override_problems(schema: type[Schema], line: CommandLine) -> tuple[list[str], list[str]]:
     """Lists the problems of the overrides, and the overrides without any."""
     problems, good = [], []
-    kinds, groups = dict(leaves(schema)), _groups(line.searched)
+    kinds, groups, refused = dict(leaves(schema)), _groups(line.searched), getattr(schema, "REFUSED", {})
     for text in line.overrides:
-        wrong = _one_override(text, kinds, groups)
+        key = _key(text)
+        wrong = [f"{text}: {refused[key]}"] if key in refused else _one_override(text, kinds, groups)
         problems += wrong
         good += [] if wrong else [text]
     return problems, good

@@ -47,7 +47,8 @@ def converted(schema: type[S], config: Any) -> tuple[S | None, list[str]]:
     given = OmegaConf.to_container(config, resolve=True) if OmegaConf.is_config(config) else config
     for key, value in _flat(given, kinds):
         if key not in kinds:
-            problems.append(f"{key}={value}: there is no key {key}")
+            reason = getattr(schema, "REFUSED", {}).get(key, f"there is no key {key}")
+            problems.append(f"{key}={value}: {reason}")
             continue
         if value == "???":
             problems.append(f"{key}: not given; write {key}=VALUE")

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from src.cli.errors import UserError
 from src.config.architecture import ATTENTION, FAMILIES, FEED_FORWARD, folder_of, own_architecture
@@ -98,8 +98,6 @@ class LoraConfig:
     targets: list[str]
     rslora: bool = field(default=False, kw_only=True)  # as later keys of `TrainConfig`
     """Divide alpha by the root of r, not by r (Kalajdzievski 2023)."""
-    dora: bool = field(default=False, kw_only=True)
-    """Learn magnitude and direction apart (Liu et al. 2024)."""
     plus: float | None = field(default=None, kw_only=True)
     """Learning rate of B over that of A (Hayou et al. 2024); null for the same."""
 
@@ -127,6 +125,15 @@ class WandbConfig:
 @dataclass
 class TrainConfig:
     """Trains LoRA adapters and a classification head on one prepared cohort, then tests the best."""
+
+    REFUSED: ClassVar[dict[str, str]] = {
+        "lora.dora": (
+            "DoRA divides by the norm of every whole matrix at each step, and with dropout multiplies by the base once "
+            "more; packed training does not compute it. Leave it out; lora.rslora=true scales higher ranks, and "
+            "lora.plus= has a learning rate for B"
+        )
+    }
+    """Keys that people know from peft and that are not there, with the reason."""
 
     model: ModelConfig
     lora: LoraConfig

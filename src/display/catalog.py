@@ -281,7 +281,6 @@ AXES = (
     Axis("loss", "loss", "loss", value="{}", number=False, later=True, default="cross_entropy"),
     Axis("loss_strength", "loss_strength", "loss strength", later=True),
     Axis("lora_rslora", "lora.rslora", "rsLoRA", adapters_only=True, later=True, default=False),
-    Axis("lora_dora", "lora.dora", "DoRA", adapters_only=True, later=True, default=False),
     Axis("lora_plus", "lora.plus", "LoRA+ ratio", adapters_only=True, later=True),
     Axis("head_lr", "head_lr", "head lr", adapters_only=True, later=True),
     Axis("warmup", "warmup", "warm-up", later=True, default=0.0),

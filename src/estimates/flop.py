@@ -57,9 +57,9 @@ def step_flop(
     return tokens * (_body(model, prune) * (6 if recompute else 4) + 6.0 * parameters.adapters)
 
 
-def scoring_flop(model: ModelConfig, parameters: Parameters, tokens: float) -> float:
-    """Counts the floating-point operations of a forward pass over `tokens` real tokens, the last block pruned."""
-    return 2.0 * tokens * (_body(model, prune=True) + parameters.adapters)
+def scoring_flop(model: ModelConfig, parameters: Parameters, tokens: float, *, prune: bool = True) -> float:
+    """Counts the floating-point operations of a forward pass over `tokens` real tokens."""
+    return 2.0 * tokens * (_body(model, prune) + parameters.adapters)
 
 
 def _body(model: ModelConfig, prune: bool) -> int:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from operator import mul
 
-from src.config.choices import Precision
+from src.config.choices import Pooling, Precision
 from src.config.train import ModelConfig, TrainConfig
 from src.estimates.flop import Parameters, shapes
 from src.models.bases import DTYPES, computing
@@ -89,8 +89,8 @@ def memory(
     read = hidden * bool(targets & {"gate_proj", "up_proj"}) + inner * ("down_proj" in targets)
     masks = (hidden + queries + read) if cfg.lora.dropout and not on_gpu else 0
     block = wide * (3 * hidden + 3 * queries + 2 * keys + 2 * inner + read) + masks + 4 * model.heads
-    # Of the pruned last block, only keys and values are computed for all tokens.
-    last = wide * (2 * hidden + 2 * keys) + (hidden if masks else 0)
+    # Of the pruned last block, only keys and values are computed for all tokens; a mean needs all of it.
+    last = wide * (2 * hidden + 2 * keys) + (hidden if masks else 0) if cfg.pooling is Pooling.LAST else block
     # The peak is in the backward pass of a feed-forward part: gradients of gate, of up and of their product.
     in_use = wide * (3 * inner + 4 * hidden)
     keeps, holds = (1.0, 1.0) if on_gpu else HEAP

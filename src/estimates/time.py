@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from src.cohort.split import Split
-from src.config.train import ModelConfig, TrainConfig
+from src.config.choices import Pooling
+from src.config.train import TrainConfig
 from src.estimates.flop import Parameters, scoring_flop, step_flop
 
 GPUS = {
@@ -59,18 +60,19 @@ def expected_work(cfg: TrainConfig, lengths: Mapping[Split, NDArray[np.int64 | n
 
 
 def run_seconds(
-    model: ModelConfig, parameters: Parameters, work: Work, rate: float, *, recompute: bool, on_gpu: bool
+    cfg: TrainConfig, parameters: Parameters, work: Work, rate: float, *, recompute: bool, on_gpu: bool
 ) -> float:
     """Estimates the seconds of training and evaluation.
 
     Args:
-        model: of the run.
+        cfg: of the run.
         parameters: of the run.
         work: what it reads.
         rate: floating-point operations a second that it reaches.
         recompute: activations are computed again in the backward pass.
         on_gpu: a step takes no time beside its products.
     """
-    training = step_flop(model, parameters, work.trained, recompute=recompute)
-    seconds = (training + scoring_flop(model, parameters, work.scored)) / rate
+    model, prune = cfg.model, cfg.pooling is Pooling.LAST
+    training = step_flop(model, parameters, work.trained, recompute=recompute, prune=prune)
+    seconds = (training + scoring_flop(model, parameters, work.scored, prune=prune)) / rate
     return seconds if on_gpu else seconds + START_S + STEP_S * work.steps

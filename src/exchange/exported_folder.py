@@ -7,7 +7,7 @@ from typing import Any
 from src.cli.errors import UserError
 from src.cli.files import atomic_folder
 from src.cohort.split import Split
-from src.config.choices import Precision, Weights
+from src.config.choices import Pooling, Precision, Weights
 from src.exchange.adapter import write_peft_adapter
 from src.exchange.card import ADAPTER, CARD, CLASSES, DRGS, card, logit_names, write_classes, write_drgs
 from src.exchange.merged import SHARD, largest_difference, merge, packed_logits, padding_token, plain_logits
@@ -44,11 +44,17 @@ def write_export(data: RunData, record: RunRecord, adapter: Path, out: Path, not
         The largest difference of a logit.
 
     Raises:
-        UserError: the base's weights were random, or the written model does not give the run's logits.
+        UserError: the base's weights were random, the head reads a mean, or the written model does not give the run's
+            logits.
     """
     cfg = data.cfg
     if cfg.model.weights is Weights.RANDOM:
         raise UserError("model.weights=random: the run's base was not kept, so there is nothing to merge into")
+    if cfg.pooling is not Pooling.LAST:
+        raise UserError(
+            f"pooling={cfg.pooling}: the classifiers of transformers read the last token alone, so the written model "
+            "would give other logits; keep the run and score with src.evaluate, or train one with pooling=last"
+        )
     readings = data.tokenised(Split.TEST).ids[:notes]
     with atomic_folder(out) as tmp:
         classifier = load_adapters(data.base(), adapter, data.scheme.width, data.device).eval()

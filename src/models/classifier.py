@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from src.cli.errors import UserError
 from src.cli.files import exchanging_folder
 from src.cli.json_files import REMADE, Damaged
+from src.config.choices import Pooling
 from src.config.train import LoraConfig
 from src.models.adapters import AdapterTable
 from src.models.engine import elementwise, kernels
@@ -27,14 +28,22 @@ ADAPTER = "default"
 
 
 class Classifier(nn.Module):
-    """Reads packed notes and scores each note from the hidden state of its last token.
+    """Reads packed notes and scores each note from the hidden state of its last token, or the mean over all of them.
 
     The head is a linear map without bias, trained in full in fp32, as in `LlamaForSequenceClassification`.
     """
 
-    def __init__(self, backbone: nn.Module, hidden_size: int, width: int, device: str, adapter: str = ADAPTER) -> None:
+    def __init__(
+        self,
+        backbone: nn.Module,
+        hidden_size: int,
+        width: int,
+        device: str,
+        adapter: str = ADAPTER,
+        pooling: Pooling = Pooling.LAST,
+    ) -> None:
         super().__init__()
-        self.backbone, self.adapter = backbone, adapter
+        self.backbone, self.adapter, self.pooling = backbone, adapter, pooling
         self._table: AdapterTable | None = None
         self.head = nn.Linear(hidden_size, width, bias=False, device=device, dtype=torch.float32)
         nn.init.normal_(self.head.weight, std=0.02)
@@ -45,8 +54,20 @@ class Classifier(nn.Module):
 
     def logits_at(self, notes: Packed, rows: Tensor) -> Tensor:
         """Computes logits [P, width] at P tokens of the packed row: what each note would get if it ended there."""
-        hidden = _hidden([AdapterBatch(self, notes)], notes, prune=False)
-        return self.head(hidden[send([rows], hidden.device)[0]].to(self.head.weight.dtype))
+        return self.head(self.pooled(_hidden([AdapterBatch(self, notes)], notes, prune=False), notes, rows))
+
+    def readings(self, notes: Packed) -> Tensor:
+        """Computes what the head reads of B packed notes, [B, h]."""
+        return _readings([AdapterBatch(self, notes)])[0]
+
+    def pooled(self, hidden: Tensor, notes: Packed, rows: Tensor) -> Tensor:
+        """Returns the states [P, h] that the head reads of notes that end at `rows` [P], from those of all T tokens."""
+        if self.pooling is Pooling.LAST:
+            return hidden[send([rows], hidden.device)[0]].to(self.head.weight.dtype)
+        # Where notes begin and end is known on the host: no index is sent, and no neighbour's number can come in.
+        parts = hidden.split(notes.lengths)
+        ends = zip(torch.searchsorted(notes.last, rows).tolist(), notes.positions[rows].tolist(), strict=True)
+        return torch.stack([parts[note][: end + 1].mean(0, dtype=self.head.weight.dtype) for note, end in ends])
 
     @property
     def adapters(self) -> AdapterTable:
@@ -95,17 +116,26 @@ def read_together(
 
     Args:
         batches: classifiers on one base, each with notes of its own.
-        prune: the last block computes the notes' last tokens only; the same logits.
+        prune: the last block computes the notes' last tokens only, where no head reads others; the same logits.
         recompute: keep one hidden state a block and compute the rest again in the backward pass.
         backend: which attention; None for the fastest.
     """
+    readings = _readings(batches, prune=prune, recompute=recompute, backend=backend)
+    return [batch.classifier.head(reading) for batch, reading in zip(batches, readings, strict=True)]
+
+
+def _readings(
+    batches: Sequence[AdapterBatch], *, prune: bool = True, recompute: bool = False, backend: Backend | None = None
+) -> list[Tensor]:
+    """Computes what each classifier's head reads of its notes, [B, h] each."""
     notes = join([batch.notes for batch in batches])
+    prune = prune and all(batch.classifier.pooling is Pooling.LAST for batch in batches)
     hidden = _hidden(batches, notes, prune=prune, recompute=recompute, backend=backend)
-    if not prune:
-        hidden = hidden[send([notes.last], hidden.device)[0]]
-    ends = hidden.split([len(batch.notes.lengths) for batch in batches])
-    heads = (batch.classifier.head for batch in batches)
-    return [head(end.to(head.weight.dtype)) for head, end in zip(heads, ends, strict=True)]
+    if prune:
+        ends = hidden.split([len(batch.notes.lengths) for batch in batches])
+        return [end.to(batch.classifier.head.weight.dtype) for batch, end in zip(batches, ends, strict=True)]
+    parts = zip(batches, hidden.split([len(batch.notes.ids) for batch in batches]), strict=True)
+    return [batch.classifier.pooled(part, batch.notes, batch.notes.last) for batch, part in parts]
 
 
 def _hidden(
@@ -184,7 +214,14 @@ def layers_of(backbone: Any) -> Any:
     return (backbone.get_base_model() if hasattr(backbone, "get_base_model") else backbone).layers
 
 
-def with_adapters(base: nn.Module, lora: LoraConfig, width: int, device: str, adapter: str = ADAPTER) -> Classifier:
+def with_adapters(
+    base: nn.Module,
+    lora: LoraConfig,
+    width: int,
+    device: str,
+    adapter: str = ADAPTER,
+    pooling: Pooling = Pooling.LAST,
+) -> Classifier:
     """Puts fresh adapters (fp32) and a fresh head of `width` logits on a base.
 
     Args:
@@ -193,6 +230,7 @@ def with_adapters(base: nn.Module, lora: LoraConfig, width: int, device: str, ad
         width: logits.
         device: where the head lies.
         adapter: a name that no other classifier on the base has.
+        pooling: what the head reads of a note.
     """
     from peft import LoraConfig as PeftLora
     from peft import PeftModel, get_peft_model
@@ -204,6 +242,7 @@ def with_adapters(base: nn.Module, lora: LoraConfig, width: int, device: str, ad
         lora_dropout=lora.dropout,
         target_modules=list(lora.targets),
         bias="none",
+        use_rslora=lora.rslora,
     )
     backbone: Any = base
     if isinstance(backbone, PeftModel):
@@ -212,7 +251,7 @@ def with_adapters(base: nn.Module, lora: LoraConfig, width: int, device: str, ad
         backbone = get_peft_model(base, adapters, adapter)
     for name, weight in backbone.named_parameters():
         weight.requires_grad_("lora_" in name)  # peft leaves the last adapters alone trainable
-    return Classifier(backbone, _hidden_size(backbone), width, device, adapter)
+    return Classifier(backbone, _hidden_size(backbone), width, device, adapter, pooling)
 
 
 def save_adapters(classifier: Classifier, folder: Path) -> None:
@@ -231,7 +270,9 @@ def _plain(value: Tensor) -> Tensor:
     return value.detach().cpu().contiguous()
 
 
-def load_adapters(base: nn.Module, folder: Path, width: int, device: str) -> Classifier:
+def load_adapters(
+    base: nn.Module, folder: Path, width: int, device: str, pooling: Pooling = Pooling.LAST
+) -> Classifier:
     """Loads the adapters and the head that `save_adapters` wrote onto a base; nothing is unpickled.
 
     Raises:
@@ -248,7 +289,7 @@ def load_adapters(base: nn.Module, folder: Path, width: int, device: str) -> Cla
         adapted = PeftModel.from_pretrained(base, str(folder))
     except (ValueError, KeyError, TypeError, SafetensorError) as error:
         raise Damaged(folder, type(error).__name__, REMADE) from None
-    classifier = Classifier(adapted, _hidden_size(base), width, device)
+    classifier = Classifier(adapted, _hidden_size(base), width, device, pooling=pooling)
     in_base = {name.replace(".default", "") for name, _ in classifier.backbone.named_parameters() if "lora_" in name}
     if differing := in_base ^ set(expected):
         raise UserError(f"{folder}: {len(differing)} adapter weights do not fit model.path; is it the same?")

@@ -72,6 +72,8 @@ class LabelSpace:
     """[D]: position of each DRG's state in `severities`."""
     drg: NDArray[np.int64]
     """[K, S]: position in `codes` of the DRG of a base and a state; -1 where that base lacks the state."""
+    titles: tuple[str, ...]
+    """What each DRG is called, [D], in small letters; a label that has no title is called by its code, as it is."""
     mdcs: tuple[str, ...]
     """The MDCs in use, ascending; none where a label has no MDC or no type."""
     types: tuple[str, ...]
@@ -136,7 +138,9 @@ class LabelSpace:
         levels_used = levels if len(levels) == len(codes) else []
         mdcs, mdc = _classes([name for name, _ in levels_used])
         types, kinds = _classes([name for _, name in levels_used])
-        return cls(codes, MappingProxyType(index), bases, severities, base, severity, drg, mdcs, types, mdc, kinds)
+        titles = tuple(str(getattr(label, "title", "")).lower() or label.code for label in labels)
+        arrays = (base, severity, drg, titles, mdcs, types, mdc, kinds)
+        return cls(codes, MappingProxyType(index), bases, severities, *arrays)
 
 
 def _classes(values: Sequence[str]) -> tuple[tuple[str, ...], NDArray[np.int64]]:

@@ -41,6 +41,9 @@ class Scheme(Protocol):
     """Logits a note."""
     logits: tuple[str, ...]
     """What each logit stands for: a DRG's code, or a base DRG, a severity, an MDC or a type in words."""
+    words: tuple[str, ...]
+    """What each logit stands for in words that a base can read: a title, a base DRG's name, a severity. Those of
+    MS-DRGs are in small letters, as notes are written."""
 
     def logit_indices(self) -> dict[str, list[int]]:
         """Lists the logits that make up each DRG, [D] each."""
@@ -61,7 +64,7 @@ class SingleLabel:
     def __init__(self, space: LabelSpace, training_loss: TrainingLoss = PLAIN) -> None:
         self.space = space
         self.width = len(space.codes)
-        self.logits = space.codes
+        self.logits, self.words = space.codes, space.titles
         self._drg_loss = training_loss.of(np.arange(self.width), self.width)
 
     def logit_indices(self) -> dict[str, list[int]]:
@@ -98,6 +101,7 @@ class TwoLabel:
         self.width = self.bases + self.severities
         states = [STATES[Severity(state)] for state in space.severities]
         self.logits = (*(f"base DRG {name}" for name in space.bases), *(f"severity {state}" for state in states))
+        self.words = tuple(words.lower() for words in (*space.bases, *states))
         self._base_loss = training_loss.of(space.base, self.bases)
         self._severity_loss = training_loss.of(space.severity, self.severities)
         self.base, self.severity = (
@@ -159,6 +163,7 @@ class JointLabel:
         self.space = space
         self.width = len(space.codes) + self._parts.width
         self.logits = (*space.codes, *self._parts.logits)
+        self.words = (*space.titles, *self._parts.words)
 
     def logit_indices(self) -> dict[str, list[int]]:
         own = len(self.space.codes)
@@ -212,8 +217,10 @@ class LevelsLabel:
         self.severity_weight = severity_weight
         self._widths = [self._joint.width, len(space.mdcs), len(space.types)]
         self.width = sum(self._widths)
-        kinds = (TYPES[DrgType(kind)] for kind in space.types)
+        kinds = [TYPES[DrgType(kind)] for kind in space.types]
         self.logits = (*self._joint.logits, *(MDCS[mdc] for mdc in space.mdcs), *kinds)
+        mdcs = (MDCS[mdc].removeprefix(f"MDC {mdc} ").lower() for mdc in space.mdcs)
+        self.words = (*self._joint.words, *mdcs, *kinds)
         self._mdc, self._type = DeviceTable(torch.as_tensor(space.mdc)), DeviceTable(torch.as_tensor(space.type))
 
     def logit_indices(self) -> dict[str, list[int]]:

@@ -24,13 +24,13 @@ ONLY_WHERE = (
 """Keys that say where and how a run happens, not what comes out."""
 
 LATER = (
-    "callbacks", "head", "pooling", "loss", "loss_strength", "lora.rslora", "lora.dora", "lora.plus", "head_lr",
+    "callbacks", "head", "pooling", "loss", "loss_strength", "lora.rslora", "lora.plus", "head_lr",
     "warmup", "schedule", "validations", "patience",
 )  # fmt: skip
 """Keys that earlier versions did not have: at their default values a run is the run of before."""
 
 UNREAD_BY_NETWORKS = (
-    "lora.r", "lora.alpha", "lora.dropout", "lora.targets", "lora.rslora", "lora.dora", "lora.plus", "prompt",
+    "lora.r", "lora.alpha", "lora.dropout", "lora.targets", "lora.rslora", "lora.plus", "prompt",
     "precision", "head", "pooling", "head_lr", "warmup", "schedule", "validations",
 )  # fmt: skip
 UNREAD_BY_TREES = (

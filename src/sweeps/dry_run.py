@@ -106,7 +106,7 @@ def cost_of(cfg: TrainConfig, gpu: str | None, speeds: dict[tuple[str, int], flo
     if speed := speeds.get((cfg.model.name, cfg.max_len)) or speeds.get((cfg.model.name, 0)):
         return JobCost(planned.memory.total, work.trained / speed, "measured", hint)
     rate = GPUS[gpu][0] * SHARE_OF_DATA_SHEET if gpu else rate_here(cfg, precision, device)
-    seconds = run_seconds(cfg.model, parameters, work, rate, recompute=planned.setting.recompute, on_gpu=on_gpu)
+    seconds = run_seconds(cfg, parameters, work, rate, recompute=planned.setting.recompute, on_gpu=on_gpu)
     return JobCost(planned.memory.total, seconds, "estimated", hint)
 
 

@@ -13,8 +13,10 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from src.cli.errors import UserError
 from src.cli.signals import Stop
+from src.config.choices import Head
 from src.config.train import TrainConfig
 from src.estimates.memory import Setting
+from src.models.title_head import start_from_titles
 from src.training.callbacks import LogTraining, RunCheckpoints, ShowProgress
 from src.training.cluster import cluster
 from src.training.data_module import DrgDataModule
@@ -34,7 +36,9 @@ def fit(learners: Sequence[Learner], setting: Setting, stop: Stop) -> None:
     """
     first = learners[0]
     for learner in learners:
-        learner.restore()
+        if not learner.restore() and learner.data.cfg.head is Head.TITLES:
+            cfg = learner.data.cfg
+            start_from_titles(learner.classifier, learner.scheme, learner.data.tokenizer, cfg.prompt, cfg.max_len)
     if not all(learner.trained for learner in learners):
         module = DrgModule(learners, setting)
         module.train()  # loaded weights come in eval mode, without dropout

@@ -61,7 +61,7 @@ def open_learners(
 def _classifier(data: RunData, base: torch.nn.Module, index: int) -> Classifier:
     """Makes fresh adapters and a head, which depend on the run's seed alone."""
     torch.manual_seed(data.cfg.seed)
-    return with_adapters(base, data.cfg.lora, data.scheme.width, data.device, f"cell{index}")
+    return with_adapters(base, data.cfg.lora, data.scheme.width, data.device, f"cell{index}", data.cfg.pooling)
 
 
 def _ranks(cfg: TrainConfig) -> Ranks:

@@ -82,7 +82,7 @@ class Llama(Predictor):
 
     def load(self, folder: Path) -> None:
         data = self.data
-        self.classifier = load_adapters(data.base(), folder, data.scheme.width, data.device)
+        self.classifier = load_adapters(data.base(), folder, data.scheme.width, data.device, data.cfg.pooling)
 
     def keep_stage(self) -> None:
         if self.learner:

@@ -33,7 +33,7 @@ def plan_lines(data: RunData) -> list[str]:
     work = dataclasses.replace(work, trained=tokens)
     planned, on_gpu = plan([data], [steps]), not is_cpu(data.device)
     rate = rate_here(cfg, data.precision, data.device) * cfg.devices * cfg.nodes
-    seconds = run_seconds(cfg.model, parameters, work, rate, recompute=planned.setting.recompute, on_gpu=on_gpu)
+    seconds = run_seconds(cfg, parameters, work, rate, recompute=planned.setting.recompute, on_gpu=on_gpu)
     peak, setting = planned.memory, planned.setting
     hint = "" if planned.fits else f"; DOES NOT FIT: {remedies(planned_run(data, steps), planned.free)}"
     return [

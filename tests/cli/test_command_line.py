@@ -145,6 +145,18 @@ def test_a_wrong_value_is_named_with_what_is_allowed(word: str, expected: str, c
     assert expected in problems("train", word, f"data.dir={cohort}")
 
 
+def test_a_key_of_peft_that_packed_training_has_not_is_refused_with_the_reason(cohort: Path, tmp_path: Path) -> None:
+    typed = problems("train", f"data.dir={cohort}", "lora.dora=true")
+    (tmp_path / "mine.yaml").write_text("defaults: [train, _self_]\nlora: {dora: true}\n")
+    line = read_command_line(["--config-dir", str(tmp_path), "--config-name", "mine", f"data.dir={cohort}"], "train")
+    with pytest.raises(UserError) as in_a_file:
+        compose(TrainConfig, line)
+    for message in (typed, str(in_a_file.value)):
+        assert "lora.dora=True: DoRA divides by the norm" in message.replace("=true: ", "=True: ")
+        assert "Leave it out; lora.rslora=true scales" in message
+        assert "1 problem" in message
+
+
 def test_mimic_files_in_place_of_a_cohort_give_the_command_that_prepares_them(hospital: Path) -> None:
     assert f"python -m src.prepare data.dir={hospital} data.out=COHORT" in problems("train", f"data.dir={hospital}")
 

@@ -67,11 +67,26 @@ def test_the_work_of_a_run_is_that_of_its_steps(
 def test_time_is_that_of_both_passes_and_on_a_cpu_of_what_stands_beside_them(
     planned: Callable[..., PlannedRun],
 ) -> None:
-    model, parameters = planned().cfg.model, Parameters(7, 5, 3)
+    cfg, parameters = planned().cfg, Parameters(7, 5, 3)
+    model = cfg.model
     training = step_flop(model, parameters, 1000, recompute=True)
     assert training > step_flop(model, parameters, 1000, recompute=False) > scoring_flop(model, parameters, 1000)
     on_gpu, on_cpu = (
-        run_seconds(model, parameters, Work(1000, 400, 30), 1e12, recompute=True, on_gpu=gpu) for gpu in (True, False)
+        run_seconds(cfg, parameters, Work(1000, 400, 30), 1e12, recompute=True, on_gpu=gpu) for gpu in (True, False)
     )
     assert on_gpu == pytest.approx((training + scoring_flop(model, parameters, 400)) / 1e12)
     assert on_cpu == pytest.approx(on_gpu + START_S + 30 * STEP_S)
+
+
+def test_a_head_that_reads_means_takes_the_memory_and_time_of_a_whole_last_block(
+    planned: Callable[..., PlannedRun],
+) -> None:
+    last, mean = planned(), planned("pooling=mean")
+    layers = last.cfg.model.layers
+    held = [run.memory(Setting(4, False)).activations for run in (last, mean)]
+    assert 1 < held[1] / held[0] < layers / (layers - 1)
+    seconds = [
+        run_seconds(run.cfg, run.parameters, Work(1000, 400, 30), 1e12, recompute=False, on_gpu=True)
+        for run in (last, mean)
+    ]
+    assert 1 < seconds[1] / seconds[0] < layers / (layers - 1)

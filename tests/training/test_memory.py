@@ -10,7 +10,7 @@ from src.benchmarks.fixtures import small_model
 from src.cli.compose import compose, read_command_line
 from src.cli.errors import UserError
 from src.config.architecture import ATTENTION, FEED_FORWARD
-from src.config.choices import Precision
+from src.config.choices import Pooling, Precision
 from src.config.train import LoraConfig, TrainConfig
 from src.estimates.flop import count_parameters
 from src.estimates.memory import HEAP, Setting, memory, remedies
@@ -131,7 +131,8 @@ def test_what_a_block_keeps_is_planned_for_every_place_of_adapters(targets: list
     kept = bytes_kept(targets, dropout, 4) - bytes_kept(targets, dropout, 3)
     planned = []
     for layers in (3, 4):
-        cfg: Any = SimpleNamespace(model=small_model(64, layers), lora=LoraConfig(8, 16, dropout, targets))
+        lora = LoraConfig(8, 16, dropout, targets)
+        cfg: Any = SimpleNamespace(model=small_model(64, layers), lora=lora, pooling=Pooling.LAST)
         estimate = memory(
             cfg, count_parameters(cfg, 7), Precision.FP32, tokens=1, recompute=False, on_gpu=False
         ).activations

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from src.config.choices import Precision, Weights
+from src.config.choices import Pooling, Precision, Weights
 from src.config.train import LoraConfig, ModelConfig
 from src.models.bases import computing, load_base
 from src.models.classifier import AdapterBatch, Classifier, read_together, with_adapters
@@ -57,7 +57,13 @@ class Plain:
         self.model = LlamaForSequenceClassification(config).to(dtype)
         self.model.set_attn_implementation("sdpa")
         self.model.model.load_state_dict(load_base(MODEL, Precision.FP32, "cpu").to(dtype).state_dict())
-        peft = PeftLora(r=lora.r, lora_alpha=lora.alpha, lora_dropout=0.0, target_modules=list(lora.targets))
+        peft = PeftLora(
+            r=lora.r,
+            lora_alpha=lora.alpha,
+            lora_dropout=0.0,
+            target_modules=list(lora.targets),
+            use_rslora=lora.rslora,
+        )
         self.peft = get_peft_model(self.model.model, peft).to(dtype)
         theirs = dict(self.peft.named_parameters())
         with torch.no_grad():
@@ -72,10 +78,19 @@ class Plain:
         return [*(w for w in self.peft.parameters() if w.requires_grad), self.model.score.weight]
 
     def logits(self, batch: list[list[int]]) -> Tensor:
+        ids, mask = self.padded(batch)
+        return self.model(input_ids=ids, attention_mask=mask).logits
+
+    def logits_of_means(self, batch: list[list[int]]) -> Tensor:
+        ids, mask = self.padded(batch)
+        hidden = self.model.model(input_ids=ids, attention_mask=mask).last_hidden_state
+        return self.model.score((hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True))
+
+    @staticmethod
+    def padded(batch: list[list[int]]) -> tuple[Tensor, Tensor]:
         longest = max(map(len, batch))
         ids = torch.tensor([note + [0] * (longest - len(note)) for note in batch])
-        mask = torch.tensor([[1] * len(note) + [0] * (longest - len(note)) for note in batch])
-        return self.model(input_ids=ids, attention_mask=mask).logits
+        return ids, torch.tensor([[1] * len(note) + [0] * (longest - len(note)) for note in batch])
 
 
 def losses(logits: Callable[[list[list[int]]], Tensor], weights: list[Tensor], steps: int, lr: float) -> list[float]:
@@ -152,6 +167,46 @@ def test_ten_steps_equal_a_plain_padded_loop_in_fp32() -> None:
     ours = losses(lambda batch: made(pack(batch)), list(made.trained().values()), 10, 2e-3)
     theirs = losses(plain.logits, plain.weights(), 10, 2e-3)
     assert np.abs(np.subtract(ours, theirs)).max() <= 1e-5
+
+
+@pytest.mark.parametrize("recompute", [False, True], ids=["kept", "recomputed"])
+def test_ten_steps_on_means_over_all_tokens_equal_a_plain_padded_loop_in_fp64(recompute: bool) -> None:
+    made, plain = engine(EVERYWHERE), Plain(EVERYWHERE, torch.float64)
+    made.pooling = Pooling.MEAN
+
+    def logits(batch: list[list[int]]) -> Tensor:
+        return read_together([AdapterBatch(made, pack(batch))], recompute=recompute)[0]
+
+    ours = losses(logits, list(made.trained().values()), 10, 5e-3)
+    theirs = losses(plain.logits_of_means, plain.weights(), 10, 5e-3)
+    assert np.abs(np.subtract(ours, theirs)).max() <= 1e-9
+
+
+def test_ten_steps_with_rslora_equal_pefts_own_in_fp64() -> None:
+    lora = replace(LORA, rslora=True)
+    made, plain = engine(lora), Plain(lora, torch.float64)
+    assert {site.scaling for site in made.adapters.sites} == {LORA.alpha / LORA.r**0.5}
+    ours = losses(lambda batch: made(pack(batch)), list(made.trained().values()), 10, 5e-3)
+    theirs = losses(plain.logits, plain.weights(), 10, 5e-3)
+    assert np.abs(np.subtract(ours, theirs)).max() <= 1e-9
+
+
+def test_heads_that_read_means_and_last_tokens_share_a_pass() -> None:
+    last = engine()
+    mean = engine(seed=1, base=last.backbone)
+    mean.pooling = Pooling.MEAN
+    batches = [AdapterBatch(last, pack(notes(3))), AdapterBatch(mean, pack(notes(4, 1)))]
+    for batch, logits in zip(batches, read_together(batches), strict=True):
+        assert torch.allclose(logits, read_together([batch])[0], atol=1e-12)
+
+
+def test_a_mean_up_to_a_token_is_that_of_a_note_that_ends_there() -> None:
+    made, batch = engine(), [note for note in notes(6) if len(note) > 3]
+    made.pooling = Pooling.MEAN
+    packed = pack(batch)
+    rows = torch.cat([packed.last, packed.last - 2])
+    cut = made(pack([note[:-2] for note in batch]))
+    assert torch.allclose(made.logits_at(packed, rows), torch.cat([made(packed), cut]), atol=1e-12)
 
 
 def test_pruning_the_last_block_changes_no_logit() -> None:
