@@ -17,8 +17,7 @@ from src.config.architecture import FAMILIES
 from src.config.choices import Weights
 from src.config.train import TrainConfig
 from src.models.pretrained import loaded, read_pretrained
-
-SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+from src.models.tokenizer import train_word_pieces
 
 
 class Pieces:
@@ -35,7 +34,7 @@ class Pieces:
             UserError: the model's own cannot be had.
         """
         if cfg.model.weights is Weights.RANDOM:
-            return cls(_made(texts, cfg.model.vocab_size), cfg.max_len)
+            return cls(train_word_pieces(texts, cfg.model.vocab_size), cfg.max_len)
         from transformers import AutoConfig, AutoTokenizer
 
         named = f"model={cfg.model.name} model.path={cfg.model.path}"
@@ -122,19 +121,3 @@ def rebuild(pieces: Pieces, width: int, cfg: TrainConfig) -> Network:
     else:
         config = loaded(model, AutoConfig, model.path, num_labels=width)
     return Network(AutoModelForSequenceClassification.from_config(config))
-
-
-def _made(texts: Sequence[str], size: int) -> Any:
-    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-    from transformers import PreTrainedTokenizerFast
-
-    made = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    made.normalizer = normalizers.BertNormalizer(lowercase=True)
-    made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    made.decoder = decoders.WordPiece()
-    made.train_from_iterator(
-        texts, trainers.WordPieceTrainer(vocab_size=size, special_tokens=SPECIAL, show_progress=False)
-    )
-    made.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-    names = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), SPECIAL, strict=True))
-    return PreTrainedTokenizerFast(tokenizer_object=made, **names)

@@ -61,6 +61,15 @@ class Schedule(StrEnum):
     CONSTANT = "constant"
 
 
+class Objective(StrEnum):
+    """Says what pretraining predicts."""
+
+    NEXT = "next"
+    """The next word, by a LLaMA."""
+    MASKED = "masked"
+    """Masked words, by a BERT."""
+
+
 class Prompt(StrEnum):
     """Names the text that surrounds a note."""
 
