@@ -16,6 +16,7 @@ from src.cli.errors import UserError
 from src.config.architecture import FAMILIES
 from src.config.choices import Weights
 from src.config.train import TrainConfig
+from src.models.bases import locate
 from src.models.pretrained import loaded, read_pretrained
 from src.models.tokenizer import train_word_pieces
 
@@ -38,9 +39,10 @@ class Pieces:
         from transformers import AutoConfig, AutoTokenizer
 
         named = f"model={cfg.model.name} model.path={cfg.model.path}"
-        if (family := loaded(cfg.model, AutoConfig, cfg.model.path).model_type) in FAMILIES:
+        where = locate(cfg.model)
+        if (family := loaded(cfg.model, AutoConfig, where).model_type) in FAMILIES:
             raise UserError(f"{named}: is a {family}, no BERT; write model=local model.path={cfg.model.path}")
-        tokenizer = loaded(cfg.model, AutoTokenizer, cfg.model.path)
+        tokenizer = loaded(cfg.model, AutoTokenizer, where)
         if len(tokenizer) <= len(tokenizer.all_special_tokens):
             raise UserError(f"{named}: has no vocabulary, as tokenizer.json or vocab.txt; copy the folder again")
         if tokenizer.pad_token_id is None:
@@ -97,10 +99,12 @@ def build(pieces: Pieces, texts: Sequence[str], width: int, cfg: TrainConfig) ->
     torch.manual_seed(cfg.seed)
     if cfg.model.weights is Weights.RANDOM:
         return rebuild(pieces, width, cfg)
+    where = locate(cfg.model)
     options: dict[str, Any] = {"num_labels": width, "ignore_mismatched_sizes": True}  # a folder may hold another head
-    if not Path(cfg.model.path).is_dir():
+    options["dtype"] = torch.float32  # also of weights that are kept in fewer bits: all of them are tuned
+    if not Path(where).is_dir():
         options["use_safetensors"] = None  # Bio_ClinicalBERT is published as a .bin alone, of which torch reads no code
-    return Network(loaded(cfg.model, AutoModelForSequenceClassification, cfg.model.path, **options))
+    return Network(loaded(cfg.model, AutoModelForSequenceClassification, where, **options))
 
 
 def rebuild(pieces: Pieces, width: int, cfg: TrainConfig) -> Network:
@@ -119,5 +123,5 @@ def rebuild(pieces: Pieces, width: int, cfg: TrainConfig) -> Network:
             id2label={index: str(index) for index in range(width)},
         )
     else:
-        config = loaded(model, AutoConfig, model.path, num_labels=width)
+        config = loaded(model, AutoConfig, locate(model), num_labels=width, dtype=torch.float32)
     return Network(AutoModelForSequenceClassification.from_config(config))

@@ -124,6 +124,7 @@ class Kind(StrEnum):
     CAML = "caml"
     MAJORITY = "majority"
     TFIDF = "tfidf"
+    TFIDF_CUT = "tfidf_cut"
     STRUCTURED = "structured"
     CODED = "coded"
     FUSION = "fusion"
@@ -136,4 +137,4 @@ class Kind(StrEnum):
     @property
     def scores_drgs_only(self) -> bool:
         """Says whether it has no heads that a label scheme could give a meaning."""
-        return self.reads_facts or self in (Kind.MAJORITY, Kind.TFIDF)
+        return self.reads_facts or self in (Kind.MAJORITY, Kind.TFIDF, Kind.TFIDF_CUT)

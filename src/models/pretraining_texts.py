@@ -33,4 +33,6 @@ def encode(tokenizer: Any, courses: Sequence[str], diagnoses: Sequence[str]) -> 
     answers = tokenizer([words + text for text in diagnoses], add_special_tokens=False)["input_ids"]
     start = [tokenizer.bos_token_id if tokenizer.cls_token is None else tokenizer.cls_token_id]
     end = [tokenizer.eos_token_id if tokenizer.sep_token is None else tokenizer.sep_token_id]
-    return [Text(start + course, answer[:ANSWER_ROOM] + end) for course, answer in zip(course_ids, answers, strict=True)]
+    return [
+        Text(start + course, answer[:ANSWER_ROOM] + end) for course, answer in zip(course_ids, answers, strict=True)
+    ]
