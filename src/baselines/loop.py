@@ -26,7 +26,7 @@ ALIKE = 50
 """Batches whose notes are sorted by length together, so that little is padded."""
 
 PATIENCE = 10
-"""Epochs without a better validation accuracy after which training ends, as CAML's paper has it; `patience=` goes first."""
+"""Epochs without a better validation accuracy after which training ends without `patience=`: CAML's paper's."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,7 +22,7 @@ from src.config.choices import Objective
 from src.config.pretrain import PretrainConfig
 from src.models import masked_words, next_words
 from src.models.devices import best_kind, make_current, own
-from src.models.pretraining_texts import Text, encode
+from src.models.pretraining_texts import encode
 
 HELD_OUT = 0.02
 """Share of the training notes that only measures perplexity."""
