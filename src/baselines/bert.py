@@ -1,8 +1,9 @@
 """Tunes a BERT in full: Bio_ClinicalBERT (Alsentzer et al. 2019) by hub id or folder, or random weights.
 
 The settings are those of the DRG-LLaMA paper's code: 512 tokens of the note's head, batches of 16, learning rate 2e-5
-with linear decay, 3 epochs, weight decay 0.01. Different: its published script trained on 48 notes, this on all; notes
-of like length share a batch.
+with linear decay, 3 epochs, weight decay 0.01. Its stopping rule: a fixed number of epochs, as a BERT is tuned (Devlin
+et al. 2019; small ones: Turc et al. 2019), of which the best by validation accuracy is kept. Different: its published
+script trained on 48 notes, this on all; notes of like length share a batch.
 """
 
 from collections.abc import Sequence

@@ -68,7 +68,7 @@ class Boosted(Baseline):
         settings = {**SETTINGS, "num_class": len(self.classes), "seed": self.data.cfg.seed}
         callbacks: list[Any] = [lgb.early_stopping(patience, verbose=False), lambda _: clock.step()]
         self.booster = lgb.train(settings, dataset, rounds, valid_sets=[held_out], callbacks=callbacks)
-        print(f"{name}: {ending(self.booster.current_iteration(), self.booster.best_iteration, rounds, patience)}")
+        print(f"{name}: {ending(clock.done, self.booster.best_iteration, rounds, patience)}")
         return Training({"trainable_parameters": self.booster.num_trees(), "steps": self.booster.best_iteration})
 
     def scores(self, split: Split, stop: Stop) -> Scores:
