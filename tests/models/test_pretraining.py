@@ -1,4 +1,5 @@
 import dataclasses
+import math
 import random
 from pathlib import Path
 
@@ -7,6 +8,9 @@ import torch
 
 from src.baselines.bert import Pieces, build, rebuild
 from src.cli.compose import compose, read_command_line
+from src.cohort.prepared import read_cohort
+from src.cohort.split import Split
+from src.config.architecture import ROOT
 from src.config.pretrain import PretrainConfig
 from src.config.train import TrainConfig
 from src.models import masked_words
@@ -84,3 +88,24 @@ def test_a_bert_of_masked_words_is_written_in_bf16_and_tuned_in_fp32(
     assert {weight.dtype for weight in [*own.values(), *rebuild(pieces, 7, run).parameters()]} == {torch.float32}
     for name, weight in model.bert.named_parameters():
         assert torch.equal(own[f"bert.bert.{name}"], weight.float())
+
+
+def test_the_bert_that_ships_has_the_sizes_that_its_configuration_says_and_knows_words_of_notes(
+    cfg: PretrainConfig, cohort: Path
+) -> None:
+    from transformers import AutoTokenizer, BertForMaskedLM
+
+    (run,) = compose(TrainConfig, read_command_line(["model=nanobert", f"data.dir={cohort}"], "train"))
+    model = BertForMaskedLM.from_pretrained(ROOT / run.model.path, dtype=torch.float32).eval()
+    sizes, ours = model.config, run.model
+    assert (sizes.hidden_size, sizes.intermediate_size) == (ours.hidden_size, ours.intermediate_size)
+    assert (sizes.num_hidden_layers, sizes.num_attention_heads) == (ours.layers, ours.heads)
+    assert (sizes.vocab_size, sizes.max_position_embeddings) == (ours.vocab_size, ours.context)
+    tokenizer = AutoTokenizer.from_pretrained(ROOT / run.model.path)
+    notes = read_cohort(cohort).notes(Split.TRAIN, 16)
+    texts = encode(tokenizer, notes["text"].to_list(), notes["diagnosis"].to_list())
+    torch.manual_seed(0)
+    long = dataclasses.replace(cfg, context=256, shortest=256, batch_tokens=4096)
+    (batch,) = masked_words.draw(texts, tokenizer, long, random.Random(0))
+    with torch.inference_mode():
+        assert masked_words.loss(model, batch, "cpu").item() < math.log(ours.vocab_size) - 3
