@@ -1,8 +1,9 @@
-"""Makes a small LLaMA from the training notes of a cohort: `python -m src.pretrain data.dir=COHORT out=DIR`."""
+"""Makes a small LLaMA or BERT from the training notes of a cohort: `python -m src.pretrain data.dir=COHORT out=DIR`."""
 
 from pathlib import Path
 
 from src.cli.command import command
+from src.config.choices import Objective
 from src.config.pretrain import PretrainConfig
 
 
@@ -16,12 +17,13 @@ def pretrain(cfg: PretrainConfig) -> None:
     from src.cohort.prepared import read_cohort
     from src.cohort.split import Split
     from src.models.pretraining import train_base, write_base
-    from src.models.tokenizer import train_tokenizer
+    from src.models.tokenizer import train_tokenizer, train_word_pieces
 
     notes = read_cohort(Path(cfg.data.dir)).notes(Split.TRAIN)
     courses, diagnoses = notes["text"].to_list(), notes["diagnosis"].to_list()
     with atomic_folder(Path(cfg.out)) as folder:
-        tokenizer = train_tokenizer([*courses, *diagnoses], cfg.vocab_size, cfg.context)
+        train = train_word_pieces if cfg.objective is Objective.MASKED else train_tokenizer
+        tokenizer = train([*courses, *diagnoses], cfg.vocab_size, cfg.context)
         model, measured = train_base(tokenizer, courses, diagnoses, cfg)
         write_base(folder, tokenizer, model, cfg, measured)
     print(f"{cfg.out}: perplexity {measured['perplexity']:.2f} on held-out training notes, {measured['seconds']:.0f} s")

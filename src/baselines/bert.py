@@ -1,8 +1,9 @@
 """Tunes a BERT in full: Bio_ClinicalBERT (Alsentzer et al. 2019) by hub id or folder, or random weights.
 
 The settings are those of the DRG-LLaMA paper's code: 512 tokens of the note's head, batches of 16, learning rate 2e-5
-with linear decay, 3 epochs, weight decay 0.01. Different: its published script trained on 48 notes, this on all; notes
-of like length share a batch.
+with linear decay, 3 epochs, weight decay 0.01. Its stopping rule: a fixed number of epochs, as a BERT is tuned (Devlin
+et al. 2019; small ones: Turc et al. 2019), of which the best by validation accuracy is kept. Different: its published
+script trained on 48 notes, this on all; notes of like length share a batch.
 """
 
 from collections.abc import Sequence
@@ -16,9 +17,9 @@ from src.cli.errors import UserError
 from src.config.architecture import FAMILIES
 from src.config.choices import Weights
 from src.config.train import TrainConfig
+from src.models.bases import locate
 from src.models.pretrained import loaded, read_pretrained
-
-SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+from src.models.tokenizer import train_word_pieces
 
 
 class Pieces:
@@ -35,13 +36,14 @@ class Pieces:
             UserError: the model's own cannot be had.
         """
         if cfg.model.weights is Weights.RANDOM:
-            return cls(_made(texts, cfg.model.vocab_size), cfg.max_len)
+            return cls(train_word_pieces(texts, cfg.model.vocab_size), cfg.max_len)
         from transformers import AutoConfig, AutoTokenizer
 
         named = f"model={cfg.model.name} model.path={cfg.model.path}"
-        if (family := loaded(cfg.model, AutoConfig, cfg.model.path).model_type) in FAMILIES:
+        where = locate(cfg.model)
+        if (family := loaded(cfg.model, AutoConfig, where).model_type) in FAMILIES:
             raise UserError(f"{named}: is a {family}, no BERT; write model=local model.path={cfg.model.path}")
-        tokenizer = loaded(cfg.model, AutoTokenizer, cfg.model.path)
+        tokenizer = loaded(cfg.model, AutoTokenizer, where)
         if len(tokenizer) <= len(tokenizer.all_special_tokens):
             raise UserError(f"{named}: has no vocabulary, as tokenizer.json or vocab.txt; copy the folder again")
         if tokenizer.pad_token_id is None:
@@ -98,10 +100,12 @@ def build(pieces: Pieces, texts: Sequence[str], width: int, cfg: TrainConfig) ->
     torch.manual_seed(cfg.seed)
     if cfg.model.weights is Weights.RANDOM:
         return rebuild(pieces, width, cfg)
+    where = locate(cfg.model)
     options: dict[str, Any] = {"num_labels": width, "ignore_mismatched_sizes": True}  # a folder may hold another head
-    if not Path(cfg.model.path).is_dir():
+    options["dtype"] = torch.float32  # also of weights that are kept in fewer bits: all of them are tuned
+    if not Path(where).is_dir():
         options["use_safetensors"] = None  # Bio_ClinicalBERT is published as a .bin alone, of which torch reads no code
-    return Network(loaded(cfg.model, AutoModelForSequenceClassification, cfg.model.path, **options))
+    return Network(loaded(cfg.model, AutoModelForSequenceClassification, where, **options))
 
 
 def rebuild(pieces: Pieces, width: int, cfg: TrainConfig) -> Network:
@@ -120,21 +124,5 @@ def rebuild(pieces: Pieces, width: int, cfg: TrainConfig) -> Network:
             id2label={index: str(index) for index in range(width)},
         )
     else:
-        config = loaded(model, AutoConfig, model.path, num_labels=width)
+        config = loaded(model, AutoConfig, locate(model), num_labels=width, dtype=torch.float32)
     return Network(AutoModelForSequenceClassification.from_config(config))
-
-
-def _made(texts: Sequence[str], size: int) -> Any:
-    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-    from transformers import PreTrainedTokenizerFast
-
-    made = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    made.normalizer = normalizers.BertNormalizer(lowercase=True)
-    made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    made.decoder = decoders.WordPiece()
-    made.train_from_iterator(
-        texts, trainers.WordPieceTrainer(vocab_size=size, special_tokens=SPECIAL, show_progress=False)
-    )
-    made.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-    names = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), SPECIAL, strict=True))
-    return PreTrainedTokenizerFast(tokenizer_object=made, **names)

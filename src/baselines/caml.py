@@ -2,10 +2,11 @@
 
 As in the paper: words in lower case, those without a letter left out, the rest of at least 3 training notes kept, the
 first 2,500 of a note; vectors of 100 numbers by word2vec (CBOW) on the training notes; 50 filters of 10 words; dropout
-0.2; batches of 16, learning rate 1e-4, training until 10 epochs bring nothing. Different: one softmax over DRGs (or a
-label scheme's heads) in place of a sigmoid for each code, as a note has one DRG; padding is no word to the attention,
-so that a note is scored alike in any batch; the best epoch is by accuracy, not by precision at 8; AdamW with a learning
-rate that falls to zero in place of a constant one under Adam; notes of like length share a batch.
+0.2; batches of 16, learning rate 1e-4. Its stopping rule: training ends when 10 epochs bring nothing. Different: one
+softmax over DRGs (or a label scheme's heads) in place of a sigmoid for each code, as a note has one DRG; padding is no
+word to the attention, so that a note is scored alike in any batch; the best epoch is by accuracy, not by precision at
+8; AdamW with a learning rate that falls to zero in place of a constant one under Adam; notes of like length share a
+batch.
 """
 
 import json

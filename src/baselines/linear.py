@@ -55,7 +55,7 @@ class Linear(Baseline):
         if self.facts:
             self.facts.fit(train.rows)
         more = self._facts(train)
-        model = TfidfLinear(self.data.cfg.seed).fit(train.texts, train.drg.tolist(), more)
+        model = TfidfLinear(self.data.cfg.seed).fit(self._texts(train), train.drg.tolist(), more)
         self.vocabulary, self.weights = model.learnt()
         parameters = int(self.weights["coef"].size + self.weights["intercept"].size)
         return Training({"trainable_parameters": parameters, "steps": 0})
@@ -64,8 +64,11 @@ class Linear(Baseline):
         notes = self.data.notes(split)
         more = self._facts(notes)
         words = vectorizer(self.vocabulary, self.weights["idf"])
-        values = linear_scores(words.transform(notes.texts), more, self.weights)
+        values = linear_scores(words.transform(self._texts(notes)), more, self.weights)
         return {"scores": expand_to_all_drgs(values, self.weights["classes"], len(self.data.space.codes))}
+
+    def _texts(self, notes: Notes) -> list[str]:
+        return notes.texts
 
     def _facts(self, notes: Notes) -> Any:
         from sklearn.preprocessing import normalize
@@ -83,6 +86,16 @@ class Linear(Baseline):
         learnt = json.loads((folder / "linear.json").read_text("utf-8"))
         self.vocabulary = learnt["vocabulary"]
         self.facts = Facts.from_learnt(learnt["facts"]) if learnt["facts"] else None
+
+
+class CutLinear(Linear):
+    """Reads of each note what a LLaMA reads: what `max_len` tokens of the tokenizer at `model.path` keep."""
+
+    def cut(self, split: Split) -> NDArray[np.bool_]:
+        return self.data.cut(split)
+
+    def _texts(self, notes: Notes) -> list[str]:
+        return self.data.kept_texts(notes)
 
 
 class Fusion(Linear):

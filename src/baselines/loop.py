@@ -28,7 +28,7 @@ ALIKE = 50
 """Batches whose notes are sorted by length together, so that little is padded."""
 
 PATIENCE = 10
-"""Epochs without a better validation accuracy after which training ends, as CAML's paper has it."""
+"""Epochs without a better validation accuracy after which training ends without `patience=`: CAML's paper's."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +63,30 @@ class Encoded:
             yield ids, mask, torch.from_numpy(self.drg[list(rows)]), sum(lengths)
 
 
+class BestEpoch:
+    """Keeps the weights of the epoch with the best validation accuracy, and counts those that brought nothing."""
+
+    def __init__(self, network: nn.Module, patience: int) -> None:
+        self.network, self.patience = network, patience
+        self.weights, self.accuracy = copy.deepcopy(network.state_dict()), -1.0
+        self.epoch = self.last = 0
+
+    def add(self, accuracy: float) -> bool:
+        """Takes the next epoch's accuracy; says whether so many brought nothing that training ends."""
+        self.last += 1
+        if accuracy > self.accuracy:
+            self.weights, self.accuracy = copy.deepcopy(self.network.state_dict()), accuracy
+            self.epoch = self.last
+        return self.last - self.epoch >= self.patience
+
+    def reason(self, cfg: TrainConfig) -> str:
+        """Says what ended training, and which epoch is kept."""
+        ended = f"max_steps={cfg.max_steps}" if cfg.max_steps else f"epochs={cfg.epochs}"
+        if self.last - self.epoch >= self.patience:
+            ended = f"{self.patience} epochs without a better validation accuracy"
+        return f"{ended} ended training after epoch {self.last}; the weights of epoch {self.epoch} are kept"
+
+
 def tune(
     network: nn.Module, scheme: Scheme, notes: tuple[Encoded, Encoded], cfg: TrainConfig, device: str, log: Any
 ) -> int:
@@ -83,7 +107,7 @@ def tune(
     steps, window = cfg.max_steps or cfg.epochs * per_epoch, ThroughputMeter(device)
     watch = DivergenceWatch(f"{cfg.model.name} {cfg.labels}", cfg, Precision.FP32, device)
     clock = Clock(total=steps, what=f"{cfg.model.name} {cfg.labels}", unit="step")
-    best, best_weights, since, step = -1.0, copy.deepcopy(network.state_dict()), 0, 0
+    best, step = BestEpoch(network, cfg.patience or PATIENCE), 0
     for epoch in range(cfg.epochs):
         network.train()
         order = train.order(cfg.batch_size, cfg.seed, epoch)
@@ -110,12 +134,10 @@ def tune(
         log.log_metrics({f"val/{name}": value for name, value in measured.items()}, step)
         accuracy = measured["accuracy"]
         print(f"{cfg.model.name} {cfg.labels}: epoch {epoch + 1}, validation accuracy {accuracy:.3f}", flush=True)
-        since += 1
-        if accuracy > best:
-            best, best_weights, since = accuracy, copy.deepcopy(network.state_dict()), 0
-        if since == PATIENCE or step == steps:
+        if best.add(accuracy) or step == steps:
             break
-    network.load_state_dict(best_weights)
+    print(f"{cfg.model.name} {cfg.labels}: {best.reason(cfg)}", flush=True)
+    network.load_state_dict(best.weights)
     return step
 
 

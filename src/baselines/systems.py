@@ -1,7 +1,7 @@
 """Lists every system by the kind that a configuration names: the one table that knows them all."""
 
 from src.baselines.boosted import Boosted, BoostedWithCodes
-from src.baselines.linear import Fusion, Linear, Majority
+from src.baselines.linear import CutLinear, Fusion, Linear, Majority
 from src.baselines.tuned import Bert, Caml
 from src.cli.errors import UserError
 from src.config.choices import Kind
@@ -16,6 +16,7 @@ PREDICTORS: dict[Kind, type[Predictor]] = {
     Kind.CAML: Caml,
     Kind.MAJORITY: Majority,
     Kind.TFIDF: Linear,
+    Kind.TFIDF_CUT: CutLinear,
     Kind.FUSION: Fusion,
     Kind.STRUCTURED: Boosted,
     Kind.CODED: BoostedWithCodes,

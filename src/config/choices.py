@@ -76,6 +76,15 @@ class Schedule(StrEnum):
     CONSTANT = "constant"
 
 
+class Objective(StrEnum):
+    """Says what pretraining predicts."""
+
+    NEXT = "next"
+    """The next word, by a LLaMA."""
+    MASKED = "masked"
+    """Masked words, by a BERT."""
+
+
 class Prompt(StrEnum):
     """Names the text that surrounds a note."""
 
@@ -130,6 +139,7 @@ class Kind(StrEnum):
     CAML = "caml"
     MAJORITY = "majority"
     TFIDF = "tfidf"
+    TFIDF_CUT = "tfidf_cut"
     STRUCTURED = "structured"
     CODED = "coded"
     FUSION = "fusion"
@@ -142,4 +152,4 @@ class Kind(StrEnum):
     @property
     def scores_drgs_only(self) -> bool:
         """Says whether it has no heads that a label scheme could give a meaning."""
-        return self.reads_facts or self in (Kind.MAJORITY, Kind.TFIDF)
+        return self.reads_facts or self in (Kind.MAJORITY, Kind.TFIDF, Kind.TFIDF_CUT)

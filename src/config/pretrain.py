@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from src.config.choices import Objective
+
 
 @dataclass
 class PretrainData:
@@ -14,13 +16,14 @@ class PretrainData:
 
 @dataclass
 class PretrainConfig:
-    """Makes a small LLaMA from nothing: a tokenizer, then next-token prediction on the training notes."""
+    """Makes a small LLaMA from nothing, or a BERT: a tokenizer, then prediction of words of the training notes."""
 
     data: PretrainData
     out: str
     """Folder for tokenizer and weights."""
+    objective: Objective
     vocab_size: int
-    """Tokens of the byte-level BPE vocabulary."""
+    """Tokens of the vocabulary: byte-level BPE, or a BERT's word pieces."""
     hidden_size: int
     intermediate_size: int
     layers: int
@@ -30,9 +33,9 @@ class PretrainConfig:
     shortest: int
     """Each note is cut to a random number of tokens from this one to `context`, so that every length is met."""
     course_share: float
-    """Share of the course's tokens that are predicted; the answer's always are."""
+    """Share of the course's tokens that are predicted by `objective=next`; the answer's always are."""
     answer_weight: float
-    """Weight of a token of the Discharge Diagnosis beside a token of the hospital course."""
+    """Weight of a token of the Discharge Diagnosis beside a token of the hospital course, by `objective=next`."""
     batch_tokens: int
     """Tokens an optimiser step, about."""
     epochs: int

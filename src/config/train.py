@@ -197,7 +197,8 @@ class TrainConfig:
     validations: int = field(default=1, kw_only=True)
     """Validations an epoch, evenly spread."""
     patience: int | None = field(default=None, kw_only=True)
-    """Validations in a row without a better one after which training ends; null for all epochs."""
+    """Validations in a row without a better one after which training ends; null for all epochs, of a baseline for its
+    own rule: 10 epochs for networks, 5 rounds for trees."""
 
     def problems(self) -> list[str]:
         """Returns one line for each value that cannot be."""

@@ -1,9 +1,12 @@
-"""Trains a byte-level BPE tokenizer for a small base on notes."""
+"""Trains tokenizers on notes: byte-level BPE for a small LLaMA, word pieces for a BERT."""
 
 from collections.abc import Iterable
 from typing import Any
 
 START, END = "<s>", "</s>"
+
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+"""A BERT's own tokens, whose ids are the first."""
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int, context: int) -> Any:
@@ -30,3 +33,20 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, context: int) -> Any:
         single=f"{START} $A", special_tokens=[(START, core.token_to_id(START))]
     )
     return PreTrainedTokenizerFast(tokenizer_object=core, bos_token=START, eos_token=END, model_max_length=context)
+
+
+def train_word_pieces(texts: Iterable[str], vocab_size: int, context: int | None = None) -> Any:
+    """Trains a BERT's tokenizer of `vocab_size` word pieces in lower case, a text between [CLS] and [SEP]."""
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    core = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    core.normalizer = normalizers.BertNormalizer(lowercase=True)
+    core.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    core.decoder = decoders.WordPiece()
+    core.train_from_iterator(
+        texts, trainers.WordPieceTrainer(vocab_size=vocab_size, special_tokens=SPECIAL, show_progress=False)
+    )
+    core.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    names = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), SPECIAL, strict=True))
+    return PreTrainedTokenizerFast(tokenizer_object=core, **names, model_max_length=context)

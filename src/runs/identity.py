@@ -35,9 +35,9 @@ UNREAD_BY_NETWORKS = (
 )  # fmt: skip
 UNREAD_BY_TREES = (
     *UNREAD_BY_NETWORKS, "max_len", "severity_weight", "batch_size", "max_steps", "lr", "weight_decay", "clip",
-    "loss", "loss_strength", "patience",
+    "loss", "loss_strength",
 )  # fmt: skip
-UNREAD_BY_LINEAR_MODELS = (*UNREAD_BY_TREES, "epochs")
+UNREAD_BY_LINEAR_MODELS = (*UNREAD_BY_TREES, "epochs", "patience")
 
 UNREAD: dict[Kind, tuple[str, ...]] = {
     Kind.LLAMA: (),
@@ -46,6 +46,7 @@ UNREAD: dict[Kind, tuple[str, ...]] = {
     Kind.STRUCTURED: UNREAD_BY_TREES,
     Kind.CODED: UNREAD_BY_TREES,
     Kind.TFIDF: UNREAD_BY_LINEAR_MODELS,
+    Kind.TFIDF_CUT: tuple(key for key in UNREAD_BY_LINEAR_MODELS if key not in ("max_len", "prompt")),
     Kind.FUSION: UNREAD_BY_LINEAR_MODELS,
     Kind.MAJORITY: (*UNREAD_BY_LINEAR_MODELS, "seed"),
 }

@@ -150,6 +150,23 @@ class RunData:
         around = prompt_template(self.tokenizer, self.cfg.prompt, self.cfg.max_len).tokens
         return self.tokens.lengths(rows) + around > self.cfg.max_len
 
+    def kept_texts(self, notes: Notes) -> list[str]:
+        """Cuts each note's text where the base stops reading it.
+
+        Raises:
+            UserError: the tokenizer does not say where in a text its tokens are.
+        """
+        model, tokenizer = self.cfg.model, self.tokenizer
+        if not tokenizer.is_fast:
+            raise UserError(
+                f"model={model.name} model.path={model.path}: its tokenizer does not say where in a text a token ends; "
+                "take a folder with tokenizer.json"
+            )
+        most = prompt_template(tokenizer, self.cfg.prompt, self.cfg.max_len).max_note_tokens
+        options = {"add_special_tokens": False, "truncation": True, "return_offsets_mapping": True}
+        ends = tokenizer(notes.texts, max_length=most, **options)["offset_mapping"]
+        return [text[: kept[-1][1]] if kept else "" for text, kept in zip(notes.texts, ends, strict=True)]
+
     def predictions(self, split: Split, heads: Mapping[str, NDArray[np.float32]]) -> Predictions:
         """Puts the scores of one split's notes beside their ids and labels."""
         rows = self.cohort.notes(split, self.cfg.data.limit)

@@ -8,11 +8,14 @@ import torch
 from src.baselines.bert import Pieces
 from src.baselines.caml import Network, Words
 from src.baselines.features import Facts
-from src.baselines.loop import Encoded
+from src.baselines.loop import BestEpoch, Encoded
 from src.baselines.systems import predictor_class
 from src.cli.compose import compose, read_command_line
 from src.cli.errors import UserError
+from src.cohort.split import Split
 from src.config.train import TrainConfig
+from src.runs.identity import identity
+from src.train import train
 from src.training.run_data import open_data
 
 ROWS = pl.DataFrame(
@@ -126,3 +129,65 @@ def test_what_a_baseline_can_do_without_memory_is_said_without_reading_its_cohor
     assert (
         predictor_class(cfg).out_of_memory_line(cfg).startswith("out of memory: model=tfidf needs less with data.limit")
     )
+
+
+def test_training_ends_after_patience_epochs_without_a_better_one_and_the_best_weights_are_kept(cohort: Path) -> None:
+    network = torch.nn.Linear(1, 1)
+    best = BestEpoch(network, 2)
+    ended = []
+    for epoch, accuracy in enumerate([0.1, 0.3, 0.3, 0.2], 1):
+        torch.nn.init.constant_(network.bias, float(epoch))
+        ended.append(best.add(accuracy))
+    assert ended == [False, False, False, True]
+    assert best.weights["bias"].item() == 2
+    (cfg,) = compose(TrainConfig, read_command_line(["model=caml", f"data.dir={cohort}"], "train"))
+    assert best.reason(cfg) == (
+        "2 epochs without a better validation accuracy ended training after epoch 4; the weights of epoch 2 are kept"
+    )
+    best.add(0.9)
+    assert best.reason(cfg).startswith("epochs=200 ended training after epoch 5; the weights of epoch 5")
+
+
+@pytest.mark.parametrize(("words", "ended"), [(["epochs=40"], "1 rounds without"), (["epochs=1"], "epochs=1 ended")])
+def test_patience_ends_trees_and_a_cap_that_came_first_is_told(
+    words: list[str], ended: str, cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    same = ["model=structured", "patience=1", "data.limit=60", "wandb.mode=disabled", "threads=1", f"data.dir={cohort}"]
+    (cfg,) = compose(TrainConfig, read_command_line([*same, *words], "train"))
+    train(cfg, tmp_path / "run")
+    assert f"structured: {ended}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [["max_len=48"], ["max_len=24", "prompt=none"], []])
+def test_tfidf_reads_the_text_that_the_tokens_of_a_llama_keep(words: list[str], cohort: Path) -> None:
+    same = [f"data.dir={cohort}", "data.limit=60", *words]
+    llama, linear = (
+        open_data(compose(TrainConfig, read_command_line([*same, f"model={model}"], "train"))[0])
+        for model in ("nano", "tfidf_cut")
+    )
+    assert linear.cfg.max_len == llama.cfg.max_len
+    assert linear.cfg.prompt == llama.cfg.prompt
+    read = llama.tokenised(Split.TEST).ids
+    around = read.template
+    expected = [ids[len(around.first) : len(ids) - len(around.last)] for ids in read]
+    texts = linear.kept_texts(linear.notes(Split.TEST))
+    assert texts == [llama.tokenizer.decode(ids, clean_up_tokenization_spaces=False) for ids in expected]
+    whole = linear.notes(Split.TEST).texts
+    assert [text != kept for text, kept in zip(whole, texts, strict=True)] == llama.cut(Split.TEST).tolist()
+
+
+@pytest.mark.parametrize(
+    ("model", "word", "another"),
+    [
+        ("tfidf", "max_len=48", False),
+        ("tfidf_cut", "max_len=48", True),
+        ("tfidf_cut", "prompt=none", True),
+        ("tfidf_cut", "patience=3", False),
+        ("structured", "patience=3", True),
+        ("caml", "patience=3", True),
+    ],
+)
+def test_what_a_baseline_reads_decides_which_run_it_is(model: str, word: str, another: bool, cohort: Path) -> None:
+    same = [f"data.dir={cohort}", f"model={model}"]
+    plain, changed = (compose(TrainConfig, read_command_line(words, "train"))[0] for words in (same, [*same, word]))
+    assert (identity(plain, "0") != identity(changed, "0")) == another

@@ -35,6 +35,7 @@ TINY_BERT = [
 WORDS = {
     "majority": [],
     "tfidf": [],
+    "tfidf_cut": ["max_len=40"],
     "fusion": [],
     "structured": ["epochs=2"],
     "codes_upper_bound": ["epochs=2"],

@@ -77,7 +77,8 @@ def test_every_configuration_file_composes(cohort: Path, hospital: Path, runs: d
 
 def test_every_model_composes_with_the_papers_defaults_or_its_own(cohort: Path) -> None:
     models = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
-    baselines = ["caml", "clinicalbert", "codes_upper_bound", "fusion", "majority", "structured", "tfidf"]
+    words = ["caml", "clinicalbert", "fusion", "majority", "nanobert", "tfidf", "tfidf_cut"]
+    baselines = [*words, "codes_upper_bound", "structured"]
     small, paper = ["femto", "nano", "pico"], ["llama13b", "llama2_13b", "llama2_7b", "llama3_8b", "llama7b"]
     llamas = [*small, *paper, "local", "smollm2"]
     assert models == sorted([*baselines, *llamas])
@@ -86,7 +87,7 @@ def test_every_model_composes_with_the_papers_defaults_or_its_own(cohort: Path) 
         (cfg,) = compose(TrainConfig, read_command_line([f"model={model}", f"data.dir={cohort}"], "train"))
         assert cfg.model.name == model
         assert cfg.lora.targets == ["q_proj", "k_proj", "v_proj", "o_proj"]
-        assert str(cfg.prompt) == ("diagnosis" if model in small else cfg.prompt)
+        assert str(cfg.prompt) == ("diagnosis" if model in [*small, "tfidf_cut"] else cfg.prompt)
 
 
 def test_every_sweep_composes_all_its_cells(cohort: Path) -> None:
@@ -97,8 +98,8 @@ def test_every_sweep_composes_all_its_cells(cohort: Path) -> None:
         )
         cells[path.stem] = len(compose(TrainConfig, line))
     assert cells == {
-        "baselines": 6, "context": 4, "full": 24, "labels": 2, "nano": 24, "nano_scaling": 27, "rank": 3, "scaling": 4,
-        "seeds": 5, "smoke": 4,
+        "baselines": 6, "baselines_lr": 15, "context": 4, "full": 24, "labels": 2, "nano": 24, "nano_scaling": 27,
+        "rank": 3, "scaling": 4, "seeds": 5, "smoke": 4, "table": 24,
     }  # fmt: skip
 
 

@@ -39,7 +39,7 @@ WORDS = [
     "model=tfidf seed=2",
     "model=fusion data.limit=90",
     "model=structured epochs=2",
-    "model=codes_upper_bound",
+    "model=codes_upper_bound epochs=60",
     "model=caml epochs=2 max_len=40 labels=two",
     "model=clinicalbert epochs=1 labels=joint max_len=128",
     "model=clinicalbert model.weights=random model.hidden_size=16 model.layers=1 model.heads=2",
