@@ -125,12 +125,13 @@ def compose_points(schema: type[S], line: CommandLine) -> Composed[S]:
         points, dropped = [], []
         for words in cells:
             config, launcher, wrong, conflicts = composer.point(words)
-            suffix = f" (in the cell {' '.join(words)})" if multirun else ""
+            own = [word for word in words if word not in cells[0]] if asked.space else words
+            suffix = f" (in the cell {' '.join(own)})" if multirun and own else ""
             wrong += [] if multirun else conflicts
             problems += [
                 problem + suffix for problem in wrong if not any(reported.startswith(problem) for reported in problems)
             ]
-            dropped += [f"{' '.join(words)}: left out; {conflict}" for conflict in conflicts if multirun]
+            dropped += [f"{' '.join(own)}: left out; {conflict}" for conflict in conflicts if multirun]
             points += [Point(words, config, launcher)] if config and not wrong and not conflicts else []
     problems += dropped if asked.space or not (points or problems) else []
     raise_all(list(dict.fromkeys(problems)), where)

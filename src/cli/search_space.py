@@ -35,8 +35,7 @@ class Dimension:
     @property
     def ends(self) -> list[str]:
         """Lists the words that show whether the key may be what the space says."""
-        values = self.choices or [self.low, self.high]
-        return [self.word(value) for value in values]
+        return [self.word(value) for value in (self.choices or (self.low, self.high))]
 
     def word(self, value: Any) -> str:
         """Writes the word that sets the key; of a number it keeps four digits, within the interval.

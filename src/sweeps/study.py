@@ -44,14 +44,14 @@ class Study:
         """
         try:
             import optuna
+            from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
         except ImportError:
             raise UserError("a search needs Optuna: pip install 'drg-llama[search]'") from None
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         private_folder(out / SWEEPS)
         # The lock is a link to the file that it locks; to see it age, the link must lead there from its own folder.
         journal = str((out / SWEEPS / f"{name}.journal").absolute())
-        lock = optuna.storages.journal.JournalFileSymlinkLock(journal)
-        backend = optuna.storages.journal.JournalFileBackend(journal, lock_obj=lock)
+        backend = JournalFileBackend(journal, lock_obj=JournalFileSymlinkLock(journal))
         self._storage = optuna.storages.JournalStorage(backend)
         pruner: Any = optuna.pruners.NopPruner()
         if settings.halving:

@@ -11,6 +11,7 @@ from pytorch_lightning.loggers.logger import Logger
 from src.baselines.systems import build_predictor
 from src.cli.compose import to_schema
 from src.cli.errors import UserError
+from src.cli.json_files import write_json
 from src.cli.search_space import Dimension
 from src.cli.typed_words import parsed
 from src.cohort.split import Split
@@ -23,7 +24,6 @@ from src.runs.job import SCHEMA, read_job
 from src.runs.predictions import estimates_of, measure
 from src.runs.state import error_line
 from src.runs.trial_record import TrialEnd, TrialRecord, write_trial
-from src.cli.json_files import write_json
 from src.sweeps.study import SlotTrial, Study
 from src.training.memory import ran_out
 from src.training.predictor import open_run
@@ -44,8 +44,8 @@ class TrialStopped(Exception):
 def run_trial(undecided: TrainConfig, folder: Path, validate: Validate | None = None) -> TrialRecord:
     """Chooses the values of a search's slot unless an earlier start did, trains, and tells how the trial ended.
 
-    Killed anywhere, it goes on where it was: with the same trial, from its last checkpoint. Its record is written before
-    the journal is told; what a kill between the two leaves untold, `tell_records` tells.
+    Killed anywhere, it goes on where it was: with the same trial, from its last checkpoint. Its record is written
+    before the journal is told; what a kill between the two leaves untold, `tell_records` tells.
 
     Raises:
         UserError: the trial failed, as the sampler is told.
@@ -71,7 +71,7 @@ def run_trial(undecided: TrainConfig, folder: Path, validate: Validate | None = 
         estimates, metrics, steps = (validate or train_and_validate)(cfg, folder, report)
         estimate = estimates[settings.metric]
         if not math.isfinite(estimate.value):
-            raise UserError(f"its {settings.metric} on validation notes is no number")
+            raise TrialFailed(f"its {settings.metric} on validation notes is no number")
         low, high = (bound if math.isfinite(bound) else None for bound in (estimate.low, estimate.high))
         record = TrialRecord(number=trial.number, end=TrialEnd.COMPLETE, words=trial.words, steps=steps,
                              full_steps=full_steps, value=estimate.value, low=low, high=high,
@@ -93,7 +93,7 @@ def decide(folder: Path, words: list[str]) -> TrainConfig:
     """Writes into the folder's `cell.json` what was chosen; from then on the folder is a cell as any.
 
     Raises:
-        ChoiceError: the values rule each other out.
+        TrialFailed: the values rule each other out.
     """
     job = read_job(folder)
     for word in words:
@@ -105,19 +105,19 @@ def decide(folder: Path, words: list[str]) -> TrainConfig:
     try:
         cfg = to_schema(TrainConfig, job["config"])
     except UserError as error:
-        raise ChoiceError(str(error)) from None
+        raise TrialFailed(str(error)) from None
     if job["words"] != words:
         write_json(RunFolder(folder).job, {**job, "words": words}, SCHEMA, indent=1)
     return cfg
 
 
-class ChoiceError(UserError):
-    """Says that what was chosen for a trial cannot be trained."""
+class TrialFailed(UserError):
+    """Says that a trial can be trained by nobody: its values rule each other out, or it learned no number."""
 
 
 def is_failure(error: Exception) -> bool:
     """Says whether an error is the trial's own, as it would be each time; others leave it to be gone on with."""
-    return isinstance(error, ChoiceError | ArithmeticError) or ran_out(error)
+    return isinstance(error, TrialFailed | ArithmeticError) or ran_out(error)
 
 
 def steps_unstopped(data: RunData) -> int:
