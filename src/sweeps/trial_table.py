@@ -9,8 +9,9 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from src.cli.compose import CommandLine, compose
+from src.cli.compose import CONF
 from src.cli.search_space import Dimension
+from src.cli.typed_config import converted
 from src.cli.typed_words import parsed
 from src.config.sweeper import SearchConfig
 from src.config.train import TrainConfig
@@ -75,12 +76,17 @@ def _value(record: TrialRecord) -> str:
 
 def command_words(typed: Sequence[str], cfg: TrainConfig, name: str) -> list[str]:
     """Writes the words with which `python -m src.train` finishes a trial's run: those typed, and what else differs."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
     own, chosen = ("hydra.", "hydra/"), dict(flat_keys(dataclasses.asdict(cfg)))
     words = [word for word in typed if not word.startswith(own) and _stands(word, chosen)]
-    (plain,) = compose(TrainConfig, CommandLine("train", None, words, multirun=False, shows=False))
-    before = dict(flat_keys(dataclasses.asdict(plain)))
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONF.absolute()), version_base="1.3"):
+        plain, _ = converted(TrainConfig, compose("train", words))  # not judged: the search's file makes them whole
+    before = dict(flat_keys(dataclasses.asdict(plain))) if plain else {}
     left_out = ("name", "wandb.group")
-    differing = {key: value for key, value in chosen.items() if before[key] != value and key not in left_out}
+    differing = {key: value for key, value in chosen.items() if before.get(key) != value and key not in left_out}
     return [*words, *(f"{key}={written(value)}" for key, value in differing.items()), f"name={name}"]
 
 
