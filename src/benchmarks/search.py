@@ -115,7 +115,8 @@ def brief(out: Path, closing: str) -> str:
     """Shows the best trial, how the trials ended, and their cost."""
     records = records_of(out)
     best = best_of(records)
-    lines = [line for line in closing.splitlines() if "steps" in line.split() or " complete, " in line]
+    lines = [line for line in closing.splitlines() if " without stopping " in line or " full grid " in line]
+    lines.insert(0, next(line for line in closing.splitlines() if " complete, " in line))
     if best:
         record = records[best]
         bounds = f" [{record.low or 0:.3f}, {record.high or 1:.3f}]"
