@@ -117,7 +117,7 @@ class TrialFailed(UserError):
 
 def is_failure(error: Exception) -> bool:
     """Says whether an error is the trial's own, as it would be each time; others leave it to be gone on with."""
-    return isinstance(error, TrialFailed | ArithmeticError) or ran_out(error)
+    return isinstance(error, TrialFailed | ArithmeticError) or type(error).__name__ == "Diverged" or ran_out(error)
 
 
 def steps_unstopped(data: RunData) -> int:

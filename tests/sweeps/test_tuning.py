@@ -206,6 +206,7 @@ def no_number(*_: Any) -> tuple[dict[str, Estimate], dict[str, float], int]:
     [
         (failing(FloatingPointError("Mrs. Miller")), "FloatingPointError"),
         (failing(MemoryError()), "memory ran out"),
+        (failing(type("Diverged", (UserError,), {})("lr=1: loss nan at step 3")), "lr=1: loss nan at step 3"),
         (no_number, "its accuracy on validation notes is no number"),
     ],
 )
