@@ -11,13 +11,15 @@ from src.cli.errors import UserError
 
 def work_on(folder: Path) -> int:
     """Trains the cell of a folder; its record or its state tell what became of it."""
+    from src.runs.job import read_job
+    from src.sweeps.trial import run_trial
     from src.sweeps.worker import work
     from src.train import train
 
     # Lightning starts the further processes of a run by repeating what this one seems to be: this cell, no sweep.
     sys.argv[1:] = [str(folder)]
     sys.modules["__main__"].__spec__ = find_spec("src.cell")
-    return work(folder, train)
+    return work(folder, lambda cfg, run_dir: (run_trial if "search" in read_job(run_dir) else train)(cfg, run_dir))
 
 
 def _of_array(batch: Path) -> Path:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from src.cli.errors import raise_all
+from src.cli.search_space import SEARCH, Dimension, is_interval, space_of
 from src.cli.typed_config import converted, judged, leaves, typed_value
 from src.cli.typed_words import FUNCTION, for_the_shell, parsed, spell, takes_text, unread
 
@@ -48,12 +49,16 @@ class Composed(Generic[S]):
 
     Attributes:
         overrides: what was typed, in Hydra's grammar.
+        sweeper: the values of `hydra.sweeper` where it is a search, whose trials all begin as the only point.
+        space: what a search may try.
     """
 
     overrides: list[str]
     multirun: bool
     points: list[Point[S]]
     dropped: list[str]
+    sweeper: dict[str, Any] = dataclasses.field(default_factory=dict)
+    space: list[Dimension] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,21 +119,24 @@ def compose_points(schema: type[S], line: CommandLine) -> Composed[S]:
     with initialize_config_dir(str(home.absolute()), version_base="1.3"), _in_our_words(where):
         others = [f"file://{folder.absolute()}" for folder in line.searched if folder != home]
         extra = [f"hydra.searchpath=[{','.join(others)}]"] if others else []
-        cells, multirun, problems = _job_overrides(schema, line, extra)
+        asked = _asked(schema, line, extra)
+        cells, multirun, problems = asked.cells, asked.multirun, asked.problems
         composer = Composer(schema, line, extra, {_key(text) for cell in cells for text in cell} if multirun else set())
         points, dropped = [], []
         for words in cells:
             config, launcher, wrong, conflicts = composer.point(words)
-            suffix = f" (in the cell {' '.join(words)})" if multirun else ""
+            own = [word for word in words if word not in cells[0]] if asked.space else words
+            suffix = f" (in the cell {' '.join(own)})" if multirun and own else ""
             wrong += [] if multirun else conflicts
             problems += [
                 problem + suffix for problem in wrong if not any(reported.startswith(problem) for reported in problems)
             ]
-            dropped += [f"{' '.join(words)}: left out; {conflict}" for conflict in conflicts if multirun]
+            dropped += [f"{' '.join(own)}: left out; {conflict}" for conflict in conflicts if multirun]
             points += [Point(words, config, launcher)] if config and not wrong and not conflicts else []
-    problems += [] if points or problems else dropped
+    problems += dropped if asked.space or not (points or problems) else []
     raise_all(list(dict.fromkeys(problems)), where)
-    return Composed(line.overrides, multirun, points, list(dict.fromkeys(dropped)))
+    points = points[:1] if asked.space else points  # the others only show that the space can be
+    return Composed(line.overrides, multirun, points, list(dict.fromkeys(dropped)), asked.sweeper, asked.space)
 
 
 @contextmanager
@@ -143,29 +151,58 @@ def _in_our_words(where: str) -> Iterator[None]:
         raise_all([" ".join(str(error).split())], where)
 
 
-def _job_overrides(
-    schema: type[Schema], line: CommandLine, extra: list[str]
-) -> tuple[list[list[str]], bool, list[str]]:
-    """Returns the overrides of each cell, whether they are a multirun's, and the problems of the overrides."""
-    from hydra import compose as hydra_compose
+@dataclasses.dataclass
+class _Asked:
+    """Holds the overrides of each cell, whether they are a multirun's, and the problems of the overrides."""
 
-    problems, good = _override_problems(schema, line)
-    if any(_key(text) in _groups(line.searched) for text in set(line.overrides) - set(good)):
+    cells: list[list[str]]
+    multirun: bool
+    problems: list[str]
+    sweeper: dict[str, Any]
+    space: list[Dimension]
+
+
+def _asked(schema: type[Schema], line: CommandLine, extra: list[str]) -> _Asked:
+    """Reads what cells the overrides ask for: one, those of a grid, or those that show what a search may try."""
+    from hydra import compose as hydra_compose
+    from omegaconf import OmegaConf
+
+    intervals = [text for text in line.overrides if is_interval(text)]
+    rest = [text for text in line.overrides if text not in intervals]
+    problems, good = _override_problems(schema, dataclasses.replace(line, overrides=rest))
+    if any(_key(text) in _groups(line.searched) for text in set(rest) - set(good)):
         raise_all(problems, line.config_name)  # what else is wrong depends on a choice that does not exist
     plain = [text for text in good if not _is_sweep(text)]
     # Without the swept words, which Hydra's compose refuses: the file may ask for a multirun and hold values of it.
     first = hydra_compose(line.config_name, [*extra, *plain], return_hydra_config=True)
     multirun = line.multirun or str(first.hydra.mode) == "RunMode.MULTIRUN"
+    sweeper = typing.cast(dict[str, Any], OmegaConf.to_container(first.hydra.sweeper, resolve=True))
+    searches = sweeper.get("kind") == SEARCH
+    if not searches:
+        problems += _override_problems(schema, dataclasses.replace(line, overrides=intervals))[0]
     if not multirun:
+        problems += ["hydra/sweeper=search: is for multiruns; add -m"] if searches else []
         problems += [_several(text, dict(leaves(schema))) for text in good if _is_sweep(text)]
         good = plain
-    params = _params(line, dict(first.hydra.sweeper.params or {})) if multirun else {}
-    typed = {_key(text) for text in good}
+    typed = {_key(text) for text in [*good, *intervals]}
+    params = _params(line, dict(sweeper.get("params") or {})) if multirun else {}
     words = [f"{key}={value}" for key, value in params.items() if key not in typed]
     swept = spelt(schema, dataclasses.replace(line, overrides=words, multirun=True))
+    if searches and multirun:
+        tried = [*swept.overrides, *(text for text in good if _is_sweep(text)), *intervals]
+        space, wrong = space_of(tried, dict(leaves(schema)), _groups(line.searched))
+        raise_all([*problems, *wrong], line.config_name)
+        if not space:
+            raise_all(["hydra.sweeper.params: empty; write what to try, such as lr=1e-4,1e-3"], line.config_name)
+        return _Asked(_probes(plain, space), True, problems, sweeper, space)
     wrong, params_good = _override_problems(schema, swept)
     raise_all([*problems, *wrong] if wrong else [], line.config_name)
-    return _cells([*params_good, *good]), multirun, problems
+    return _Asked(_cells([*params_good, *good]), multirun, problems, {}, [])
+
+
+def _probes(plain: list[str], space: Sequence[Dimension]) -> list[list[str]]:
+    """Lists cells in which each end of a search's space stands once, after one in which none does."""
+    return [plain, *([*plain, word] for dimension in space for word in dimension.ends)]
 
 
 class Composer:

@@ -39,7 +39,7 @@ class Work:
 
     Attributes:
         trained: tokens that are trained on.
-        scored: tokens that are only scored: validation each epoch, then validation and test.
+        scored: tokens that are only scored: each validation, then validation and test.
         steps: optimiser steps.
     """
 
@@ -55,7 +55,8 @@ def expected_work(cfg: TrainConfig, lengths: Mapping[Split, NDArray[np.int64 | n
     steps = min(cfg.epochs * per_epoch, cfg.max_steps or cfg.epochs * per_epoch)
     whole, rest = divmod(steps, per_epoch)
     notes, epochs = whole * count + rest * cfg.batch_size, math.ceil(steps / per_epoch)
-    scored = (epochs + 1) * lengths[Split.VALIDATION].sum() + lengths[Split.TEST].sum()
+    validations = epochs * min(cfg.validations, per_epoch)
+    scored = (validations + 1) * lengths[Split.VALIDATION].sum() + lengths[Split.TEST].sum()
     return Work(float(lengths[Split.TRAIN].mean()) * notes, float(scored), steps)
 
 

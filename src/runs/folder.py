@@ -41,6 +41,11 @@ class RunFolder:
         return self.path / "cell.json"
 
     @property
+    def trial(self) -> Path:
+        """Holds what a trial of a search came to on validation notes, see `src.runs.trial_record`."""
+        return self.path / "trial.json"
+
+    @property
     def log(self) -> Path:
         """Holds what a job of a sweep printed; it stays when the job ends."""
         return self.path / "log.txt"

@@ -15,7 +15,7 @@ from src.runs.provenance import code_version
 CELL = "src.cell"
 """The command that works on a job; launchers start it by this name."""
 
-SCHEMA: Schema = {"config": dict, "words": list[str]}
+SCHEMA: Schema = {"config": dict, "words": list[str], "search?": dict}
 
 
 @dataclass(frozen=True)

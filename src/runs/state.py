@@ -28,6 +28,14 @@ class RunStatus(StrEnum):
     LOST = "lost"
     DAMAGED = "damaged"
     FAILED = "failed"
+    TRIED = "tried"
+    """A trial of a search, trained to its end and measured on validation notes alone."""
+    STOPPED = "stopped"
+    """A trial that others were better than."""
+
+
+ENDED = (RunStatus.FINISHED, RunStatus.TRIED, RunStatus.STOPPED)
+"""Where nothing is left to do."""
 
 
 @dataclass

@@ -9,6 +9,7 @@ from src.cli.json_files import Schema, read_json, tell_once
 from src.runs.lock import Holder, held_by
 from src.runs.record import damage, finished
 from src.runs.state import JobState, RunStatus, read_state
+from src.runs.trial_record import read_trial
 
 BATCHES = ".slurm"
 """Folder beside the cells: what was submitted to Slurm, a file a job array."""
@@ -36,6 +37,8 @@ def read_status(folder: Path, queued: bool = False) -> StatusSnapshot:
     holder = held_by(folder)
     if holder:
         return StatusSnapshot(RunStatus.RUNNING, state, holder)
+    if trial := read_trial(folder):
+        return StatusSnapshot(trial.standing, state, None)
     if queued and not (state and state.state is RunStatus.FAILED):
         return StatusSnapshot(RunStatus.QUEUED, state, None)
     if damage(folder):

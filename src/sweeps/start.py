@@ -32,7 +32,9 @@ def launch(line: CommandLine, composed: Composed[TrainConfig], train: "Train") -
     for left_out in composed.dropped:
         print(left_out, file=sys.stderr)
     _say_unread(composed.points)
-    if not composed.multirun:
+    if composed.space:
+        run_trials(name, composed)
+    elif not composed.multirun:
         if (launcher := first.launcher.get("kind", "processes")) != "processes":
             raise UserError(f"hydra/launcher={launcher}: is for multiruns; add -m")
         for word in composed.overrides:
@@ -81,6 +83,17 @@ def run_grid(name: str, composed: Composed[TrainConfig]) -> None:
         print_costs(name, jobs)
         return
     run_sweep(name, jobs)
+
+
+def run_trials(name: str, composed: Composed[TrainConfig]) -> None:
+    """Runs a search; or only says what it would try."""
+    from src.sweeps.tuning import plan_search, print_search, run_search
+
+    search = plan_search(name, composed)
+    if search.cfg.dry_run:
+        print_search(search)
+    else:
+        run_search(search, composed.overrides)
 
 
 def run_by_hydra(line: CommandLine, train: "Train") -> None:

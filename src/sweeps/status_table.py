@@ -14,8 +14,9 @@ from src.display.published import sampling_interval
 from src.runs.find import ListedRun, find_runs
 from src.runs.provenance import code_version
 from src.runs.record import RunRecord, damage, read_record
-from src.runs.state import RunStatus
+from src.runs.state import ENDED, RunStatus
 from src.runs.status import StatusSnapshot
+from src.runs.trial_record import read_trial
 
 ORDER = list(RunStatus)
 METRIC = "test/accuracy"
@@ -37,7 +38,7 @@ class Row:
     def progress(self) -> str:
         """Says which stage it is at, and how much of it is done."""
         state = self.look.state
-        if self.look.standing is RunStatus.FINISHED or state is None or not state.total:
+        if self.look.standing in ENDED or state is None or not state.total:
             return ""
         stage = state.stage if state.stage.startswith("scores") else "training"
         return f"{stage} {state.done / state.total:.0%}"
@@ -72,6 +73,8 @@ class Row:
     def remark(self) -> str:
         """Tells the last error, or that other code trained it."""
         state = self.look.state
+        if (trial := read_trial(self.folder)) and not self.record:
+            return trial.line
         if self.look.standing is RunStatus.DAMAGED:
             return str(damage(self.folder))
         if state is None:

@@ -21,6 +21,7 @@ from src.runs.lock import Busy, holding, this_process
 from src.runs.provenance import code_version
 from src.runs.record import finished
 from src.runs.state import JobState, RunStatus, error_line, read_state, write_state
+from src.runs.trial_record import read_trial
 
 FAILED, PREEMPTED, LEFT_ALONE = 1, 75, 76
 """Exit statuses of a process that did not finish its cell; 75 is EX_TEMPFAIL of sysexits.h."""
@@ -89,7 +90,7 @@ def work(run_dir: Path, train: Train) -> int:
     with logged(RunFolder(run_dir).log):
         try:
             with signals, holding(run_dir):
-                status = 0 if finished(run_dir) else _attempt(run_dir, train, signals)
+                status = 0 if finished(run_dir) or read_trial(run_dir) else _attempt(run_dir, train, signals)
         except Busy as busy:
             print(f"{run_dir}: {busy} works on it; left alone", flush=True)
             return LEFT_ALONE
@@ -110,7 +111,8 @@ def _attempt(run_dir: Path, train: Train, signals: "Signals") -> int:
             train(config_of(run_dir), run_dir)
         state.state, status = RunStatus.FINISHED, 0
         _account(writer)
-        print(f"{run_dir}: {ENDED}, in attempt {state.attempts}", flush=True)
+        end = f"{trial.end} trial" if (trial := read_trial(run_dir)) else ENDED
+        print(f"{run_dir}: {end}, in attempt {state.attempts}", flush=True)
     except BaseException as error:  # every end is told, that of the process included
         status = _record_end(error, state, signals, run_dir)
     write_state(run_dir, state)

@@ -70,6 +70,7 @@ class Steps:
         epochs: how often each note is read.
         max_steps: steps after which training ends early; None for all epochs.
         seed: decides the order, with the epoch.
+        validations: how often an epoch is validated, evenly spread; at most after each step.
     """
 
     notes: TokenisedNotes
@@ -77,6 +78,7 @@ class Steps:
     epochs: int
     max_steps: int | None
     seed: int
+    validations: int = 1
 
     def __len__(self) -> int:
         every = self.epochs * self.per_epoch
@@ -93,14 +95,21 @@ class Steps:
         rows = _order(len(self.notes), self.seed, epoch)[index * self.batch_size : (index + 1) * self.batch_size]
         return rows.tolist()
 
-    @property
+    @cached_property
     def ends(self) -> list[int]:
-        """Lists the steps done when a validation is due: after each epoch, and at the end."""
-        return [*range(self.per_epoch, len(self), self.per_epoch), len(self)]
+        """Lists the steps done when a validation is due: after each part of an epoch, and at the end.
 
-    def ends_epoch(self, step: int) -> bool:
+        >>> Steps(TokenisedNotes([[1]] * 10, [0] * 10), 1, 2, 17, 0, validations=3).ends
+        [4, 7, 10, 14, 17]
+        """
+        per_epoch, count = self.per_epoch, min(self.validations, self.per_epoch)
+        parts = [math.ceil(part * per_epoch / count) for part in range(1, count + 1)]
+        ends = [epoch * per_epoch + part for epoch in range(self.epoch(len(self))) for part in parts]
+        return [*(end for end in ends if end < len(self)), len(self)]
+
+    def is_validated(self, step: int) -> bool:
         """Says whether validation is due when this many steps are done."""
-        return step > 0 and (step % self.per_epoch == 0 or step == len(self))
+        return step in self.ends
 
     def epoch(self, step: int) -> int:
         """Epochs that have begun when this many steps are done."""
@@ -128,7 +137,7 @@ class Steps:
 
 def steps_of(cfg: TrainConfig, notes: TokenisedNotes) -> Steps:
     """Returns the optimiser steps of a run over its training notes."""
-    return Steps(notes, cfg.batch_size, cfg.epochs, cfg.max_steps, cfg.seed)
+    return Steps(notes, cfg.batch_size, cfg.epochs, cfg.max_steps, cfg.seed, cfg.validations)
 
 
 @lru_cache(maxsize=64)

@@ -55,7 +55,9 @@ class ShowProgress(pl.Callback):
             measured(learner.accuracy, len(learner.notes[Split.VALIDATION]))
             if not self.clock.quiet:
                 epoch = learner.steps.epoch(learner.progress.step)
-                print(f"{learner.run_dir.name}: epoch {epoch}, validation accuracy {learner.accuracy:.3f}", flush=True)
+                part = f", step {learner.progress.step}" if learner.steps.validations > 1 else ""
+                accuracy = f"validation accuracy {learner.accuracy:.3f}"
+                print(f"{learner.run_dir.name}: epoch {epoch}{part}, {accuracy}", flush=True)
                 progress, patience = learner.progress, learner.data.cfg.patience
                 if progress.since_best == patience:
                     ends = f"training ends at step {progress.step} of {len(learner.steps)}"

@@ -45,8 +45,9 @@ class DrgDataModule(pl.LightningDataModule):
     """Gives the Trainer its epochs.
 
     A batch of training is a step: the list of its micro-batches (`MicroBatch`), so that what fits into memory changes
-    no count of Lightning's. A run's epochs are the Trainer's. Of several runs over one base, each with epochs of its
-    own, the Trainer's epoch ends with the next validation of any, and a batch is a list with such a list for each run.
+    no count of Lightning's. A run's epochs are the Trainer's; with several validations an epoch, its parts are. Of
+    several runs over one base, each with epochs of its own, the Trainer's epoch ends with the next validation of any,
+    and a batch is a list with such a list for each run.
     """
 
     def __init__(self, module: DrgModule) -> None:

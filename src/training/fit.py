@@ -76,16 +76,16 @@ UNFOUNDED = (
 def go_on(trainer: pl.Trainer, learners: Sequence[Learner]) -> None:
     """Sets Lightning's loops to where the runs stand, in the form of its own checkpoints.
 
-    A lone run goes on in the middle of an epoch, with Lightning's counts of before. Where a validation is owed, the
-    epoch's steps count as done and its validation as begun, and Lightning goes back to that first.
+    A lone run goes on in the middle of an epoch, with Lightning's counts of before; with several validations an epoch,
+    each part of it is one of Lightning's. Where a validation is owed, the epoch's steps count as done and its
+    validation as begun, and Lightning goes back to that first.
     """
     step = max(learner.progress.step for learner in learners)
     owed = any(learner.stage is Stage.VALIDATE for learner in learners)
     epoch, done = 0, int(owed)  # the Trainer's epochs of several runs begin anew with each start
     if len(learners) == 1:
-        per_epoch = learners[0].steps.per_epoch
-        epoch = (step - owed) // per_epoch
-        done = step - epoch * per_epoch
+        ended = [end for end in learners[0].steps.ends if end <= step - owed]
+        epoch, done = len(ended), step - (ended[-1] if ended else 0)
     loop, left = trainer.fit_loop, {end for learner in learners for end in learner.steps_to_validations()}
     loop.max_epochs = epoch + len(left)
     begun = {"ready": epoch + bool(done), "started": epoch + bool(done), "processed": epoch, "completed": epoch}

@@ -191,7 +191,7 @@ class Learner:
         self.optimiser.zero_grad(set_to_none=True)
         self.progress.step += 1
         self._set_rate()
-        ended = self.steps.ends_epoch(self.progress.step)
+        ended = self.steps.is_validated(self.progress.step)
         self.progress.stage = Stage.VALIDATE if ended else Stage.TRAIN
         self.progress.notes_seen += len(rows)
         tokens = int(self.steps.notes.lengths[rows].sum())
@@ -347,7 +347,7 @@ class Learner:
         if "stage" in written:
             return Progress(**{**written, "stage": Stage(written["stage"])})
         step, steps = written["step"], self.steps
-        ended = step if steps.ends_epoch(step) else step - step % steps.per_epoch
+        ended = step if steps.is_validated(step) else step - step % steps.per_epoch
         if step > len(steps) or written["validated"] < ended < step:
             raise UserError(
                 f"{self.run_dir}: its checkpoint was written by an earlier version that left out the validation after "

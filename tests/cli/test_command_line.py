@@ -99,7 +99,7 @@ def test_every_sweep_composes_all_its_cells(cohort: Path) -> None:
         cells[path.stem] = len(compose(TrainConfig, line))
     assert cells == {
         "baselines": 6, "baselines_lr": 15, "context": 4, "full": 24, "labels": 2, "nano": 24, "nano_scaling": 27,
-        "rank": 3, "scaling": 4, "seeds": 5, "smoke": 4, "table": 24,
+        "rank": 3, "scaling": 4, "search": 1, "seeds": 5, "smoke": 4, "table": 24,
     }  # fmt: skip
 
 

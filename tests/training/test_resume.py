@@ -214,5 +214,5 @@ def test_the_order_of_notes_is_a_function_of_seed_and_epoch() -> None:
     assert steps.rows(4) == Steps(notes, 4, 2, None, 3).rows(4)
     most = max(notes.lengths[steps.rows(step)].sum() for step in range(6))
     assert notes.lengths[steps.longest(4)].sum() == most
-    assert [step for step in range(8) if steps.ends_epoch(step)] == [3, 6]
+    assert [step for step in range(8) if steps.is_validated(step)] == [3, 6]
     assert np.array_equal(notes.lengths, np.arange(1, 11))

@@ -56,7 +56,7 @@ class FourSteps:
     def __len__(self) -> int:
         return 4
 
-    def ends_epoch(self, step: int) -> bool:
+    def is_validated(self, step: int) -> bool:
         return step in (2, 4)
 
 

@@ -24,7 +24,7 @@ from src.cli.files import atomic_write, private_folder
 from src.config.launch import SlurmConfig
 from src.runs.job import CELL, Job
 from src.runs.lock import Busy, holding
-from src.runs.state import RunStatus
+from src.runs.state import ENDED, RunStatus
 from src.runs.status import BATCHES, read_status
 from src.sweeps.launchers.slurm_queue import Queue, QueuedJob, ask, write_batch
 from src.sweeps.retries import RetryTracker
@@ -93,7 +93,7 @@ def _watch(tracker: RetryTracker, slurm_jobs: Queue, cfgs: dict[Path, SlurmConfi
 def _settled(folder: Path, slurm_job: QueuedJob | None, gone: dict[Path, float]) -> bool:
     """Says whether a cell has ended: it has its record, or its job is over and time enough has passed to see it."""
     status = read_status(folder)
-    if status.standing is RunStatus.FINISHED:
+    if status.standing in ENDED:
         return True
     # On another node its lock ages for a minute.
     seems_held = slurm_job and status.holder and status.holder.job == slurm_job.job
