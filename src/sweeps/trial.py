@@ -25,6 +25,7 @@ from src.runs.predictions import estimates_of, measure
 from src.runs.state import error_line
 from src.runs.trial_record import TrialEnd, TrialRecord, write_trial
 from src.sweeps.study import SlotTrial, Study
+from src.training.divergence import NotFinite
 from src.training.memory import ran_out
 from src.training.predictor import open_run
 from src.training.run_data import RunData, open_data
@@ -117,7 +118,7 @@ class TrialFailed(UserError):
 
 def is_failure(error: Exception) -> bool:
     """Says whether an error is the trial's own, as it would be each time; others leave it to be gone on with."""
-    return isinstance(error, TrialFailed | ArithmeticError) or type(error).__name__ == "Diverged" or ran_out(error)
+    return isinstance(error, TrialFailed | ArithmeticError | NotFinite) or ran_out(error)
 
 
 def steps_unstopped(data: RunData) -> int:

@@ -16,8 +16,12 @@ from src.models.devices import is_cpu
 from src.training.throughput import STEPS_BETWEEN_LOGS
 
 
-class Diverged(UserError):
-    """Says that a run is no longer finite; started again as it is, it would come to the same.
+class NotFinite(UserError):
+    """Says that losses, gradients or scores are no numbers; started again as it is, a run would come to the same."""
+
+
+class Diverged(NotFinite):
+    """Says that a run's training is no longer finite.
 
     Attributes:
         run_dir: the run's folder; None where it is not known.
@@ -90,13 +94,13 @@ def check_scores(heads: Mapping[str, NDArray[np.float32]], what: str, precision:
     """Holds the scores of a split's notes, [B, any] by head, to be finite.
 
     Raises:
-        UserError: some are not; the message counts them and names the first by its row.
+        NotFinite: some are not; the message counts them and names the first by its row.
     """
     rows = np.zeros(len(next(iter(heads.values()))), dtype=bool)
     for scores in heads.values():
         rows |= ~np.isfinite(scores).all(axis=1)
     if rows.any():
-        raise UserError(
+        raise NotFinite(
             f"{what}: {int(rows.sum()):,} of {len(rows):,} notes have scores that are not finite in "
             f"precision={precision}, the first is note {int(rows.argmax())}, counted from 0 in its split; the weights "
             f"or the base overflow: train with a lower lr, or with {more_exact(precision)}"

@@ -13,13 +13,13 @@ from src.cli.compose import compose, read_command_line
 from src.cli.errors import UserError
 from src.cli.typed_config import leaves
 from src.cohort.prepared import read_cohort
-from src.config.choices import Kind, Labels
+from src.config.choices import Kind, Labels, Loss
 from src.config.train import TrainConfig
 from src.display.catalog import AXES, LABEL_SCHEMES, METRICS, View, label_number, metrics_of
 from src.exchange.card import MEANING, SCORES
 from src.models.labelspace import LabelSpace
 from src.models.schemes import SCHEMES, build_scheme
-from src.runs.identity import UNREAD, as_read, axes, differences, identity, readable_name, unread
+from src.runs.identity import UNREAD, as_read, axes, differences, flat_keys, identity, readable_name, unread
 from src.tracking.guard import LeakError, guarded, guarded_config
 from tests.forked import Forks
 
@@ -145,7 +145,16 @@ def test_every_view_shows_a_metric_and_those_of_people_begin_with_macro_f1() -> 
 def test_every_axis_is_typed_as_the_configuration_has_it(cohort: Path) -> None:
     keys = {*dict(leaves(TrainConfig)), "model", ""}
     assert {axis.typed for axis in AXES} <= keys
-    assert list(axes(config(cohort), 7, "clean")) == [axis.key for axis in AXES]
+    assert list(axes(config(cohort), 7, "clean")) == [axis.key for axis in AXES if not axis.later]
+
+
+def test_a_later_axis_is_named_where_it_is_not_the_default(cohort: Path) -> None:
+    cfg = config(cohort)
+    defaults = {axis.key: axis.default for axis in AXES if axis.later}
+    values = dict(flat_keys(dataclasses.asdict(cfg)))
+    assert defaults == {axis.key: values[axis.typed] for axis in AXES if axis.later}
+    named = axes(dataclasses.replace(cfg, loss=Loss.FOCAL, warmup=0.1), 7, "clean")
+    assert {key: value for key, value in named.items() if key in defaults} == {"loss": "focal", "warmup": 0.1}
 
 
 def test_every_label_scheme_is_in_every_table_and_keeps_its_number() -> None:

@@ -35,6 +35,7 @@ from src.sweeps.trial_table import best_of, command_words
 from src.sweeps.tuning import Search, plan_search, run_search
 from src.sweeps.worker import work
 from src.train import train
+from src.training.divergence import NotFinite
 
 WORDS = ["model=femto", "max_len=64", "data.limit=24", "epochs=1", "threads=1", "device=cpu", "wandb.mode=disabled"]
 VALIDATED = (3, 6)
@@ -206,7 +207,7 @@ def no_number(*_: Any) -> tuple[dict[str, Estimate], dict[str, float], int]:
     [
         (failing(FloatingPointError("Mrs. Miller")), "FloatingPointError"),
         (failing(MemoryError()), "memory ran out"),
-        (failing(type("Diverged", (UserError,), {})("lr=1: loss nan at step 3")), "lr=1: loss nan at step 3"),
+        (failing(NotFinite("lr=1: loss nan at step 3")), "lr=1: loss nan at step 3"),
         (no_number, "its accuracy on validation notes is no number"),
     ],
 )

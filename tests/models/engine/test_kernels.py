@@ -69,7 +69,7 @@ def test_the_shells_are_the_functions_that_torchs_operators_have() -> None:
         return {node.name: [argument.arg for argument in node.args.args] for node in functions}
 
     ours = public(kernels)
-    assert ours.pop("available") == ["device"]
+    assert ours.pop("available") == ["device", "dtype"]
     assert ours.pop("differences")
     assert ours == public(elementwise)
 
@@ -98,7 +98,7 @@ def test_a_processor_uses_torchs_operators_and_says_nothing(capsys: pytest.Captu
 def test_kernels_that_fail_on_a_card_are_named_in_one_line(
     result: Any, reason: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def differences(device: torch.device) -> dict[str, float]:
+    def differences(device: torch.device, dtype: torch.dtype) -> dict[str, float]:
         if isinstance(result, Exception):
             raise result
         return result
