@@ -50,6 +50,9 @@ class RunsReportConfig:
     """Where the prepared cohort lies now; null takes the place that the records name."""
     seed: int
     """Of the resampling."""
+    against: str | None
+    """A run's name: every cell is compared with the cell that it is of, also by training notes; null for no such
+    comparison."""
 
     def problems(self) -> list[str]:
         """Lists one line for each value that cannot be."""
@@ -94,7 +97,9 @@ def report_runs(cfg: RunsReportConfig) -> Path:
         UserError: the source cannot be read, or the folder cannot be written.
     """
     from src.cli.files import check_folder
+    from src.display.tables import to_text
     from src.reporting.runs_report import compose, write_report
+    from src.scaling_analysis.against import compare_against
     from src.scaling_analysis.analysis import analyse
     from src.scaling_analysis.run_sources import read_source
 
@@ -103,9 +108,13 @@ def report_runs(cfg: RunsReportConfig) -> Path:
     source = read_source(cfg.source, Path(cfg.out))
     data_dir = Path(cfg.data_dir) if cfg.data_dir else None
     scaling = analyse(source, seed=cfg.seed, data_dir=data_dir)
-    composed = compose(cfg.source, source.runs, scaling, data_dir)
+    against = compare_against(source.runs, Path(cfg.against).name, cfg.seed, data_dir) if cfg.against else None
+    composed = compose(cfg.source, source.runs, scaling, data_dir, against)
     write_report(composed, folder)
     print(visible("\n".join(composed.said)))
+    for table in composed.tables:
+        if table.name == "against":
+            print(f"\n{to_text(table)}\n")
     if composed.outdated:
         print(visible(composed.outdated), file=sys.stderr)
     print(f"report: {folder / PAGE}; tables: {folder / 'tables'}; figures: {folder / 'figures'}")

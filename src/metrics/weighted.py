@@ -44,7 +44,7 @@ class ClassF1:
         self._prefix, self._share = prefix, len(used) / classes
         true, guessed = np.split(positions, 2)
         hits = np.where(true == guessed, true, -1)
-        self._sums = tuple(_by_class(indices, len(used)) for indices in (hits, true, guessed))
+        self._sums = tuple(counts_by_class(indices, len(used)) for indices in (hits, true, guessed))
 
     def over(self, weights: Weights) -> dict[str, NDArray[np.float64]]:
         averages = f1_of(*((sums @ weights.T).T for sums in self._sums))
@@ -62,8 +62,8 @@ class ClassAreas:
     def __init__(self, prefix: str, placements: Placements, from_others: NDArray[np.float64]) -> None:
         classes, true = np.unique(placements.target, return_inverse=True)
         self._name, self._from_others = f"{prefix}macro_auc", from_others.astype(np.float32)
-        self._count = _by_class(true, len(classes))
-        self._above = _by_class(true, len(classes), placements.in_class)
+        self._count = counts_by_class(true, len(classes))
+        self._above = counts_by_class(true, len(classes), placements.in_class)
 
     def over(self, weights: Weights) -> dict[str, NDArray[np.float64]]:
         count, above = ((sums @ weights.T).T.astype(np.float64) for sums in (self._count, self._above))
@@ -74,8 +74,8 @@ class ClassAreas:
         return {self._name: areas.sum(1) / present.sum(1) + from_others}
 
 
-def _by_class(index: NDArray[np.int64], classes: int, values: NDArray[np.floating] | None = None) -> csr_array:
-    """Puts the value of each note into its class's row, [C, B]; a note of index -1 has none."""
+def counts_by_class(index: NDArray[np.int64], classes: int, values: NDArray[np.floating] | None = None) -> csr_array:
+    """Puts the value of each note, or 1, into its class's row, [C, B]; a note of index -1 has none."""
     notes = np.flatnonzero(index >= 0)
     data = np.ones(len(notes)) if values is None else values[notes]
     return csr_array((data.astype(np.float32), (index[notes], notes)), shape=(classes, len(index)))

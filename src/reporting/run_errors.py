@@ -220,10 +220,10 @@ def _adjustment(rows: Sequence[Row]) -> list[Table]:
     return [Table("errors_adjustment", f"{ABOUT['adjustment']}.", columns, entries)] if rows else []
 
 
-def _short(band: str) -> str:
+def short_band(band: str) -> str:
     """Shortens a band of numbers for a tick.
 
-    >>> _short("26 to 100"), _short("101 or more")
+    >>> short_band("26 to 100"), short_band("101 or more")
     ('26-100', '101+')
     """
     return band.replace(" to ", "-").replace(" or more", "+")
@@ -240,7 +240,7 @@ def _frequency(rows: Sequence[Row]) -> list[ReportFigure]:
         linestyle="-", capsize=2, elinewidth=0.9,
     )  # fmt: skip
     axes.set_xticks(
-        range(len(rows)), [f"{_short(row['training_notes'])}\n{row['notes']:,}" for row in rows], fontsize=6
+        range(len(rows)), [f"{short_band(row['training_notes'])}\n{row['notes']:,}" for row in rows], fontsize=6
     )
     axes.set_ylim(0, 1)
     axes.set_xlabel("training notes of the DRG; below: test notes")

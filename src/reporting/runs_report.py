@@ -11,6 +11,7 @@ from src.cli.json_files import read_json
 from src.display.catalog import MAIN, axis_of
 from src.display.figure_style import pdf, settings, settle, svg
 from src.display.tables import to_csv, to_latex, to_markdown
+from src.reporting.against_section import against_drawing, against_table
 from src.reporting.cell_figures import cell_drawings
 from src.reporting.cohort_section import cohort_drawing
 from src.reporting.curve_figures import curve_drawings
@@ -23,12 +24,19 @@ from src.reporting.runs_page import FIGURES, TABLES, Report, page
 from src.reporting.scaling_figures import scaling_drawings
 from src.reporting.series import main_ground
 from src.runs.finished import Run
+from src.scaling_analysis.against import Against
 from src.scaling_analysis.result import Scaling
 
 PAGE, NUMBERS = "report.html", "report.json"
 
 
-def compose(source: str, runs: Sequence[Run], scaling: Scaling, data_dir: Path | None = None) -> Report:
+def compose(
+    source: str,
+    runs: Sequence[Run],
+    scaling: Scaling,
+    data_dir: Path | None = None,
+    against: Against | None = None,
+) -> Report:
     """Composes the report on some runs.
 
     Args:
@@ -36,6 +44,7 @@ def compose(source: str, runs: Sequence[Run], scaling: Scaling, data_dir: Path |
         runs: the finished ones.
         scaling: what `src.scaling_analysis.analysis.analyse` makes of them.
         data_dir: where the prepared cohort lies now; None takes the folder that the records name.
+        against: the cells beside one of them; None for no such table.
 
     Raises:
         UserError: a file of a run's evaluation is damaged.
@@ -47,6 +56,7 @@ def compose(source: str, runs: Sequence[Run], scaling: Scaling, data_dir: Path |
     with settings():
         drawings = scaling_drawings(scaling) + cell_drawings(scaling, hours, unit_of(list(costs.values())))
         drawings += curve_drawings(scaling, by_name)
+        drawings += against_drawing(scaling, against) if against else []
         best_first = _best_first(scaling, by_name)
         errors = read_errors(best_first)
     return Report(
@@ -54,7 +64,7 @@ def compose(source: str, runs: Sequence[Run], scaling: Scaling, data_dir: Path |
         facts=_facts(source, runs, scaling),
         said=summarise_findings(scaling, costs),
         notes=scaling.notes,
-        tables=report_tables(scaling, costs),
+        tables=report_tables(scaling, costs) + ([against_table(scaling, against)] if against else []),
         drawings=drawings,
         errors=errors,
         outdated=outdated(best_first),

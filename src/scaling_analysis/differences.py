@@ -39,7 +39,7 @@ def differences(grid: Grid, noise: Resampler, metrics: tuple[str, ...]) -> tuple
     for metric in metrics:
         for axis in [name for name in grid.free if not (name == "labels" and is_loss(metric))]:
             rows = [
-                _difference(grid, noise, metric, *pair)
+                paired_difference(grid, noise, metric, *pair)
                 for pair in pairs
                 if pair[0] == axis and all(metric in grid.cells[index].metrics for index in pair[1:])
             ]
@@ -49,7 +49,8 @@ def differences(grid: Grid, noise: Resampler, metrics: tuple[str, ...]) -> tuple
     return tuple(compared)
 
 
-def _difference(grid: Grid, noise: Resampler, metric: str, axis: str, larger: int, smaller: int) -> Difference:
+def paired_difference(grid: Grid, noise: Resampler, metric: str, axis: str, larger: int, smaller: int) -> Difference:
+    """Estimates a metric of one cell less that of another, paired by seed where they share some, and by patient."""
     above, below = (grid.cells[index].metrics[metric].values for index in (larger, smaller))
     shared = sorted(above.keys() & below.keys())
     if shared:

@@ -104,7 +104,7 @@ def _cell(ground: int, axes: dict[str, Any], runs: Sequence[Run]) -> Cell:
             values[name][run.axes["seed"]] = value
             if name in run.record.intervals:
                 errors[name].append(patient_error(value, *run.record.intervals[name]))
-    metrics = {name: _measured(name, by_seed, errors[name]) for name, by_seed in sorted(values.items())}
+    metrics = {name: measured_over_seeds(name, by_seed, errors[name]) for name, by_seed in sorted(values.items())}
     return Cell(ground, axes, tuple(run.name for run in runs), metrics, _numbers(axes, runs))
 
 
@@ -121,7 +121,14 @@ def _metrics(run: Run) -> dict[str, float]:
     return metrics
 
 
-def _measured(name: str, values: Mapping[int, float], errors: Sequence[float]) -> Measured:
+def measured_over_seeds(name: str, values: Mapping[int, float], errors: Sequence[float]) -> Measured:
+    """Averages a metric over seeds, with its intervals.
+
+    Args:
+        name: of the metric.
+        values: by seed.
+        errors: standard errors by patients, one a seed; fewer where a run has none.
+    """
     mean = float(np.mean(list(values.values())))
     # The seeds of a cell are tested on the same patients: that error does not shrink with their number.
     patients = float(np.mean(errors)) if len(errors) == len(values) else math.nan
