@@ -44,7 +44,8 @@ class DivergenceWatch:
         self, name: Path | str, cfg: TrainConfig, precision: Precision, device: str, *, skips: bool = False
     ) -> None:
         self.name, self.cfg, self.precision, self.skips = name, cfg, precision, skips
-        self._at_once = 1 if is_cpu(device) else STEPS_BETWEEN_LOGS
+        # A row of the curves reads them first, when it waits for the device itself.
+        self._at_once = 1 if is_cpu(device) else STEPS_BETWEEN_LOGS + 1
         self._unread: list[tuple[int, float, Tensor]] = []
         self.skipped = 0
         """Steps whose gradient alone was not finite, where `skips` says that such a step is left out."""

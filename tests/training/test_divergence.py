@@ -20,6 +20,7 @@ from src.models.schemes import SingleLabel
 from src.training.checkpoints import read_checkpoint
 from src.training.divergence import Diverged, DivergenceWatch, check_scores
 from src.training.learner import Stage
+from src.training.throughput import STEPS_BETWEEN_LOGS
 from tests.training.stepping import SHORT, configured, opened, take
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -28,10 +29,10 @@ GOOD, BAD = torch.tensor(1.0), torch.tensor(float("nan"))
 
 def test_a_gpu_is_asked_now_and_then_and_the_step_is_the_true_one(cohort: Path) -> None:
     watch = DivergenceWatch("run", configured(cohort), Precision.BF16, "meta")
-    for step in range(1, 10):
+    for step in range(1, 1 + STEPS_BETWEEN_LOGS):
         watch.add(step, 0.1 / step, GOOD, BAD if step >= 4 else GOOD)
     with pytest.raises(Diverged, match=r"run: diverged, the gradient norm is nan at step 4, lr=0\.025;"):
-        watch.add(10, 0.01, GOOD, GOOD)
+        watch.add(1 + STEPS_BETWEEN_LOGS, 0.01, GOOD, GOOD)
 
 
 def test_what_was_not_read_yet_is_read_when_asked(cohort: Path) -> None:
