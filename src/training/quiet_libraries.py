@@ -1,9 +1,13 @@
 """Keeps the libraries' own messages off the terminal."""
 
+import logging
+
+# When this is imported, for a process that others are forked from: peft imports bitsandbytes wherever it is installed.
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+
 
 def quiet_libraries() -> None:
     """Leaves the terminal to our own lines: no tips, no loading bars, no warnings about how a loop is built."""
-    import logging
     import warnings
 
     from transformers.utils import logging as transformers_logging
@@ -12,7 +16,6 @@ def quiet_libraries() -> None:
     transformers_logging.set_verbosity_error()
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # peft imports it wherever it is installed
     for message in (
         ".*isinstance.treespec.*",
         ".*in eval mode at the start.*",

@@ -22,7 +22,10 @@ from src.sweeps.retries import RetryTracker
 STARTS = 3
 """Fork servers that are tried for one cell."""
 
-WARM = ["torch", "transformers.models.llama.modeling_llama", "peft", "pytorch_lightning", "numpy"]
+WARM = [
+    "src.training.quiet_libraries", "torch", "transformers.models.llama.modeling_llama", "peft", "pytorch_lightning",
+    "numpy",
+]  # fmt: skip
 """Imported once, in a process that every cell is forked from; polars is not, for its threads do not survive a fork."""
 
 GRACE_S = 120.0
