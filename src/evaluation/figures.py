@@ -16,6 +16,9 @@ SHOWN = {key: metric.name for key, metric in metrics_of(View.BARS).items()}
 DASHED = {"color": GREY, "linewidth": 0.9, "linestyle": (0, (4, 3))}
 """Of lines to compare with."""
 
+BETWEEN_MARKS = 0.5
+"""From one tau to the next whose number and intervals stand beside the front."""
+
 
 @settings()
 def draw_comparison(path: Path, systems: Mapping[str, Mapping[str, float]], title: str) -> None:
@@ -130,7 +133,7 @@ def draw_coverage(path: Path, curve: pl.DataFrame, aim: float, coverage: float |
 
 @settings()
 def draw_front(path: Path, front: pl.DataFrame, points: Mapping[str, float], title: str) -> None:
-    """Draws macro-F1 against top-1 of the test over tau, with intervals, and marks the named points.
+    """Draws macro-F1 against top-1 of the test over tau, intervals at some taus, and marks the named points.
 
     Args:
         path: where the figure goes.
@@ -139,10 +142,14 @@ def draw_front(path: Path, front: pl.DataFrame, points: Mapping[str, float], tit
         title: what was tested.
     """
     figure, axes = panel(4.2, width=WIDE)
-    x, y = front["accuracy"].to_numpy(), front["macro_f1"].to_numpy()
-    reach = [np.abs(front.select(f"{name}_low", f"{name}_high").to_numpy().T - front[name].to_numpy())
-             for name in ("accuracy", "macro_f1")]  # fmt: skip
-    axes.errorbar(x, y, xerr=reach[0], yerr=reach[1], color=GREY, elinewidth=0.4, linewidth=0.9, alpha=0.6)
+    axes.plot(front["accuracy"], front["macro_f1"], color=GREY, linewidth=0.9)
+    for row in front.filter((pl.col("tau") % BETWEEN_MARKS).abs() < 1e-9).iter_rows(named=True):
+        x, y = row["accuracy"], row["macro_f1"]
+        reach = [
+            [[abs(row[name] - row[f"{name}_{end}"])] for end in ("low", "high")] for name in ("accuracy", "macro_f1")
+        ]
+        axes.errorbar(x, y, xerr=reach[0], yerr=reach[1], color=GREY, elinewidth=0.5, capsize=1.5, alpha=0.7)
+        axes.annotate(f"{row['tau']:g}", (x, y), (3, -9), textcoords="offset points", color=GREY, fontsize=6)
     for index, (point, tau) in enumerate(points.items()):
         row = front.row(by_predicate=pl.col("tau") == tau, named=True)
         marked = {**style(index), "linestyle": "none", "markersize": 7, "zorder": 3}
