@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from src.config.choices import Objective
 
@@ -48,6 +49,17 @@ class PretrainConfig:
     threads: int | None
     """CPU threads of PyTorch; null leaves its default."""
     device: str
+
+    @property
+    def sizes(self) -> dict[str, Any]:
+        """Gives the architecture's sizes by the names that transformers has for them."""
+        return {
+            "hidden_size": self.hidden_size,
+            "intermediate_size": self.intermediate_size,
+            "num_hidden_layers": self.layers,
+            "num_attention_heads": self.heads,
+            "max_position_embeddings": self.context,
+        }
 
     def problems(self) -> list[str]:
         """Returns one line for each value that cannot be."""

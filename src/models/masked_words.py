@@ -27,15 +27,7 @@ def new_model(tokenizer: Any, cfg: PretrainConfig) -> Any:
     """Makes a BERT with random weights; its input and output words share their vectors."""
     from transformers import BertConfig, BertForMaskedLM
 
-    config = BertConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=cfg.hidden_size,
-        intermediate_size=cfg.intermediate_size,
-        num_hidden_layers=cfg.layers,
-        num_attention_heads=cfg.heads,
-        max_position_embeddings=cfg.context,
-        pad_token_id=tokenizer.pad_token_id,
-    )
+    config = BertConfig(vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id, **cfg.sizes)
     return BertForMaskedLM(config).eval()  # without dropout, as the small LLaMAs are pretrained: no note comes often
 
 

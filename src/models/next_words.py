@@ -24,11 +24,7 @@ def new_model(tokenizer: Any, cfg: PretrainConfig) -> Any:
     register_packed_attention()
     config = LlamaConfig(
         vocab_size=len(tokenizer),
-        hidden_size=cfg.hidden_size,
-        intermediate_size=cfg.intermediate_size,
-        num_hidden_layers=cfg.layers,
-        num_attention_heads=cfg.heads,
-        max_position_embeddings=cfg.context,
+        **cfg.sizes,
         tie_word_embeddings=True,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,

@@ -40,16 +40,25 @@ class Job:
         return self.folder.name
 
 
-def write_job(job: Job, cohort_fingerprint: str) -> None:
-    """Writes what a process needs to work on the cell, `cell.json`, unless it is there already."""
+def write_job(job: Job, cohort_fingerprint: str, search: dict[str, Any] | None = None) -> None:
+    """Writes what a process needs to work on the cell, `cell.json`, unless it is there already.
+
+    Args:
+        job: the cell.
+        cohort_fingerprint: of the cohort that it reads.
+        search: what a trial is of; where the file is of the same, it stays, as somebody may be choosing values now.
+    """
     content = {
         "config": dataclasses.asdict(job.cfg),
         "words": job.words,
         "cohort": cohort_fingerprint,
         "code": code_version(),
     }
+    if search is not None:
+        content["search"] = search
     try:
-        same = read_job(job.folder) == content
+        there = read_job(job.folder)
+        same = there == content if search is None else there.get("search") == search
     except UserError:
         same = False
     if not same:

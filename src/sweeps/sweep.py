@@ -121,9 +121,17 @@ def run_sweep(name: str, jobs: Sequence[Job], task: Task = work_on) -> None:
     for job in free:
         write_job(job, fingerprint)
     write_sweep(out, name, jobs)
+    start_jobs(name, launcher, cfg, (todo, free), task)
+    _close(name, jobs, waits=getattr(cfg, "wait", True))
+
+
+def start_jobs(
+    name: str, launcher: Launcher, cfg: LauncherConfig, left: tuple[Sequence[Job], Sequence[Job]], task: Task
+) -> None:
+    """Gives a launcher the jobs that are left: all of them where it joins those that are worked on, else the free."""
+    todo, free = left
     if asked_for := todo if launcher.joins else free:
         getattr(import_module(launcher.module), launcher.function)(name, asked_for, cfg, task)
-    _close(name, jobs, waits=getattr(cfg, "wait", True))
 
 
 def _announce(name: str, jobs: Sequence[Job], statuses: dict[Path, StatusSnapshot], fingerprint: str) -> None:

@@ -6,28 +6,24 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from src.cli.compose import Composed, to_schema
 from src.cli.errors import UserError
-from src.cli.json_files import write_json
 from src.cli.search_space import Dimension
 from src.cohort.prepared import read_cohort
 from src.config.choices import Together
 from src.config.sweeper import SearchConfig
 from src.config.train import TrainConfig
-from src.runs.folder import RunFolder
 from src.runs.identity import as_read, identity, unread
-from src.runs.job import SCHEMA, Job, read_job
-from src.runs.provenance import code_version
+from src.runs.job import Job, read_job, write_job
 from src.runs.state import RunStatus
 from src.runs.status import read_status
 from src.runs.trial_record import read_trial
 from src.sweeps.manifest import write_sweep
 from src.sweeps.study import Study
-from src.sweeps.sweep import LAUNCHERS, Task, launcher_config, work_on
+from src.sweeps.sweep import LAUNCHERS, Task, launcher_config, start_jobs, work_on
 from src.sweeps.trial_table import closing_lines
 
 
@@ -96,13 +92,6 @@ def plan_search(name: str, composed: Composed[TrainConfig]) -> Search:
     return Search(whole_name, cfg, settings, space, point.launcher, fingerprint)
 
 
-def _asked_of(folder: Path) -> dict[str, Any]:
-    try:
-        return dict(read_job(folder).get("search", {}))
-    except UserError:
-        return {}
-
-
 def words_of(folder: Path) -> list[str]:
     """Reads what was chosen for a slot; empty where nobody has begun it, or where its file cannot be read."""
     try:
@@ -129,8 +118,7 @@ def run_search(search: Search, typed: Sequence[str], task: Task = work_on) -> No
         if job in free and not job.words:
             _write_slot(search, slot, job)
     write_sweep(out, search.name, jobs)
-    if asked_for := todo if launcher.joins else free:
-        getattr(import_module(launcher.module), launcher.function)(search.name, asked_for, launcher_values, task)
+    start_jobs(search.name, launcher, launcher_values, (todo, free), task)
     tell_records(search)
     jobs = search.jobs()
     write_sweep(out, search.name, jobs)
@@ -153,11 +141,7 @@ def _write_slot(search: Search, slot: int, job: Job) -> None:
         "settings": {**dataclasses.asdict(search.settings), "params": {}},
         "space": [dataclasses.asdict(dimension) for dimension in search.space],
     }
-    if _asked_of(job.folder) == asked:
-        return  # somebody may be choosing now
-    content = {"config": dataclasses.asdict(job.cfg), "words": [], "cohort": search.fingerprint,
-               "code": code_version(), "search": asked}  # fmt: skip
-    write_json(RunFolder(job.folder).job, content, SCHEMA, indent=1)
+    write_job(job, search.fingerprint, asked)
 
 
 def tell_records(search: Search) -> int:
