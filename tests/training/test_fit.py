@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from src.cli.compose import compose, read_command_line
 from src.config.train import TrainConfig
@@ -28,6 +29,8 @@ def test_lightning_trains_where_the_session_lies(
     words: list[str], rank: str, device: str, cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LOCAL_RANK", rank)
+    # A Trainer sets it for its process; the loggers of later tests here would write nothing as rank 1.
+    monkeypatch.setattr(rank_zero_only, "rank", 0)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     cfg = compose(TrainConfig, read_command_line([f"data.dir={cohort}", *words], "train"))[0]
