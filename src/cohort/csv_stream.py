@@ -231,7 +231,8 @@ def _fields(layout: Layout, lines: io.StringIO, row: int) -> Iterator[list[str]]
             if len(fields) > 1 or (fields and (fields[0].strip() or len(layout.header) == 1)):
                 read += 1
                 yield fields
-    except csv.Error as error:
+    except csv.Error:
+        # The parser's own reason follows from how much was read at a time.
         raise UserError(
-            f"{layout.path}: row {row + read + 1} is no CSV ({error}); is a quote left open there?"
+            f"{layout.path}: row {row + read + 1} is no CSV; is a quote left open there, or within a field?"
         ) from None

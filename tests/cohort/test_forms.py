@@ -151,6 +151,7 @@ def test_a_table_reads_the_same_from_parquet(table: list[Row], tmp_path: Path) -
 @example(tail='"a" ,b,c\nd,e,f', size=3)
 @example(tail="a,b,\nc,d,e,f\ng,h\n", size=40)
 @example(tail="a,b,c,d\ne,f\n", size=40)
+@example(tail=';","\n";"\n', size=1)
 def test_how_much_is_read_at_a_time_changes_no_row_and_no_message(
     tail: str, size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
