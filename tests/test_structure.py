@@ -31,6 +31,7 @@ ROOMS = [
     "training",
     "baselines",
     "evaluation",
+    "inference",
     "exchange",
     "privacy",
     "sweeps",

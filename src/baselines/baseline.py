@@ -7,13 +7,17 @@ from safetensors import SafetensorError
 
 from src.cli.files import exchanging_folder
 from src.cli.json_files import REMADE, Damaged
+from src.cli.signals import Stop
 from src.cohort.split import Split
 from src.config.train import TrainConfig
-from src.training.predictor import Predictor
+from src.training.predictor import Predictor, Scores
 
 
 class Baseline(Predictor):
     """Reads text or the facts of admissions, and has no base."""
+
+    def scores(self, split: Split, stop: Stop) -> Scores:
+        return self.score(self.data.notes(split).rows, stop)
 
     @abstractmethod
     def write(self, folder: Path) -> None:

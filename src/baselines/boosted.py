@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from src.baselines.baseline import Baseline
@@ -48,7 +49,6 @@ class Boosted(Baseline):
 
     def __init__(self, data: RunData) -> None:
         super().__init__(data)
-        _ = data.facts  # refused now where the cohort has none
         self.facts = Facts(coded=self.coded)
         self.classes: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
         self.booster: Any = None
@@ -71,9 +71,8 @@ class Boosted(Baseline):
         print(f"{name}: {ending(clock.done, self.booster.best_iteration, rounds, patience)}")
         return Training({"trainable_parameters": self.booster.num_trees(), "steps": self.booster.best_iteration})
 
-    def scores(self, split: Split, stop: Stop) -> Scores:
-        notes = self.data.notes(split)
-        shares = self.booster.predict(self.facts.of(notes.rows), num_iteration=self.booster.best_iteration)
+    def score(self, rows: pl.DataFrame, stop: Stop) -> Scores:
+        shares = self.booster.predict(self.facts.of(rows), num_iteration=self.booster.best_iteration)
         values = np.log(np.maximum(shares, 1e-12))
         return {"scores": expand_to_all_drgs(values, self.classes, len(self.data.space.codes))}
 

@@ -1,10 +1,12 @@
 """Predicts the commonest DRGs, or by a linear model of TF-IDF, alone or with the facts of the admission."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
@@ -14,7 +16,7 @@ from src.baselines.tfidf import TfidfLinear, linear_scores, vectorizer
 from src.cli.signals import Stop
 from src.cohort.split import Split
 from src.training.predictor import OpenRun, Scores, Training
-from src.training.run_data import Notes, RunData
+from src.training.run_data import RunData
 
 
 class Majority(Baseline):
@@ -29,9 +31,9 @@ class Majority(Baseline):
         self.counts = np.bincount(drg, minlength=len(self.data.space.codes)) + np.float64(0.5)
         return Training({"trainable_parameters": len(self.counts), "steps": 0})
 
-    def scores(self, split: Split, stop: Stop) -> Scores:
+    def score(self, rows: pl.DataFrame, stop: Stop) -> Scores:
         shares = np.log(self.counts / self.counts.sum()).astype(np.float32)
-        return {"scores": np.tile(shares, (len(self.data.notes(split)), 1))}
+        return {"scores": np.tile(shares, (rows.height, 1))}
 
     def write(self, folder: Path) -> None:
         save_file({"counts": self.counts}, folder / "majority.safetensors")
@@ -54,26 +56,25 @@ class Linear(Baseline):
         train = self.data.notes(Split.TRAIN)
         if self.facts:
             self.facts.fit(train.rows)
-        more = self._facts(train)
-        model = TfidfLinear(self.data.cfg.seed).fit(self._texts(train), train.drg.tolist(), more)
+        more = self._facts(train.rows)
+        model = TfidfLinear(self.data.cfg.seed).fit(self._read(train.texts), train.drg.tolist(), more)
         self.vocabulary, self.weights = model.learnt()
         parameters = int(self.weights["coef"].size + self.weights["intercept"].size)
         return Training({"trainable_parameters": parameters, "steps": 0})
 
-    def scores(self, split: Split, stop: Stop) -> Scores:
-        notes = self.data.notes(split)
-        more = self._facts(notes)
+    def score(self, rows: pl.DataFrame, stop: Stop) -> Scores:
+        more = self._facts(rows)
         words = vectorizer(self.vocabulary, self.weights["idf"])
-        values = linear_scores(words.transform(self._texts(notes)), more, self.weights)
+        values = linear_scores(words.transform(self._read(rows["text"].to_list())), more, self.weights)
         return {"scores": expand_to_all_drgs(values, self.weights["classes"], len(self.data.space.codes))}
 
-    def _texts(self, notes: Notes) -> list[str]:
-        return notes.texts
+    def _read(self, texts: list[str]) -> list[str]:
+        return texts
 
-    def _facts(self, notes: Notes) -> Any:
+    def _facts(self, rows: pl.DataFrame) -> Any:
         from sklearn.preprocessing import normalize
 
-        return normalize(self.facts.of(notes.rows)) if self.facts else None
+        return normalize(self.facts.of(rows)) if self.facts else None
 
     def write(self, folder: Path) -> None:
         save_file(self.weights, folder / "linear.safetensors")
@@ -94,8 +95,11 @@ class CutLinear(Linear):
     def cut(self, split: Split) -> NDArray[np.bool_]:
         return self.data.cut(split)
 
-    def _texts(self, notes: Notes) -> list[str]:
-        return self.data.kept_texts(notes)
+    def cut_texts(self, texts: Sequence[str]) -> NDArray[np.int64]:
+        return self.data.cut_texts(texts)
+
+    def _read(self, texts: list[str]) -> list[str]:
+        return self.data.kept_texts(texts)
 
 
 class Fusion(Linear):
@@ -106,14 +110,13 @@ class Fusion(Linear):
 
     def __init__(self, data: RunData) -> None:
         super().__init__(data)
-        _ = data.facts  # refused now where the cohort has none
         self.facts = Facts(coded=False)
 
 
 def expand_to_all_drgs(values: NDArray[np.floating], classes: NDArray[np.int64], drgs: int) -> NDArray[np.float32]:
-    """[B, D] log-probabilities from the values of the classes met in training; the others are below every one."""
+    """[B, D] log-probabilities from the values of the classes met in training; a note's others are below them."""
     from src.metrics.definitions import log_softmax
 
-    whole = np.full((len(values), drgs), values.min() - 1, dtype=np.float64)
+    whole = np.repeat(values.min(1, keepdims=True) - np.float64(1), drgs, axis=1)
     whole[:, classes] = values
     return log_softmax(whole).astype(np.float32)

@@ -4,6 +4,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
 
+import numpy as np
+import polars as pl
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -51,8 +53,14 @@ class Tuned(Baseline):
         return Training({"trainable_parameters": parameters, "steps": steps})
 
     def scores(self, split: Split, stop: Stop) -> Scores:
-        notes = self.data.notes(split)
-        return score(self.network, self.data.scheme, self._encoded(notes), self.data.cfg, self.data.device, "scores")
+        return self._scores(self.data.notes(split).texts, "scores")
+
+    def score(self, rows: pl.DataFrame, stop: Stop) -> Scores:
+        return self._scores(rows["text"].to_list())
+
+    def _scores(self, texts: list[str], what: str = "") -> Scores:
+        notes = Encoded(self.ids.encode(texts), np.zeros(len(texts), dtype=np.int64))
+        return score(self.network, self.data.scheme, notes, self.data.cfg, self.data.device, what)
 
     def write(self, folder: Path) -> None:
         self.ids.save(folder)

@@ -253,6 +253,8 @@ def _described(cfg: PrepareConfig, rows: pl.DataFrame, labels: Labels, flow: Flo
     return {
         "protocol": "own" if cfg.data.path else str(cfg.protocol),
         "sections": cfg.data.sections,
+        "headings": cfg.data.headings,
+        "fewest_words": cfg.data.words,
         "flow": flow.steps,
         "remarks": flow.remarks,
         "splits": {

@@ -92,6 +92,14 @@ class Cohort:
         )
         return sampled(rows.collect(), limit)
 
+    def texts(self, split: Split, limit: int | None = None, at_once: int = 4_000) -> Iterator[pl.Series]:
+        """Reads the texts of the same notes, `at_once` at a time."""
+        rows = self.rows(split, limit).select(pl.col("row").cast(pl.UInt32))
+        texts = pl.scan_parquet(self.folder / NOTES).select("text").with_row_index("row")
+        wanted = texts.join(rows.lazy(), "row", how="semi", maintain_order="left")
+        for some in wanted.select("text").collect_batches(chunk_size=at_once, maintain_order=True):
+            yield some["text"]
+
     def patients(self, split: Split, limit: int | None = None) -> int:
         """Counts the patients of a split, or of a sample of `limit` of its notes."""
         return self.rows(split, limit)["subject_id"].n_unique()

@@ -1,6 +1,7 @@
 """A finished run taken up again: its record, and what it worked with."""
 
 from pathlib import Path
+from typing import Any
 
 from src.baselines.systems import build_predictor
 from src.cli.compose import to_schema
@@ -23,10 +24,13 @@ def config_of(record: RunRecord, device: str, data_dir: str | None, run: Path) -
             f"{run}: data.limit={limit}: an earlier version trained this run on the first notes of each split, and now "
             "a sample is taken; train it again"
         )
-    cohort = read_cohort_of(record, run, Path(data_dir) if data_dir else None)
-    config = {**record.config, "device": device, "devices": 1, "nodes": 1, "shard": False}
-    config["data"] = {**config["data"], "dir": str(cohort.folder)}
-    return to_schema(TrainConfig, config)
+    return config_in(record, device, read_cohort_of(record, run, Path(data_dir) if data_dir else None).folder)
+
+
+def config_in(record: RunRecord, device: str, folder: Path, **changes: Any) -> TrainConfig:
+    """What a finished run was trained with, for one process on `device`, with another folder of its cohort."""
+    config = {**record.config, "device": device, "devices": 1, "nodes": 1, "shard": False, **changes}
+    return to_schema(TrainConfig, {**config, "data": {**config["data"], "dir": str(folder)}})
 
 
 def reopen(record: RunRecord, run: Path, device: str, data_dir: str | None) -> Predictor:

@@ -26,6 +26,16 @@ class RunFolder:
         return self.path / "result.json"
 
     @property
+    def cohort(self) -> Path:
+        """Holds what prediction needs of the cohort, see `src.runs.kept_cohort`."""
+        return self.path / "cohort.json"
+
+    @property
+    def words(self) -> Path:
+        """Says which words the training notes have, see `src.cohort.familiar_words`."""
+        return self.path / "words.npz"
+
+    @property
     def history(self) -> Path:
         """Holds what the run logged, a line a step, see `src.runs.history`."""
         return self.path / "history.jsonl"

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from src.cli.errors import UserError
@@ -13,6 +14,8 @@ from src.cli.signals import Stop
 from src.cohort.split import Split
 from src.config.train import TrainConfig
 from src.models.classifier import Classifier, load_adapters, save_adapters
+from src.models.prompts import encode_notes
+from src.training.batches import TokenisedNotes
 from src.training.fit import fit
 from src.training.learner import Learner, Stage
 from src.training.learners import open_learners
@@ -65,6 +68,23 @@ class Llama(Predictor):
             precision=self.data.precision,
             what=f"scores {split}",
         )
+
+    def score(self, rows: pl.DataFrame, stop: Stop) -> Scores:
+        cfg = self.data.cfg
+        ids = encode_notes(self.data.tokenizer, rows["text"].to_list(), cfg.prompt, cfg.max_len)
+        return score_notes(
+            self.trained,
+            self.data.scheme,
+            TokenisedNotes(ids, [0] * len(ids)),
+            batch_size=cfg.batch_size,
+            ranks=ALONE,
+            stop=stop,
+            device=self.data.device,
+            precision=self.data.precision,
+        )
+
+    def cut_texts(self, texts: Sequence[str]) -> NDArray[np.int64]:
+        return self.data.cut_texts(texts)
 
     @property
     def trained(self) -> Classifier:

@@ -9,6 +9,7 @@ from src.cohort.split import Split
 from src.models.labelspace import LabelSpace
 from src.runs.folder import SCORED
 from src.runs.identity import SAMPLE, as_read
+from src.runs.kept_cohort import kept_of
 from src.runs.predictions import (
     Predictions,
     estimates_of,
@@ -55,6 +56,7 @@ def finish(predictor: Predictor, training: Training, run: OpenRun) -> RunRecord:
         seconds={**run.clock.laps, **training.seconds, "total": run.clock.total},
     )
     if run.first:
+        kept_of(data.cohort, data.cfg.data.limit).write(run.folder)
         write_record(run.folder.path, record)
     run.recorder.log_summary(flat(record))
     return record

@@ -1,13 +1,14 @@
 """One protocol for every system: it is fitted on a cohort, scores notes, and is saved and loaded."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from src.cli.signals import Stop
@@ -89,6 +90,17 @@ class Predictor(ABC):
     @abstractmethod
     def scores(self, split: Split, stop: Stop) -> Scores:
         """Scores the notes of one split."""
+
+    @abstractmethod
+    def score(self, rows: pl.DataFrame, stop: Stop) -> Scores:
+        """Scores notes that need not be of a cohort, by their `text`, and by their admissions' facts if it reads those.
+
+        A note has the scores that it would have in a split, but for the order in which a GPU adds up.
+        """
+
+    def cut_texts(self, texts: Sequence[str]) -> NDArray[np.int64]:
+        """Counts for each text the tokens that are not read, [B]; none where a system reads it whole."""
+        return np.zeros(len(texts), dtype=np.int64)
 
     @abstractmethod
     def save(self, folder: Path) -> None:

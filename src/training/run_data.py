@@ -1,7 +1,7 @@
 """Holds what a run works with: its configuration, the cohort, the label space, and what follows from them."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -150,8 +150,14 @@ class RunData:
         around = prompt_template(self.tokenizer, self.cfg.prompt, self.cfg.max_len).tokens
         return self.tokens.lengths(rows) + around > self.cfg.max_len
 
-    def kept_texts(self, notes: Notes) -> list[str]:
-        """Cuts each note's text where the base stops reading it.
+    def cut_texts(self, texts: Sequence[str]) -> NDArray[np.int64]:
+        """Counts the tokens of each text that the base does not read, [B]."""
+        most = prompt_template(self.tokenizer, self.cfg.prompt, self.cfg.max_len).max_note_tokens
+        whole = self.tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"] if texts else []
+        return np.maximum(np.array([len(ids) for ids in whole], dtype=np.int64) - most, 0)
+
+    def kept_texts(self, texts: Sequence[str]) -> list[str]:
+        """Cuts each text where the base stops reading it.
 
         Raises:
             UserError: the tokenizer does not say where in a text its tokens are.
@@ -164,8 +170,8 @@ class RunData:
             )
         most = prompt_template(tokenizer, self.cfg.prompt, self.cfg.max_len).max_note_tokens
         options = {"add_special_tokens": False, "truncation": True, "return_offsets_mapping": True}
-        ends = tokenizer(notes.texts, max_length=most, **options)["offset_mapping"]
-        return [text[: kept[-1][1]] if kept else "" for text, kept in zip(notes.texts, ends, strict=True)]
+        ends = tokenizer(list(texts), max_length=most, **options)["offset_mapping"]
+        return [text[: kept[-1][1]] if kept else "" for text, kept in zip(texts, ends, strict=True)]
 
     def predictions(self, split: Split, heads: Mapping[str, NDArray[np.float32]]) -> Predictions:
         """Puts the scores of one split's notes beside their ids and labels."""
@@ -191,7 +197,9 @@ def open_data(cfg: TrainConfig) -> RunData:
         torch.set_num_threads(cfg.threads)
     cohort = read_cohort(Path(cfg.data.dir))
     check_classes(split_rows(cohort, Split.TRAIN, cfg.data.limit)["drg"].to_list(), f"data.dir={cfg.data.dir}")
-    return RunData(cfg, cohort, LabelSpace.from_labels(cohort.labels))
+    data = RunData(cfg, cohort, LabelSpace.from_labels(cohort.labels))
+    _ = data.facts  # refused now where the cohort has none
+    return data
 
 
 def pick_device(cfg: TrainConfig) -> str:

@@ -78,7 +78,7 @@ def score_notes(
     stop: Stop,
     device: str,
     precision: Precision,
-    what: str,
+    what: str = "",
 ) -> dict[str, NDArray[np.float32]]:
     """Computes the log-probabilities of each head for every note, in the order of `notes`, in every process.
 
@@ -96,5 +96,5 @@ def score_notes(
     shares = ranks.gathered(on_the_host(parts))
     order = np.argsort(np.concatenate([Ranks(rank, ranks.count).mine(len(notes)) for rank in range(ranks.count)]))
     heads = {name: np.concatenate([share[name] for share in shares if share])[order] for name in shares[0]}
-    check_scores(heads, what, precision)
+    check_scores(heads, what or "the notes", precision)
     return heads

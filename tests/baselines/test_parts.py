@@ -170,7 +170,7 @@ def test_tfidf_reads_the_text_that_the_tokens_of_a_llama_keep(words: list[str], 
     read = llama.tokenised(Split.TEST).ids
     around = read.template
     expected = [ids[len(around.first) : len(ids) - len(around.last)] for ids in read]
-    texts = linear.kept_texts(linear.notes(Split.TEST))
+    texts = linear.kept_texts(linear.notes(Split.TEST).texts)
     assert texts == [llama.tokenizer.decode(ids, clean_up_tokenization_spaces=False) for ids in expected]
     whole = linear.notes(Split.TEST).texts
     assert [text != kept for text, kept in zip(whole, texts, strict=True)] == llama.cut(Split.TEST).tolist()

@@ -16,12 +16,14 @@ from src.cli.errors import UserError
 from src.cli.signals import Stop
 from src.cohort.split import Split
 from src.config.train import TrainConfig
+from src.inference.model import open_model
 from src.runs.folder import SCORED, RunFolder
 from src.runs.predictions import measure, read_predictions
 from src.sweeps.single import run_single
 from src.train import train
 from src.training.predictor import Predictor
 from src.training.run_data import open_data
+from tests.inference.test_model import without_its_cohort
 
 TINY_BERT = [
     "model.weights=random",
@@ -88,6 +90,18 @@ def test_a_baseline_leaves_a_record_like_llamas_and_the_same_scores_when_loaded(
             assert value == pytest.approx(record["metrics"][f"{prefix}/{name}"], abs=1e-6)
         for scores in again.heads.values():
             assert np.allclose(np.exp(scores.astype(np.float64)).sum(1), 1, atol=1e-4)
+
+
+def test_a_baseline_scores_notes_where_its_cohort_is_not(
+    trained: tuple[TrainConfig, Path], tmp_path: Path, cohort: Path
+) -> None:
+    cfg, folder = trained
+    rows = open_data(cfg).notes(Split.TEST).rows.drop("drg", "split", "hadm_id").head(7)
+    model = open_model(without_its_cohort(folder, tmp_path / "run"), "cpu")
+    expected = read_predictions(RunFolder(folder).predictions(Split.TEST), model.space).heads["scores"][:7]
+    assert np.allclose(model.predictor.score(rows, Stop())["scores"], expected, atol=1e-5)
+    one = model.predictor.score(rows[3:4], Stop())["scores"]
+    assert np.allclose(one, expected[3:4], atol=1e-5), "a note's scores do not depend on what stands beside it"
 
 
 def test_a_baseline_is_evaluated_and_compared_like_llama(
