@@ -11,7 +11,7 @@ from src.cohort.admissions import read_admissions
 from src.cohort.prepared import NOTES, Cohort
 from src.cohort.weights import Weights
 from src.metrics.definitions import log_softmax, truth_ranks
-from src.models.labelspace import LabelSpace
+from src.models.labelspace import Label, LabelSpace
 from src.runs.predictions import Predictions
 
 SEVERITIES = ("without CC/MCC", "with CC", "with MCC", "without MCC", "none")
@@ -54,7 +54,9 @@ def prediction_table(
         columns["cut"] = cut
     rows = pl.DataFrame(columns)
     for side in ("drg", "predicted"):
-        rows = rows.join(_labels(cohort, weights, side), side, how="left", maintain_order="left")
+        labels = label_table(cohort.labels, weights)
+        named = labels.rename({name: side if name == "code" else f"{side}_{name}" for name in labels.columns})
+        rows = rows.join(named, side, how="left", maintain_order="left")
     notes = pl.read_parquet(cohort.folder / NOTES, columns=["hadm_id", "words"]).unique("hadm_id", keep="first")
     facts = read_admissions(cohort.folder)
     if facts is not None:
@@ -62,16 +64,15 @@ def prediction_table(
     return rows.join(notes, "hadm_id", how="left", maintain_order="left")
 
 
-def _labels(cohort: Cohort, weights: Weights, side: str) -> pl.DataFrame:
-    """Describes each DRG, a row each, with column names that say whose: `drg_mdc`, `predicted_mdc`."""
+def label_table(labels: Sequence[Label], weights: Weights) -> pl.DataFrame:
+    """Describes each class, a row each: `code`, `title`, `mdc`, `type`, `base_drg`, `severity` and `weight`."""
     kinds = {"title": pl.String, "mdc": pl.String, "type": pl.String, "base_drg": pl.String}
     rows: list[dict[str, Any]] = []
-    for label in cohort.labels:
+    for label in labels:
         facts = {name: None if (value := getattr(label, name, None)) is None else str(value) for name in kinds}
         state = label.severity
         severity = None if state is None else SEVERITIES[int(state)]
         weight = weights.of.get(label.code) if facts["title"] else None
         rows.append({"code": label.code, **facts, "severity": severity, "weight": weight})
     schema: Any = {"code": pl.String, **kinds, "severity": pl.String, "weight": pl.Float64}
-    table = pl.DataFrame(rows, schema=schema)
-    return table.rename({name: side if name == "code" else f"{side}_{name}" for name in schema})
+    return pl.DataFrame(rows, schema=schema)

@@ -1,5 +1,6 @@
 """Opens finished runs from their folders alone; one, or the mean of several, says how likely each DRG is."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -34,6 +35,14 @@ class Model:
     record: RunRecord
     kept: KeptCohort
     predictor: Predictor
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Names the run, and its weights by a hash of their files."""
+        digest = hashlib.sha256()
+        for path in sorted(self.run.adapter.iterdir()):
+            digest.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())
+        return f"{self.run.name}:{digest.hexdigest()[:12]}"
 
     @property
     def space(self) -> LabelSpace:
