@@ -151,7 +151,7 @@ def _opening(stay: Admission, absent: list[Condition], random: Random) -> Paragr
     named = random.random() < 0.3
     why = principal_name(stay, random) if named else complaint(stay, random)
     verb = random.choice(("who presented with", "admitted with", "p/w", "presenting with"))
-    history = ["with PMH of ", joined(", ", before), " "] if before else []
+    history: list[Passage | str] = ["with PMH of ", joined(", ", before), " "] if before else []
     return Paragraph(joined("", [f"{who} ", *history, f"{verb} ", why, "."]), "principal" if named else "")
 
 
@@ -170,7 +170,9 @@ def _main(stay: Admission, random: Random) -> Paragraph:
         if not (stay.died and any(word in text for word in ("discharge", "home", "rehab")))
     ]
     for text in random.sample(did, min(len(did), random.randint(1, 3))):
-        parts.append(mentioned(sentence(fill(text, random, patient.sex)), Manner.TREATMENT, fact))
+        treatment = sentence(fill(text, random, patient.sex))
+        # What was done in the long tail, whose conditions have no findings, fits any of them.
+        parts.append(mentioned(treatment, Manner.TREATMENT, fact) if principal.found else Passage(treatment))
     return Paragraph(joined(" ", parts), "principal")
 
 
@@ -191,7 +193,7 @@ def _problem(condition: Condition, code: str, patient: Patient, random: Random) 
     before, name, after = random.choice(
         (("# ", name, ": "), ("# ", name[0].upper() + name[1:], ". "), ("- ", name, " - "), ("", name.upper(), ": "))
     )
-    whole = [before, mentioned(name, Manner.NAME, fact), after]
+    whole: list[Passage | str] = [before, mentioned(name, Manner.NAME, fact), after]
     if random.random() < 0.6:
         whole += [evidence, " "]
     return Paragraph(joined("", [*whole, did]), condition.name)
