@@ -19,29 +19,34 @@ class Decides(StrEnum):
     NOTHING = "nothing"
 
 
+SEVERE = (Severity.WITH_CC, Severity.WITH_MCC)
+
+
 def decisive(stay: Admission) -> dict[Fact, Decides]:
     """Groups the admission without each fact, and with it as the only one of its role, and says what it decides.
 
     A fact decides what is lost without it, and what it brings about alone: of two MCCs each decides the severity. The
-    severity is compared within a base DRG, as the states of two have no common scale. The principal diagnosis decides
-    the base, and the severity too where it is CC or MCC without any secondary diagnosis. What was not coded decides
-    nothing.
+    principal diagnosis decides the base; for no code of the hospital does the grouper take it as its own CC or MCC.
+    Procedures decide the severity too where they bring CC or MCC without any secondary diagnosis, as four stents do.
+    What was not coded decides nothing.
     """
     done = [code for codes, _ in stay.procedures for code in codes]
     own = [code for code in stay.principal.extra if code != stay.code]
-    whole, bare = _state(stay, stay.coded, done), _state(stay, own, done)
-    by_itself = bare.severity in (Severity.WITH_CC, Severity.WITH_MCC)
-    decided = {Fact(Role.PRINCIPAL, stay.code): Decides.BOTH if by_itself else Decides.BASE}
+    whole, bare, medical = _state(stay, stay.coded, done), _state(stay, own, done), _state(stay, stay.coded, [])
+    decided = {Fact(Role.PRINCIPAL, stay.code): Decides.BASE}
     for condition, code in stay.documented:
         if code in stay.coded:
             codes = [code, *condition.extra]
             without = _state(stay, [other for other in stay.coded if other not in codes], done)
-            decided[Fact(Role.SECONDARY, code)] = _decides(whole, without, _state(stay, [*own, *codes], done), bare)
-    bare = _state(stay, stay.coded, [])
+            alone = _state(stay, [*own, *codes], done)
+            # States of two bases have no common scale: what is lost with the base is not compared.
+            lost = without.base == whole.base and without.severity != whole.severity
+            severity = lost or (alone == whole != bare and whole.severity in SEVERE)
+            decided[Fact(Role.SECONDARY, code)] = _decides(_base(whole, without, alone, bare), severity)
     for codes_done, _ in stay.procedures:
         without = _state(stay, stay.coded, [code for code in done if code not in codes_done])
-        alone = _state(stay, stay.coded, codes_done)
-        decided[Fact(Role.PROCEDURE, "+".join(codes_done))] = _decides(whole, without, alone, bare)
+        base = _base(whole, without, _state(stay, stay.coded, codes_done), medical)
+        decided[Fact(Role.PROCEDURE, "+".join(codes_done))] = _decides(base, base and bare.severity in SEVERE)
     return decided
 
 
@@ -56,15 +61,12 @@ def _state(stay: Admission, secondaries: Sequence[str], procedures: Sequence[str
     return _State(load_drgs()[drg].base_drg, load_drgs()[drg].severity) if drg else _State("", Severity.NONE)
 
 
-def _decides(whole: _State, without: _State, alone: _State, bare: _State) -> Decides:
-    """Compares the whole admission with it less a fact, with that fact as the only one, and with none.
+def _base(whole: _State, without: _State, alone: _State, bare: _State) -> bool:
+    """Says whether a fact decides the base: the whole admission beside it less the fact, with it alone, with none."""
+    return without.base != whole.base or alone.base == whole.base != bare.base
 
-    >>> low, high = _State("HEART FAILURE", Severity.WITHOUT_CC_MCC), _State("HEART FAILURE", Severity.WITH_MCC)
-    >>> _decides(high, high, high, low).value, _decides(high, high, low, low).value
-    ('severity', 'nothing')
-    """
-    base = without.base != whole.base or alone.base == whole.base != bare.base
-    severity = (without.base == whole.base and without != whole) or (bare.base == whole.base and alone == whole != bare)
-    return {(True, True): Decides.BOTH, (True, False): Decides.BASE, (False, True): Decides.SEVERITY}.get(
-        (base, severity), Decides.NOTHING
-    )
+
+def _decides(base: bool, severity: bool) -> Decides:
+    if base:
+        return Decides.BOTH if severity else Decides.BASE
+    return Decides.SEVERITY if severity else Decides.NOTHING

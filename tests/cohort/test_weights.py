@@ -168,7 +168,7 @@ def test_v34_is_paid_by_the_year_that_it_was_in_force() -> None:
 def test_each_version_is_paid_by_the_nearest_year_and_the_year_is_said_where_it_is_another() -> None:
     years = {version: read_weights(version=version) for version in VERSIONS}
     assert [weights.year[3:] for weights in years.values()] == ["2017"] * 4 + ["2026"] * 5
-    said = {version: weights.remarks(list(load_drgs(version)), version) for version, weights in years.items()}
+    said = {version: weights.remarks([], version) for version, weights in years.items()}
     assert said["v34"] == said["v43"] == []
     assert said["v38"] == [
         "weights of FY 2017 for MS-DRG v38, which was FY 2021's; table5= names a Table 5 of that year"
