@@ -19,11 +19,12 @@ from src.cohort.paper_extraction import paper_course
 from src.cohort.prepared import Cohort, read_cohort
 from src.cohort.sections import Sections
 from src.cohort.split import Split
+from src.synthetic import hospital_tables
 from src.synthetic.decisive import Decides, decisive
-from src.synthetic.discharge_summary import FAMILY
+from src.synthetic.discharge_summary import FAMILY, write_note
 from src.synthetic.facts import Admission, admissions
 from src.synthetic.grouper import group
-from src.synthetic.hospital_tables import COLUMNS
+from src.synthetic.hospital_tables import COLUMNS, open_tables
 from src.synthetic.knowledge import clinical, knowledge
 from src.synthetic.known_evidence import read_known_evidence
 from src.synthetic.passage import Fact, Role
@@ -125,16 +126,6 @@ def test_a_fact_is_coded_where_the_tables_of_codes_have_it(hospital: Path, evide
     assert any(row["coded"] == "0" and row["fact"] == "secondary" for row in evidence)
 
 
-def test_a_copied_text_decides_nothing_of_the_admission_it_was_copied_to(
-    evidence: list[Row], texts: dict[str, str]
-) -> None:
-    first: dict[str, str] = {}
-    copies = {note for note, text in texts.items() if first.setdefault(text, note) != note}
-    assert copies
-    decided = {row["note_id"] for row in evidence if row["decides"] != "nothing"}
-    assert decided == set(texts) - copies
-
-
 @pytest.fixture(scope="module")
 def stay() -> Admission:
     """A stay for heart failure without any procedure or other diagnosis."""
@@ -210,6 +201,24 @@ def test_a_secondary_diagnosis_that_moves_the_base_with_its_own_severity_decides
     decided = decisive(with_codes(stay, "I214 N179", "I214 N179"))
     assert decided[Fact(Role.SECONDARY, "I214")] is Decides.BOTH
     assert decided[Fact(Role.SECONDARY, "N179")] is Decides.NOTHING
+
+
+def test_a_copied_text_decides_nothing_of_the_admission_it_was_copied_to(
+    stay: Admission, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even where both were for the same: the note is of another admission."""
+    monkeypatch.setattr(hospital_tables, "DUPLICATE", 1.0)
+    monkeypatch.setattr(hospital_tables, "WITHOUT_NOTE", 0.0)
+    with open_tables(tmp_path, Random(0)) as tables:
+        for hadm_id in (1, 2):
+            tables.add(replace(stay, hadm_id=hadm_id), write_note(stay, knowledge(), Random(hadm_id)))
+    first, second = (row["text"] for row in rows(tmp_path, "note/discharge"))
+    assert first == second
+    decided = {
+        hadm_id: {row["decides"] for row in rows(tmp_path, "note/evidence") if row["hadm_id"] == hadm_id}
+        for hadm_id in ("1", "2")
+    }
+    assert decided == {"1": {"base", "nothing"}, "2": {"nothing"}}
 
 
 @pytest.mark.parametrize(
