@@ -78,7 +78,7 @@ class Sections:
     def starts(self, texts: pl.Series, section: str) -> pl.Series:
         """Counts the characters of each note before what `find` finds of it; null without its heading.
 
-        >>> Sections().starts(pl.Series(["Allergies:\n  None", "None"]), "allergies").to_list()
+        >>> Sections().starts(pl.Series(["Allergies:\\n  None", "None"]), "allergies").to_list()
         [13, None]
         """
         tail = texts if section == WHOLE_NOTE else self._tail(texts, section)
