@@ -78,7 +78,7 @@ def allocate(cases: pl.DataFrame, coders: Sequence[str], cases_each: int | None,
     count = len(pairs) if cases_each is None else cases_each // 2
     if cases_each is not None:
         pairs = [pair for pair in pairs if len(pair) == 2]  # a case alone would unbalance arms
-    begins = draw.integers(2)
+    begins = int(draw.integers(2))
     readers: dict[int, list[int]] = {index: [] for index in range(len(pairs))}
     for number in range(len(names)):
         for step in range(count):
@@ -89,9 +89,7 @@ def allocate(cases: pl.DataFrame, coders: Sequence[str], cases_each: int | None,
         for number in sorted(readers[index], key=lambda number: ((number + begins) % 2, draw.random())):
             read[number] += [(row, list(Arm)[(turn + side) % 2]) for side, row in enumerate(pair)]
             turn += 1
-    rows = [
-        (names[number], *entry) for number in read for entry in _ordered(read[number], (number + begins) % 2, draw)
-    ]
+    rows = [(names[number], *entry) for number in read for entry in _ordered(read[number], (number + begins) % 2, draw)]
     table = pl.DataFrame(rows, schema=["coder", "period", "order", "row", "arm"], orient="row")
     described = cases.with_row_index("row").with_columns(pl.col("row").cast(pl.Int64))
     joined = table.join(described, "row", how="left", maintain_order="left").rename({"id": "case"})

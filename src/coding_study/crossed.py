@@ -1,11 +1,13 @@
 """Estimates means and effects where every coder reads many cases, with intervals that count both as drawn at random.
 
 A reading differs from the next by its coder, its case and by chance, and so does what assistance changes. The
-variance of each is found from sums of squares freed of fixed effects (MINQUE with equal weights: Rao 1971), and the
-interval is Student's with Satterthwaite's degrees of freedom, of which few coders leave few.
+variance of each is found from sums of squares freed of fixed effects (MINQUE with equal weights: Rao 1971), none
+below nothing. In the estimate's variance that of coders counts with Student's t squared for their number less one,
+that of cases with theirs, and chance with the normal's. `python -m src.benchmarks.study` counts how often such
+intervals hold the truth; the two-way bootstrap and Satterthwaite's degrees of freedom held it too often.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.stats import t as student
 
 from src.display.tables import Estimate
+from src.metrics.intervals import Z
 
 Array = NDArray[np.float64]
 
@@ -35,51 +38,54 @@ class Crossed:
     basis: Array
     loads: Sequence[Array]
 
-    def estimates(self, values: Array) -> tuple[Array, Array, Array]:
-        """Estimates from each column the value, its standard error and the degrees of freedom, [R] each.
+    def variances(self, values: Array) -> Array:
+        """Estimates the variance between coders, between cases and by chance from each column, [3, R].
 
         Args:
             values: of readings, [B, R].
         """
-        inverse, spread = self._moments
+        freed_loads = [load - self.basis @ (self.basis.T @ load) for load in self.loads]
         freed = values - self.basis @ (self.basis.T @ values)
-        squares = np.stack([*(np.sum((load.T @ freed) ** 2, 0) for load in self._freed), np.sum(freed**2, 0)])
-        variances = np.maximum(inverse @ squares, 0.0)
-        variance = self._shares @ variances
-        with np.errstate(divide="ignore", invalid="ignore"):
-            freedom = 2 * variance**2 / np.einsum("ar,ab,br->r", variances, spread, variances)
-        return self.weights @ values, np.sqrt(variance), freedom
-
-    def interval(self, values: Array) -> Estimate:
-        """Estimates from readings, [B], the value with its interval of 95 %; none where nothing differs."""
-        value, error, freedom = (float(part[0]) for part in self.estimates(values[:, None]))
-        reach = float(student.ppf(0.975, freedom)) * error if error > 0 else np.nan
-        return Estimate(value, value - reach, value + reach)
+        squares = np.stack([*(np.sum((load.T @ freed) ** 2, 0) for load in freed_loads), np.sum(freed**2, 0)])
+        expected = np.full((3, 3), float(len(self.weights) - self.basis.shape[1]))
+        for row, load in enumerate(freed_loads):
+            expected[row, 2] = expected[2, row] = np.sum(load**2)
+            for column, second in enumerate(freed_loads):
+                expected[row, column] = np.sum((load.T @ second) ** 2)
+        positive: Array = np.maximum(np.linalg.pinv(expected, hermitian=True) @ squares, 0.0)
+        return positive
 
     @cached_property
-    def _freed(self) -> list[Array]:
-        return [load - self.basis @ (self.basis.T @ load) for load in self.loads]
-
-    @cached_property
-    def _shares(self) -> Array:
+    def shares(self) -> Array:
         """Says how often the estimate's variance holds those of coders, cases and chance, [3]."""
         return np.array([*(np.sum((load.T @ self.weights) ** 2) for load in self.loads), self.weights @ self.weights])
 
-    @cached_property
-    def _moments(self) -> tuple[Array, Array]:
-        """Computes what makes variances of sums of squares, and the spread of the estimate's variance, [3, 3] each."""
-        span = orthonormal(np.hstack(self._freed))
-        halves = [span.T @ load for load in self._freed]
-        forms = np.stack([*(half @ half.T for half in halves), np.eye(span.shape[1])])
-        rest = len(self.weights) - self.basis.shape[1] - span.shape[1]  # what neither coders nor cases move
-        expected = np.einsum("kij,lji->kl", forms, forms)
-        expected[2, 2] += rest
-        inverse = np.linalg.pinv(expected, hermitian=True)
-        counted = inverse @ self._shares
-        products = np.tensordot(counted, forms, 1) @ forms
-        spread = 2 * np.einsum("aij,bji->ab", products, products)
-        spread[2, 2] += 2 * rest * counted[2] ** 2
-        return inverse, spread
+    def estimates(self, values: Array) -> tuple[Array, Array]:
+        """Estimates from each column the value, and how far its interval of 95 % reaches to either side, [R] each.
+
+        Args:
+            values: of readings, [B, R].
+        """
+        quantiles = [*(student.ppf(0.975, load.shape[1] - 1) for load in self.loads), Z]
+        return self.weights @ values, np.sqrt((self.shares * np.square(quantiles)) @ self.variances(values))
+
+    def interval(self, values: Array) -> Estimate:
+        """Estimates from readings, [B], the value with its interval; none where nothing differs."""
+        value, reach = (float(part[0]) for part in self.estimates(values[:, None]))
+        return Estimate(value, value - reach, value + reach) if reach > 0 else Estimate(value)
+
+    def share(self, hits: Array) -> Estimate:
+        """Estimates from hits, [B] of 1 and 0, their share with Wilson's interval for as many as count.
+
+        As many count as give the same variance when drawn alone; where all are alike, the fewer of coders and cases.
+        """
+        value, reach = (float(part[0]) for part in self.estimates(hits[:, None]))
+        count = value * (1 - value) * (Z / reach) ** 2 if reach > 0 else min(load.shape[1] for load in self.loads)
+        if not count > 0:  # nan with a single coder
+            return Estimate(value)
+        middle, square = (value + Z**2 / (2 * count)) / (1 + Z**2 / count), value * (1 - value) / count
+        half = Z * np.sqrt(square + Z**2 / (4 * count**2)) / (1 + Z**2 / count)
+        return Estimate(value, float(max(0.0, middle - half)), float(min(1.0, middle + half)))
 
 
 def orthonormal(columns: Array) -> Array:
@@ -88,30 +94,29 @@ def orthonormal(columns: Array) -> Array:
     return left[:, sizes > SMALL * max(sizes[0], SMALL)]
 
 
-def members(names: Sequence[object]) -> Array:
+def members(names: Iterable[object]) -> Array:
     """Writes a column of ones and zeros for each name, [B, names].
 
     >>> members(["b", "a", "b"]).tolist()
     [[0.0, 1.0], [1.0, 0.0], [0.0, 1.0]]
     """
-    _, index = np.unique(np.array(names, dtype=str), return_inverse=True)
+    _, index = np.unique(np.array(list(names), dtype=str), return_inverse=True)
     return np.eye(index.max() + 1)[index]
 
 
-def mean_of(coders: Sequence[object], cases: Sequence[object]) -> Crossed:
+def mean_of(coders: Iterable[object], cases: Iterable[object]) -> Crossed:
     """Prepares the mean of readings.
 
     Args:
         coders: who read, [B].
         cases: what was read, [B].
     """
-    count = len(coders)
-    return Crossed(
-        np.full(count, 1 / count), np.full((count, 1), count**-0.5), [members(coders), members(cases)]
-    )
+    of_coders = members(coders)
+    count = len(of_coders)
+    return Crossed(np.full(count, 1 / count), np.full((count, 1), count**-0.5), [of_coders, members(cases)])
 
 
-def effect_of(coders: Sequence[object], cases: Sequence[object], second: Array, late: Array) -> Crossed | None:
+def effect_of(coders: Iterable[object], cases: Iterable[object], second: Array, late: Array) -> Crossed | None:
     """Prepares the difference between two arms, freed of coders, cases and the period; None where it cannot be told.
 
     Cases are taken out where they are read twice or more on average; else a case adds to chance alone.
@@ -123,7 +128,7 @@ def effect_of(coders: Sequence[object], cases: Sequence[object], second: Array, 
         late: 1 for readings in the second period, else 0, [B].
     """
     arm, of_coders, of_cases = second - 0.5, members(coders), members(cases)
-    shared = len(coders) >= 2 * of_cases.shape[1]
+    shared = len(arm) >= 2 * of_cases.shape[1]
     periods = late[:, None] - 0.5 if np.ptp(late) else np.empty((len(late), 0))
     others = orthonormal(np.hstack([np.ones((len(arm), 1)), of_coders, periods, *([of_cases] if shared else [])]))
     own = arm - others @ (others.T @ arm)
