@@ -5,7 +5,7 @@ from pathlib import Path
 
 from src.cli.files import exchanging_folder
 from src.coding_study.study_plan import Plan
-from src.display.figure_style import LINE, ReportFigure, legend, panels, settle, style, svg
+from src.display.figure_style import GREY, ReportFigure, panels, settings, settle, style, svg
 from src.display.page import Page, PageBlock, Section, render
 from src.display.tables import Estimate, Table, to_csv, to_text
 
@@ -64,6 +64,7 @@ def write_results(folder: Path, plan: Plan, tables: Sequence[Table], facts: Mapp
     return folder / PAGE
 
 
+@settings()
 def draw_coders(tables: Mapping[str, Table], arms: tuple[str, str]) -> ReportFigure:
     """Draws each coder's median seconds and accuracy in both arms, joined by a line, and beside them all coders'."""
     figure, axes = panels(3.2, columns=2)
@@ -72,12 +73,12 @@ def draw_coders(tables: Mapping[str, Table], arms: tuple[str, str]) -> ReportFig
     for index, (measure, label) in enumerate((("seconds", "median seconds a case"), ("accuracy", "accuracy"))):
         panel = axes[0, index]
         for row in rows:
-            panel.plot((0, 1), (row[2 + index], row[5 + index]), color=LINE, marker=".", linewidth=0.9)
-        for side, arm in enumerate(arms):
+            panel.plot((0, 1), (row[2 + index], row[5 + index]), color=GREY, marker=".", linewidth=0.9)
+        for side in (0, 1):
             estimate = whole[measure][1 + side]
             assert isinstance(estimate, Estimate)
             reach = [[estimate.value - estimate.low], [estimate.high - estimate.value]] if estimate.bounded else None
-            drawn = {**style(side), "linestyle": "none", "elinewidth": 0.9, "capsize": 2, "label": arm}
+            drawn = {**style(side), "linestyle": "none", "elinewidth": 0.9, "capsize": 2}
             panel.errorbar(side + (side - 0.5) * 0.3, estimate.value, yerr=reach, **drawn)
         panel.set_xticks((0, 1), arms)
         panel.set_xlim(-0.5, 1.5)
@@ -86,6 +87,5 @@ def draw_coders(tables: Mapping[str, Table], arms: tuple[str, str]) -> ReportFig
             panel.set_ylim(0, 1.02)
         else:
             panel.set_ylim(bottom=0)
-    legend(figure, axes[0, 0])
     caption = "A line is a coder; marks are all coders with their interval of 95 %."
     return ReportFigure("coders", "Seconds and accuracy by arm", caption, figure)

@@ -100,13 +100,13 @@ def _seconds(outcomes: Outcomes) -> Table:
     first, second = outcomes.arms
     decided = pl.when(pl.col("decided").is_not_null()).then(pl.col("seconds"))
     means = [_exponential(outcomes.mean(decided.log(), arm)) for arm in outcomes.arms]
-    medians, difference = _medians(outcomes, decided)
+    middles, difference = medians(outcomes, decided)
     rows: list[Sequence[Entry]] = [
         ("geometric mean", *means, _exponential(outcomes.effect(decided.log())), None),
-        ("median", *medians, None, difference),
+        ("median", *middles, None, difference),
     ]
     columns = [
-        Column("measure", "seconds a case"), Column("first", first, 1), Column("second", second, 1),
+        Column("measure", "seconds a case"), Column(first, first, 1), Column(second, second, 1),
         Column("ratio", f"{second} / {first}"), Column("difference", f"{second} less {first}", 1),
     ]  # fmt: skip
     return Table("seconds", "Seconds a case", columns, rows)
@@ -116,26 +116,26 @@ def _exponential(estimate: Estimate) -> Estimate:
     return Estimate(*(float(np.exp(part)) for part in (estimate.value, estimate.low, estimate.high)))
 
 
-def _medians(outcomes: Outcomes, seconds: pl.Expr) -> tuple[list[Estimate], Estimate]:
+def medians(outcomes: Outcomes, seconds: pl.Expr) -> tuple[list[Estimate], Estimate]:
     """Estimates both arms' medians and their difference by what each reading moves a median (its influence)."""
-    pieces, medians = [], []
+    pieces, estimates = [], []
     for arm in outcomes.arms:
         rows = outcomes.having(seconds, arm)
         values = rows["outcome"].to_numpy()
         if rows.height < 2 or np.ptp(values) == 0:
-            medians.append(Estimate(float(np.median(values))) if rows.height else NONE)
+            estimates.append(Estimate(float(np.median(values))) if rows.height else NONE)
             continue
         median = float(np.median(values))
         # The density of seconds at the median, from that of their logarithms, which has no long tail.
         density = float(gaussian_kde(np.log(values))(np.log(median))[0]) / median
         moved = rows.with_columns(moved=median + ((pl.col("outcome") > median) - 0.5) / density)
         pieces.append(moved)
-        estimate = mean_of(moved["coder"], moved["case"]).interval(moved["moved"].to_numpy())
-        medians.append(_around(median, estimate))
+        mean = mean_of(moved["coder"], moved["case"]).interval(moved["moved"].to_numpy())
+        estimates.append(_around(median, mean))
     if len(pieces) < 2:
-        return medians, NONE
+        return estimates, NONE
     effect = Outcomes(pl.concat(pieces), outcomes.arms).effect(pl.col("moved"))
-    return medians, _around(medians[1].value - medians[0].value, effect)
+    return estimates, _around(estimates[1].value - estimates[0].value, effect)
 
 
 def _around(value: float, estimate: Estimate) -> Estimate:
@@ -158,7 +158,7 @@ def _shares(outcomes: Outcomes) -> Table:
         kept = pl.when(outcome.is_not_null() & ~deferred).then(1)
         rows.append((name, *outcomes.jackknifed(kept, statistic), outcomes.having(kept).height))
     columns = [
-        Column("measure", "measure"), Column("first", first), Column("second", second),
+        Column("measure", "measure"), Column(first, first), Column(second, second),
         Column("difference", f"{second} less {first}"), Column("readings", "readings"),
     ]  # fmt: skip
     return Table("shares", "Accuracy, deferral and agreement", columns, rows)
@@ -178,9 +178,9 @@ def _proposals(outcomes: Outcomes) -> Table:
         rows.append((name, *shares, outcomes.effect(outcome), *counts))
     first, second = outcomes.arms
     columns = [
-        Column("measure", "share of"), Column("first", first), Column("second", second),
-        Column("difference", f"{second} less {first}"), Column("of_first", f"readings {first}"),
-        Column("of_second", f"readings {second}"),
+        Column("measure", "share of"), Column(first, first), Column(second, second),
+        Column("difference", f"{second} less {first}"), Column(f"readings_{first}", f"readings {first}"),
+        Column(f"readings_{second}", f"readings {second}"),
     ]  # fmt: skip
     title = "What became of proposals; those of the arm alone were logged and not shown"
     return Table("proposals", title, columns, rows)
@@ -224,9 +224,9 @@ def _coders(outcomes: Outcomes) -> Table:
             cells += [decided.height, _number(decided["seconds"].median()), right]
         rows.append((str(coder), *cells))
     columns = [Column("coder", "coder")]
-    for name, arm in zip(("first", "second"), outcomes.arms, strict=True):
-        columns += [Column(f"cases_{name}", f"cases {arm}"), Column(f"seconds_{name}", f"median seconds {arm}", 1),
-                    Column(f"accuracy_{name}", f"accuracy {arm}")]  # fmt: skip
+    for arm in outcomes.arms:
+        columns += [Column(f"cases_{arm}", f"cases {arm}"), Column(f"seconds_{arm}", f"median seconds {arm}", 1),
+                    Column(f"accuracy_{arm}", f"accuracy {arm}")]  # fmt: skip
     return Table("coders", "Each coder", columns, sorted(rows, key=lambda row: str(row[0])))
 
 
