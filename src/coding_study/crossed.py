@@ -70,21 +70,27 @@ class Crossed:
         return self.weights @ values, np.sqrt((self.shares * np.square(quantiles)) @ self.variances(values))
 
     def interval(self, values: Array) -> Estimate:
-        """Estimates from readings, [B], the value with its interval; none where nothing differs."""
+        """Estimates from readings, [B], the value with its interval.
+
+        There is none where all are alike, or a single coder or case is all there is.
+        """
         value, reach = (float(part[0]) for part in self.estimates(values[:, None]))
-        return Estimate(value, value - reach, value + reach) if reach > 0 else Estimate(value)
+        bounded = np.ptp(values) > 0 and min(load.shape[1] for load in self.loads) > 1
+        return Estimate(value, value - reach, value + reach) if bounded else Estimate(value)
 
     def share(self, hits: Array) -> Estimate:
         """Estimates from hits, [B] of 1 and 0, their share with Wilson's interval for as many as count.
 
         As many count as give the same variance when drawn alone; where all are alike, the fewer of coders and cases.
         """
-        value, reach = (float(part[0]) for part in self.estimates(hits[:, None]))
-        count = value * (1 - value) * (Z / reach) ** 2 if reach > 0 else min(load.shape[1] for load in self.loads)
-        if not count > 0:  # nan with a single coder
+        value, reach = float(np.mean(hits)), float(self.estimates(hits[:, None])[1][0])
+        fewer = min(load.shape[1] for load in self.loads)
+        if fewer < 2:
             return Estimate(value)
-        middle, square = (value + Z**2 / (2 * count)) / (1 + Z**2 / count), value * (1 - value) / count
-        half = Z * np.sqrt(square + Z**2 / (4 * count**2)) / (1 + Z**2 / count)
+        square = value * (1 - value)
+        count = square * (Z / reach) ** 2 if np.ptp(hits) > 0 else fewer
+        middle = (value + Z**2 / (2 * count)) / (1 + Z**2 / count)
+        half = Z * np.sqrt(square / count + Z**2 / (4 * count**2)) / (1 + Z**2 / count)
         return Estimate(value, float(max(0.0, middle - half)), float(min(1.0, middle + half)))
 
 

@@ -137,7 +137,7 @@ def read_plan(path: Path, key: Path | None) -> Plan:
             raise UserError(f"key={key}: opens {ANALYST}, and {path} is open already; leave it out")
         rows = rows.with_columns(pl.col("arm").replace_strict(_opened(path, key)))
     elif not used <= set(LETTERS) and not used <= set(Arm):
-        odd = rows.filter(~pl.col("arm").is_in([*Arm, *LETTERS])).row(0, named=True)
+        odd = rows.filter(~pl.col("arm").is_in([*map(str, Arm), *LETTERS])).row(0, named=True)
         raise UserError(f"{path}: row {odd['row']}: arm is {odd['arm']!r}; it must be {', '.join(Arm)}, or A or B")
     open_ = key is not None or used <= set(Arm)
     arms = (str(Arm.ALONE), str(Arm.ASSISTED)) if open_ else LETTERS
