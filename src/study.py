@@ -79,16 +79,14 @@ def plan(cfg: StudyPlanConfig) -> None:
         UserError: the cases cannot be read or are too few, or the folder holds something.
     """
     from src.cli.terminal import visible
-    from src.coding_study.allocation import allocate, pair_up
+    from src.coding_study.allocation import allocate
     from src.coding_study.power import power_table
     from src.coding_study.study_plan import ANALYST, DESK, KEY, read_cases, write_plan
     from src.display.tables import to_text
 
     cases, left_out = read_cases(Path(cfg.cases))
-    pairs = sum(len(pair) == 2 for pair in pair_up(cases))
-    if pairs < 1 or (cfg.cases_each or 2) > 2 * pairs:
-        raise UserError(f"{cfg.cases}: holds {cases.height:,} cases with words and MDC; cases_each={cfg.cases_each} "
-                        "needs as many, and a study at least 2")  # fmt: skip
+    if (needed := cfg.cases_each or 2) > cases.height // 2 * 2:
+        raise UserError(f"{cfg.cases}: {cases.height:,} cases have words and MDC, {needed:,} are needed")
     allocation = allocate(cases, cfg.coders, cfg.cases_each, cfg.seed)
     power = power_table(allocation.readings(), cfg.assume, cfg.studies, cfg.seed)
     write_plan(Path(cfg.out), allocation, power, cfg.seed)

@@ -52,10 +52,8 @@ def kappa_between(rows: pl.DataFrame) -> float:
     >>> round(kappa_between(rows), 3)
     0.2
     """
-    cases = [
-        np.unique(group["decided"].to_numpy(), return_counts=True) for _, group in rows.group_by("case")
-        if group.height > 1
-    ]  # fmt: skip
+    groups = rows.group_by("case", maintain_order=True)
+    cases = [np.unique(own["decided"].to_numpy(), return_counts=True) for _, own in groups if own.height > 1]
     if not cases:
         return float("nan")
     agreeing = [float(counts @ (counts - 1)) / (counts.sum() * (counts.sum() - 1)) for _, counts in cases]

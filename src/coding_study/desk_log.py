@@ -158,10 +158,11 @@ def _remarks(rows: pl.DataFrame, plan: Plan) -> list[str]:
     if missing := plan.rows.height - rows.height:
         remarks.append(f"{missing:,} of {plan.rows.height:,} planned readings are not in the log, and are left out")
     if deferred := rows["decided"].null_count():
-        remarks.append(f"{deferred:,} readings were deferred: they count in the share deferred, and nowhere else")
+        remarks.append(f"readings deferred: {deferred:,}; they count in the share deferred, and nowhere else")
     lacking = rows.filter(pl.col("adjudicated").is_null())["case"].unique().sort().to_list()
     if lacking:
         names = ", ".join(lacking[:5]) + (", ..." if len(lacking) > 5 else "")
-        remarks.append(f"{len(lacking):,} cases were not adjudicated ({names}): accuracy, changes and weights leave "
-                       "them out")  # fmt: skip
+        remarks.append(
+            f"cases not adjudicated: {len(lacking):,} ({names}); accuracy, changes and weights leave them out"
+        )
     return remarks

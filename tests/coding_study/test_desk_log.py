@@ -39,8 +39,8 @@ def test_the_last_decision_counts_and_seconds_add_up(plan: Plan, tmp_path: Path)
 def test_what_was_deferred_at_last_is_not_decided(plan: Plan, tmp_path: Path) -> None:
     decisions = read_log(log_of(tmp_path, {}, {"action": "defer"}), plan, {})
     assert decisions.rows["decided"].to_list() == [None]
-    assert decisions.remarks[1] == "1 readings were deferred: they count in the share deferred, and nowhere else"
-    assert decisions.remarks[2].startswith("1 cases were not adjudicated (e1): accuracy")
+    assert decisions.remarks[1] == "readings deferred: 1; they count in the share deferred, and nowhere else"
+    assert decisions.remarks[2].startswith("cases not adjudicated: 1 (e1); accuracy")
 
 
 @pytest.mark.parametrize(

@@ -112,6 +112,6 @@ def test_a_plan_says_its_power_and_what_was_assumed(tmp_path: Path, capsys: pyte
 
 
 def test_too_few_cases_are_refused_before_anything_is_written(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="holds 12 cases with words and MDC; cases_each=14 needs as many"):
+    with pytest.raises(UserError, match="12 cases have words and MDC, 14 are needed"):
         plan(config(tmp_path, cases_each=14))
     assert not (tmp_path / "plan").exists()
