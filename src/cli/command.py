@@ -26,6 +26,8 @@ OUTPUTS = {
     "prepare": "data.out",
     "pretrain": "out",
     "status": "csv",
+    "study_analyse": "out",
+    "study_plan": "out",
 }
 """The key of each command that names where its results go: a file for `csv`, else a folder."""
 

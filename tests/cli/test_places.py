@@ -49,6 +49,7 @@ COMMANDS: dict[str, Words] = {
     "report": lambda place, run: [str(run.parent), f"to={place}/new"],
     "scaling": lambda place, run: [str(run.parent), f"to={place}/new"],
     "status": lambda place, run: [str(run.parent), f"csv={place}/new"],
+    "study": lambda place, run: ["plan", f"cases={run}/result.json", "coders=[a,b]", f"out={place}/new"],
     "sync": lambda place, run: [f"{place}/run"],
     "train": lambda place, run: [f"data.dir={run}", f"out={place}/new"],
 }
