@@ -62,7 +62,7 @@ class StudyAnalyseConfig:
     key: str | None
     """`key.json` of the plan, which opens `analyst.csv`; null leaves the arms masked."""
     table5: str | None
-    """CMS's Table 5 with the relative weights; null takes the one of FY 2026 that comes with the project."""
+    """CMS's Table 5 with the relative weights; null takes that of FY 2017, which is v34's."""
     out: str
     """Folder for the page, its picture and a CSV a table."""
 

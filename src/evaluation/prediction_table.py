@@ -54,7 +54,7 @@ def prediction_table(
         columns["cut"] = cut
     rows = pl.DataFrame(columns)
     for side in ("drg", "predicted"):
-        labels = label_table(cohort.labels, weights)
+        labels = label_table(cohort.labels, weights).drop("gmlos")
         named = labels.rename({name: side if name == "code" else f"{side}_{name}" for name in labels.columns})
         rows = rows.join(named, side, how="left", maintain_order="left")
     notes = pl.read_parquet(cohort.folder / NOTES, columns=["hadm_id", "words"]).unique("hadm_id", keep="first")
@@ -65,14 +65,14 @@ def prediction_table(
 
 
 def label_table(labels: Sequence[Label], weights: Weights) -> pl.DataFrame:
-    """Describes each class, a row each: `code`, `title`, `mdc`, `type`, `base_drg`, `severity` and `weight`."""
+    """Describes each class, a row each: `code`, `title`, `mdc`, `type`, `base_drg`, `severity`, `weight` and `gmlos`."""
     kinds = {"title": pl.String, "mdc": pl.String, "type": pl.String, "base_drg": pl.String}
     rows: list[dict[str, Any]] = []
     for label in labels:
         facts = {name: None if (value := getattr(label, name, None)) is None else str(value) for name in kinds}
         state = label.severity
         severity = None if state is None else SEVERITIES[int(state)]
-        weight = weights.of.get(label.code) if facts["title"] else None
-        rows.append({"code": label.code, **facts, "severity": severity, "weight": weight})
-    schema: Any = {"code": pl.String, **kinds, "severity": pl.String, "weight": pl.Float64}
+        paid, days = (values.get(label.code) if facts["title"] else None for values in (weights.of, weights.gmlos))
+        rows.append({"code": label.code, **facts, "severity": severity, "weight": paid, "gmlos": days})
+    schema: Any = {"code": pl.String, **kinds, "severity": pl.String, "weight": pl.Float64, "gmlos": pl.Float64}
     return pl.DataFrame(rows, schema=schema)

@@ -54,7 +54,7 @@ class Proposer:
 
         Returns:
             A row an encounter in their order: `id`, the likeliest `drg` with its `title`, `mdc`, `type`, `base_drg`,
-            `severity` and `weight`, its `probability`; `drgs` and `probabilities` of the `count` likeliest; `decision`
+            `severity`, `weight` and `gmlos` (days), its `probability`; `drgs` and `probabilities` of the `count` likeliest; `decision`
             (decide or defer) and `reasons` for deferring; `words`, `unread_tokens` and `unfamiliar` (share of new
             words); `model` and `cohort`, their fingerprints.
         """
@@ -120,6 +120,6 @@ class Proposer:
 
 
 COLUMNS = (
-    "id", "drg", "title", "probability", "base_drg", "severity", "mdc", "type", "weight", "decision", "reasons", "drgs",
+    "id", "drg", "title", "probability", "base_drg", "severity", "mdc", "type", "weight", "gmlos", "decision", "reasons", "drgs",
     "probabilities", "words", "unread_tokens", "unfamiliar", "model", "cohort",
 )  # fmt: skip
