@@ -82,7 +82,6 @@ def predict(cfg: PredictConfig) -> None:
     import time
 
     from src.cli.files import private_folder
-    from src.cli.json_files import tell_once
     from src.cli.progress import minutes
     from src.cli.signals import Stop
     from src.cohort.weights import read_weights
@@ -105,15 +104,14 @@ def predict(cfg: PredictConfig) -> None:
     if not out.parent.is_dir():
         private_folder(out.parent)
     with Stop() as stop, open_encounters(source, models.first.kept.record, hosp, out, stop) as encounters:
-        for remark in encounters.remarks:
-            tell_once(remark)
         parts = Parts.of(out, proposer, encounters)
         with parts.alone():
-            if parts.done:
-                tell_once(f"goes on behind {parts.done:,} of {len(encounters):,} encounters")
+            done = [f"goes on behind {parts.done:,} of {len(encounters):,} encounters"] if parts.done else []
+            for remark in [*encounters.remarks, *done]:
+                print(remark, file=sys.stderr, flush=True)
             propose_all(proposer, encounters, parts, stop)
-            write_file(out, parts.paths, parts.frames(), cfg.top)
             lines = summary_lines(parts.frames())
+            write_file(out, parts.paths, parts.frames(), cfg.top)
             parts.remove()
     seconds = time.monotonic() - begun
     pace = f", {models.tokens_scored / seconds:,.0f} tokens/s" if models.tokens_scored else ""

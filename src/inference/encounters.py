@@ -123,7 +123,7 @@ def _read(
     remarks = list(source.remarks) if isinstance(source, Source) else []
     if rejected:
         listed = "; ".join(f"row {row}: {reason}" for row, reason in rejected[:SHOWN])
-        remarks.append(f"{len(rejected):,} notes are left out ({listed}{'; ...' if len(rejected) > SHOWN else ''})")
+        remarks.append(f"notes left out: {len(rejected):,} ({listed}{'; ...' if len(rejected) > SHOWN else ''})")
     of_mimic = source.columns.admission is not None
     rows = _one_an_admission(notes, kept["fewest_words"], remarks) if of_mimic else _one_a_row(source, notes)
     if rows.is_empty():
@@ -144,12 +144,12 @@ def _one_an_admission(notes: pl.DataFrame, fewest: int, remarks: list[str]) -> p
     rows = with_ids(notes, flow)
     if gone := notes.height - rows.height:
         first = flow.excluded()["row"][0]
-        remarks.append(f"{gone:,} notes are left out, of no admission or with a note_id that came before (row {first})")
+        remarks.append(f"notes left out, of no admission or with a note_id that came before: {gone:,} (row {first})")
     enough = pl.col("words").fill_null(0).clip(0, fewest)
     best = summaries(rows, flow).sort(enough, descending=True, maintain_order=True)
     best = best.unique("hadm_id", keep="first", maintain_order=True).sort("row")
     if spare := rows.height - best.height:
-        remarks.append(f"{spare:,} notes are an addendum or another summary of an admission that has one prediction")
+        remarks.append(f"addenda and further summaries of admissions, which have one prediction each: {spare:,}")
     return best.with_columns(id=pl.col("hadm_id").cast(pl.String))
 
 
@@ -162,14 +162,14 @@ def _one_a_row(source: Source | TextFolder, notes: pl.DataFrame) -> pl.DataFrame
     column = source.columns.note
     if (lacking := notes.filter(pl.col("note").is_null())).height:
         raise UserError(
-            f"{source.path}: row {lacking['row'][0]} has no {column} ({lacking.height:,} rows); give each an id"
+            f"{source.path}: row {lacking['row'][0]} has no {column} ({lacking.height:,} in all); give each row one"
         )
     twice = notes.filter(pl.col("note").is_duplicated())
     if twice.height:
         first, second, *_ = twice.filter(pl.col("note") == twice["note"][0])["row"]
         raise UserError(
-            f"{source.path}: rows {first} and {second} have one {column} ({twice['note'].n_unique():,} ids come more "
-            "than once); an encounter has one prediction: keep one note of each, or join them"
+            f"{source.path}: rows {first} and {second} have one {column} (ids that come more than once: "
+            f"{twice['note'].n_unique():,}); an encounter has one prediction: keep one note of each, or join them"
         )
     return notes.sort("row").rename({"note": "id"})
 
@@ -188,5 +188,5 @@ def _with_facts(rows: pl.DataFrame, hosp: Path, remarks: list[str]) -> pl.DataFr
         raise UserError(f"hosp={hosp}: encounter {odd.arg_true()[0] + 1} has an id that is no hadm_id, a whole number")
     facts = facts_of(folder, rows)
     if unknown := rows.join(facts, "hadm_id", how="anti").height:
-        remarks.append(f"{unknown:,} encounters are not in {folder / 'hosp'}: no facts of theirs are read")
+        remarks.append(f"encounters that are not in {folder / 'hosp'}, and of which no facts are read: {unknown:,}")
     return rows.join(facts, "hadm_id", how="left", maintain_order="left").drop("hadm_id")
