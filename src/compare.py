@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from src.cli.command import command
+from src.cli.command import as_list, command
 
 
 @dataclass
@@ -135,8 +135,7 @@ def with_runs_named(words: Sequence[str]) -> list[str]:
         is_run = not word.startswith("-") and before not in TAKING_A_WORD and ("=" not in word or Path(word).is_dir())
         (runs if is_run else others).append(word)
         before = word
-    quoted = ",".join("'" + run.rstrip("/").replace("'", "\\'") + "'" for run in runs)
-    return others + ([f"runs=[{quoted}]"] if runs else [])
+    return others + ([as_list("runs", runs)] if runs else [])
 
 
 def main() -> None:

@@ -60,6 +60,10 @@ class Pieces:
         ids: list[list[int]] = self.tokenizer(list(texts), truncation=True, max_length=self.most)["input_ids"]
         return ids
 
+    def lengths(self, texts: Sequence[str]) -> list[int]:
+        """Counts the ids of each whole text between [CLS] and [SEP], those two as well."""
+        return [len(ids) for ids in self.tokenizer(list(texts), verbose=False)["input_ids"]] if texts else []
+
     def save(self, folder: Path) -> None:
         """Writes the tokenizer."""
         self.tokenizer.save_pretrained(folder)

@@ -53,6 +53,10 @@ class Words:
         notes = (WORD.findall(text.lower())[: self.most] for text in texts)
         return [[self.ids.get(word, UNKNOWN) for word in words] or [UNKNOWN] for words in notes]
 
+    def lengths(self, texts: Sequence[str]) -> list[int]:
+        """Counts the words of each text."""
+        return [len(WORD.findall(text.lower())) for text in texts]
+
     def save(self, folder: Path) -> None:
         """Writes the words."""
         (folder / "words.json").write_text(json.dumps({"ids": self.ids, "most": self.most}), "utf-8")

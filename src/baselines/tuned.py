@@ -1,11 +1,13 @@
 """Tunes a network in full under a label scheme: what CAML and BERT have in common."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -58,8 +60,12 @@ class Tuned(Baseline):
     def score(self, rows: pl.DataFrame, stop: Stop) -> Scores:
         return self._scores(rows["text"].to_list())
 
+    def cut_texts(self, texts: Sequence[str]) -> NDArray[np.int64]:
+        return np.maximum(np.array(self.ids.lengths(texts), dtype=np.int64) - self.ids.most, 0)
+
     def _scores(self, texts: list[str], what: str = "") -> Scores:
         notes = Encoded(self.ids.encode(texts), np.zeros(len(texts), dtype=np.int64))
+        self.tokens_scored += sum(len(ids) for ids in notes.ids)
         return score(self.network, self.data.scheme, notes, self.data.cfg, self.data.device, what)
 
     def write(self, folder: Path) -> None:

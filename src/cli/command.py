@@ -23,13 +23,17 @@ OUTPUTS = {
     "demo": "out",
     "export": "out",
     "hospital": "out",
+    "predict": "out",
     "prepare": "data.out",
     "pretrain": "out",
     "status": "csv",
     "study_analyse": "out",
     "study_plan": "out",
 }
-"""The key of each command that names where its results go: a file for `csv`, else a folder."""
+"""The key of each command that names where its results go."""
+
+FILES = ("predict", "status")
+"""The commands of which that is a file, and of the others a folder."""
 
 
 def command(schema: type[S], config_name: str, run: Callable[[S], object], typed: str | None = None) -> None:
@@ -53,11 +57,11 @@ def command(schema: type[S], config_name: str, run: Callable[[S], object], typed
             )
             return
         (config,) = compose(schema, line)
-        check_output(config, OUTPUTS.get(config_name))
+        check_output(config, OUTPUTS.get(config_name), config_name in FILES)
         run(config)
 
 
-def check_output(config: object, key: str | None) -> None:
+def check_output(config: object, key: str | None, is_file: bool) -> None:
     """Tries whether the results can be written where a key says, before they are worked out.
 
     Raises:
@@ -67,9 +71,9 @@ def check_output(config: object, key: str | None) -> None:
     if value is None:
         return
     folder = Path(value)
-    if key == "csv":
+    if is_file:
         if folder.is_dir():
-            raise UserError(f"{folder}: is a folder; name a file with csv=")
+            raise UserError(f"{folder}: is a folder; name a file with {key}=")
         folder = folder.parent
     check_folder(folder, f"name another with {key}=")
 
@@ -112,6 +116,15 @@ def with_first_named(words: Sequence[str], key: str) -> list[str]:
     """
     alone = bool(words) and "=" not in words[0] and not words[0].startswith("-")
     return [f"{key}={words[0]}", *words[1:]] if alone else list(words)
+
+
+def as_list(key: str, values: Sequence[str]) -> str:
+    """Writes the word of a list of texts.
+
+    >>> as_list("runs", ["runs/a/", "it's"])
+    "runs=['runs/a','it\\\\'s']"
+    """
+    return f"{key}=[" + ",".join("'" + value.rstrip("/").replace("'", "\\'") + "'" for value in values) + "]"
 
 
 @contextmanager

@@ -54,12 +54,20 @@ def write_admissions(folder: Path, source: str | None, rows: pl.DataFrame) -> No
     """
     if source is None or find_table(Path(source), ("hosp", "admissions")) is None:
         return
+    facts_of(Path(source), rows).write_parquet(folder / ADMISSIONS)
+
+
+def facts_of(source: Path, rows: pl.DataFrame) -> pl.DataFrame:
+    """Reads the columns of `SCHEMA` for the admissions in `rows` that hosp/admissions has, ordered by `hadm_id`.
+
+    Raises:
+        UserError: a table is there, but damaged or without a column.
+    """
     wanted = rows.select("hadm_id").unique()
-    facts = _facts(Path(source), wanted)
+    facts = _facts(source, wanted)
     for name, (table, columns) in LISTS.items():
-        facts = facts.join(_lists(Path(source), table, columns, wanted, name), "hadm_id", how="left")
-    whole = facts.select(pl.col(name).cast(kind) for name, kind in SCHEMA.items())
-    whole.sort("hadm_id").write_parquet(folder / ADMISSIONS)
+        facts = facts.join(_lists(source, table, columns, wanted, name), "hadm_id", how="left")
+    return facts.select(pl.col(name).cast(kind) for name, kind in SCHEMA.items()).sort("hadm_id")
 
 
 def read_admissions(folder: Path) -> pl.DataFrame | None:

@@ -38,7 +38,7 @@ def build(cfg: PrepareConfig) -> tuple[Flow, dict[str, Any]]:
             MS-DRG version.
     """
     load_drgs(cfg.version)
-    extract = extractor(cfg)
+    extract = extractor(cfg.protocol, cfg.data.sections, cfg.data.headings)
     flow = Flow()
     with atomic_folder(Path(cfg.data.out)) as folder:
         with TextSpool(folder / ".texts") as heap:
@@ -60,30 +60,26 @@ def build(cfg: PrepareConfig) -> tuple[Flow, dict[str, Any]]:
     return flow, record
 
 
-def extractor(cfg: PrepareConfig) -> Extract:
+def extractor(protocol: Protocol, sections: Sequence[str], headings: Sequence[str]) -> Extract:
     """Makes what finds the model's text, and the discharge diagnosis, in notes.
 
     Raises:
         UserError: a section has no such name, or a heading no section.
     """
     names, more = ", ".join(SECTIONS), {name: list[str]() for name in HEADINGS}
-    wrong = [
-        f"data.sections: there is no section {name}; choose {names}"
-        for name in cfg.data.sections
-        if name not in SECTIONS
-    ]
-    for typed in cfg.data.headings:
+    wrong = [f"data.sections: there is no section {name}; choose {names}" for name in sections if name not in SECTIONS]
+    for typed in headings:
         name, _, heading = typed.partition(":")
         if name not in more or not heading.strip():
             wrong.append(f"data.headings: {typed}: must be SECTION:HEADING with one of {', '.join(HEADINGS)}")
         else:
             more[name].append(heading.strip())
-    if cfg.protocol is Protocol.PAPER and (cfg.data.sections != ["hospital_course"] or cfg.data.headings):
+    if protocol is Protocol.PAPER and (list(sections) != ["hospital_course"] or headings):
         wrong.append(
             "protocol=paper: reads the hospital course under its own headings; leave data.sections and data.headings"
         )
     raise_all(wrong, "prepare")
-    return with_diagnosis(Sections(more), None if cfg.protocol is Protocol.PAPER else cfg.data.sections)
+    return with_diagnosis(Sections(more), None if protocol is Protocol.PAPER else sections)
 
 
 def with_diagnosis(sections: Sections, named: Sequence[str] | None) -> Extract:

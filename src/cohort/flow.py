@@ -88,15 +88,20 @@ _ADDENDUM = r"(?i)(?:^|[-_])(?:AD|ADD|ADDENDUM)(?:[-_]|$)"
 """The type in MIMIC-IV's `note_id`, as in 10000032-AD-22."""
 
 
-def clean(rows: pl.DataFrame, labels: Labels, flow: Flow, sections: str, fewest: int) -> pl.DataFrame:
-    """Keeps notes of one admission and one DRG, by `hadm_id`, each admission's summary before its addenda."""
+def summaries(rows: pl.DataFrame, flow: Flow) -> pl.DataFrame:
+    """Orders notes by `hadm_id`, then as they were numbered; addenda stay where an admission has no summary."""
     number = pl.col("note_id").str.extract(r"([0-9]+)$").cast(pl.Int64, strict=False)
     rows = rows.with_columns(addendum=pl.col("note_id").str.contains(_ADDENDUM))
     rows = rows.sort("hadm_id", "addendum", number, "note_id")
     if rows["addendum"].any():
         alone = pl.col("addendum").all().over("hadm_id")
         rows = flow.keep(rows, ~pl.col("addendum") | alone, "of a summary, not an addendum to one")
-    rows = flow.keep(rows.drop("addendum"), pl.col("words") > 0, f"with {sections}")
+    return rows.drop("addendum")
+
+
+def clean(rows: pl.DataFrame, labels: Labels, flow: Flow, sections: str, fewest: int) -> pl.DataFrame:
+    """Keeps notes of one admission and one DRG, by `hadm_id`, each admission's summary before its addenda."""
+    rows = flow.keep(summaries(rows, flow), pl.col("words") > 0, f"with {sections}")
     rows = flow.keep(rows, pl.col("words") >= fewest, f"of {fewest} words or more")
     rows = flow.keep(rows, pl.col("hadm_id").is_first_distinct(), "one an admission")
     # Two spellings of one DRG do not conflict; a row that names none conflicts with one that does.

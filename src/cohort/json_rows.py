@@ -33,7 +33,8 @@ def read_json_rows(path: Path, dialect: Dialect) -> Iterator[tuple[int, dict[str
         with Clock(total=max(1, path.stat().st_size), what=f"reading {path.name}", unit="B") as progress:
             blocks = (decoder.decode(block) for block in utf8_blocks(path, encoding, progress, BLOCK))
             first = next(blocks, "")
-            whole = _array(path, first, blocks) if first.lstrip().startswith("[") else _lines(path, first, blocks)
+            rows_of = _array if first.lstrip().startswith("[") else _lines
+            whole = rows_of(path, first, blocks, dialect.key)
             for row, value, text in whole:
                 if not isinstance(value, dict):
                     raise UserError(f"{path}: row {row} is {_kind(value)}; a row is an object of columns and values")
@@ -71,7 +72,7 @@ def _kind(value: object) -> str:
     return names.get(type(value), "null")
 
 
-def _lines(path: Path, first: str, blocks: Iterator[str]) -> Iterator[tuple[int, Any, str]]:
+def _lines(path: Path, first: str, blocks: Iterator[str], key: str) -> Iterator[tuple[int, Any, str]]:
     row, open_line = 0, ""
     for block in chain([first], blocks, ["\n"]):  # the last line may have no end of its own
         *lines, open_line = (open_line + block).split("\n")
@@ -83,20 +84,20 @@ def _lines(path: Path, first: str, blocks: Iterator[str]) -> Iterator[tuple[int,
                 try:
                     value = json.loads(part)
                 except (ValueError, RecursionError):
-                    _refuse(path, row, part)
+                    _refuse(path, row, part, key)
                 yield row, value, part
         if len(open_line) > LONGEST_RECORD:
             raise UserError(f"{path}: row {row + 1} does not end within {LONGEST_RECORD:,} characters")
 
 
-def _refuse(path: Path, row: int, text: str) -> NoReturn:
+def _refuse(path: Path, row: int, text: str, key: str) -> NoReturn:
     whole = "; a file is one object a line, or one array of objects" if row == 1 else ""
     if _FOREIGN.search(text):
-        whole = "; it holds bytes that are no UTF-8, if it comes from Windows write data.encoding=cp1252"
+        whole = f"; it holds bytes that are no UTF-8, if it comes from Windows write {key}encoding=cp1252"
     raise UserError(f"{path}: row {row} is no JSON{whole}") from None
 
 
-def _array(path: Path, first: str, blocks: Iterator[str]) -> Iterator[tuple[int, Any, str]]:
+def _array(path: Path, first: str, blocks: Iterator[str], key: str) -> Iterator[tuple[int, Any, str]]:
     # An array may be as long as its file: an object is read as soon as it is whole, and more text only where none is.
     decoder, between = json.JSONDecoder(), re.compile(r"[ \t\r\n,]*")
     text, position, row = first.lstrip()[1:], 0, 0
@@ -109,7 +110,7 @@ def _array(path: Path, first: str, blocks: Iterator[str]) -> Iterator[tuple[int,
         except (ValueError, RecursionError):
             more = next(blocks, "")
             if not more or len(text) - start > LONGEST_RECORD:
-                _refuse(path, row + 1, text[start:])
+                _refuse(path, row + 1, text[start:], key)
             text, position = text[start:] + more, 0
             continue
         row += 1

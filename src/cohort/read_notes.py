@@ -1,12 +1,12 @@
 """Reads the notes once: the sections that the model reads go to a heap, ids and counts stay in memory."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import polars as pl
 
-from src.cohort.sources import Source
+from src.cohort.sources import Columns, Piece
 from src.cohort.text_spool import TextSpool
 
 Texts = Sequence[bytes | None]
@@ -17,7 +17,18 @@ LONGEST = 1_000_000
 """Bytes of the longest note that is read; MIMIC-IV's longest summary has fewer than 100,000."""
 
 
-def gather(source: Source, extract: Extract, heap: TextSpool) -> tuple[pl.DataFrame, list[tuple[int, str]]]:
+class NoteSource(Protocol):
+    """A source yields notes in pieces, see `src.cohort.sources.Source`."""
+
+    @property
+    def columns(self) -> Columns:
+        """Names the ids that its rows have."""
+
+    def chunks(self) -> Iterator[Piece]:
+        """Yields rows, the note of each as UTF-8, and what could not be read."""
+
+
+def gather(source: NoteSource, extract: Extract, heap: TextSpool) -> tuple[pl.DataFrame, list[tuple[int, str]]]:
     """Reads every note of `source` once.
 
     Returns:

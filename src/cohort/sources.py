@@ -99,21 +99,15 @@ class Source:
             )
 
     def _pieces(self, wanted: list[str]) -> Iterator[Chunk]:
-        ending = self.path.name.lower().removesuffix(".gz")
-        if ending.endswith(PARQUET):
+        kind = _kind_of(self.path)
+        if kind is PARQUET:
             yield from self._parquet(wanted)
-        elif ending.endswith(JSON):
+        elif kind is JSON:
             yield from self._json(wanted)
-        elif ending.endswith(CSV):
+        else:
             layout = look(self.path, [*wanted, self.columns.text], self.dialect)
             self.remarks.extend(layout.remarks())
             yield from read_records(layout, wanted, f"reading {self.path.name}", self.columns.text)
-        elif ending.endswith((".xlsx", ".xls", ".ods", ".xlsm", ".xlsb")):
-            raise UserError(f"{self.path}: is a workbook; save its sheet as CSV (UTF-8)")
-        else:
-            raise UserError(
-                f"{self.path}: must end with {', '.join((*CSV, *JSON, *PARQUET))}, or .gz behind one of text"
-            )
 
     def _parquet(self, wanted: list[str]) -> Iterator[Chunk]:
         wanted = list(dict.fromkeys((*wanted, self.columns.text)))
@@ -207,6 +201,32 @@ def _with_whole_letters(text: str) -> str:
 
 def _utf8(texts: pl.Series) -> list[bytes]:
     return texts.fill_null("").cast(pl.Binary).to_list()
+
+
+def columns_of(path: Path, wanted: str, dialect: Dialect) -> list[str]:
+    """Lists the columns of a file, of JSON those of its first row; the header of CSV is a line that names `wanted`.
+
+    Raises:
+        UserError: the file cannot be read, is empty, or is of no kind that is read.
+    """
+    kind = _kind_of(path)
+    if kind is JSON:
+        return list(next(read_json_rows(path, dialect), (0, {}, True))[1])
+    if kind is CSV:
+        return look(path, [wanted], dialect).header
+    try:
+        return list(pl.read_parquet_schema(path))
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise UserError(f"{path}: is no whole Parquet file ({type(error).__name__})") from None
+
+
+def _kind_of(path: Path) -> tuple[str, ...]:
+    ending = path.name.lower().removesuffix(".gz")
+    if kind := next((endings for endings in (PARQUET, JSON, CSV) if ending.endswith(endings)), None):
+        return kind
+    if ending.endswith((".xlsx", ".xls", ".ods", ".xlsm", ".xlsb")):
+        raise UserError(f"{path}: is a workbook; save its sheet as CSV (UTF-8)")
+    raise UserError(f"{path}: must end with {', '.join((*CSV, *JSON, *PARQUET))}, or .gz behind one of text")
 
 
 def mimic_source(folder: Path, notes: Path | None = None, encoding: str | None = None) -> Source:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from src.baselines.systems import build_predictor
 from src.cli.errors import UserError
 from src.cli.signals import Stop
 from src.cohort.prepared import Cohort
+from src.cohort.sections import WHOLE_NOTE
 from src.cohort.split import Split
 from src.evaluation.calibration import confidences, fit_temperature, threshold_for
 from src.evaluation.reopen import config_in
@@ -105,6 +106,31 @@ class Models:
         with np.errstate(divide="ignore"):  # the log of 0 is -inf, and the highest score is none
             scored = Predictions(first.subject_id, first.hadm_id, first.drg, {"scores": np.log(mean)})
         return threshold_for(confidences(scored), aim)
+
+    @property
+    def tokens_scored(self) -> int:
+        """Counts the tokens that the members have read so far."""
+        return sum(model.predictor.tokens_scored for model in self.members)
+
+    def facts_in(self, hosp: str | None) -> Path | None:
+        """Returns MIMIC-IV's folder `hosp` where a member reads facts of the admission; None where none does.
+
+        Raises:
+            UserError: one does, and the folder is not given.
+        """
+        reading = [model for model in self.members if model.predictor.data.cfg.model.kind.reads_facts]
+        if reading and hosp is None:
+            raise UserError(
+                f"run={reading[0].run.path}: model={reading[0].predictor.data.cfg.model.name} reads facts of the "
+                "admission; name MIMIC-IV's folder of them, hosp=DIR"
+            )
+        return Path(hosp) if reading and hosp else None
+
+    def reading_whole(self) -> "Models":
+        """Returns the same models, of notes that hold nothing but what a model reads."""
+        same = [model.kept for model in self.members]
+        whole = [replace(kept, record={**kept.record, "protocol": "own", "sections": [WHOLE_NOTE]}) for kept in same]
+        return Models(tuple(replace(model, kept=kept) for model, kept in zip(self.members, whole, strict=True)))
 
     def _mean(self, logs: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
         mean: NDArray[np.float64] = np.mean([np.exp(log) for log in logs], axis=0)

@@ -90,7 +90,7 @@ class Proposer:
         return whole.join(self.labels, "drg", how="left", maintain_order="left").select(*COLUMNS)
 
     def _best(self, rows: pl.DataFrame, stop: Stop) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Finds the likeliest DRGs of each note, [B, count], by place in the label space, and their probabilities."""
+        """Finds each note's likeliest DRGs, [B, count], by position in the label space, and their probabilities."""
         count = min(self.count, len(self.models.space.codes))
         if rows.is_empty():
             return np.zeros((0, count), np.int64), np.zeros((0, count))

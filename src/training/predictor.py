@@ -57,6 +57,8 @@ class Predictor(ABC):
 
     def __init__(self, data: RunData) -> None:
         self.data = data
+        self.tokens_scored = 0
+        """Tokens that `score` has read so far; none of a system that has no tokens."""
 
     @property
     def axes(self) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """Holds what a run works with: its configuration, the cohort, the label space, and what follows from them."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -153,8 +153,19 @@ class RunData:
     def cut_texts(self, texts: Sequence[str]) -> NDArray[np.int64]:
         """Counts the tokens of each text that the base does not read, [B]."""
         most = prompt_template(self.tokenizer, self.cfg.prompt, self.cfg.max_len).max_note_tokens
-        whole = self.tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"] if texts else []
-        return np.maximum(np.array([len(ids) for ids in whole], dtype=np.int64) - most, 0)
+        lengths = np.array([len(ids) for ids in self.whole_ids(tuple(texts))], dtype=np.int64)
+        return np.maximum(lengths - most, 0)
+
+    @cached_property
+    def whole_ids(self) -> Callable[[tuple[str, ...]], list[list[int]]]:
+        """Tokenises whole texts; for the same texts again, as of who scores them and counts their tokens, once."""
+
+        @lru_cache(maxsize=1)
+        def tokenised(texts: tuple[str, ...]) -> list[list[int]]:
+            ids = self.tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"] if texts else []
+            return list(ids)
+
+        return tokenised
 
     def kept_texts(self, texts: Sequence[str]) -> list[str]:
         """Cuts each text where the base stops reading it.

@@ -14,6 +14,7 @@ from src.cli.compose import compose, read_command_line
 from src.cli.errors import UserError
 from src.cohort.split import Split
 from src.config.train import TrainConfig
+from src.models.tokenizer import train_word_pieces
 from src.runs.identity import identity
 from src.train import train
 from src.training.run_data import open_data
@@ -68,6 +69,19 @@ def test_codes_are_read_as_an_upper_bound_only(monkeypatch: pytest.MonkeyPatch) 
 def test_words_are_lower_case_and_hold_a_letter() -> None:
     words = Words({"chf": 2, "b12": 3}, 3)
     assert words.encode(["CHF, 40 mg B12!", "12 34"]) == [[2, 1, 3], [1]]
+
+
+def test_words_and_pieces_beyond_what_a_network_reads_are_counted() -> None:
+    texts = ["chest pain", "chest pain at rest, 40 mg"]
+    words = Words({"chest": 2}, 3)
+    assert [len(ids) for ids in words.encode(texts)] == [2, 3]
+    assert words.lengths(texts) == [2, 5]
+    pieces = Pieces(train_word_pieces(texts, 40), 4)
+    whole = Pieces(pieces.tokenizer, 10_000)
+    assert [len(ids) for ids in pieces.encode(texts)] == [4, 4]
+    assert pieces.lengths(texts) == [len(ids) for ids in whole.encode(texts)]
+    assert min(pieces.lengths(texts)) >= 4
+    assert pieces.lengths([]) == words.lengths([]) == []
 
 
 def test_caml_scores_a_note_alike_alone_and_beside_a_longer_one() -> None:

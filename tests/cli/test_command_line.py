@@ -17,6 +17,7 @@ from src.evaluate import EvaluateConfig
 from src.export import ExportConfig
 from src.gauge import GaugeConfig
 from src.hospital import HospitalConfig
+from src.predict import PredictConfig
 from src.report import ReportConfig, RunsReportConfig
 from src.scaling import ScalingConfig
 from src.status import StatusConfig
@@ -33,6 +34,7 @@ SCHEMAS = {
     "export": ExportConfig,
     "gauge": GaugeConfig,
     "hospital": HospitalConfig,
+    "predict": PredictConfig,
     "prepare": PrepareConfig,
     "pretrain": PretrainConfig,
     "report": ReportConfig,
@@ -62,6 +64,7 @@ def test_every_configuration_file_composes(cohort: Path, hospital: Path, runs: d
         "export": [f"run={runs['two']}", f"out={tmp_path / 'e'}"],
         "gauge": [f"data.dir={cohort}"],
         "hospital": [f"out={tmp_path / 'h'}"],
+        "predict": [f"run=[{runs['two']}]", f"notes={hospital}", f"out={tmp_path / 'p.csv'}"],
         "prepare": [f"data.dir={hospital}", f"data.out={tmp_path / 'c'}"],
         "pretrain": [f"data.dir={cohort}", f"out={tmp_path / 'b'}"],
         "report": [f"data.dir={cohort}"],
@@ -77,7 +80,7 @@ def test_every_configuration_file_composes(cohort: Path, hospital: Path, runs: d
     }
     files = sorted(path.stem for path in CONF.glob("*.yaml"))
     assert files == sorted(given)
-    assert len(files) == 18
+    assert len(files) == 19
     for name, words in given.items():
         assert len(compose(SCHEMAS[name], read_command_line(words, name))) == 1
 

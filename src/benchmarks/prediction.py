@@ -1,0 +1,103 @@
+"""Measures the speed of `src.predict` beside scoring the cohort's test notes by the same run.
+
+`python -m src.benchmarks.prediction RUN HOSPITAL [rounds=5]`: the hospital's discharge summaries of the run's test
+notes are read, predicted and written, and the cohort's test notes scored, in turn in one process on one thread; medians
+of processor time, and their ratio, after the DRGs were held against each other.
+"""
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import polars as pl
+import torch
+
+from src.benchmarks.fixtures import read_settings
+from src.cli.command import report_user_errors
+from src.cli.errors import UserError
+from src.cli.signals import Stop
+from src.cohort.sources import MIMIC, mimic_source
+from src.cohort.split import Split
+from src.cohort.weights import read_weights
+from src.config.dialect import Dialect
+from src.evaluation.reopen import reopen
+from src.inference.encounters import find_notes, open_encounters
+from src.inference.model import open_models
+from src.inference.parts import Parts, propose_all
+from src.inference.prediction_file import write_file
+from src.inference.proposals import Proposer
+from src.runs.folder import RunFolder
+from src.runs.record import read_record
+from src.training.quiet_libraries import quiet_libraries
+
+
+def compare(run: Path, hospital: Path, rounds: int) -> None:
+    """Measures both in turn, and prints tokens a second and their ratio.
+
+    Raises:
+        UserError: a prediction is another than the run's score of the note says.
+    """
+    models = open_models([run], "cpu")
+    predictor = reopen(read_record(run), run, "cpu", None)
+    predictor.load(RunFolder(run).adapter)
+    rows = predictor.data.cohort.notes(Split.TEST, predictor.data.cfg.data.limit)
+    proposer = Proposer(models, read_weights())
+    codes = np.array(models.space.codes)
+    seconds: dict[str, list[float]] = {"scored": [], "predicted": []}
+    with tempfile.TemporaryDirectory() as folder:
+        notes = _original(hospital, rows["hadm_id"], Path(folder))
+        tokens = _predict(proposer, notes, Path(folder) / "warm.parquet")
+        for turn in range(rounds):
+            start = time.process_time()
+            scores = predictor.scores(Split.TEST, Stop())["scores"]
+            middle = time.process_time()
+            _predict(proposer, notes, out := Path(folder) / f"{turn}.parquet")
+            seconds["scored"].append(middle - start)
+            seconds["predicted"].append(time.process_time() - middle)
+            expected = dict(zip(map(str, rows["hadm_id"]), codes[scores.argmax(1)], strict=True))
+            if expected != dict(pl.read_parquet(out, columns=["id", "drg"]).iter_rows()):
+                raise UserError(f"{run}: predictions differ from the scores of its test notes; speeds are not shown")
+    scored, predicted = (median(seconds[name]) for name in ("scored", "predicted"))
+    print(f"{rows.height:,} test notes, {tokens:,} tokens, {rounds} rounds")
+    print(f"scoring the cohort's test notes  {tokens / scored:>10,.0f} tokens/s")
+    print(f"src.predict of their summaries   {tokens / predicted:>10,.0f} tokens/s, {scored / predicted:.3f} times")
+
+
+def _original(hospital: Path, admissions: pl.Series, folder: Path) -> Path:
+    """Writes the discharge table of some admissions alone."""
+    table = pl.read_csv(mimic_source(hospital).path, columns=list(MIMIC.named.values()), infer_schema_length=None)
+    table.filter(pl.col("hadm_id").is_in(admissions.implode())).write_csv(folder / "discharge.csv")
+    return folder / "discharge.csv"
+
+
+def _predict(proposer: Proposer, notes: Path, out: Path) -> int:
+    """Does what `src.predict` does with models that are open; returns the tokens that were read."""
+    models = proposer.models
+    before, stop = models.tokens_scored, Stop()
+    source = find_notes(notes, None, None, Dialect(key=""))
+    with open_encounters(source, models.first.kept.record, None, out, stop) as encounters:
+        parts = Parts.of(out, proposer, encounters)
+        with parts.alone():
+            propose_all(proposer, encounters, parts, stop)
+            write_file(out, parts.paths, parts.frames(), proposer.count)
+            parts.remove()
+    return models.tokens_scored - before
+
+
+def main() -> None:
+    """Runs the command."""
+    with report_user_errors():
+        named = [word for word in sys.argv[1:] if "=" not in word]
+        words = read_settings([word for word in sys.argv[1:] if "=" in word], {"rounds": 5})
+        if len(named) != 2:
+            raise UserError("write python -m src.benchmarks.prediction RUN HOSPITAL")
+        torch.set_num_threads(1)
+        quiet_libraries()
+        compare(Path(named[0]), Path(named[1]), int(words["rounds"]))
+
+
+if __name__ == "__main__":
+    main()

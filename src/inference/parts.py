@@ -1,0 +1,137 @@
+"""Keeps predictions part by part in a folder beside their file, so that the same command goes on where it was."""
+
+import hashlib
+import json
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+from filelock import FileLock, Timeout
+
+from src.cli.errors import UserError
+from src.cli.files import atomic_write, private_folder
+from src.cli.json_files import Damaged
+from src.cli.progress import Clock
+from src.cli.signals import Stop
+from src.inference.encounters import Encounters
+from src.inference.proposals import COLUMNS, Proposer
+
+FIRST, MOST = 64, 1_024
+"""Encounters of the first part, and of the largest: its scores and tokens are in memory."""
+
+SECONDS = 20.0
+"""A part is written this often or more, as far as `FIRST` allows: what a process that is killed loses."""
+
+PART = re.compile(r"(\d+)-(\d+)\.parquet")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Holds the parts of one output; those of other notes, models or options are removed."""
+
+    out: Path
+    fingerprint: str
+
+    @classmethod
+    def of(cls, out: Path, proposer: Proposer, encounters: Encounters) -> "Parts":
+        """Names the parts by all that decides on them."""
+        models, weights = proposer.models.members, proposer.weights
+        decisive = {
+            "encounters": encounters.fingerprint,
+            "models": [(model.fingerprint, model.record.config, model.kept.record) for model in models],
+            "weights": (weights.year, sorted(weights.of.items())),
+            "options": (proposer.count, proposer.aim, COLUMNS),
+        }
+        return cls(out, hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16])
+
+    @property
+    def home(self) -> Path:
+        """Is the folder beside the output."""
+        return self.out.with_name(f".{self.out.name}.parts")
+
+    @property
+    def paths(self) -> list[Path]:
+        """Lists the parts that follow on each other from the first."""
+        paths, end = list[Path](), 0
+        for path in sorted((self.home / self.fingerprint).glob("*.parquet")):
+            if (match := PART.fullmatch(path.name)) and int(match[1]) == end:
+                paths.append(path)
+                end = int(match[2])
+        return paths
+
+    @property
+    def done(self) -> int:
+        """Counts the encounters of the parts."""
+        paths = self.paths
+        return int(paths[-1].stem.split("-")[1]) if paths else 0
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Makes the folder, and keeps other processes out of it; it goes where there is no part at the end.
+
+        Raises:
+            UserError: another process writes the same output.
+        """
+        private_folder(self.home)
+        lock = FileLock(self.home / "lock")
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            raise UserError(f"{self.out}: another process is writing it; wait for it, or name another out=") from None
+        try:
+            for path in self.home.iterdir():
+                if path.is_dir() and path.name != self.fingerprint:
+                    shutil.rmtree(path)
+            private_folder(self.home / self.fingerprint)
+            yield
+        finally:
+            if not self.paths:
+                self.remove()
+            lock.release()
+
+    def add(self, rows: pl.DataFrame) -> None:
+        """Writes the next part."""
+        start = self.done
+        name = f"{start:010d}-{start + rows.height:010d}.parquet"
+        with atomic_write(self.home / self.fingerprint / name) as tmp:
+            rows.write_parquet(tmp)
+
+    def frames(self) -> Iterator[pl.DataFrame]:
+        """Reads the parts in order.
+
+        Raises:
+            UserError: one is damaged.
+        """
+        for path in self.paths:
+            try:
+                yield pl.read_parquet(path)
+            except (pl.exceptions.PolarsError, OSError) as error:
+                raise Damaged(path, type(error).__name__, f"remove {self.home}, and run it again") from None
+
+    def remove(self) -> None:
+        """Removes the folder."""
+        shutil.rmtree(self.home, ignore_errors=True)
+
+
+def propose_all(proposer: Proposer, encounters: Encounters, parts: Parts, stop: Stop) -> None:
+    """Predicts the encounters that no part holds yet, a part at a time.
+
+    Raises:
+        Interrupted: a signal came; whole parts stay.
+    """
+    done, count = parts.done, FIRST
+    with Clock(total=len(encounters) - done, what="predicting", unit="note") as clock:
+        while done < len(encounters):
+            start = time.monotonic()
+            stop.check()
+            rows = proposer.propose(encounters.piece(done, count), stop)
+            parts.add(rows)
+            done += rows.height
+            clock.reach(clock.done + rows.height)
+            if time.monotonic() - start < SECONDS / 2:
+                count = min(2 * count, MOST)
