@@ -81,9 +81,9 @@ def explain(cfg: ExplainConfig) -> None:
     table = pl.concat(tables)
     with atomic_write(Path(cfg.out)) as tmp:
         _write(tmp, table, Path(cfg.out).suffix)
-    print(f"{table.height:,} sentences of {len(chosen):,} notes: {cfg.out}")
+    print(f"scores of {table.height:,} sentences in {len(chosen):,} note{'s' * (len(chosen) != 1)}: {cfg.out}")
     if unread:
-        print(f"{unread:,} of the notes are longer than the model reads; what stands behind has no score")
+        print(f"{unread:,} of them longer than the model reads; what stands behind has no score")
 
 
 def _write(path: Path, table: "pl.DataFrame", ending: str) -> None:

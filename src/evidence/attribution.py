@@ -5,7 +5,6 @@ know nothing of packed notes.
 """
 
 from collections.abc import Callable
-from itertools import batched
 
 import numpy as np
 import torch
@@ -54,12 +53,11 @@ def _integrated(reader: TokenReader, reading: Reading, value: Value) -> Tensor:
     """
     blanks = [reader.blank if text else token for token, text in zip(reading.ids, reading.of_text, strict=True)]
     start, way = reader.vectors(blanks), reader.vectors(reading.ids) - reader.vectors(blanks)
-    points, weights = np.polynomial.legendre.leggauss(STEPS)
+    points, widths = np.polynomial.legendre.leggauss(STEPS)
+    rule = [(torch.from_numpy(part) / 2).to(way.device)[:, None, None] for part in (points + 1, widths)]
     total = torch.zeros_like(way, dtype=torch.float64)
-    for some in batched(zip((points + 1) / 2, weights / 2, strict=True), reader.data.cfg.batch_size):
-        share, weight = torch.tensor(some, dtype=torch.float64, device=way.device)[:, :, None, None].unbind(1)
-        gradients = _gradients(reader, reading.ids, start + share.to(way.dtype) * way, value)
-        total += (weight * gradients).sum(0)
+    for share, weight in zip(*(part.split(reader.data.cfg.batch_size) for part in rule), strict=True):
+        total += (weight * _gradients(reader, reading.ids, start + share.to(way.dtype) * way, value)).sum(0)
     return (total * way).sum(-1)
 
 

@@ -70,7 +70,7 @@ class Ablated:
         return float(np.mean(self.falls(sets)))
 
     def limits(self, exact: int = EXACT, beam: int = BEAM) -> tuple[float, float]:
-        """Finds the lowest and the highest AOPC of any order; where a note has more than `exact` sentences, by beams."""
+        """Finds the lowest and the highest AOPC of any order: of more than `exact` sentences, by beams."""
         width = None if self.count <= exact else beam
         return -self._highest(-1, width), self._highest(1, width)
 
