@@ -67,7 +67,9 @@ def explain(cfg: ExplainConfig) -> None:
     from src.evidence.explanation import check_question, explain_note
     from src.evidence.given_notes import read_notes
     from src.inference.model import open_model
+    from src.training.quiet_libraries import quiet_libraries
 
+    quiet_libraries()
     rows = read_notes(Path(cfg.notes))
     model = open_model(Path(cfg.run), cfg.device, Path(cfg.data_dir) if cfg.data_dir else None)
     check_question(model, cfg.drg or model.space.codes[0], cfg.against, cfg.method)

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 ABBREVIATIONS = re.compile(
     "dr|mr|mrs|ms|prof|st|vs|etc|eg|ie|approx|pts?|nos?|hx|dx|rx|tx|sx|fx|hosp|resp|temp|wt|ht|neg|pos|abd|ext|ant|"
-    "post|lat|bilat|sig|dept|vol|max|min|inc|jr|sr|ca|cont|[a-z]"
+    "post|lat|bilat|sig|dept|vol|max|min|inc|jr|sr|ca|cont|(?:[a-z]{1,2}[.])*[a-z]"
 )
-"""Words after which a period ends no sentence; nor does it after a word with a period in it (q.d., a.m.)."""
+"""Words after which a period ends no sentence; the last are letters that are words (q.d., a.m.)."""
 
 ITEM = r"[ \t]*(?:[#\-*\u2022]|\d{1,2}[.)][ \t])"
 """How a line of a list begins."""
@@ -44,7 +44,7 @@ def _ends(text: str) -> Iterator[int]:
             before = text[start : match.start()]
             word = re.split(r"[\s(\[]", before)[-1].lower()
             item = word.isdigit() and not before.rpartition("\n")[2].strip().removesuffix(word)
-            if item or "." in word or ABBREVIATIONS.fullmatch(word):
+            if item or ABBREVIATIONS.fullmatch(word):
                 continue
         start = match.end()
         yield start
