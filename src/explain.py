@@ -85,7 +85,7 @@ def explain(cfg: ExplainConfig) -> None:
         _write(tmp, table, Path(cfg.out).suffix)
     print(f"scores of {table.height:,} sentences in {len(chosen):,} note{'s' * (len(chosen) != 1)}: {cfg.out}")
     if unread:
-        print(f"{unread:,} of them longer than the model reads; what stands behind has no score")
+        print(f"not read to the end: {unread:,} of them; what stands behind has no score")
 
 
 def _write(path: Path, table: "pl.DataFrame", ending: str) -> None:
