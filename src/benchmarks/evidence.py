@@ -40,7 +40,7 @@ COLUMNS = ("compr.", "random", "shuffled", "+-", "suff.", "random", "shuffled", 
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
+class MethodResult:
     """Holds what a method of a run came to."""
 
     values: NDArray[np.float64]
@@ -81,7 +81,9 @@ def read_spans(path: Path) -> pl.DataFrame:
         raise UserError(f"spans={path}: must be a CSV file with id, start and end ({type(error).__name__})") from None
 
 
-def measure(model: Model, rows: pl.DataFrame, sizes: tuple[int, int], seed: int) -> Iterator[tuple[Method, Measured]]:
+def measure(
+    model: Model, rows: pl.DataFrame, sizes: tuple[int, int], seed: int
+) -> Iterator[tuple[Method, MethodResult]]:
     """Measures each method of a run on the DRG that it chooses for each note.
 
     Args:
@@ -116,7 +118,7 @@ def measure(model: Model, rows: pl.DataFrame, sizes: tuple[int, int], seed: int)
         ]
         notes = zip(rows["id"], scores, strict=True)
         sentences = [{"id": key, **vars(sentence)} for key, of_note in notes for sentence in of_note]
-        yield method, Measured(np.array(values), pl.DataFrame(sentences), ms)
+        yield method, MethodResult(np.array(values), pl.DataFrame(sentences), ms)
 
 
 def main() -> None:

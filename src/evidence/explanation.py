@@ -126,12 +126,12 @@ def explain_note(
 
 
 def what_is_read(model: Model, text: str) -> str:
-    """Cuts a text where the model stops reading it."""
-    data = model.predictor.data
-    kind = data.cfg.model.kind
-    if kind in TOKEN_READERS:
-        return text[: TOKEN_READERS[kind](model.predictor).read(text).end]
-    return data.kept_texts([text])[0] if kind == Kind.TFIDF_CUT else text
+    """Cuts a text where a model that has methods stops reading it."""
+    predictor: Any = model.predictor
+    if reader := TOKEN_READERS.get(predictor.data.cfg.model.kind):
+        return text[: reader(predictor).read(text).end]
+    (read,) = predictor.reads([text])
+    return read
 
 
 def without(text: str, spans: Sequence[tuple[int, int]]) -> str:
