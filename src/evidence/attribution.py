@@ -37,7 +37,8 @@ def token_scores(
         scores = _integrated(reader, reading, value)
     else:
         vectors = reader.vectors(reading.ids)
-        scores = (vectors * _gradients(reader, reading.ids, vectors[None], value)[0]).sum(-1).double()
+        gradients = _gradients(reader, reading.ids, vectors[None], value)[0]
+        scores = (vectors.double() * gradients.double()).sum(-1)
         if method is Method.ATTINGRAD:
             scores = scores * reader.label_attention(reading.ids)[logits].mean(0)
         else:

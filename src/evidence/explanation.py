@@ -23,18 +23,14 @@ from src.evidence.token_readers import TOKEN_READERS
 from src.evidence.word_weights import word_scores
 from src.inference.model import Model
 
-METHODS: dict[Kind, tuple[Method, ...]] = {
-    Kind.LLAMA: (Method.OCCLUSION, Method.GRADIENT_ATTENTION, Method.INTEGRATED_GRADIENTS),
-    Kind.BERT: (Method.OCCLUSION, Method.INTEGRATED_GRADIENTS),
-    Kind.CAML: (Method.OCCLUSION, Method.ATTINGRAD, Method.INTEGRATED_GRADIENTS),
-    Kind.TFIDF: (Method.OCCLUSION, Method.LINEAR),
-    Kind.TFIDF_CUT: (Method.OCCLUSION, Method.LINEAR),
-    Kind.MAJORITY: (),
-    Kind.FUSION: (),
-    Kind.STRUCTURED: (),
-    Kind.CODED: (),
+FURTHER_METHODS: dict[Kind, tuple[Method, ...]] = {
+    Kind.LLAMA: (Method.GRADIENT_ATTENTION, Method.INTEGRATED_GRADIENTS),
+    Kind.BERT: (Method.INTEGRATED_GRADIENTS,),
+    Kind.CAML: (Method.ATTINGRAD, Method.INTEGRATED_GRADIENTS),
+    Kind.TFIDF: (Method.LINEAR,),
+    Kind.TFIDF_CUT: (Method.LINEAR,),
 }
-"""What each kind of model can be asked with; none where a note's text alone does not decide its scores."""
+"""What kinds of models can be asked with beside occlusion, which every model has that reads notes alone."""
 
 EMPTY = "\n"
 """What a note reads without any of its sentences: some tokenizers make no token of no text."""
@@ -52,9 +48,12 @@ class SentenceScore:
 def methods_of(model: Model) -> tuple[Method, ...]:
     """Lists the methods that a model can be asked with."""
     cfg = model.predictor.data.cfg
-    able = METHODS[cfg.model.kind]
+    if cfg.model.kind.reads_facts:
+        return ()
     # No one token is read by a head that reads the mean of all.
-    return able if cfg.pooling is Pooling.LAST else tuple(name for name in able if name != Method.GRADIENT_ATTENTION)
+    lacking = () if cfg.pooling is Pooling.LAST else (Method.GRADIENT_ATTENTION,)
+    further = FURTHER_METHODS.get(cfg.model.kind, ())
+    return (Method.OCCLUSION, *(method for method in further if method not in lacking))
 
 
 def check_question(model: Model, drg: str, against: str | None, method: Method) -> None:
@@ -66,8 +65,8 @@ def check_question(model: Model, drg: str, against: str | None, method: Method) 
     name, able = model.predictor.data.cfg.model.name, methods_of(model)
     if not able:
         raise UserError(
-            f"{model.run.path}: model={name} does not predict from a note's text alone, so that no sentence explains "
-            "it; take a run of a model that reads notes only"
+            f"{model.run.path}: model={name} reads the admission's facts, which a note does not hold, so that no "
+            "sentence explains it; take a run of a model that reads notes alone"
         )
     if method not in able:
         raise UserError(
@@ -126,12 +125,13 @@ def explain_note(
 
 
 def what_is_read(model: Model, text: str) -> str:
-    """Cuts a text where a model that has methods stops reading it."""
+    """Cuts a text where the model stops reading it."""
     predictor: Any = model.predictor
     if reader := TOKEN_READERS.get(predictor.data.cfg.model.kind):
         return text[: reader(predictor).read(text).end]
-    (read,) = predictor.reads([text])
-    return read
+    if Method.LINEAR in methods_of(model):
+        (text,) = predictor.reads([text])
+    return text
 
 
 def without(text: str, spans: Sequence[tuple[int, int]]) -> str:

@@ -128,7 +128,7 @@ class CamlTokens(_NetworkTokens):
 
     def read(self, text: str) -> Reading:
         # A letter may be two in lower case.
-        index = [place for place, letter in enumerate(text) for _ in letter.lower()]
+        index = [position for position, letter in enumerate(text) for _ in letter.lower()]
         spans = [(index[match.start()], index[match.end() - 1] + 1) for match in WORD.finditer(text.lower())]
         (ids,), kept = self.words.encode([text]), spans[: self.words.most]
         return Reading(ids, kept or [(0, 0)], kept[-1][1] if len(kept) < len(spans) else len(text))

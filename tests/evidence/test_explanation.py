@@ -1,3 +1,5 @@
+import copy
+import dataclasses
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -9,9 +11,9 @@ import torch
 
 from src.cli.errors import UserError
 from src.cli.signals import Stop
-from src.config.choices import Kind, Method
+from src.config.choices import Kind, Method, Pooling
 from src.evidence.attribution import token_scores
-from src.evidence.explanation import EMPTY, METHODS, explain_note, methods_of, what_is_read, without
+from src.evidence.explanation import EMPTY, FURTHER_METHODS, explain_note, methods_of, what_is_read, without
 from src.evidence.sentences import split_sentences
 from src.evidence.token_readers import TOKEN_READERS, TokenReader
 from src.evidence.word_weights import word_scores
@@ -177,20 +179,42 @@ def test_a_note_of_one_sentence_is_held_against_an_empty_one(models: dict[str, M
         ("tfidf", ("Pain.", "469", "469"), "against=469: is the DRG that is explained"),
         ("tfidf", ("Pain.", "469", None, Method.ATTINGRAD), "which has occlusion, linear; write method=occlusion"),
         ("llama", ("Pain.", "469", None, Method.LINEAR), "model=nano, which has occlusion, gradient_attention, integ"),
-        ("majority", ("Pain.", "469"), "model=majority does not predict from a note's text alone"),
     ],
 )
 def test_what_cannot_be_asked_is_refused_by_name(
     name: str, words: tuple[Any, ...], expected: str, models: dict[str, Model]
 ) -> None:
     with pytest.raises(UserError, match=expected):
-        explain_note(models[name], *words)
+        explain_note(model, *words)
 
 
-def test_every_kind_of_model_says_which_methods_it_has() -> None:
-    assert set(METHODS) == set(Kind)
-    assert {method for methods in METHODS.values() for method in methods} == set(Method)
-    assert all(methods[:1] == (Method.OCCLUSION,) for methods in METHODS.values() if methods)
+def test_a_model_that_reads_no_word_owes_nothing_to_any_sentence(models: dict[str, Model]) -> None:
+    assert methods_of(models["majority"]) == (Method.OCCLUSION,)
+    assert {row.score for row in explain_note(models["majority"], TEXT, "469")} == {0.0}
+
+
+def configured_otherwise(model: Model, **values: object) -> Model:
+    """The same run as if it were of another configuration."""
+    predictor = copy.copy(model.predictor)
+    cfg: Any = dataclasses.replace(predictor.data.cfg, **values)  # type: ignore[arg-type]
+    predictor.data = dataclasses.replace(predictor.data, cfg=cfg)
+    return dataclasses.replace(model, predictor=predictor)
+
+
+def test_a_model_that_reads_facts_of_the_admission_cannot_be_asked(models: dict[str, Model]) -> None:
+    kind = dataclasses.replace(models["tfidf"].predictor.data.cfg.model, name="fusion", kind=Kind.FUSION)
+    with pytest.raises(UserError, match="model=fusion reads the admission's facts, which a note does not hold"):
+        explain_note(configured_otherwise(models["tfidf"], model=kind), TEXT, "469")
+
+
+def test_a_head_that_reads_the_mean_has_no_attention_of_its_own(models: dict[str, Model]) -> None:
+    mean = configured_otherwise(models["llama"], pooling=Pooling.MEAN)
+    with pytest.raises(UserError, match="which has occlusion, integrated_gradients; write method=occlusion"):
+        explain_note(mean, TEXT, "469", method=Method.GRADIENT_ATTENTION)
+
+
+def test_every_method_is_of_some_model() -> None:
+    assert {method for methods in FURTHER_METHODS.values() for method in methods} == set(Method) - {Method.OCCLUSION}
 
 
 def test_spans_that_are_left_out_keep_what_is_around_them() -> None:
