@@ -24,7 +24,7 @@ WORDS = {
     "majority": [],
     "tfidf": [],
     "caml": ["epochs=2", "max_len=40", "labels=two"],
-    "clinicalbert": ["epochs=1", "labels=joint", *TINY_BERT, "max_len=48"],
+    "clinicalbert": ["epochs=1", "lr=0.01", "labels=joint", *TINY_BERT, "max_len=48"],
 }
 
 

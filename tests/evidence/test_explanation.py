@@ -84,8 +84,8 @@ def test_integrated_gradients_add_up_to_what_words_gain_over_blanks(name: str, m
     scores = token_scores(reader, reading, value, [], Method.INTEGRATED_GRADIENTS)
     with torch.no_grad():
         full, empty = value(reader.data.scheme.heads(reader.logits([reading.ids, blanks]))["scores"]).tolist()
-    assert abs(scores).sum() > 1e-3
-    assert scores.sum() == pytest.approx(full - empty, abs=0.01 * abs(scores).sum())
+    assert abs(scores).sum() > 1e-4
+    assert scores.sum() == pytest.approx(full - empty, abs=0.01 * abs(scores).sum() + 1e-5)
     assert (scores[~np.array(reading.of_text)] == 0).all()
 
 
@@ -185,7 +185,7 @@ def test_what_cannot_be_asked_is_refused_by_name(
     name: str, words: tuple[Any, ...], expected: str, models: dict[str, Model]
 ) -> None:
     with pytest.raises(UserError, match=expected):
-        explain_note(model, *words)
+        explain_note(models[name], *words)
 
 
 def test_a_model_that_reads_no_word_owes_nothing_to_any_sentence(models: dict[str, Model]) -> None:
@@ -193,12 +193,12 @@ def test_a_model_that_reads_no_word_owes_nothing_to_any_sentence(models: dict[st
     assert {row.score for row in explain_note(models["majority"], TEXT, "469")} == {0.0}
 
 
-def configured_otherwise(model: Model, **values: object) -> Model:
+def configured_otherwise(opened: Model, /, **values: object) -> Model:
     """The same run as if it were of another configuration."""
-    predictor = copy.copy(model.predictor)
+    predictor = copy.copy(opened.predictor)
     cfg: Any = dataclasses.replace(predictor.data.cfg, **values)  # type: ignore[arg-type]
     predictor.data = dataclasses.replace(predictor.data, cfg=cfg)
-    return dataclasses.replace(model, predictor=predictor)
+    return dataclasses.replace(opened, predictor=predictor)
 
 
 def test_a_model_that_reads_facts_of_the_admission_cannot_be_asked(models: dict[str, Model]) -> None:
