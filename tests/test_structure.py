@@ -32,6 +32,7 @@ ROOMS = [
     "baselines",
     "evaluation",
     "inference",
+    "evidence",
     "exchange",
     "privacy",
     "sweeps",

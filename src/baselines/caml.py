@@ -82,10 +82,17 @@ class Network(nn.Module):
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Logits [b, width] of ids [b, T], of which `mask` [b, T] are words."""
-        seen = self.convolution(self.dropout(self.vectors(ids)).transpose(1, 2))[:, :, : ids.shape[1]].tanh()
-        scores = (self.attention.weight @ seen).masked_fill(~mask[:, None], -torch.inf)
-        read = scores.softmax(-1) @ seen.transpose(1, 2)
+        seen = self.seen(ids)
+        read = self.attends(seen, mask) @ seen.transpose(1, 2)
         return torch.einsum("bwf,wf->bw", read, self.last.weight) + self.last.bias
+
+    def seen(self, ids: Tensor) -> Tensor:
+        """What the filters see at each word, [b, FILTERS, T]."""
+        return self.convolution(self.dropout(self.vectors(ids)).transpose(1, 2))[:, :, : ids.shape[1]].tanh()
+
+    def attends(self, seen: Tensor, mask: Tensor) -> Tensor:
+        """How much each logit attends to what is seen at each word, [b, width, T]."""
+        return (self.attention.weight @ seen).masked_fill(~mask[:, None], -torch.inf).softmax(-1)
 
 
 def build(words: Words, texts: Sequence[str], width: int, cfg: TrainConfig) -> Network:

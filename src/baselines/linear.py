@@ -57,7 +57,7 @@ class Linear(Baseline):
         if self.facts:
             self.facts.fit(train.rows)
         more = self._facts(train.rows)
-        model = TfidfLinear(self.data.cfg.seed).fit(self._read(train.texts), train.drg.tolist(), more)
+        model = TfidfLinear(self.data.cfg.seed).fit(self.reads(train.texts), train.drg.tolist(), more)
         self.vocabulary, self.weights = model.learnt()
         parameters = int(self.weights["coef"].size + self.weights["intercept"].size)
         return Training({"trainable_parameters": parameters, "steps": 0})
@@ -65,10 +65,11 @@ class Linear(Baseline):
     def score(self, rows: pl.DataFrame, stop: Stop) -> Scores:
         more = self._facts(rows)
         words = vectorizer(self.vocabulary, self.weights["idf"])
-        values = linear_scores(words.transform(self._read(rows["text"].to_list())), more, self.weights)
+        values = linear_scores(words.transform(self.reads(rows["text"].to_list())), more, self.weights)
         return {"scores": expand_to_all_drgs(values, self.weights["classes"], len(self.data.space.codes))}
 
-    def _read(self, texts: list[str]) -> list[str]:
+    def reads(self, texts: list[str]) -> list[str]:
+        """Cuts each text where it stops reading."""
         return texts
 
     def _facts(self, rows: pl.DataFrame) -> Any:
@@ -98,7 +99,7 @@ class CutLinear(Linear):
     def cut_texts(self, texts: Sequence[str]) -> NDArray[np.int64]:
         return self.data.cut_texts(texts)
 
-    def _read(self, texts: list[str]) -> list[str]:
+    def reads(self, texts: list[str]) -> list[str]:
         return self.data.kept_texts(texts)
 
 

@@ -153,3 +153,18 @@ class Kind(StrEnum):
     def scores_drgs_only(self) -> bool:
         """Says whether it has no heads that a label scheme could give a meaning."""
         return self.reads_facts or self in (Kind.MAJORITY, Kind.TFIDF, Kind.TFIDF_CUT)
+
+
+class Method(StrEnum):
+    """Names what says how much of a prediction rests on each sentence."""
+
+    OCCLUSION = "occlusion"
+    """The note is scored without the sentence."""
+    GRADIENT_ATTENTION = "gradient_attention"
+    """Word vector times gradient, times the attention of the token that the head reads."""
+    ATTINGRAD = "attingrad"
+    """Word vector times gradient, times the attention of the DRG (Edin et al. 2024)."""
+    INTEGRATED_GRADIENTS = "integrated_gradients"
+    """Gradients on the way from blanks to the words (Sundararajan et al. 2017)."""
+    LINEAR = "linear"
+    """Each word's weight times its TF-IDF."""

@@ -18,7 +18,7 @@ from src.config.train import LoraConfig
 from src.models.adapters import AdapterTable
 from src.models.engine import elementwise, kernels
 from src.models.engine.attention import Backend, pick_backend
-from src.models.engine.blocks import AdapterSegment, Dropping, PackedForward
+from src.models.engine.blocks import AdapterSegment, Dropping, PackedForward, attention_of_ends
 from src.models.engine.dropout import KeyedDropout
 from src.models.engine.packing import Packed, join, send
 
@@ -59,6 +59,30 @@ class Classifier(nn.Module):
     def readings(self, notes: Packed) -> Tensor:
         """Computes what the head reads of B packed notes, [B, h]."""
         return _readings([AdapterBatch(self, notes)])[0]
+
+    @torch.no_grad()
+    def attention(self, notes: Packed) -> list[Tensor]:
+        """Computes how much the token that the head reads attends to each token of its note in the last block.
+
+        Returns:
+            [H, t] for each note of t tokens, by the heads of the attention.
+
+        Raises:
+            ValueError: the head reads all tokens of a note.
+        """
+        if self.pooling is not Pooling.LAST:
+            raise ValueError("the head reads the mean over a note's tokens, and none of them alone")
+        weights: list[Tensor] = []
+
+        def look(layer: Any, args: tuple[Tensor], kwargs: dict[str, Any]) -> None:
+            weights.extend(attention_of_ends(layer.block, *args, kwargs["position_embeddings"], kwargs["reading"]))
+
+        hook = layers_of(self.backbone)[-1].register_forward_pre_hook(look, with_kwargs=True)
+        try:
+            self.readings(notes)
+        finally:
+            hook.remove()
+        return weights
 
     def pooled(self, hidden: Tensor, notes: Packed, rows: Tensor) -> Tensor:
         """Returns the states [P, h] that the head reads of notes that end at `rows` [P], from those of all T tokens."""

@@ -94,6 +94,21 @@ class RunData:
         """Is the tokenizer of the base."""
         return load_tokenizer(self.cfg.model)
 
+    @property
+    def offset_tokenizer(self) -> Any:
+        """Is the tokenizer of the base, which says where in a text its tokens are.
+
+        Raises:
+            UserError: it does not.
+        """
+        model, tokenizer = self.cfg.model, self.tokenizer
+        if not tokenizer.is_fast:
+            raise UserError(
+                f"model={model.name} model.path={model.path}: its tokenizer does not say where in a text a token ends; "
+                "take a folder with tokenizer.json"
+            )
+        return tokenizer
+
     @cached_property
     def tokens(self) -> NoteTokens:
         """Holds the tokens of every note of the cohort."""
@@ -173,12 +188,7 @@ class RunData:
         Raises:
             UserError: the tokenizer does not say where in a text its tokens are.
         """
-        model, tokenizer = self.cfg.model, self.tokenizer
-        if not tokenizer.is_fast:
-            raise UserError(
-                f"model={model.name} model.path={model.path}: its tokenizer does not say where in a text a token ends; "
-                "take a folder with tokenizer.json"
-            )
+        tokenizer = self.offset_tokenizer
         most = prompt_template(tokenizer, self.cfg.prompt, self.cfg.max_len).max_note_tokens
         options = {"add_special_tokens": False, "truncation": True, "return_offsets_mapping": True}
         ends = tokenizer(list(texts), max_length=most, **options)["offset_mapping"]

@@ -14,6 +14,7 @@ from src.config.train import TrainConfig
 from src.dashboard import DashboardConfig
 from src.demo import DemoConfig
 from src.evaluate import EvaluateConfig
+from src.explain import ExplainConfig
 from src.export import ExportConfig
 from src.gauge import GaugeConfig
 from src.hospital import HospitalConfig
@@ -31,6 +32,7 @@ SCHEMAS = {
     "dashboard": DashboardConfig,
     "demo": DemoConfig,
     "evaluate": EvaluateConfig,
+    "explain": ExplainConfig,
     "export": ExportConfig,
     "gauge": GaugeConfig,
     "hospital": HospitalConfig,
@@ -61,6 +63,7 @@ def test_every_configuration_file_composes(cohort: Path, hospital: Path, runs: d
         "dashboard": [],
         "demo": [],
         "evaluate": [f"run={runs['two']}"],
+        "explain": [f"run={runs['two']}", "notes=notes.csv", f"out={tmp_path / 'e.csv'}"],
         "export": [f"run={runs['two']}", f"out={tmp_path / 'e'}"],
         "gauge": [f"data.dir={cohort}"],
         "hospital": [f"out={tmp_path / 'h'}"],
@@ -80,7 +83,7 @@ def test_every_configuration_file_composes(cohort: Path, hospital: Path, runs: d
     }
     files = sorted(path.stem for path in CONF.glob("*.yaml"))
     assert files == sorted(given)
-    assert len(files) == 19
+    assert len(files) == 20
     for name, words in given.items():
         assert len(compose(SCHEMAS[name], read_command_line(words, name))) == 1
 

@@ -52,6 +52,7 @@ def material(folder: Path) -> None:
     rows = [f"{number // 2},Patient {number} was treated well today,{470 + number % 2}" for number in range(80)]
     (folder / "notes.csv").write_text("\n".join(["patient,text,drg", *rows]) + "\n", "utf-8")
     (folder / "header.csv").write_text("code,title\n470,MAJOR JOINT REPLACEMENT\n", "utf-8")
+    (folder / "given.csv").write_text('id,text\na,"Treated well. Went home, was well."\n', "utf-8")
     (folder / "audited.csv").write_text("drg_code,description,v34\n470,MAJOR JOINT REPLACEMENT,470\n", "utf-8")
     (folder / "file").write_text("mine\n", "utf-8")
     (folder / "key").write_text("ab" * 32 + "\n", "utf-8")

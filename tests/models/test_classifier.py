@@ -69,6 +69,22 @@ def test_scores_equal_transformers_own_sequence_classifier() -> None:
     assert torch.allclose(told, scores(ours, [NOTES[0]]), atol=1e-5)
 
 
+def test_the_attention_of_each_notes_last_token_is_what_transformers_computes() -> None:
+    from transformers import LlamaModel
+
+    made = classifier()
+    weights = made.attention(pack(NOTES))
+    merged = made.backbone.merge_and_unload()
+    merged.config._attn_implementation = "eager"
+    theirs = LlamaModel(merged.config).eval()
+    theirs.load_state_dict(merged.state_dict())
+    for note, ours in zip(NOTES, weights, strict=True):
+        with torch.inference_mode():
+            expected = theirs(input_ids=torch.tensor([note]), output_attentions=True).attentions[-1][0, :, -1]
+        assert torch.allclose(ours, expected, atol=1e-5)
+        assert torch.allclose(ours.sum(1), torch.ones(4))
+
+
 def test_a_step_changes_adapters_and_head_and_nothing_else() -> None:
     made = classifier().train()
     before = {name: value.clone() for name, value in made.state_dict().items()}

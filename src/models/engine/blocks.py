@@ -175,6 +175,20 @@ def read_block(
     return x.unsqueeze(0)
 
 
+@torch.no_grad()
+def attention_of_ends(
+    block: Block, hidden: Tensor, position_embeddings: tuple[Tensor, Tensor], reading: PackedForward
+) -> list[Tensor]:
+    """Computes how much each note's last token attends to each of its tokens in a pruned last block, [H, t] a note."""
+    cos, sin = (part.squeeze(0) for part in position_embeddings)
+    q, k, _, _ = _Before.apply(hidden.squeeze(0), cos, sin, block, reading, *reading.handles)
+    keys = k.repeat_interleave(q.shape[1] // k.shape[1], 1).split(list(reading.lengths))
+    return [
+        torch.einsum("hd,thd->ht", query.float(), key.float()).mul(block.scale).softmax(-1)
+        for query, key in zip(q, keys, strict=True)
+    ]
+
+
 class _Before(torch.autograd.Function):
     """Computes norm, queries, keys, values and their rotation; hands on the residual, whose gradient it takes up."""
 
