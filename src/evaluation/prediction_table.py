@@ -65,7 +65,7 @@ def prediction_table(
 
 
 def label_table(labels: Sequence[Label], weights: Weights) -> pl.DataFrame:
-    """Describes each class, a row each: `code`, `title`, `mdc`, `type`, `base_drg`, `severity`, `weight` and `gmlos`."""
+    """Describes each class, a row each: `code`, `title`, `mdc`, `type`, `base_drg`, `severity`, `weight`, `gmlos`."""
     kinds = {"title": pl.String, "mdc": pl.String, "type": pl.String, "base_drg": pl.String}
     rows: list[dict[str, Any]] = []
     for label in labels:

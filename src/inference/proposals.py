@@ -54,9 +54,9 @@ class Proposer:
 
         Returns:
             A row an encounter in their order: `id`, the likeliest `drg` with its `title`, `mdc`, `type`, `base_drg`,
-            `severity`, `weight` and `gmlos` (days), its `probability`; `drgs` and `probabilities` of the `count` likeliest; `decision`
-            (decide or defer) and `reasons` for deferring; `words`, `unread_tokens` and `unfamiliar` (share of new
-            words); `model` and `cohort`, their fingerprints.
+            `severity`, `weight` and `gmlos` (days), its `probability`; `drgs` and `probabilities` of the `count`
+            likeliest; `decision` (decide or defer) and `reasons` for deferring; `words`, `unread_tokens` and
+            `unfamiliar` (share of new words); `model` and `cohort`, their fingerprints.
         """
         first, readable = self.models.first, encounters["text"].fill_null("").str.strip_chars() != ""
         rows = encounters.filter(readable)
@@ -120,6 +120,6 @@ class Proposer:
 
 
 COLUMNS = (
-    "id", "drg", "title", "probability", "base_drg", "severity", "mdc", "type", "weight", "gmlos", "decision", "reasons", "drgs",
-    "probabilities", "words", "unread_tokens", "unfamiliar", "model", "cohort",
+    "id", "drg", "title", "probability", "base_drg", "severity", "mdc", "type", "weight", "gmlos", "decision", "reasons",
+    "drgs", "probabilities", "words", "unread_tokens", "unfamiliar", "model", "cohort",
 )  # fmt: skip
