@@ -120,6 +120,6 @@ class Proposer:
 
 
 COLUMNS = (
-    "id", "drg", "title", "probability", "base_drg", "severity", "mdc", "type", "weight", "gmlos", "decision", "reasons",
-    "drgs", "probabilities", "words", "unread_tokens", "unfamiliar", "model", "cohort",
+    "id", "drg", "title", "probability", "base_drg", "severity", "mdc", "type", "weight", "gmlos", "decision",
+    "reasons", "drgs", "probabilities", "words", "unread_tokens", "unfamiliar", "model", "cohort",
 )  # fmt: skip
