@@ -1,8 +1,9 @@
 """Scores each sentence of notes by what a DRG owes to it: `python -m src.explain run=DIR notes=FILE out=FILE`."""
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from src.cli.command import command
 from src.config.choices import Method
@@ -12,6 +13,11 @@ if TYPE_CHECKING:
 
 ENDINGS = (".csv", ".jsonl", ".parquet")
 
+COLUMNS: dict[str, Any] = {
+    "id": str, "drg": str, "against": str, "method": str, "start": int, "end": int, "score": float, "sentence": str,
+}  # fmt: skip
+"""Of the scores; `start` and `end` count characters of what the model is given, its sections joined."""
+
 
 @dataclass
 class ExplainConfig:
@@ -20,7 +26,7 @@ class ExplainConfig:
     run: str
     """Folder of a finished run."""
     notes: str
-    """CSV file or JSON lines with id and text, or a folder of .txt files; the text is what the model reads."""
+    """CSV, Parquet or JSON lines, MIMIC-IV-Note's folder, or a folder of text files, whose names are the ids."""
     out: str
     """File for the scores, a row a sentence: .csv, .jsonl or .parquet."""
     drg: str | None
@@ -33,6 +39,12 @@ class ExplainConfig:
     """`auto`, `cpu`, `cuda` or `cuda:N`."""
     data_dir: str | None
     """The cohort of a run that kept nothing of it, which an earlier version trained."""
+    text: str | None
+    """The column of texts."""
+    id: str | None
+    """The column of ids, of encounters, as for `src.predict`."""
+    sections: bool
+    """Whether notes are whole, and the sections that the run reads are found in them."""
 
     def problems(self) -> list[str]:
         """Lists one line for each value that cannot be."""
@@ -41,6 +53,8 @@ class ExplainConfig:
         problems = []
         if not RunFolder(Path(self.run)).record.is_file():
             problems.append(f"run={self.run}: no result.json there; it is the folder of a finished run, as runs/NAME")
+        if not Path(self.notes).exists():
+            problems.append(f"notes={self.notes}: no such file or folder")
         if Path(self.out).suffix not in ENDINGS:
             problems.append(f"out={self.out}: must end in {', '.join(ENDINGS)}")
         if Path(self.out).is_dir():
@@ -51,39 +65,55 @@ class ExplainConfig:
 
 
 def explain(cfg: ExplainConfig) -> None:
-    """Writes the scores of every sentence that the model reads of the notes.
+    """Writes the scores of every sentence that the model reads of each encounter.
 
     Raises:
         UserError: the notes or the run cannot be read, or the model cannot be asked so.
+        Interrupted: a signal came; nothing is written.
     """
     from src.cli.files import check_folder
 
     check_folder(Path(cfg.out).parent, "name another with out=")
     import polars as pl
 
-    from src.cli.files import atomic_write
+    from src.cli.files import atomic_write, private_folder
     from src.cli.progress import track
     from src.cli.signals import Stop
+    from src.config.dialect import Dialect
     from src.evidence.explanation import check_question, explain_note
-    from src.evidence.given_notes import read_notes
-    from src.inference.model import open_model
+    from src.inference.encounters import find_notes, open_encounters
+    from src.inference.model import open_models
     from src.training.quiet_libraries import quiet_libraries
 
     quiet_libraries()
-    rows = read_notes(Path(cfg.notes))
-    model = open_model(Path(cfg.run), cfg.device, Path(cfg.data_dir) if cfg.data_dir else None)
+    models = open_models([Path(cfg.run)], cfg.device, Path(cfg.data_dir) if cfg.data_dir else None)
+    model = (models if cfg.sections else models.reading_whole()).first
     check_question(model, cfg.drg or model.space.codes[0], cfg.against, cfg.method)
-    chosen = [model.space.codes[index] for index in model.log_probabilities(rows, Stop()).argmax(1)]
-    unread, tables, kinds = 0, [], {"against": pl.String}
-    for key, text, choice in track(zip(*rows, chosen, strict=True), total=len(chosen), what="explaining", unit="note"):
-        scores = explain_note(model, text, drg := cfg.drg or choice, cfg.against, cfg.method)
-        unread += len(text.rstrip()) > scores[-1].end
-        about = {"id": key, "drg": drg, "against": cfg.against, "method": str(cfg.method)}
-        tables.append(pl.DataFrame([{**about, **vars(score)} for score in scores], schema_overrides=kinds))
+    source = find_notes(Path(cfg.notes), cfg.text, cfg.id, Dialect(None, None, key=""))
+    private_folder(Path(cfg.out).parent)
+    unread, empty, tables = 0, 0, [pl.DataFrame(schema=COLUMNS)]
+    with Stop() as stop, open_encounters(source, model.kept.record, None, Path(cfg.out), stop) as encounters:
+        for remark in encounters.remarks:
+            print(remark, file=sys.stderr, flush=True)
+        for index in track(range(len(encounters)), total=len(encounters), what="explaining", unit="note"):
+            rows = encounters.piece(index, 1)
+            key, text = rows.select("id", "text").row(0)
+            if not (text or "").strip():
+                empty += 1
+                continue
+            drg = cfg.drg or model.space.codes[model.log_probabilities(rows, stop)[0].argmax()]
+            scores = explain_note(model, text, drg, cfg.against, cfg.method, stop)
+            unread += len(text.rstrip()) > scores[-1].end
+            about = {"id": key, "drg": drg, "against": cfg.against, "method": str(cfg.method)}
+            sentences = [{**about, **vars(score), "sentence": text[score.start : score.end]} for score in scores]
+            tables.append(pl.DataFrame(sentences, schema=COLUMNS))
     table = pl.concat(tables)
     with atomic_write(Path(cfg.out)) as tmp:
         _write(tmp, table, Path(cfg.out).suffix)
-    print(f"scores of {table.height:,} sentences in {len(chosen):,} note{'s' * (len(chosen) != 1)}: {cfg.out}")
+    notes = len(tables) - 1
+    print(f"scores of {table.height:,} sentences in {notes:,} note{'s' * (notes != 1)}: {cfg.out}")
+    if empty:
+        print(f"without a text, and without scores: {empty:,} more")
     if unread:
         print(f"not read to the end: {unread:,} of them; what stands behind has no score")
 

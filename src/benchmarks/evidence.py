@@ -1,11 +1,10 @@
 """Measures how far explanations of finished runs can be believed, each method of each run on the same test notes.
 
-`python -m src.benchmarks.evidence cohort=DIR runs=DIR,DIR [notes=10] [exact=10] [beam=3] [top=3] [spans=FILE] [seed=0]`
-explains the DRG that a run chooses. Comprehensiveness (high is good) and sufficiency (low is good) are normalised by
+`python -m src.benchmarks.evidence cohort=DIR runs=DIR,DIR [hospital=DIR] [notes=10] [exact=10] [beam=3] [top=3]` explains the DRG that a run chooses. Comprehensiveness (high is good) and sufficiency (low is good) are normalised by
 what any order of a note's sentences can reach, see src/evidence/faithfulness.py; beside them stand the two controls,
 orders drawn at random and a head whose rows are shuffled, and the standard error of the difference from random over
-notes. `spans` is a CSV file with id (the admission's), start and end of the facts that decide, in the texts'
-coordinates: then the F1 of the `top` sentences, and the F1 and intersection over union of their letters, are shown.
+notes. `hospital` is the synthetic one of the cohort, which knows where the facts stand that decide: then the F1 of the
+`top` sentences, and the F1 and intersection over union of their letters, are shown.
 """
 
 import sys
@@ -31,12 +30,14 @@ from src.evidence.explanation import explain_note, methods_of
 from src.evidence.faithfulness import ablate, faithfulness, random_order, shuffled_drg
 from src.evidence.plausibility import plausibility
 from src.inference.model import Model, open_model
+from src.synthetic.known_evidence import read_known_evidence
 from src.training.quiet_libraries import quiet_libraries
 
-DEFAULTS = {"cohort": "", "runs": "", "notes": "10", "exact": "10", "beam": "3", "top": "3", "spans": "", "seed": "0"}
+DEFAULTS = {"cohort": "", "runs": "", "notes": "10", "exact": "10", "beam": "3", "top": "3", "seed": "0"}
+DEFAULTS |= {"hospital": ""}
 
 COLUMNS = ("compr.", "random", "shuffled", "+-", "suff.", "random", "shuffled", "+-", "ms", "F1", "letter F1", "IoU")
-"""Of the table; the last three with `spans` alone."""
+"""Of the table; the last three with `hospital` alone."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,24 +62,6 @@ class MethodResult:
         right = plausibility(self.sentences, spans, top) if spans is not None else {}
         shown = [f"{right[name]:.3f}" for name in ("f1", "letter_f1", "letter_iou") if name in right]
         return [*cells, f"{self.ms:,.0f}", *shown]
-
-
-def notes_of(cohort: Path, count: int) -> pl.DataFrame:
-    """Reads the first test notes, `id` and `text`."""
-    return read_cohort(cohort).notes(Split.TEST, count).select(pl.col("hadm_id").cast(pl.String).alias("id"), "text")
-
-
-def read_spans(path: Path) -> pl.DataFrame:
-    """Reads true spans.
-
-    Raises:
-        UserError: it is no CSV file with these columns.
-    """
-    kinds = {"id": pl.String, "start": pl.Int64, "end": pl.Int64}
-    try:
-        return pl.read_csv(path, columns=list(kinds), schema_overrides=kinds)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise UserError(f"spans={path}: must be a CSV file with id, start and end ({type(error).__name__})") from None
 
 
 def measure(
@@ -129,8 +112,12 @@ def main() -> None:
             raise UserError(f"{missing[0]}: not given; write {missing[0]}=DIR")
         torch.set_num_threads(1)
         quiet_libraries()
-        rows = notes_of(Path(words["cohort"]), int(words["notes"]))
-        spans = read_spans(Path(words["spans"])) if words["spans"] else None
+        cohort, named = read_cohort(Path(words["cohort"])), pl.col("hadm_id").cast(pl.String).alias("id")
+        notes, spans = cohort.notes(Split.TEST, int(words["notes"])), None
+        if words["hospital"]:
+            mentions = read_known_evidence(Path(words["hospital"]), cohort, notes).spans
+            spans = mentions.filter(pl.col("decides") != "nothing").select(named, "start", "end")
+        rows = notes.select(named, "text")
         shown = COLUMNS if spans is not None else COLUMNS[:-3]
         print(f"{rows.height} test notes; exact limits up to {words['exact']} sentences, else beams of {words['beam']}")
         print(f"{'run':<16} {'method':<21}" + "".join(f"{name:>10}" for name in shown))

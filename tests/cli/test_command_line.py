@@ -63,7 +63,7 @@ def test_every_configuration_file_composes(cohort: Path, hospital: Path, runs: d
         "dashboard": [],
         "demo": [],
         "evaluate": [f"run={runs['two']}"],
-        "explain": [f"run={runs['two']}", "notes=notes.csv", f"out={tmp_path / 'e.csv'}"],
+        "explain": [f"run={runs['two']}", f"notes={hospital}", f"out={tmp_path / 'e.csv'}"],
         "export": [f"run={runs['two']}", f"out={tmp_path / 'e'}"],
         "gauge": [f"data.dir={cohort}"],
         "hospital": [f"out={tmp_path / 'h'}"],

@@ -42,7 +42,7 @@ COMMANDS: dict[str, Words] = {
     "dashboard": lambda place, run: [str(run.parent), f"to={place}/new"],
     "demo": lambda place, run: [f"out={place}/new"],
     "evaluate": lambda place, run: [f"run={place}/run"],
-    "explain": lambda place, run: [f"run={run}", "notes=none.csv", f"out={place}/new/scores.csv"],
+    "explain": lambda place, run: [f"run={run}", f"notes={run.parent}", f"out={place}/new/scores.csv"],
     "export": lambda place, run: [f"run={run}", f"out={place}/new"],
     "hospital": lambda place, run: [f"out={place}/new", "admissions=900000"],
     "prepare": lambda place, run: [f"data.dir={run.parent}", f"data.out={place}/new"],

@@ -20,7 +20,7 @@ def cfg(planted: Path, tmp_path: Path) -> ExplainConfig:
     rows = "\n".join(f'{key},"{text}"' for key, text in TEXTS.items())
     (tmp_path / "notes.csv").write_text(f"id,text\n{rows}\n", "utf-8")
     places = str(planted / "caml"), str(tmp_path / "notes.csv"), str(tmp_path / "new" / "out.parquet")
-    return ExplainConfig(*places, None, None, Method.ATTINGRAD, "cpu", None)
+    return ExplainConfig(*places, None, None, Method.ATTINGRAD, "cpu", None, None, None, True)
 
 
 def test_every_sentence_that_is_read_gets_a_row_of_a_private_file(
@@ -30,12 +30,13 @@ def test_every_sentence_that_is_read_gets_a_row_of_a_private_file(
     path = Path(cfg.out)
     table = pl.read_parquet(path)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert table.columns == ["id", "drg", "against", "method", "start", "end", "score"]
+    assert table.columns == ["id", "drg", "against", "method", "start", "end", "score", "sentence"]
     for key, text in TEXTS.items():
         rows = table.filter(pl.col("id") == key)
         (drg,) = rows["drg"].unique()
         expected = explain_note(opened["caml"], text, drg, method=Method.ATTINGRAD)
         assert rows["start"].to_list() == [row.start for row in expected]
+        assert rows["sentence"].to_list() == [text[row.start : row.end] for row in expected]
         assert rows["score"].to_list() == pytest.approx([row.score for row in expected])
     said = capsys.readouterr().out.splitlines()
     assert said[-2] == f"scores of {table.height} sentences in 2 notes: {cfg.out}"
