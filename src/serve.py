@@ -1,11 +1,13 @@
 """Serves a finished run, to programs and at the coder's desk: `python -m src.serve run=runs/NAME notes=FILE`."""
 
 import sys
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 
 from src.cli.command import command, with_first_named
+from src.cli.errors import UserError
 
 
 @dataclass
@@ -107,39 +109,48 @@ def serve(cfg: ServeConfig) -> None:
     """
     import secrets
 
+    from src.cli.files import atomic_write
     from src.cohort.weights import read_weights
     from src.inference.model import open_models
     from src.inference.proposals import Proposer
     from src.service.access import Access, Expose, read_tokens
-    from src.service.api import api_routes, new_app
+    from src.service.action_log import ActionLog
     from src.service.encounters import scored_by
-    from src.service.http_server import listen, serve_app
-    from src.service.request_limits import RequestLimits
+    from src.service.request_limits import LOOPBACK, RequestLimits
     from src.service.scoring_queue import ScoringQueue
     from src.training.quiet_libraries import quiet_libraries
 
+    if cfg.export is not None:
+        with closing(ActionLog(Path(cfg.log))) as exported, atomic_write(Path(cfg.export)) as tmp:
+            tmp.write_text(exported.csv(), "utf-8")
+        print(f"log: {cfg.export}")
+        return
+    try:
+        from src.service.api import api_routes, new_app
+        from src.service.desk import add_desk
+        from src.service.http_server import listen, serve_app
+        from src.service.open_desk import open_desk
+    except ModuleNotFoundError as error:
+        raise UserError(f"serving needs {error.name}: pip install -e '.[serve]' -c constraints.txt") from None
     quiet_libraries()
-
-    loopback = cfg.expose == Expose.LOOPBACK
     tokens = read_tokens(Path(cfg.tokens)) if cfg.tokens else {}
-    access = Access(Expose(cfg.expose), tokens, secrets.token_bytes(32))
-    data_dir = Path(cfg.data_dir) if cfg.data_dir else None
-    models = open_models([Path(str(cfg.run))], cfg.device, data_dir)
-    proposer = Proposer(models, read_weights(Path(cfg.table5) if cfg.table5 else None), aim=cfg.aim)
-    queue = ScoringQueue(scored_by(proposer), cfg.queue_notes)
-    app = new_app()
-    app.include_router(
-        api_routes(queue, access, models.first.fingerprint, models.first.record.cohort, cfg.request_notes)
-    )
-    limits = RequestLimits(app, cfg.request_bytes, cfg.timeout, frozenset(LOOPBACK) if loopback else None)
-    with listen(cfg.host, cfg.port) as opened:
-        scheme = "https" if cfg.certificate else "http"
-        print(f"serving on {scheme}://{cfg.host}:{opened.getsockname()[1]}", flush=True)
+    loopback = Expose(cfg.expose) is Expose.LOOPBACK
+    with ExitStack() as stack:
+        opened = stack.enter_context(listen(cfg.host, cfg.port))
+        log = stack.enter_context(closing(ActionLog(Path(cfg.log)))) if cfg.notes else None
+        access = Access(Expose(cfg.expose), tokens, log.key() if log else secrets.token_bytes(32))
+        models = open_models([Path(str(cfg.run))], cfg.device, Path(cfg.data_dir) if cfg.data_dir else None)
+        proposer = Proposer(models, read_weights(Path(cfg.table5) if cfg.table5 else None), aim=cfg.aim)
+        queue = stack.enter_context(closing(ScoringQueue(scored_by(proposer), cfg.queue_notes)))
+        app, first = new_app(), models.first
+        app.include_router(api_routes(queue, access, first.fingerprint, first.record.cohort, cfg.request_notes))
+        if log is not None and cfg.notes is not None:
+            study = Path(cfg.study) if cfg.study else None
+            add_desk(app, open_desk(proposer, queue, log, access, Path(cfg.notes), study))
+        limits = RequestLimits(app, cfg.request_bytes, cfg.timeout, LOOPBACK if loopback else None)
+        where = f"{'https' if cfg.certificate else 'http'}://{cfg.host}:{opened.getsockname()[1]}"
+        print(f"serving on {where}/v1" + (f", the desk on {where}/desk" if cfg.notes else ""), flush=True)
         serve_app(limits, opened, cfg.certificate, cfg.key)
-    queue.close()
-
-
-LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
 def main() -> None:

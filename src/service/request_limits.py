@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import sys
 import traceback
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -19,8 +20,11 @@ HEADERS = {
     "x-content-type-options": "nosniff",
     "cache-control": "no-store",
     "content-security-policy": "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
-    "img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "img-src data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
 }
+
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
+"""Names of this machine. A page elsewhere may have a name that leads here, and is not to read what is served."""
 
 
 class Refusal(Exception):
@@ -40,10 +44,11 @@ class RequestLimits:
     seconds: float
     """Time for a request's body to come, and for a part of the answer to be taken."""
     hosts: frozenset[str] | None
-    """What the service may be called by; None for anything. A page elsewhere may have a name that leads to loopback."""
+    """What the service may be called by; None for anything."""
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Serves one request."""
+
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
                 own = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
@@ -73,7 +78,7 @@ class RequestLimits:
 
     async def _body(self, scope: MutableMapping[str, Any], receive: Receive) -> bytes:
         headers = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        if self.hosts is not None and headers.get(b"host", "").rpartition(":")[0] not in self.hosts:
+        if self.hosts is not None and re.sub(r":\d*$", "", headers.get(b"host", "").lower()) not in self.hosts:
             raise Refusal(421, "this service is called by the names of this machine alone, as 127.0.0.1")
         large = Refusal(413, f"a request has at most {self.most_bytes:,} bytes")
         if int(headers.get(b"content-length", "0")) > self.most_bytes:
