@@ -128,7 +128,7 @@ def serve(cfg: ServeConfig) -> None:
     try:
         from src.service.api import api_routes, new_app
         from src.service.desk import add_desk
-        from src.service.http_server import listen, serve_app
+        from src.service.http_server import listen, server_of
         from src.service.open_desk import open_desk
     except ModuleNotFoundError as error:
         raise UserError(f"serving needs {error.name}: pip install -e '.[serve]' -c constraints.txt") from None
@@ -150,7 +150,7 @@ def serve(cfg: ServeConfig) -> None:
         limits = RequestLimits(app, cfg.request_bytes, cfg.timeout, LOOPBACK if loopback else None)
         where = f"{'https' if cfg.certificate else 'http'}://{cfg.host}:{opened.getsockname()[1]}"
         print(f"serving on {where}/v1" + (f", the desk on {where}/desk" if cfg.notes else ""), flush=True)
-        serve_app(limits, opened, cfg.certificate, cfg.key)
+        server_of(limits, cfg.certificate, cfg.key).run(sockets=[opened])
 
 
 def main() -> None:

@@ -38,6 +38,7 @@ ROOMS = [
     "scaling_analysis",
     "reporting",
     "wandb_views",
+    "service",
     "testing",
     "benchmarks",
 ]

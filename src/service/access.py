@@ -93,15 +93,15 @@ class Access:
         known = not self.tokens or coder in self.tokens
         return coder if known and hmac.compare_digest(self.cookie(coder).encode(), cookie.encode()) else None
 
-    def new_form(self, coder: str, case: str) -> str:
-        """Makes the token of a form for one coder and case, which counts once."""
+    def new_form(self, *parts: str) -> str:
+        """Makes the token of a form, which counts once, for one coder, case, and what was shown."""
         nonce = secrets.token_hex(8)
-        return f"{nonce}.{self._sign('form', coder, case, nonce)}"
+        return f"{nonce}.{self._sign('form', nonce, *parts)}"
 
-    def is_form(self, form: str, coder: str, case: str) -> bool:
-        """Says whether a form's token was made for this coder and case."""
+    def is_form(self, form: str, *parts: str) -> bool:
+        """Says whether a form's token was made for these."""
         nonce, _, signature = form.partition(".")
-        return hmac.compare_digest(signature.encode(), self._sign("form", coder, case, nonce).encode())
+        return hmac.compare_digest(signature.encode(), self._sign("form", nonce, *parts).encode())
 
     def is_own_page(self, headers: Mapping[str, str]) -> bool:
         """Says whether a page of this service sent the request, by what browsers say of it."""

@@ -28,7 +28,7 @@ def _encodable(text: str) -> str:
 Text = Annotated[str, AfterValidator(_encodable)]
 
 
-class Note(BaseModel):
+class SentNote(BaseModel):
     """A note, as a client sends it."""
 
     model_config = ConfigDict(extra="forbid")
@@ -67,7 +67,7 @@ class Answer(BaseModel):
 
 
 Notes = Annotated[
-    Annotated[Note, Tag("note")] | Annotated[list[Note], Tag("notes")],
+    Annotated[SentNote, Tag("note")] | Annotated[list[SentNote], Tag("notes")],
     Discriminator(lambda body: "notes" if isinstance(body, list) else "note"),
 ]
 

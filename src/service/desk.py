@@ -1,7 +1,7 @@
 """Serves the coder's desk: login, worklist, cases, and what coders do with them."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -29,7 +29,7 @@ class NotLoggedIn(Exception):
     """Whoever asks is to log in first."""
 
 
-class Refused(Exception):
+class NotRecorded(Exception):
     """An action is not recorded; the message says why, and what to do."""
 
     def __init__(self, status: int, message: str) -> None:
@@ -108,6 +108,8 @@ class Desk:
         self.log.open_case(coder, case_id)
         alone = allotted is not None and allotted.arm == "alone"
         sentences = [] if alone else strongest(case, self.explain)
+        drgs = [] if alone else case.proposal["drgs"] or []
+        shown = json.dumps({"drgs": drgs, "sentences": len(sentences)}, separators=(",", ":"))
         return self.page(
             "case",
             coder,
@@ -121,12 +123,9 @@ class Desk:
             others=[] if self.study is not None else self.log.others(coder, case_id),
             last=last.get(case_id, (0, None))[1],
             after=last[after][1] if after in last else None,
-            form=self.access.new_form(coder, case_id),
+            form=self.access.new_form(coder, case_id, shown),
             seen=last.get(case_id, (0, None))[0],
-            shown=json.dumps(
-                {"drgs": [] if alone else case.proposal["drgs"] or [], "sentences": len(sentences)},
-                separators=(",", ":"),
-            ),
+            shown=shown,
         )
 
     def act(self, coder: str, typed: Mapping[str, str]) -> Response:
@@ -139,8 +138,8 @@ class Desk:
                 typed = {**typed, "seen": str(number)}
                 what = f"{before.coder} recorded {before.action} {before.decided}".strip()
                 again = "" if self.study is not None else " Send it again to put it after theirs."
-                raise Refused(409, f"Meanwhile {what} for this case, and yours is not recorded.{again}")
-        except (Refused, LogUnavailableError) as refusal:
+                raise NotRecorded(409, f"Meanwhile {what} for this case, and yours is not recorded.{again}")
+        except (NotRecorded, LogUnavailableError) as refusal:
             status, message = getattr(refusal, "status", 503), str(refusal)
             if status == 503:
                 message = f"Nothing was recorded, and what you typed is still here. {message}"
@@ -160,7 +159,7 @@ class Desk:
 
     def _case(self, coder: str, case_id: str) -> Encounter:
         if case_id not in self.worklist or (self.study is not None and case_id not in self.study.get(coder, {})):
-            raise Refused(404, f"There is no case {case_id} on this desk.")
+            raise NotRecorded(404, f"There is no case {case_id} on this desk.")
         return self.worklist[case_id]
 
     def _allotted(self, coder: str, case_id: str) -> Allotted | None:
@@ -170,22 +169,22 @@ class Desk:
         """Makes of a form what is logged.
 
         Raises:
-            Refused: the form is of another page, or lacks a DRG or a reason.
+            NotRecorded: the form is of another page, or lacks a DRG or a reason.
         """
         case = self._case(coder, typed.get("id", ""))
         allotted = self._allotted(coder, case.id)
-        if not self.access.is_form(typed.get("form", ""), coder, case.id):
-            raise Refused(403, "This form is of another login or case. Open the case again.")
+        if not self.access.is_form(typed.get("form", ""), coder, case.id, typed.get("shown", "")):
+            raise NotRecorded(403, "This form is of another login or case. Open the case again.")
         name, reason = typed.get("action", ""), typed.get("reason", "").strip()
         arm = allotted.arm if allotted else OUTSIDE_A_STUDY
         if name not in (("decide", "defer") if arm == "alone" else ("accept", "override", "defer")):
-            raise Refused(422, "This case is not decided so. Open the case again.")
+            raise NotRecorded(422, "This case is not decided so. Open the case again.")
         drg = typed.get("drg", "").strip()
         decided = {"accept": case.proposal["drg"] or "", "defer": ""}.get(name, drg)
         if name != "defer" and decided not in self.titles:
-            raise Refused(422, f"{decided or 'Nothing'} is no DRG here; choose one of the list.")
+            raise NotRecorded(422, f"{decided or 'Nothing'} is no DRG here; choose one of the list.")
         if name in ("override", "defer") and not reason:
-            raise Refused(422, f"Give the reason to {name}.")
+            raise NotRecorded(422, f"Give the reason to {name}.")
         return Action(
             when=now(),
             coder=coder,
@@ -197,7 +196,7 @@ class Desk:
             action=name,
             reason=reason[:2000],
             seconds=self.log.seconds(coder, case.id),
-            shown=typed.get("shown", "")[:2000],
+            shown=typed["shown"],
             model=case.proposal["model"],
             cohort=case.proposal["cohort"],
         )
@@ -211,7 +210,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    pages.filters["visible"] = visible
+    pages.filters |= {"visible": visible, "kind": kind_of}
     return pages
 
 
@@ -235,7 +234,7 @@ def add_desk(app: FastAPI, desk: Desk) -> None:
 
     def own_page(request: Request) -> None:
         if not desk.access.is_own_page(request.headers):
-            raise Refused(403, "Another site sent this form. Open the case again.")
+            raise NotRecorded(403, "Another site sent this form. Open the case again.")
 
     Coder = Annotated[str, Depends(coder_of)]
     router = APIRouter(prefix="/desk", include_in_schema=False)
@@ -252,6 +251,25 @@ def add_desk(app: FastAPI, desk: Desk) -> None:
     def act(coder: Coder, typed: Typed) -> Response:
         return desk.act(coder, typed)
 
+    @router.get("/export.csv")
+    def export(coder: Coder) -> Response:
+        if desk.study is not None:
+            raise NotRecorded(403, "In a study the log is exported by the command alone: it holds what others decided.")
+        return Response(desk.log.csv(), media_type="text/csv")
+
+    @router.get("/desk.{kind}")
+    def file(kind: str) -> Response:
+        if kind not in ("css", "js"):
+            return Response(status_code=404)
+        text = (Path(__file__).parent / f"desk.{kind}").read_text("utf-8")
+        return Response(text, media_type="text/css" if kind == "css" else "text/javascript")
+
+    _add_login(router, desk, own_page)
+    app.include_router(router)
+    _answer_errors(app, desk)
+
+
+def _add_login(router: APIRouter, desk: Desk, own_page: Callable[[Request], None]) -> None:
     @router.get("/login")
     def form() -> Response:
         return desk.page("login", None, message="")
@@ -273,30 +291,14 @@ def add_desk(app: FastAPI, desk: Desk) -> None:
         answer.delete_cookie(COOKIE)
         return answer
 
-    @router.get("/export.csv")
-    def export(coder: Coder) -> Response:
-        if desk.study is not None:
-            raise Refused(403, "In a study the log is exported by the command alone: it holds what others decided.")
-        return Response(desk.log.csv(), media_type="text/csv")
-
-    @router.get("/desk.{kind}")
-    def file(kind: str) -> Response:
-        if kind not in ("css", "js"):
-            return Response(status_code=404)
-        text = (Path(__file__).parent / f"desk.{kind}").read_text("utf-8")
-        return Response(text, media_type="text/css" if kind == "css" else "text/javascript")
-
-    app.include_router(router)
-    _answer_errors(app, desk)
-
 
 def _answer_errors(app: FastAPI, desk: Desk) -> None:
     @app.exception_handler(NotLoggedIn)
     async def to_login(request: Request, error: NotLoggedIn) -> Response:
         return RedirectResponse("/desk/login", 303)
 
-    @app.exception_handler(Refused)
-    async def refused(request: Request, error: Refused) -> Response:
+    @app.exception_handler(NotRecorded)
+    async def refused(request: Request, error: NotRecorded) -> Response:
         return desk.page("again", None, error.status, message=str(error), typed={}, titles={})
 
     @app.exception_handler(LogUnavailableError)

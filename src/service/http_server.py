@@ -1,4 +1,4 @@
-"""Opens the service's port, and serves until a signal comes."""
+"""Opens the service's port, and makes the server that answers there."""
 
 import asyncio
 import socket
@@ -44,8 +44,8 @@ def listen(host: str, port: int) -> socket.socket:
         raise UserError(f"host={host} port={port}: {error.strerror}; name another port") from None
 
 
-def serve_app(app: RequestLimits, opened: socket.socket, certificate: str | None, key: str | None) -> None:
-    """Serves until a signal comes; requests in hand have five seconds to end.
+def server_of(app: RequestLimits, certificate: str | None = None, key: str | None = None) -> uvicorn.Server:
+    """Makes what serves until a signal comes; requests in hand then have five seconds to end.
 
     Raises:
         UserError: the certificate or its key cannot be used.
@@ -68,4 +68,4 @@ def serve_app(app: RequestLimits, opened: socket.socket, certificate: str | None
         config.load()
     except OSError as error:
         raise UserError(f"certificate={certificate} key={key}: cannot be used ({type(error).__name__})") from None
-    uvicorn.Server(config).run(sockets=[opened])
+    return uvicorn.Server(config)

@@ -19,6 +19,7 @@ from src.gauge import GaugeConfig
 from src.hospital import HospitalConfig
 from src.report import ReportConfig, RunsReportConfig
 from src.scaling import ScalingConfig
+from src.serve import ServeConfig
 from src.status import StatusConfig
 from src.sync import SyncConfig
 
@@ -37,6 +38,7 @@ SCHEMAS = {
     "report": ReportConfig,
     "report_runs": RunsReportConfig,
     "scaling": ScalingConfig,
+    "serve": ServeConfig,
     "status": StatusConfig,
     "sync": SyncConfig,
     "train": TrainConfig,
@@ -64,13 +66,14 @@ def test_every_configuration_file_composes(cohort: Path, hospital: Path, runs: d
         "report": [f"data.dir={cohort}"],
         "report_runs": [],
         "scaling": [],
+        "serve": [f"run={runs['two']}"],
         "status": [],
         "sync": [f"runs=[{runs['single']}]"],
         "train": [f"data.dir={cohort}"],
     }
     files = sorted(path.stem for path in CONF.glob("*.yaml"))
     assert files == sorted(given)
-    assert len(files) == 16
+    assert len(files) == 17
     for name, words in given.items():
         assert len(compose(SCHEMAS[name], read_command_line(words, name))) == 1
 
