@@ -12,16 +12,18 @@ function warn(text) {
 async function send(form, button) {
   const fields = new URLSearchParams(new FormData(form));
   if (button && button.name) fields.set(button.name, button.value);
-  const answer = await fetch(form.action, { method: "POST", body: fields });
+  // form.action would be the button of that name.
+  const answer = await fetch(form.getAttribute("action"), { method: "POST", body: fields });
   if (answer.ok) {
     location.assign(answer.url);
-    return;
+    return true;
   }
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
   const message = page.querySelector("[data-message]");
   warn(message ? message.textContent : `The service answered ${answer.status}; nothing was recorded.`);
   const seen = page.querySelector("input[name=seen]");
   if (seen) document.querySelectorAll("input[name=seen]").forEach((input) => { input.value = seen.value; });
+  return false;
 }
 
 for (const form of document.querySelectorAll("form.act")) {
@@ -30,13 +32,14 @@ for (const form of document.querySelectorAll("form.act")) {
     const buttons = [...document.querySelectorAll("form.act button")];
     if (buttons.some((button) => button.disabled)) return;
     buttons.forEach((button) => { button.disabled = true; });
+    let sent = false;
     try {
-      await send(form, event.submitter);
+      sent = await send(form, event.submitter);
     } catch {
       warn("No connection to the service. What you typed is still here; send it again when the connection is back. " +
         "It counts once, even if it arrived.");
     }
-    buttons.forEach((button) => { button.disabled = false; });
+    buttons.forEach((button) => { button.disabled = sent; });
   });
 }
 
