@@ -135,6 +135,9 @@ def serve(cfg: ServeConfig) -> None:
     quiet_libraries()
     tokens = read_tokens(Path(cfg.tokens)) if cfg.tokens else {}
     loopback = Expose(cfg.expose) is Expose.LOOPBACK
+    app = new_app()
+    limits = RequestLimits(app, cfg.request_bytes, cfg.timeout, LOOPBACK if loopback else None)
+    server = server_of(limits, cfg.certificate, cfg.key)
     with ExitStack() as stack:
         opened = stack.enter_context(listen(cfg.host, cfg.port))
         log = stack.enter_context(closing(ActionLog(Path(cfg.log)))) if cfg.notes else None
@@ -142,15 +145,14 @@ def serve(cfg: ServeConfig) -> None:
         models = open_models([Path(str(cfg.run))], cfg.device, Path(cfg.data_dir) if cfg.data_dir else None)
         proposer = Proposer(models, read_weights(Path(cfg.table5) if cfg.table5 else None), aim=cfg.aim)
         queue = stack.enter_context(closing(ScoringQueue(scored_by(proposer), cfg.queue_notes)))
-        app, first = new_app(), models.first
+        first = models.first
         app.include_router(api_routes(queue, access, first.fingerprint, first.record.cohort, cfg.request_notes))
         if log is not None and cfg.notes is not None:
             study = Path(cfg.study) if cfg.study else None
             add_desk(app, open_desk(proposer, queue, log, access, Path(cfg.notes), study))
-        limits = RequestLimits(app, cfg.request_bytes, cfg.timeout, LOOPBACK if loopback else None)
         where = f"{'https' if cfg.certificate else 'http'}://{cfg.host}:{opened.getsockname()[1]}"
         print(f"serving on {where}/v1" + (f", the desk on {where}/desk" if cfg.notes else ""), flush=True)
-        server_of(limits, cfg.certificate, cfg.key).run(sockets=[opened])
+        server.run(sockets=[opened])
 
 
 def main() -> None:

@@ -95,8 +95,10 @@ class ActionLog:
             self._base.execute("PRAGMA journal_mode = WAL")
             self._base.execute("PRAGMA synchronous = FULL")
             self._base.executescript(SCHEMA)
-        except (sqlite3.Error, OSError) as error:
-            raise UserError(_sentence(path, error)) from None
+        except (sqlite3.Error, OSError, UserError) as error:
+            if hasattr(self, "_base"):
+                self._base.close()
+            raise error if isinstance(error, UserError) else UserError(_sentence(path, error)) from None
 
     def close(self) -> None:
         """Closes the file."""

@@ -64,7 +64,7 @@ def test_the_log_is_exported_by_the_command(
 
 
 def test_every_problem_of_the_command_is_told_at_once(
-    command: Callable[..., subprocess.CompletedProcess[str]], runs: dict[str, Path]
+    command: Callable[..., subprocess.CompletedProcess[str]], runs: dict[str, Path], tmp_path: Path
 ) -> None:
     words = ["queue_notes=3", "port=70000", "study=nowhere", "expose=tls", "host=name"]
     told = command("src.serve", *words, ok=False).stderr
@@ -82,3 +82,8 @@ def test_every_problem_of_the_command_is_told_at_once(
     told = command("src.serve", run, "host=0.0.0.0", "expose=tls", ok=False).stderr
     assert "expose=tls: needs tokens=FILE with lines of NAME: TOKEN" in told
     assert "expose=tls: needs certificate=FILE and key=FILE" in told
+    (tmp_path / "tokens").write_text("ann: a-token-of-letters\n")
+    (tmp_path / "tokens").chmod(0o600)
+    files = [f"{name}={tmp_path / 'tokens'}" for name in ("tokens", "certificate", "key")]
+    told = command("src.serve", run, "expose=tls", *files, ok=False).stderr
+    assert "cannot be used (SSLError)" in told
