@@ -22,7 +22,7 @@ class EvaluateConfig:
     prefixes: list[int]
     """Fewer tokens than the run's `max_len`, for the accuracy that they alone give; empty for none."""
     table5: str | None
-    """CMS's Table 5 with the relative weights; null takes the one of FY 2026 that comes with the project."""
+    """CMS's Table 5 with the relative weights; null takes what comes with the project, FY 2017's for v34."""
 
     def problems(self) -> list[str]:
         """Lists one line for each value that cannot be."""
@@ -72,7 +72,8 @@ def evaluate(cfg: EvaluateConfig) -> dict[str, float]:
     predictor = reopen(record, run, cfg.device, cfg.data_dir)
     data = predictor.data
     material = read_material(run, data.cohort, data.cfg, cfg.table5)
-    if remark := material.weights.coverage([label.code for label in data.cohort.labels if label.base_drg]):
+    codes = [label.code for label in data.cohort.labels if label.base_drg]
+    for remark in material.weights.remarks(codes, data.cohort.record["drg_version"]):
         print(remark)
     check_prefixes(predictor, cfg.prefixes, run)
     predictor.load(RunFolder(run).adapter)

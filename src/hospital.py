@@ -34,6 +34,8 @@ class HospitalConfig:
 def hospital(cfg: HospitalConfig) -> None:
     """Writes `note/` and `hosp/` in MIMIC-IV's formats, `hospital.json` with counts, and `split.csv`.
 
+    Beside the notes stands `note/evidence.csv.gz`: where they mention what, and which of it decides the DRG.
+
     Some phrasings are held out for the test patients of `split.csv`, which `prepare` follows.
 
     Raises:

@@ -49,8 +49,8 @@ class ServeConfig:
     discharge.csv.gz; null for no desk."""
     study: str | None
     """A study's allocation: CSV of `case`, `coder`, `period`, `arm` (assisted or alone) and `order`."""
-    log: str
-    """SQLite file of what coders did."""
+    log: str | None
+    """SQLite file of what coders do; the desk needs one."""
     export: str | None
     """CSV file that the log is written to; nothing is served."""
 
@@ -60,7 +60,8 @@ class ServeConfig:
         from src.service.access import Expose
 
         if self.export is not None:
-            return [] if Path(self.log).is_file() else [f"log={self.log}: no such file; name the log to export"]
+            there = self.log is not None and Path(self.log).is_file()
+            return [] if there else [f"log={self.log}: no such file; name the log to export"]
         problems = []
         if self.run is None or not RunFolder(Path(self.run)).record.is_file():
             problems.append(f"run={self.run}: no result.json there; it is the folder of a finished run, as runs/NAME")
@@ -79,6 +80,8 @@ class ServeConfig:
                 problems.append(f"{name}={value}: no such file")
         if self.notes is not None and not Path(self.notes).exists():
             problems.append(f"notes={self.notes}: no such file or folder")
+        if self.notes is not None and self.log is None:
+            problems.append("log: the desk needs a file for what coders do; give log=FILE")
         if self.study is not None and self.notes is None:
             problems.append("study: needs the notes of its cases; give notes=")
         if self.expose not in list(Expose):
@@ -120,7 +123,7 @@ def serve(cfg: ServeConfig) -> None:
     from src.service.scoring_queue import ScoringQueue
     from src.training.quiet_libraries import quiet_libraries
 
-    if cfg.export is not None:
+    if cfg.export is not None and cfg.log is not None:
         with closing(ActionLog(Path(cfg.log))) as exported, atomic_write(Path(cfg.export)) as tmp:
             tmp.write_text(exported.csv(), "utf-8")
         print(f"log: {cfg.export}")
@@ -140,7 +143,7 @@ def serve(cfg: ServeConfig) -> None:
     server = server_of(limits, cfg.certificate, cfg.key)
     with ExitStack() as stack:
         opened = stack.enter_context(listen(cfg.host, cfg.port))
-        log = stack.enter_context(closing(ActionLog(Path(cfg.log)))) if cfg.notes else None
+        log = stack.enter_context(closing(ActionLog(Path(cfg.log)))) if cfg.notes and cfg.log else None
         access = Access(Expose(cfg.expose), tokens, log.key() if log else secrets.token_bytes(32))
         models = open_models([Path(str(cfg.run))], cfg.device, Path(cfg.data_dir) if cfg.data_dir else None)
         proposer = Proposer(models, read_weights(Path(cfg.table5) if cfg.table5 else None), aim=cfg.aim)

@@ -38,6 +38,7 @@ ROOMS = [
     "scaling_analysis",
     "reporting",
     "wandb_views",
+    "coding_study",
     "service",
     "testing",
     "benchmarks",
@@ -57,6 +58,7 @@ NAMED_TWICE = {
     "Lines": "of a benchmark, and of a figure",
     "Source": "of notes, and of runs",
     "Steps": "of a run, and of a measurement",
+    "study": "Optuna's, of a search's trials, and the benchmark of `src.study`",
     "Weights": "where a base's come from, and those of DRGs",
 }
 """Files and public classes of one name in two rooms, with what tells them apart; a name leaves this list with its twin.

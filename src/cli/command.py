@@ -25,9 +25,12 @@ OUTPUTS = {
     "hospital": "out",
     "prepare": "data.out",
     "pretrain": "out",
+    "serve": "log",
     "status": "csv",
+    "study_analyse": "out",
+    "study_plan": "out",
 }
-"""The key of each command that names where its results go: a file for `csv`, else a folder."""
+"""The key of each command that names where its results go: a file for `csv` and `log`, else a folder."""
 
 
 def command(schema: type[S], config_name: str, run: Callable[[S], object], typed: str | None = None) -> None:
@@ -65,9 +68,9 @@ def check_output(config: object, key: str | None) -> None:
     if value is None:
         return
     folder = Path(value)
-    if key == "csv":
+    if key in ("csv", "log"):
         if folder.is_dir():
-            raise UserError(f"{folder}: is a folder; name a file with csv=")
+            raise UserError(f"{folder}: is a folder; name a file with {key}=")
         folder = folder.parent
     check_folder(folder, f"name another with {key}=")
 

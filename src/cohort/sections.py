@@ -72,9 +72,22 @@ class Sections:
             return texts.str.strip_chars()
         names = list(self._patterns)
         later = [pattern for name in names[names.index(section) + 1 :] for pattern in self._patterns[name]]
-        line = _line(self._patterns[section])
-        tail = from_byte(texts, _first(texts, line)).str.replace(rf"\A\n?{line}", "")
+        tail = self._tail(texts, section)
         return (to_byte(tail, _first(tail, _line(later))) if later else tail).str.strip_chars()
+
+    def starts(self, texts: pl.Series, section: str) -> pl.Series:
+        """Counts the characters of each note before what `find` finds of it; null without its heading.
+
+        >>> Sections().starts(pl.Series(["Allergies:\\n  None", "None"]), "allergies").to_list()
+        [13, None]
+        """
+        tail = texts if section == WHOLE_NOTE else self._tail(texts, section)
+        return (texts.str.len_chars() - tail.str.strip_chars_start().str.len_chars()).cast(pl.Int64)
+
+    def _tail(self, texts: pl.Series, section: str) -> pl.Series:
+        """Cuts off each note up to a section's heading; null without one."""
+        line = _line(self._patterns[section])
+        return from_byte(texts, _first(texts, line)).str.replace(rf"\A\n?{line}", "")
 
     def join(self, texts: pl.Series, sections: Sequence[str]) -> pl.Series:
         """Joins several sections of each note in the order given, a blank line between; null when none is there."""

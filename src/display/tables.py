@@ -42,6 +42,8 @@ class Column:
     digits: int = 3
     percent: bool = False
     """People read its shares as percentages."""
+    chance: bool = False
+    """It holds p-values, of which none is zero."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,12 @@ class Table:
     def texts(self, dash: str = " to ") -> list[list[str]]:
         """Writes the entries of each row as people read them, with a word or sign between the bounds of an interval."""
         return [
-            [shown(entry, column.digits, dash, column.percent) for entry, column in zip(row, self.columns, strict=True)]
+            [
+                p_value(entry)
+                if column.chance and isinstance(entry, float)
+                else shown(entry, column.digits, dash, column.percent)
+                for entry, column in zip(row, self.columns, strict=True)
+            ]
             for row in self.rows
         ]
 
@@ -198,9 +205,11 @@ def to_latex(table: Table) -> str:
 def p_value(p: float) -> str:
     """Words a p-value.
 
-    >>> p_value(0.0), p_value(0.0412)
-    ('< 0.0001', '0.041')
+    >>> p_value(0.0), p_value(0.0412), p_value(float("nan"))
+    ('< 0.0001', '0.041', '-')
     """
+    if math.isnan(p):
+        return NOTHING
     return "< 0.0001" if p < 1e-4 else f"{p:.2g}"
 
 

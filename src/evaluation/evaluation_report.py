@@ -133,13 +133,13 @@ def read_material(run_dir: Path, cohort: Cohort, cfg: TrainConfig, table5: str |
         run_dir: the run's folder.
         cohort: what it was trained on.
         cfg: its configuration.
-        table5: CMS's Table 5; None for the bundled one.
+        table5: CMS's Table 5; None for the one at hand that is nearest to the cohort's version.
 
     Raises:
         UserError: the predictions, the admissions or the table cannot be read.
     """
     space = LabelSpace.from_labels(cohort.labels)
-    weights = read_weights(Path(table5) if table5 else None)
+    weights = read_weights(Path(table5) if table5 else None, cohort.record["drg_version"])
     if table5 and cohort.record["drg_version"] is None:
         raise UserError(
             f"table5={table5}: the run's classes are no MS-DRGs, and have no relative weights; leave it out"

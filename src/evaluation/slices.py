@@ -1,5 +1,6 @@
 """Slices show for whom a model works: accuracy by sex, age, race, insurance, language and admission type."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -33,11 +34,8 @@ def slice_table(notes: pl.DataFrame) -> pl.DataFrame:
     table = pl.concat(parts) if parts else pl.DataFrame()
     if table.is_empty():
         return table
-    tested = table["p"].is_not_null()
-    corrected = iter(holm(table["p"].drop_nulls().to_list()))
-    return table.with_columns(
-        p_holm=pl.Series([next(corrected) if is_tested else None for is_tested in tested], dtype=pl.Float64)
-    )
+    corrected = holm(table["p"].fill_null(math.nan).to_list())
+    return table.with_columns(p_holm=pl.Series(corrected, dtype=pl.Float64).fill_nan(None))
 
 
 def _attributes(notes: pl.DataFrame) -> dict[str, pl.Expr]:

@@ -11,6 +11,7 @@ the variance on to the whole: 1/2 for a plain mean, more for a mean over rare DR
 `python -m src.benchmarks.coverage` shows how often each kind of interval holds what it should.
 """
 
+import math
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -153,12 +154,15 @@ def far_from_nothing(value: float, error: float) -> float:
 def holm(p: Sequence[float]) -> list[float]:
     """Corrects the p-values of several comparisons, so that together they err as one does (Holm 1979).
 
-    >>> [round(p, 3) for p in holm([0.01, 0.04, 0.03])]
-    [0.03, 0.06, 0.06]
+    One that is not known, nan, is no comparison, and stays so.
+
+    >>> [round(p, 3) for p in holm([0.01, 0.04, float("nan"), 0.03])]
+    [0.03, 0.06, nan, 0.06]
     """
-    corrected, largest = [0.0] * len(p), 0.0
-    for rank, index in enumerate(sorted(range(len(p)), key=lambda index: p[index])):
-        largest = max(largest, min(1.0, (len(p) - rank) * p[index]))
+    corrected, largest = [math.nan] * len(p), 0.0
+    known = sorted((index for index in range(len(p)) if not math.isnan(p[index])), key=lambda index: p[index])
+    for rank, index in enumerate(known):
+        largest = max(largest, min(1.0, (len(known) - rank) * p[index]))
         corrected[index] = largest
     return corrected
 

@@ -22,7 +22,7 @@ def against_table(scaling: Scaling, against: Against) -> Table:
     columns = [Column("cell", "cell"), Column("seeds", "seeds"), Column("training", "training a run")]
     for metric in COMPARED:
         name, key = metric_name(metric), metric.rpartition("/")[2]
-        columns += [Column(key, name), Column(f"{key}_brings", "brings"), Column(f"{key}_p", "p (Holm)")]
+        columns += [Column(key, name), Column(f"{key}_brings", "brings"), Column(f"{key}_p", "p (Holm)", chance=True)]
     columns += [Column(f"macro_f1_{band.name}".replace(" ", "_"), short_band(band.name)) for band in bands]
     rows: list[list[Entry]] = []
     for index in _best_first(against):

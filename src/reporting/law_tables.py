@@ -19,7 +19,8 @@ def differences_table(scaling: Scaling) -> Table:
     paired = {step.how for step in scaling.differences if step.metric.startswith("test/")} == {"predictions"}
     pairing = "paired by seed and patient" if paired else "paired by seed, not by patient"
     title = f"Differences between neighbouring cells, {pairing}, with intervals of 95 %"
-    table = Table("differences", title, [Column(*pair) for pair in heads.items()], rows)
+    columns = [Column(name, head, chance=name in ("p", "p_holm")) for name, head in heads.items()]
+    table = Table("differences", title, columns, rows)
     return _by_cohort(scaling, table, [step.ground for step in steps])
 
 

@@ -134,7 +134,7 @@ def _slices(rows: Sequence[Row]) -> list[Table]:
         Column("notes", "notes"),
         Column("top1", "top-1"),
         Column("gap", "gap to the rest"),
-        Column("p_holm", "p (Holm)"),
+        Column("p_holm", "p (Holm)", chance=True),
     ]
     entries: list[list[Entry]] = [
         [
@@ -209,7 +209,7 @@ def _adjustment(rows: Sequence[Row]) -> list[Table]:
         Column("metric", "metric"),
         Column("value", "on the test"),
     ]
-    columns += [Column("difference", "to as trained"), Column("p_holm", "p (Holm)")]
+    columns += [Column("difference", "to as trained"), Column("p_holm", "p (Holm)", chance=True)]
     entries: list[list[Entry]] = [
         [
             row["point"], row["tau"], names[row["metric"]], _estimate(row, "value"),

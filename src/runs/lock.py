@@ -169,10 +169,14 @@ class HeldLock:
             os._exit(LOST)
 
     def release(self) -> None:
-        """Gives the lock back; its number stays."""
+        """Gives the lock back; its number stays, but where nothing else was written the run's folder goes."""
         with suppress(OSError):  # of a file system that is away: the lock is stale soon
             if self.ours:
                 (self.folder / f"{self.number}.released").touch()
+                if os.listdir(self.folder.parent) == [self.folder.name]:
+                    _forget(self.folder, self.number)
+                    self.folder.rmdir()  # refused where another has taken the lock by now
+                    self.folder.parent.rmdir()
 
 
 def _take(folder: Path, stale_s: float) -> HeldLock:

@@ -21,11 +21,9 @@ WAIT = 2.0
 HERE = timedelta(minutes=30)
 """After so long a coder who opened a case, and did nothing more, is no longer said to be on it."""
 
-ACTIONS = ("accept", "override", "defer", "decide")
-
 
 @dataclass(frozen=True)
-class Action:
+class LoggedAction:
     """Holds what a coder did with a case."""
 
     when: str
@@ -40,7 +38,7 @@ class Action:
     decided: str
     """A DRG; empty for a case that is deferred."""
     action: str
-    """One of `ACTIONS`."""
+    """One of `src.coding_study.desk_log.Action`."""
     reason: str
     seconds: float
     """From when the coder first opened the case after their last action on it."""
@@ -50,7 +48,7 @@ class Action:
     cohort: str
 
 
-COLUMNS = tuple(field.name for field in fields(Action))
+COLUMNS = tuple(field.name for field in fields(LoggedAction))
 NAMES = ", ".join(f'"{name}"' for name in COLUMNS)
 
 SCHEMA = f"""
@@ -144,7 +142,7 @@ class ActionLog:
                 (case, coder, now(-HERE)),
             ).fetchall()
 
-    def add(self, form: str, action: Action, seen: int | None) -> bool:
+    def add(self, form: str, action: LoggedAction, seen: int | None) -> bool:
         """Adds an action; a form that was sent before adds nothing, and is as good.
 
         Args:
@@ -170,7 +168,7 @@ class ActionLog:
             base.execute("COMMIT")
             return True
 
-    def last(self, coder: str | None = None) -> dict[str, tuple[int, Action]]:
+    def last(self, coder: str | None = None) -> dict[str, tuple[int, LoggedAction]]:
         """Returns the last action on each case, with its number; a coder's own with `coder`."""
         whose: Sequence[str] = [] if coder is None else [coder]
         with self._open() as base:
@@ -180,7 +178,7 @@ class ActionLog:
                 + 'GROUP BY "case")',
                 whose,
             ).fetchall()
-        return {action.case: (number, action) for number, *cells in rows for action in [Action(*cells)]}
+        return {action.case: (number, action) for number, *cells in rows for action in [LoggedAction(*cells)]}
 
     def csv(self) -> str:
         """Writes every action as CSV, a row each in their order, in which no reason is a spreadsheet's formula."""

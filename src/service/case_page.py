@@ -60,7 +60,6 @@ def families(
     """Lists by base DRG all DRGs of each likely one's family, the likeliest family first, and what decides within."""
     shares = dict(zip(proposal["drgs"] or [], proposal["probabilities"] or [], strict=True))
     bases = dict.fromkeys(drgs[code].base_drg for code in shares if code in drgs)
-    gmlos: Mapping[str, float] = getattr(weights, "gmlos", {})
     listed = {}
     for base in bases:
         members = sorted((drg for drg in drgs.values() if drg.base_drg == base), key=lambda drg: drg.code)
@@ -70,7 +69,7 @@ def families(
                     drg.code,
                     SEVERITIES[drg.severity],
                     weights.of.get(drg.code),
-                    gmlos.get(drg.code),
+                    weights.gmlos.get(drg.code),
                     shares.get(drg.code),
                 )
                 for drg in members

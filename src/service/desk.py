@@ -16,8 +16,8 @@ from src.cli.terminal import visible
 from src.cohort.msdrg import MDCS, Drg
 from src.cohort.weights import Weights
 from src.service.access import Access, Expose
-from src.service.action_log import Action, ActionLog, LogUnavailableError, now
-from src.service.allocation import Allotted
+from src.service.action_log import ActionLog, LoggedAction, LogUnavailableError, now
+from src.service.allotted_cases import Allotted
 from src.service.case_page import Explain, families, marked, strongest
 from src.service.worklist import A_PAGE, STATUSES, Encounter, Filters, kind_of, status_of
 
@@ -165,7 +165,7 @@ class Desk:
     def _allotted(self, coder: str, case_id: str) -> Allotted | None:
         return None if self.study is None else self.study[coder][case_id]
 
-    def _action(self, coder: str, typed: Mapping[str, str]) -> Action:
+    def _action(self, coder: str, typed: Mapping[str, str]) -> LoggedAction:
         """Makes of a form what is logged.
 
         Raises:
@@ -185,7 +185,7 @@ class Desk:
             raise NotRecorded(422, f"{decided or 'Nothing'} is no DRG here; choose one of the list.")
         if name in ("override", "defer") and not reason:
             raise NotRecorded(422, f"Give the reason to {name}.")
-        return Action(
+        return LoggedAction(
             when=now(),
             coder=coder,
             case=case.id,

@@ -8,7 +8,7 @@ from src.cohort.msdrg import load_drgs
 from src.inference.proposals import Proposer
 from src.service.access import Access
 from src.service.action_log import ActionLog
-from src.service.allocation import read_allocation
+from src.service.allotted_cases import read_allocation
 from src.service.case_page import Explain
 from src.service.desk import Desk
 from src.service.encounters import read_encounters, text_finder

@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from src.service.action_log import Action
+from src.service.action_log import LoggedAction
 
 A_PAGE = 50
 
@@ -79,7 +79,7 @@ class Filters:
     """Part of an id."""
 
     def of(
-        self, worklist: Mapping[str, Encounter], last: Mapping[str, tuple[int, Action]]
+        self, worklist: Mapping[str, Encounter], last: Mapping[str, tuple[int, LoggedAction]]
     ) -> Iterator[tuple[Encounter, str]]:
         """Yields the encounters asked for, each with its status, in the worklist's order."""
         for case in worklist.values():
@@ -94,7 +94,7 @@ class Filters:
                 yield case, status
 
 
-def status_of(case: str, last: Mapping[str, tuple[int, Action]]) -> str:
+def status_of(case: str, last: Mapping[str, tuple[int, LoggedAction]]) -> str:
     """Names what became of a case."""
     return STATUSES[last[case][1].action if case in last else ""]
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import yaml
 
-from src.synthetic.facts import Admission, allowed
+from src.synthetic.facts import Admission, Patient, allowed
 from src.synthetic.grouper import level
 from src.synthetic.knowledge import Condition, Knowledge
+from src.synthetic.passage import Fact, Manner, Passage, Role, joined, mentioned
 from src.synthetic.wording import fill, sentence
 
 MEAN_LOG, SPREAD_LOG = 5.40, 0.92
@@ -22,11 +23,16 @@ LATE, IMPLICIT = 0.80, 0.35
 
 @dataclass(frozen=True)
 class Paragraph:
-    """Holds a paragraph, with the names of the conditions it gives evidence of."""
+    """Holds a paragraph, with the name of the condition that it is about."""
 
-    text: str
+    passage: Passage
     about: str = ""
     implicit: bool = False
+
+    @property
+    def text(self) -> str:
+        """Is the paragraph as the note has it."""
+        return self.passage.text
 
 
 @cache
@@ -46,15 +52,11 @@ def write_course(stay: Admission, knowledge: Knowledge, random: Random) -> list[
     opening, main = _opening(stay, absent, random), _main(stay, random)
     severe_ones = [pair for pair in stay.documented if level(pair[1]) == "MCC"]
     others = [pair for pair in stay.documented if level(pair[1]) != "MCC"]
-    early = [
-        _problem(condition, patient.heldout, patient.sex, random) for condition, _ in others if not condition.chronic
-    ]
-    chronic = [
-        _problem(condition, patient.heldout, patient.sex, random) for condition, _ in others if condition.chronic
-    ]
+    early = [_problem(*pair, patient, random) for pair in others if not pair[0].chronic]
+    chronic = [_problem(*pair, patient, random) for pair in others if pair[0].chronic]
     late: list[Paragraph] = []
-    for condition, _ in severe_ones:
-        (late if random.random() < LATE else early).append(_problem(condition, patient.heldout, patient.sex, random))
+    for pair in severe_ones:
+        (late if random.random() < LATE else early).append(_problem(*pair, patient, random))
     random.shuffle(early)
     if random.random() < 0.45:
         early = [main, *early]
@@ -65,32 +67,26 @@ def write_course(stay: Admission, knowledge: Knowledge, random: Random) -> list[
             main,
         ]
     denied = random.sample(absent, min(len(absent), random.randint(0, 3)))
-    negatives = [Paragraph(sentence(_absent("negative", [condition], random))) for condition in denied]
+    negatives = [Paragraph(_absent(Manner.DENIED, [condition], random).as_sentence()) for condition in denied]
     budget = length - sum(len(paragraph.text.split()) for paragraph in (opening, *early, *late, *chronic, *negatives))
     filler = _filler(budget, patient.sex, random)
     half = len(filler) // 2 + len(filler) // 4
     for _ in range(int(budget > 60) + int(budget > 180) + int(budget > 300)):  # longer notes come back to their cause
-        again = fill(random.choice(phrases()["again"]), random, patient.sex)
-        filler.insert(
-            random.randint(half, len(filler)),
-            Paragraph(sentence(again.replace("WHAT", principal.phrase(random, patient.heldout))), "principal"),
-        )
+        before, _, after = sentence(fill(random.choice(phrases()["again"]), random, patient.sex)).partition("WHAT")
+        index = random.randint(half, len(filler))
+        filler.insert(index, Paragraph(joined("", [before, principal_name(stay, random), after]), "principal"))
     middle = filler[:half] + negatives
     random.shuffle(middle)
-    paragraphs = [opening, Paragraph("ACUTE ISSUES:"), *early, *middle, *late, *filler[half:]]
+    paragraphs = [opening, Paragraph(Passage("ACUTE ISSUES:")), *early, *middle, *late, *filler[half:]]
     if chronic:
-        paragraphs += [Paragraph("CHRONIC ISSUES:"), *chronic]
+        paragraphs += [Paragraph(Passage("CHRONIC ISSUES:")), *chronic]
     if stay.died:
-        return [
-            *paragraphs,
-            Paragraph(sentence(fill("{He} expired on ___ with family at the bedside", random, patient.sex))),
-        ]
+        end = sentence(fill("{He} expired on ___ with family at the bedside", random, patient.sex))
+        return [*paragraphs, Paragraph(Passage(end))]
     if budget > 40:
         issues = random.sample(phrases()["transitional"], 3)
-        paragraphs += [
-            Paragraph("TRANSITIONAL ISSUES:"),
-            *(Paragraph(fill(issue, random, patient.sex)) for issue in issues),
-        ]
+        lines = ["TRANSITIONAL ISSUES:", *(fill(issue, random, patient.sex) for issue in issues)]
+        paragraphs += [Paragraph(Passage(line)) for line in lines]
     return paragraphs
 
 
@@ -107,63 +103,100 @@ def not_present(stay: Admission, knowledge: Knowledge, random: Random) -> list[C
     ] or [knowledge.secondaries["gout"]]
 
 
-def _absent(kind: str, absent: list[Condition], random: Random) -> str:
-    return random.choice(phrases()[kind]).replace("{what}", random.choice(random.choice(absent).says))
+def _absent(manner: Manner, absent: list[Condition], random: Random) -> Passage:
+    kind = {Manner.DENIED: "negative", Manner.HISTORY: "history"}[manner]
+    before, _, after = random.choice(phrases()[kind]).partition("{what}")
+    condition = random.choice(absent)
+    fact = Fact(Role.ABSENT, condition.codes[0])
+    return joined("", [before, mentioned(random.choice(condition.says), manner, fact), after])
 
 
-def past(absent: list[Condition], random: Random) -> str:
+def past(absent: list[Condition], random: Random) -> Passage:
     """Writes of a condition of long ago."""
-    return _absent("history", absent, random)
+    return _absent(Manner.HISTORY, absent, random)
+
+
+def principal_name(stay: Admission, random: Random) -> Passage:
+    """Draws a name of the principal diagnosis."""
+    name = stay.principal.phrase(random, stay.patient.heldout)
+    return mentioned(name, Manner.NAME, Fact(Role.PRINCIPAL, stay.code))
+
+
+def secondary_name(condition: Condition, code: str, heldout: bool, random: Random) -> Passage:
+    """Draws a name of a secondary diagnosis."""
+    return mentioned(condition.phrase(random, heldout), Manner.NAME, Fact(Role.SECONDARY, code))
+
+
+def complaint(stay: Admission, random: Random) -> Passage:
+    """Draws what the patient came with, which may be the principal diagnosis by its name."""
+    text = random.choice(stay.principal.complaint)
+    if text not in stay.principal.says:
+        return Passage(text)
+    return mentioned(text, Manner.NAME, Fact(Role.PRINCIPAL, stay.code))
 
 
 def _opening(stay: Admission, absent: list[Condition], random: Random) -> Paragraph:
     patient = stay.patient
     chronic = [
-        condition.phrase(random, patient.heldout)
-        for condition, _ in stay.documented
+        secondary_name(condition, code, patient.heldout, random)
+        for condition, code in stay.documented
         if condition.chronic and level(condition.codes[0]) != "MCC"
     ][:4]
-    before = ", ".join([*chronic, *(past(absent, random) for _ in range(random.randint(0, 2)))])
+    before = [*chronic, *(past(absent, random) for _ in range(random.randint(0, 2)))]
     who = (
         f"{stay.age} year old {'woman' if patient.sex == 'F' else 'man'}"
         if random.random() < 0.6
         else f"{stay.age}yo {patient.sex}"
     )
     named = random.random() < 0.3
-    why = stay.principal.phrase(random, patient.heldout) if named else random.choice(stay.principal.complaint)
+    why = principal_name(stay, random) if named else complaint(stay, random)
     verb = random.choice(("who presented with", "admitted with", "p/w", "presenting with"))
-    return Paragraph(
-        f"{who} {'with PMH of ' + before + ' ' if before else ''}{verb} {why}.", "principal" if named else ""
-    )
+    history: list[Passage | str] = ["with PMH of ", joined(", ", before), " "] if before else []
+    return Paragraph(joined("", [f"{who} ", *history, f"{verb} ", why, "."]), "principal" if named else "")
 
 
 def _main(stay: Admission, random: Random) -> Paragraph:
-    patient, principal = stay.patient, stay.principal
-    parts = [f"# {principal.phrase(random, patient.heldout)}:"]
+    patient, principal, fact = stay.patient, stay.principal, Fact(Role.PRINCIPAL, stay.code)
+    parts = [joined("", ["# ", principal_name(stay, random), ":"])]
     if principal.found:
-        parts.append(sentence(fill(random.choice(principal.found), random, patient.sex)))
-    for _, name in stay.procedures:
+        evidence = sentence(fill(random.choice(principal.found), random, patient.sex))
+        parts.append(mentioned(evidence, Manner.FINDING, fact))
+    for codes, name in stay.procedures:
         if name not in ("vaginal delivery",) or random.random() < 0.8:
-            parts.append(sentence(fill("{He} underwent " + name + " on ___", random, patient.sex)))
+            parts.append(joined("", [fill("{He} underwent ", random, patient.sex), procedure(codes, name), " on ___."]))
     did = [
         text
         for text in principal.did
         if not (stay.died and any(word in text for word in ("discharge", "home", "rehab")))
     ]
     for text in random.sample(did, min(len(did), random.randint(1, 3))):
-        parts.append(sentence(fill(text, random, patient.sex)))
-    return Paragraph(" ".join(parts), "principal")
+        treatment = sentence(fill(text, random, patient.sex))
+        # What was done in the long tail, whose conditions have no findings, fits any of them.
+        parts.append(mentioned(treatment, Manner.TREATMENT, fact) if principal.found else Passage(treatment))
+    return Paragraph(joined(" ", parts), "principal")
 
 
-def _problem(condition: Condition, heldout: bool, sex: str, random: Random) -> Paragraph:
+def procedure(codes: tuple[str, ...], name: str) -> Passage:
+    """Names a procedure."""
+    return mentioned(name, Manner.NAME, Fact(Role.PROCEDURE, "+".join(codes)))
+
+
+def _problem(condition: Condition, code: str, patient: Patient, random: Random) -> Paragraph:
     """Writes a paragraph of a secondary diagnosis: named, or told only by its evidence."""
-    evidence = sentence(fill(random.choice(condition.found), random, sex))
-    did = sentence(fill(random.choice(condition.did), random, sex))
+    fact = Fact(Role.SECONDARY, code)
+    evidence = mentioned(sentence(fill(random.choice(condition.found), random, patient.sex)), Manner.FINDING, fact)
+    did = mentioned(sentence(fill(random.choice(condition.did), random, patient.sex)), Manner.TREATMENT, fact)
     if not condition.chronic and random.random() < IMPLICIT:
-        return Paragraph(f"{random.choice(('', '- ', '# Events: '))}{evidence} {did}", condition.name, implicit=True)
-    name = condition.phrase(random, heldout)
-    heading = random.choice((f"# {name}: ", f"# {name[0].upper() + name[1:]}. ", f"- {name} - ", f"{name.upper()}: "))
-    return Paragraph(f"{heading}{evidence if random.random() < 0.6 else ''} {did}".replace("  ", " "), condition.name)
+        mark = random.choice(("", "- ", "# Events: "))
+        return Paragraph(joined("", [mark, evidence, " ", did]), condition.name, implicit=True)
+    name = condition.phrase(random, patient.heldout)
+    before, name, after = random.choice(
+        (("# ", name, ": "), ("# ", name[0].upper() + name[1:], ". "), ("- ", name, " - "), ("", name.upper(), ": "))
+    )
+    whole: list[Passage | str] = [before, mentioned(name, Manner.NAME, fact), after]
+    if random.random() < 0.6:
+        whole += [evidence, " "]
+    return Paragraph(joined("", [*whole, did]), condition.name)
 
 
 def _filler(words: float, sex: str, random: Random) -> list[Paragraph]:
@@ -172,14 +205,14 @@ def _filler(words: float, sex: str, random: Random) -> list[Paragraph]:
         count = min(random.randint(2, 7), max(1, int(words // 12)))
         lines = random.sample(phrases()["filler"], count)
         text = " ".join(sentence(fill(line, random, sex)) for line in lines)
-        paragraphs.append(Paragraph(text))
+        paragraphs.append(Paragraph(Passage(text)))
         words -= len(text.split())
     return paragraphs
 
 
-def as_course(paragraphs: list[Paragraph]) -> str:
-    """Joins the paragraphs to one text; headings in capitals stand after a blank line."""
-    return "\n".join("\n" + paragraph.text if paragraph.text.isupper() else paragraph.text for paragraph in paragraphs)
+def as_course(paragraphs: list[Paragraph]) -> Passage:
+    """Joins the paragraphs to one passage; headings in capitals stand after a blank line."""
+    return joined("\n", [joined("\n" if part.text.isupper() else "", ["", part.passage]) for part in paragraphs])
 
 
 def first_word(paragraphs: list[Paragraph], about: str) -> int | None:

@@ -36,7 +36,7 @@ def write_hospital(out: Path, count: int, seed: int, split_seed: int, test_share
         with open_tables(folder, random) as tables:
             for stay in track(stays, total=count, what="admissions", unit="admission"):
                 note = write_note(stay, medicine, random)
-                tables.add(stay, note.text)
+                tables.add(stay, note)
                 drgs.add(stay.drg)
                 splits[stay.patient.subject_id] = "test" if stay.patient.heldout else "train"
                 words.append(note.words)

@@ -1,4 +1,4 @@
-"""Writes the hospital's files with MIMIC-IV's exact names, columns and types."""
+"""Writes the hospital's files with MIMIC-IV's exact names, columns and types, and beside the notes their evidence."""
 
 import csv
 import gzip
@@ -10,11 +10,15 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from src.synthetic.decisive import Decides, decisive
 from src.synthetic.descriptions import described
+from src.synthetic.discharge_summary import Note
 from src.synthetic.facts import Admission
+from src.synthetic.known_evidence import COLUMNS as EVIDENCE_COLUMNS
 
 COLUMNS = {
     "note/discharge": "note_id subject_id hadm_id note_type note_seq charttime storetime text",
+    "note/evidence": " ".join(EVIDENCE_COLUMNS),
     "hosp/drgcodes": "subject_id hadm_id drg_type drg_code description drg_severity drg_mortality",
     "hosp/admissions": "subject_id hadm_id admittime dischtime deathtime admission_type admit_provider_id "
     "admission_location discharge_location insurance language marital_status race edregtime edouttime "
@@ -32,26 +36,24 @@ class Tables:
 
     def __init__(self, writers: dict[str, Any], random: Random) -> None:
         self._writers, self._random = writers, random
-        self._last_text = ""
+        self._last: Note | None = None
         self._patient: tuple[Admission, list[Admission]] | None = None
         self.notes = 0
 
-    def add(self, stay: Admission, text: str) -> None:
+    def add(self, stay: Admission, note: Note) -> None:
         """Writes every row of one admission; the rows of a patient wait for the last admission."""
         random, ids = self._random, [stay.patient.subject_id, stay.hadm_id]
         left = stay.admitted + timedelta(days=stay.days)
         earlier = self._patient[1] if self._patient and self._patient[0].patient is stay.patient else []
         if random.random() >= WITHOUT_NOTE:
-            if self._last_text and random.random() < DUPLICATE:
-                text = self._last_text
-            self._last_text = text
+            copied = self._last is not None and random.random() < DUPLICATE
+            self._last = written = self._last if self._last is not None and copied else note
             self.notes += 1
             number = len(earlier) + 1
             stored = left + timedelta(hours=random.randrange(1, 60))
-            self._row(
-                "note/discharge",
-                [f"{ids[0]}-DS-{number}", *ids, "DS", number, f"{left:%Y-%m-%d} 00:00:00", _time(stored), text],
-            )
+            note_id, day = f"{ids[0]}-DS-{number}", f"{left:%Y-%m-%d} 00:00:00"
+            self._row("note/discharge", [note_id, *ids, "DS", number, day, _time(stored), written.text])
+            self._evidence_rows(stay, note_id, written, copied)
         self._drg_rows(stay, ids)
         self._admission_row(stay, ids, left)
         for seq_num, code in enumerate([stay.code, *stay.coded], 1):
@@ -77,6 +79,17 @@ class Tables:
 
     def _row(self, table: str, values: list[Any]) -> None:
         self._writers[table].writerow(values)
+
+    def _evidence_rows(self, stay: Admission, note_id: str, note: Note, copied: bool) -> None:
+        """Writes where the note mentions what; the text of another admission decides nothing of this one."""
+        decided = {} if copied else decisive(stay)
+        codes = {stay.code, *stay.coded, *(code for codes, _ in stay.procedures for code in codes)}
+        for mention in note.mentions:
+            fact = mention.fact
+            coded = int(set(fact.code.split("+")) <= codes)
+            decides = decided.get(fact, Decides.NOTHING)
+            spot = [note_id, stay.hadm_id, mention.start, mention.end]
+            self._row("note/evidence", [*spot, fact.role, fact.code, mention.manner, coded, decides])
 
     def _drg_rows(self, stay: Admission, ids: list[int]) -> None:
         random = self._random

@@ -21,6 +21,7 @@ from src.report import ReportConfig, RunsReportConfig
 from src.scaling import ScalingConfig
 from src.serve import ServeConfig
 from src.status import StatusConfig
+from src.study import StudyAnalyseConfig, StudyPlanConfig
 from src.sync import SyncConfig
 
 SWEEPS = CONF.parent / "sweeps"
@@ -40,6 +41,8 @@ SCHEMAS = {
     "scaling": ScalingConfig,
     "serve": ServeConfig,
     "status": StatusConfig,
+    "study_analyse": StudyAnalyseConfig,
+    "study_plan": StudyPlanConfig,
     "sync": SyncConfig,
     "train": TrainConfig,
 }
@@ -68,12 +71,16 @@ def test_every_configuration_file_composes(cohort: Path, hospital: Path, runs: d
         "scaling": [],
         "serve": [f"run={runs['two']}"],
         "status": [],
+        "study_analyse": [
+            f"{name}={hospital / 'hosp' / 'drgcodes.csv.gz'}" for name in ("log", "adjudicated", "plan", "out")
+        ],
+        "study_plan": [f"cases={runs['single'] / 'result.json'}", "coders=[a,b]", f"out={tmp_path / 's'}"],
         "sync": [f"runs=[{runs['single']}]"],
         "train": [f"data.dir={cohort}"],
     }
     files = sorted(path.stem for path in CONF.glob("*.yaml"))
     assert files == sorted(given)
-    assert len(files) == 17
+    assert len(files) == 19
     for name, words in given.items():
         assert len(compose(SCHEMAS[name], read_command_line(words, name))) == 1
 

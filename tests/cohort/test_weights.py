@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from src.cli.errors import UserError
+from src.cohort.msdrg import VERSIONS, load_drgs
 from src.cohort.weights import Weights, read_weights
 
 WEIGHTS = {"001": 28.1, "018": 43.1828, "064": 1.9189, "194": 0.8632, "795": 0.1998, "871": 1.8564}
@@ -62,7 +63,9 @@ def test_a_table_in_any_spelling_is_read_to_the_same_weights(tmp_path: Path) -> 
         text = written(random_, separator, sign, ends)
         path = tmp_path / f"{seen}.txt"
         path.write_bytes(text.encode(encoding))
-        assert read_weights(path).of == WEIGHTS, (encoding, text)
+        weights = read_weights(path)
+        assert weights.of == WEIGHTS, (encoding, text)
+        assert weights.gmlos == (dict.fromkeys(WEIGHTS, 9.9) if "Geometric mean LOS" in text else {}), (encoding, text)
         seen += 1
     assert seen == 360
 
@@ -151,6 +154,60 @@ def test_of_two_columns_of_weights_the_later_and_capped_counts(
     path = tmp_path / "Table 5.txt"
     path.write_text("DRG\t" + "\t".join(names) + "\n001\t1.5\t2.5\n", "utf-8")
     assert read_weights(path).of == {"001": (1.5, 2.5)[chosen]}
+
+
+def test_v34_is_paid_by_the_year_that_it_was_in_force() -> None:
+    weights = read_weights()
+    assert weights.year == "FY 2017"
+    assert set(weights.of) == set(weights.gmlos) == set(load_drgs()) - {"998", "999"}
+    few = {"001": (27.1011, 30.0), "291": (1.4796, 4.6), "470": (2.0671, 2.6), "795": (0.1771, 3.1)}
+    assert {code: (weights.of[code], weights.gmlos[code]) for code in few} == few
+    assert weights.remarks(list(load_drgs()), "v34") == []
+
+
+def test_each_version_is_paid_by_the_nearest_year_and_the_year_is_said_where_it_is_another() -> None:
+    years = {version: read_weights(version=version) for version in VERSIONS}
+    assert [weights.year[3:] for weights in years.values()] == ["2017"] * 4 + ["2026"] * 5
+    said = {version: weights.remarks([], version) for version, weights in years.items()}
+    assert said["v34"] == said["v43"] == []
+    assert said["v38"] == [
+        "weights of FY 2017 for MS-DRG v38, which was FY 2021's; table5= names a Table 5 of that year"
+    ]
+    assert read_weights(version=None).remarks([], None) == []
+
+
+def test_a_table_that_is_named_wins_over_the_one_at_hand(tmp_path: Path) -> None:
+    path = tmp_path / "Table 5 FY 2019.txt"
+    path.write_text("DRG\tWeights\n470\t1.9898\n", "utf-8")
+    for version in ("v34", "v43"):
+        assert read_weights(path, version) == Weights("FY 2019", {"470": 1.9898})
+
+
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("Geometric mean LOS", True),
+        ("FY 2017 Final Geometric Mean LOS", True),
+        ("GMLOS", True),
+        ("GM LOS (days)", True),
+        ("geometric_mean_length_of_stay", True),
+        ("Arithmetic mean LOS", False),
+        ("Change in geometric mean LOS", False),
+        ("LOS", False),
+    ],
+)
+def test_mean_stays_are_read_by_the_name_of_their_column(name: str, read: bool, tmp_path: Path) -> None:
+    path = tmp_path / "t.txt"
+    path.write_text(f"DRG\tWeights\t{name}\n470\t2.0671\t2.4\n471\t4.8\t.\n472\t2.7\t0.0\n", "utf-8")
+    assert read_weights(path).gmlos == ({"470": 2.4} if read else {})
+
+
+@pytest.mark.parametrize("cell", ["two", "-2.4", "240", "2.4.1", "2,4"])
+def test_a_mean_stay_that_is_no_number_of_days_is_refused_by_its_row(cell: str, tmp_path: Path) -> None:
+    path = tmp_path / "t.txt"
+    path.write_text(f"DRG\tWeights\tGMLOS\n470\t2.0671\t{cell}\n", "utf-8")
+    with pytest.raises(UserError, match=r"row 2: DRG 470 has the mean stay '.*' under 'GMLOS'; stays are above 0"):
+        read_weights(path)
 
 
 def test_thousands_are_told_from_decimals_by_what_a_weight_can_be(tmp_path: Path) -> None:

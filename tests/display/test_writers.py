@@ -83,3 +83,8 @@ def test_every_form_of_a_table_shows_the_same_numbers() -> None:
     assert [re.sub("<.*?>", "", cell) for cell in cells] == [text for row in shown for text in row]
     assert "nano & 0.346 (0.320--0.370) & 12.5\\%" in to_latex(table)
     assert to_csv(table).splitlines()[1:] == ["nano,0.34567,0.32,0.37,0.125", "none,,,,"]
+
+
+def test_no_p_value_is_shown_as_zero() -> None:
+    table = Table("t", "", [Column("p", "p", chance=True), Column("value", "value")], [[0.0, 0.0], [0.25, 1.0]])
+    assert table.texts() == [["< 0.0001", "0.000"], ["0.25", "1.000"]]

@@ -1,4 +1,5 @@
 import json
+import math
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -114,3 +115,7 @@ def test_every_problem_of_a_comparison_is_told_at_once(runs: dict[str, Path]) ->
 def test_a_folder_with_an_equals_sign_is_a_run(tmp_path: Path) -> None:
     (tmp_path / "model=nano").mkdir()
     assert with_runs_named([f"{tmp_path}/model=nano"]) == [f"runs=['{tmp_path}/model=nano']"]
+
+
+def test_a_difference_whose_chance_is_not_known_is_no_comparison_and_corrects_no_other() -> None:
+    assert holm([0.01, math.nan, 0.04]) == pytest.approx([0.02, math.nan, 0.04], nan_ok=True)

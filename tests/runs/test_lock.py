@@ -58,7 +58,22 @@ def test_a_living_holder_is_left_alone_and_a_killed_one_is_known_at_once(tmp_pat
     assert time.monotonic() - start < 5
 
 
+def test_a_run_that_wrote_nothing_leaves_no_folder(tmp_path: Path) -> None:
+    run = tmp_path / "runs" / "refused"
+    for _ in range(2):
+        with pytest.raises(UserError, match="refused"), exclusive(run):
+            raise UserError("refused")
+        assert list(tmp_path.iterdir()) == [run.parent]
+        assert not any(run.parent.iterdir())
+    # Another process takes the lock while the first gives it back: its file and the folder stay.
+    with holding(run):
+        (run / ".lock" / "2").write_text(json.dumps(asdict(this_process())))
+        (run / ".lock" / "1.released").touch()
+    assert (run / ".lock" / "2").exists()
+
+
 def test_a_lock_that_was_given_back_is_free(tmp_path: Path) -> None:
+    (tmp_path / "history.jsonl").touch()
     for _ in range(5):
         with holding(tmp_path):
             assert held_by(tmp_path)

@@ -11,7 +11,7 @@ from src.cohort.msdrg import load_drgs
 from src.cohort.weights import Weights, read_weights
 from src.service.access import Access, Expose
 from src.service.action_log import ActionLog
-from src.service.allocation import Allotted
+from src.service.allotted_cases import Allotted
 from src.service.api import new_app
 from src.service.desk import Desk, add_desk
 from src.service.worklist import Encounter, worth_of

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from src.cli.errors import UserError
-from src.service.action_log import COLUMNS, Action, ActionLog, LogUnavailableError
+from src.coding_study.desk_log import LOG
+from src.service.action_log import COLUMNS, ActionLog, LoggedAction, LogUnavailableError
 
-ACCEPT = Action(
+ACCEPT = LoggedAction(
     "2026-01-01T00:00:00+00:00", "ann", "c1", "assisted", "", "291", "291", "accept", "", 3.5, "{}", "run:1", "cohort"
 )
 
@@ -66,7 +67,7 @@ def test_the_export_has_its_columns_and_no_formula(tmp_path: Path) -> None:
         log.add("a", replace(ACCEPT, reason='=1+1, "said"\nA'), 0)
         header, row = csv.reader(io.StringIO(log.csv()))
     assert ",".join(header) == "when,coder,case,arm,period,proposed,decided,action,reason,seconds,shown,model,cohort"
-    assert header == list(COLUMNS)
+    assert header == list(COLUMNS) == list(LOG)
     assert row[8] == '\'=1+1, "said"\nA'
     assert row[9] == "3.5"
 

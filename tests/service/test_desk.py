@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from src.service.allocation import Allotted
+from src.coding_study.allocation import Arm
+from src.service.allotted_cases import Allotted
 from src.service.desk import Desk
 from src.service.request_limits import LOOPBACK, RequestLimits
 from tests.service.desks import desk_of, proposal
@@ -215,8 +216,8 @@ def test_a_form_of_another_site_is_refused(opened: tuple[object, Desk]) -> None:
 
 def test_in_a_study_coders_see_their_cases_in_order_and_alone_without_a_proposal(tmp_path: Path) -> None:
     study = {
-        "ann": {"c2": Allotted("c2", "1", "alone"), "c1": Allotted("c1", "2", "assisted")},
-        "bo": {"c1": Allotted("c1", "1", "alone")},
+        "ann": {"c2": Allotted("c2", "1", Arm.ALONE), "c1": Allotted("c1", "2", Arm.ASSISTED)},
+        "bo": {"c1": Allotted("c1", "1", Arm.ALONE)},
     }
     app, desk = desk_of(tmp_path / "log", study)
     ann, bo = client_of(app, "ann"), client_of(app, "bo")

@@ -5,7 +5,8 @@ import polars as pl
 import pytest
 
 from src.cli.errors import UserError
-from src.service.allocation import Allotted, read_allocation
+from src.coding_study.allocation import Arm
+from src.service.allotted_cases import Allotted, read_allocation
 from src.service.encounters import read_encounters
 
 
@@ -47,17 +48,17 @@ def test_an_allocation_gives_each_coder_their_cases_in_order(tmp_path: Path) -> 
     path.write_text("case,coder,period,arm,order\nb,ann,2,alone,10\na,ann,1,assisted,9\na,bo,1,alone,1\n")
     allocation = read_allocation(path, {"a", "b"})
     assert {coder: list(cases.values()) for coder, cases in allocation.items()} == {
-        "ann": [Allotted("a", "1", "assisted"), Allotted("b", "2", "alone")],
-        "bo": [Allotted("a", "1", "alone")],
+        "ann": [Allotted("a", "1", Arm.ASSISTED), Allotted("b", "2", Arm.ALONE)],
+        "bo": [Allotted("a", "1", Arm.ALONE)],
     }
 
 
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ("a,ann,1,both,1", "row 1: needs a coder, an arm of assisted or alone, and a number as order"),
-        ("a,ann,1,alone,first", "row 1: needs a coder"),
-        ("x,ann,1,alone,1", "row 1: case x is not among the notes"),
+        ("a,ann,1,both,1", "row 1: needs an arm of assisted or alone, and a number as order"),
+        ("a,ann,1,alone,first", "row 1: needs an arm"),
+        ("x,ann,1,alone,1", "row 1: names no coder, or case x is not among the notes"),
         ("a,ann,1,alone,1\na,ann,2,assisted,2", "row 2: ann has case a twice"),
     ],
 )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from src.service.action_log import Action, ActionLog
+from src.service.action_log import ActionLog, LoggedAction
 from tests.conftest import ROOT
 
 CODE = """
@@ -53,7 +53,9 @@ def test_the_log_is_exported_by_the_command(
     command: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
     with closing(ActionLog(tmp_path / "log")) as log:
-        log.add("form", Action("t", "ann", "c1", "alone", "1", "291", "292", "decide", "", 2.0, "{}", "m", "c"), None)
+        log.add(
+            "form", LoggedAction("t", "ann", "c1", "alone", "1", "291", "292", "decide", "", 2.0, "{}", "m", "c"), None
+        )
     command("src.serve", f"log={tmp_path / 'log'}", f"export={tmp_path / 'a.csv'}")
     (row,) = csv.DictReader((tmp_path / "a.csv").read_text().splitlines())
     assert (row["coder"], row["decided"], row["seconds"]) == ("ann", "292", "2.0")

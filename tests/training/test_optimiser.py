@@ -143,3 +143,15 @@ def test_an_fp16_base_takes_half_the_memory_and_gives_nearly_the_logits_of_fp32(
         assert torch.allclose(whole(notes), half(notes), atol=5e-3)
     assert half.backbone.get_input_embeddings().weight.dtype is torch.float16
     assert half.head.weight.dtype is torch.float32
+
+
+@pytest.mark.parametrize("key", ["lr", "head_lr", "lora.plus"])
+@pytest.mark.parametrize("value", ["0", "-0.1", "1e7", "1e38"])
+def test_a_rate_at_which_nothing_learns_is_refused(key: str, value: str, cohort: Path) -> None:
+    with pytest.raises(UserError, match=rf"{key}=.*: must be above 0 and at most 1,000,000"):
+        configured(cohort, f"{key}={value}")
+
+
+def test_a_decay_whose_product_with_a_weight_is_no_number_is_refused(cohort: Path) -> None:
+    with pytest.raises(UserError, match=r"weight_decay=1e\+38: must be from 0 to 1,000,000"):
+        configured(cohort, "weight_decay=1e38")

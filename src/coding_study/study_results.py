@@ -1,0 +1,234 @@
+"""Works out what a study shows: seconds, accuracy, agreement, what became of proposals, and weights, by arm."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from scipy.stats import gaussian_kde, wilcoxon
+
+from src.coding_study.agreement import jackknife, kappa_between, kappa_with_adjudicated
+from src.coding_study.allocation import Arm
+from src.coding_study.crossed import Array, effect_of, mean_of
+from src.coding_study.desk_log import Action
+from src.coding_study.study_plan import Plan
+from src.display.tables import Column, Entry, Estimate, Table, p_value
+
+NONE = Estimate(float("nan"))
+
+RIGHT = pl.col("decided") == pl.col("adjudicated")
+"""Null for readings that were deferred or not adjudicated."""
+
+PROPOSED_RIGHT = pl.col("proposed") == pl.col("adjudicated")
+
+CHANGES: Mapping[str, tuple[pl.Expr, pl.Expr]] = {
+    "wrong proposals decided as proposed": (~PROPOSED_RIGHT, pl.col("decided") == pl.col("proposed")),
+    "wrong proposals, right decisions": (~PROPOSED_RIGHT, RIGHT),
+    "right proposals, wrong decisions": (PROPOSED_RIGHT, ~RIGHT),
+}
+"""Of adjudicated readings with a proposal: which are counted, and of them which share is told."""
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """Measures outcomes of the readings in two arms, and the difference between them.
+
+    Attributes:
+        rows: as `src.coding_study.desk_log.Decisions` has them.
+        arms: the first, with which the second is compared, and the second.
+    """
+
+    rows: pl.DataFrame
+    arms: tuple[str, str]
+
+    def having(self, outcome: pl.Expr, arm: str | None = None) -> pl.DataFrame:
+        """Selects the readings that have an outcome, a column of that name, in both arms or one."""
+        rows = self.rows.with_columns(outcome=outcome.cast(pl.Float64)).drop_nulls("outcome")
+        return rows.filter(pl.col("arm") == arm) if arm else rows
+
+    def share(self, outcome: pl.Expr, arm: str) -> Estimate:
+        """Estimates how often an outcome is true in an arm."""
+        rows = self.having(outcome, arm)
+        return mean_of(rows["coder"], rows["case"]).share(rows["outcome"].to_numpy()) if rows.height else NONE
+
+    def mean(self, outcome: pl.Expr, arm: str) -> Estimate:
+        """Estimates an outcome's mean in an arm."""
+        rows = self.having(outcome, arm)
+        return mean_of(rows["coder"], rows["case"]).interval(rows["outcome"].to_numpy()) if rows.height else NONE
+
+    def effect(self, outcome: pl.Expr) -> Estimate:
+        """Estimates what the second arm adds to an outcome, freed of coders, cases and the period."""
+        rows = self.having(outcome)
+        second = (rows["arm"] == self.arms[1]).to_numpy().astype(float)
+        if rows["arm"].n_unique() < 2:
+            return NONE
+        effect = effect_of(rows["coder"], rows["case"], second, (rows["period"] == 2).to_numpy().astype(float))
+        return effect.interval(rows["outcome"].to_numpy()) if effect else NONE
+
+    def jackknifed(self, outcome: pl.Expr, statistic: Callable[[pl.DataFrame], float]) -> list[Estimate]:
+        """Estimates a statistic in both arms, and their difference, from the readings that have an outcome."""
+        rows = self.having(outcome)
+        halves = [rows.filter(pl.col("arm") == arm) for arm in self.arms]
+        both = [jackknife(half, statistic) if half.height else NONE for half in halves]
+        if not all(half.height for half in halves):
+            return [*both, NONE]
+
+        def difference(kept: pl.DataFrame) -> float:
+            first, second = (statistic(kept.filter(pl.col("arm") == arm)) for arm in self.arms)
+            return second - first
+
+        return [*both, jackknife(rows, difference)]
+
+
+def result_tables(rows: pl.DataFrame, plan: Plan, weights: Mapping[str, float]) -> list[Table]:
+    """Makes the tables on a study.
+
+    Args:
+        rows: as `src.coding_study.desk_log.Decisions` has them.
+        plan: where the arms are masked, nothing is told of proposals, by which they would be known.
+        weights: relative weight by DRG.
+    """
+    outcomes = Outcomes(rows, plan.arms)
+    tables = [_seconds(outcomes), _shares(outcomes)]
+    if plan.open and rows["proposed"].count():
+        tables.append(_proposals(outcomes))
+    tables += [_weights(outcomes, weights), _coders(outcomes)]
+    return tables
+
+
+def _seconds(outcomes: Outcomes) -> Table:
+    first, second = outcomes.arms
+    decided = pl.when(pl.col("decided").is_not_null()).then(pl.col("seconds"))
+    means = [_exponential(outcomes.mean(decided.log(), arm)) for arm in outcomes.arms]
+    middles, difference = medians(outcomes, decided)
+    rows: list[Sequence[Entry]] = [
+        ("geometric mean", *means, _exponential(outcomes.effect(decided.log())), None),
+        ("median", *middles, None, difference),
+    ]
+    columns = [
+        Column("measure", "seconds a case"), Column(first, first, 1), Column(second, second, 1),
+        Column("ratio", f"{second} / {first}"), Column("difference", f"{second} less {first}", 1),
+    ]  # fmt: skip
+    return Table("seconds", "Seconds a case", columns, rows)
+
+
+def _exponential(estimate: Estimate) -> Estimate:
+    return Estimate(*(float(np.exp(part)) for part in (estimate.value, estimate.low, estimate.high)))
+
+
+def medians(outcomes: Outcomes, seconds: pl.Expr) -> tuple[list[Estimate], Estimate]:
+    """Estimates both arms' medians and their difference by what each reading moves a median (its influence)."""
+    pieces, estimates = [], []
+    for arm in outcomes.arms:
+        rows = outcomes.having(seconds, arm)
+        values = rows["outcome"].to_numpy()
+        if rows.height < 2 or np.ptp(values) == 0:
+            estimates.append(Estimate(float(np.median(values))) if rows.height else NONE)
+            continue
+        median = float(np.median(values))
+        # The density of seconds at the median, from that of their logarithms, which has no long tail.
+        density = float(gaussian_kde(np.log(values))(np.log(median))[0]) / median
+        moved = rows.with_columns(moved=median + ((pl.col("outcome") > median) - 0.5) / density)
+        pieces.append(moved)
+        mean = mean_of(moved["coder"], moved["case"]).interval(moved["moved"].to_numpy())
+        estimates.append(_around(median, mean))
+    if len(pieces) < 2:
+        return estimates, NONE
+    effect = Outcomes(pl.concat(pieces), outcomes.arms).effect(pl.col("moved"))
+    return estimates, _around(estimates[1].value - estimates[0].value, effect)
+
+
+def _around(value: float, estimate: Estimate) -> Estimate:
+    reach = (estimate.high - estimate.low) / 2
+    return Estimate(value, value - reach, value + reach)
+
+
+def _shares(outcomes: Outcomes) -> Table:
+    first, second = outcomes.arms
+    deferred = pl.col("decided").is_null()
+    rows: list[Sequence[Entry]] = [
+        (name, *(outcomes.share(outcome, arm) for arm in outcomes.arms), outcomes.effect(outcome),
+         outcomes.having(outcome).height)
+        for name, outcome in (("accuracy", RIGHT), ("deferred", deferred))
+    ]  # fmt: skip
+    for name, outcome, statistic in (
+        ("kappa with the adjudicated DRG (Cohen)", RIGHT, kappa_with_adjudicated),
+        ("kappa between coders (Fleiss)", ~deferred, kappa_between),
+    ):
+        kept = pl.when(outcome.is_not_null() & ~deferred).then(1)
+        rows.append((name, *outcomes.jackknifed(kept, statistic), outcomes.having(kept).height))
+    columns = [
+        Column("measure", "measure"), Column(first, first), Column(second, second),
+        Column("difference", f"{second} less {first}"), Column("readings", "readings"),
+    ]  # fmt: skip
+    return Table("shares", "Accuracy, deferral and agreement", columns, rows)
+
+
+def _proposals(outcomes: Outcomes) -> Table:
+    assisted = pl.col("arm") == Arm.ASSISTED
+    rows: list[Sequence[Entry]] = []
+    for action in (Action.ACCEPT, Action.OVERRIDE):
+        done = pl.when(assisted & pl.col("decided").is_not_null()).then(pl.col("action") == action)
+        rows.append((f"decisions by {action}", None, outcomes.share(done, Arm.ASSISTED), None,
+                     None, outcomes.having(done, Arm.ASSISTED).height))  # fmt: skip
+    for name, (counted, hit) in CHANGES.items():
+        outcome = pl.when(counted & pl.col("decided").is_not_null()).then(hit)
+        counts = [outcomes.having(outcome, arm).height for arm in outcomes.arms]
+        shares = [outcomes.share(outcome, arm) for arm in outcomes.arms]
+        rows.append((name, *shares, outcomes.effect(outcome), *counts))
+    first, second = outcomes.arms
+    columns = [
+        Column("measure", "share of"), Column(first, first), Column(second, second),
+        Column("difference", f"{second} less {first}"), Column(f"readings_{first}", f"readings {first}"),
+        Column(f"readings_{second}", f"readings {second}"),
+    ]  # fmt: skip
+    title = "What became of proposals; those of the arm alone were logged and not shown"
+    return Table("proposals", title, columns, rows)
+
+
+def _weights(outcomes: Outcomes, weights: Mapping[str, float]) -> Table:
+    of = [pl.col(name).replace_strict(dict(weights), default=None, return_dtype=pl.Float64)
+          for name in ("decided", "adjudicated")]  # fmt: skip
+    shift = of[0] - of[1]
+    by_case = [
+        outcomes.having(shift, arm).group_by("case").agg(pl.col("outcome").mean()).sort("case") for arm in outcomes.arms
+    ]
+    rows: list[Sequence[Entry]] = [
+        (arm, outcomes.mean(shift, arm), outcomes.mean(shift.abs(), arm), cases.height, _signed_rank(cases["outcome"]))
+        for arm, cases in zip(outcomes.arms, by_case, strict=True)
+    ]
+    paired = by_case[0].join(by_case[1], "case", suffix="_second")
+    differences = paired["outcome_second"] - paired["outcome"]
+    rows.append((f"{outcomes.arms[1]} less {outcomes.arms[0]}", outcomes.effect(shift), outcomes.effect(shift.abs()),
+                 paired.height, _signed_rank(differences)))  # fmt: skip
+    columns = [
+        Column("arm", "arm"), Column("shift", "decided less adjudicated"), Column("distance", "the same, unsigned"),
+        Column("cases", "cases"), Column("p", "p (Wilcoxon, by case)"),
+    ]  # fmt: skip
+    return Table("weights", "Relative weights", columns, rows)
+
+
+def _signed_rank(values: pl.Series) -> str | None:
+    """Tests whether values lie around nothing; None where all are nothing."""
+    moved: Array = values.filter(values.abs() > 1e-12).to_numpy()
+    return p_value(float(wilcoxon(moved).pvalue)) if len(moved) else None
+
+
+def _coders(outcomes: Outcomes) -> Table:
+    rows: list[Sequence[Entry]] = []
+    for (coder,), own in outcomes.rows.group_by("coder", maintain_order=True):
+        cells: list[Entry] = []
+        for arm in outcomes.arms:
+            decided = own.filter((pl.col("arm") == arm) & pl.col("decided").is_not_null())
+            right = decided.select(RIGHT.cast(pl.Float64).mean()).item()
+            cells += [decided.height, _number(decided["seconds"].median()), right]
+        rows.append((str(coder), *cells))
+    columns = [Column("coder", "coder")]
+    for arm in outcomes.arms:
+        columns += [Column(f"cases_{arm}", f"cases {arm}"), Column(f"seconds_{arm}", f"median seconds {arm}", 1),
+                    Column(f"accuracy_{arm}", f"accuracy {arm}")]  # fmt: skip
+    return Table("coders", "Each coder", columns, sorted(rows, key=lambda row: str(row[0])))
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
