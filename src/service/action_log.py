@@ -130,7 +130,7 @@ class ActionLog:
             ).fetchone()
         if opened is None:
             return 0.0
-        return round((datetime.fromisoformat(now()) - datetime.fromisoformat(opened)).total_seconds(), 1)
+        return round((datetime.fromisoformat(now()) - datetime.fromisoformat(opened)).total_seconds(), 3)
 
     def others(self, coder: str, case: str) -> list[tuple[str, str]]:
         """Lists who else opened a case lately and did nothing since, each with the time."""

@@ -5,10 +5,13 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
+import polars as pl
 import pytest
 from starlette.testclient import TestClient
 
 from src.coding_study.allocation import Arm
+from src.coding_study.desk_log import read_log
+from src.coding_study.study_plan import Plan
 from src.service.allotted_cases import Allotted
 from src.service.desk import Desk
 from src.service.request_limits import LOOPBACK, RequestLimits
@@ -247,4 +250,10 @@ def test_in_a_study_coders_see_their_cases_in_order_and_alone_without_a_proposal
         ("bo", "c1", "alone", "1", "291", "293", "decide"),
         ("ann", "c1", "assisted", "2", "291", "291", "accept"),
     ]
+    (tmp_path / "log.csv").write_text(desk.log.csv())
+    planned = [(coder, case, int(own.period), own.arm) for coder, cases in study.items() for case, own in cases.items()]
+    plan = pl.DataFrame(planned, schema=["coder", "case", "period", "arm"], orient="row")
+    opened = Plan(tmp_path / "allocation.csv", plan, ("alone", "assisted"), open=True)
+    decisions = read_log(tmp_path / "log.csv", opened, {"c1": "291", "c2": "313"})
+    assert decisions.rows["decided"].to_list() == ["312", "293", "291"]
     desk.log.close()

@@ -69,7 +69,7 @@ def test_every_problem_of_the_command_is_told_at_once(
     command: Callable[..., subprocess.CompletedProcess[str]], runs: dict[str, Path], tmp_path: Path
 ) -> None:
     words = ["queue_notes=3", "port=70000", "study=nowhere", "expose=tls", "host=name"]
-    told = command("src.serve", *words, ok=False).stderr
+    said = command("src.serve", *words, ok=False).stderr
     for expected in (
         "run=None: no result.json there",
         "queue_notes=3: must be at least request_notes=64",
@@ -78,14 +78,14 @@ def test_every_problem_of_the_command_is_told_at_once(
         "study: needs the notes of its cases; give notes=",
         "host=name: must be an address, as 127.0.0.1 or 0.0.0.0",
     ):
-        assert expected in told
+        assert expected in said
     run = f"run={runs['two']}"
     assert "not loopback; give expose=tls or expose=proxy" in command("src.serve", run, "host=0.0.0.0", ok=False).stderr
-    told = command("src.serve", run, "host=0.0.0.0", "expose=tls", ok=False).stderr
-    assert "expose=tls: needs tokens=FILE with lines of NAME: TOKEN" in told
-    assert "expose=tls: needs certificate=FILE and key=FILE" in told
+    said = command("src.serve", run, "host=0.0.0.0", "expose=tls", ok=False).stderr
+    assert "expose=tls: needs tokens=FILE with lines of NAME: TOKEN" in said
+    assert "expose=tls: needs certificate=FILE and key=FILE" in said
     (tmp_path / "tokens").write_text("ann: a-token-of-letters\n")
     (tmp_path / "tokens").chmod(0o600)
     files = [f"{name}={tmp_path / 'tokens'}" for name in ("tokens", "certificate", "key")]
-    told = command("src.serve", run, "expose=tls", *files, ok=False).stderr
-    assert "cannot be used (SSLError)" in told
+    said = command("src.serve", run, "expose=tls", *files, ok=False).stderr
+    assert "cannot be used (SSLError)" in said
