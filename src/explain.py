@@ -57,8 +57,6 @@ class ExplainConfig:
             problems.append(f"notes={self.notes}: no such file or folder")
         if Path(self.out).suffix not in ENDINGS:
             problems.append(f"out={self.out}: must end in {', '.join(ENDINGS)}")
-        if Path(self.out).is_dir():
-            problems.append(f"out={self.out}: is a folder; name a file")
         if self.against is not None and self.drg is None:
             problems.append(f"against={self.against}: name the DRG that it is compared with too, as drg=")
         return problems
@@ -71,9 +69,6 @@ def explain(cfg: ExplainConfig) -> None:
         UserError: the notes or the run cannot be read, or the model cannot be asked so.
         Interrupted: a signal came; nothing is written.
     """
-    from src.cli.files import check_folder
-
-    check_folder(Path(cfg.out).parent, "name another with out=")
     import polars as pl
 
     from src.cli.files import atomic_write, private_folder

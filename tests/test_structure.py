@@ -40,6 +40,7 @@ ROOMS = [
     "reporting",
     "wandb_views",
     "coding_study",
+    "service",
     "testing",
     "benchmarks",
 ]

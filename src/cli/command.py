@@ -21,18 +21,20 @@ S = TypeVar("S", bound=Schema)
 OUTPUTS = {
     "compare": "out",
     "demo": "out",
+    "explain": "out",
     "export": "out",
     "hospital": "out",
     "predict": "out",
     "prepare": "data.out",
     "pretrain": "out",
+    "serve": "log",
     "status": "csv",
     "study_analyse": "out",
     "study_plan": "out",
 }
 """The key of each command that names where its results go."""
 
-FILES = ("predict", "status")
+FILES = ("explain", "predict", "serve", "status")
 """The commands of which that is a file, and of the others a folder."""
 
 

@@ -21,6 +21,7 @@ from src.hospital import HospitalConfig
 from src.predict import PredictConfig
 from src.report import ReportConfig, RunsReportConfig
 from src.scaling import ScalingConfig
+from src.serve import ServeConfig
 from src.status import StatusConfig
 from src.study import StudyAnalyseConfig, StudyPlanConfig
 from src.sync import SyncConfig
@@ -42,6 +43,7 @@ SCHEMAS = {
     "report": ReportConfig,
     "report_runs": RunsReportConfig,
     "scaling": ScalingConfig,
+    "serve": ServeConfig,
     "status": StatusConfig,
     "study_analyse": StudyAnalyseConfig,
     "study_plan": StudyPlanConfig,
@@ -73,6 +75,7 @@ def test_every_configuration_file_composes(cohort: Path, hospital: Path, runs: d
         "report": [f"data.dir={cohort}"],
         "report_runs": [],
         "scaling": [],
+        "serve": [f"run={runs['two']}"],
         "status": [],
         "study_analyse": [
             f"{name}={hospital / 'hosp' / 'drgcodes.csv.gz'}" for name in ("log", "adjudicated", "plan", "out")
@@ -83,7 +86,7 @@ def test_every_configuration_file_composes(cohort: Path, hospital: Path, runs: d
     }
     files = sorted(path.stem for path in CONF.glob("*.yaml"))
     assert files == sorted(given)
-    assert len(files) == 20
+    assert len(files) == 21
     for name, words in given.items():
         assert len(compose(SCHEMAS[name], read_command_line(words, name))) == 1
 
