@@ -87,7 +87,7 @@ def explain(cfg: ExplainConfig) -> None:
     source = find_notes(Path(cfg.notes), cfg.text, cfg.id, Dialect(None, None, key=""))
     private_folder(Path(cfg.out).parent)
     unread, empty, tables = 0, 0, [pl.DataFrame(schema=COLUMNS)]
-    with Stop() as stop, open_encounters(source, model.kept.record, None, Path(cfg.out), stop) as encounters:
+    with Stop() as stop, open_encounters(source, model.kept, None, Path(cfg.out), stop) as encounters:
         for remark in encounters.remarks:
             print(remark, file=sys.stderr, flush=True)
         for index in track(range(len(encounters)), total=len(encounters), what="explaining", unit="note"):

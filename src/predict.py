@@ -39,7 +39,7 @@ class PredictConfig:
     data_dir: str | None
     """The cohort of runs that an earlier version trained."""
     table5: str | None
-    """CMS's Table 5 with the relative weights; null takes the one of FY 2026 that comes with the project."""
+    """CMS's Table 5 with the relative weights; null takes that of FY 2017, which is v34's."""
 
     def problems(self) -> list[str]:
         """Lists one line for each value that cannot be."""
@@ -103,7 +103,7 @@ def predict(cfg: PredictConfig) -> None:
     source = find_notes(Path(cfg.notes), cfg.text, cfg.id, Dialect(cfg.separator, cfg.encoding, key=""))
     if not out.parent.is_dir():
         private_folder(out.parent)
-    with Stop() as stop, open_encounters(source, models.first.kept.record, hosp, out, stop) as encounters:
+    with Stop() as stop, open_encounters(source, models.first.kept, hosp, out, stop) as encounters:
         parts = Parts.of(out, proposer, encounters)
         with parts.alone():
             done = [f"goes on behind {parts.done:,} of {len(encounters):,} encounters"] if parts.done else []

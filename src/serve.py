@@ -21,7 +21,7 @@ class ServeConfig:
     device: str
     """`auto`, `cpu`, `cuda` or `cuda:N`."""
     table5: str | None
-    """CMS's Table 5 with the relative weights; null takes the one of FY 2026 that comes with the project."""
+    """CMS's Table 5 with the relative weights; null takes that of FY 2017, which is v34's."""
     aim: float
     """Accuracy that decided notes are to have; others are deferred."""
     host: str
@@ -45,8 +45,13 @@ class ServeConfig:
     timeout: float
     """Seconds for a request to come."""
     notes: str | None
-    """The desk's encounters: CSV, JSON lines or Parquet with `id` and `text`, a folder of text files, or MIMIC-IV's
-    discharge.csv.gz; null for no desk."""
+    """The desk's encounters, whole notes as `src.predict` reads them; null for no desk."""
+    text: str | None
+    """The notes' column of texts."""
+    id: str | None
+    """Their column of ids."""
+    hosp: str | None
+    """MIMIC-IV's folder `hosp`, which tells the days in house."""
     study: str | None
     """A study's allocation: CSV of `case`, `coder`, `period`, `arm` (assisted or alone) and `order`."""
     log: str | None
@@ -114,11 +119,12 @@ def serve(cfg: ServeConfig) -> None:
 
     from src.cli.files import atomic_write
     from src.cohort.weights import read_weights
+    from src.evidence.explanation import SentenceScore, explain_note
     from src.inference.model import open_models
     from src.inference.proposals import Proposer
     from src.service.access import Access, Expose, read_tokens
     from src.service.action_log import ActionLog
-    from src.service.encounters import scored_by
+    from src.service.encounters import read_encounters, scored_by
     from src.service.request_limits import LOOPBACK, RequestLimits
     from src.service.scoring_queue import ScoringQueue
     from src.training.quiet_libraries import quiet_libraries
@@ -149,10 +155,15 @@ def serve(cfg: ServeConfig) -> None:
         proposer = Proposer(models, read_weights(Path(cfg.table5) if cfg.table5 else None), aim=cfg.aim)
         queue = stack.enter_context(closing(ScoringQueue(scored_by(proposer), cfg.queue_notes)))
         first = models.first
+
+        def explain(text: str, drg: str, against: str | None) -> list[SentenceScore]:
+            return explain_note(first, text, drg, against)
+
         app.include_router(api_routes(queue, access, first.fingerprint, first.record.cohort, cfg.request_notes))
         if log is not None and cfg.notes is not None:
-            study = Path(cfg.study) if cfg.study else None
-            add_desk(app, open_desk(proposer, queue, log, access, Path(cfg.notes), study))
+            study, hosp = Path(cfg.study) if cfg.study else None, Path(cfg.hosp) if cfg.hosp else None
+            encounters = read_encounters(Path(cfg.notes), first.kept, cfg.text, cfg.id, hosp)
+            add_desk(app, open_desk(proposer, queue, log, access, encounters, study, explain))
         where = f"{'https' if cfg.certificate else 'http'}://{cfg.host}:{opened.getsockname()[1]}"
         print(f"serving on {where}/v1" + (f", the desk on {where}/desk" if cfg.notes else ""), flush=True)
         server.run(sockets=[opened])

@@ -1,10 +1,11 @@
 """Measures how far explanations of finished runs can be believed, each method of each run on the same test notes.
 
-`python -m src.benchmarks.evidence cohort=DIR runs=DIR,DIR [hospital=DIR] [notes=10] [exact=10] [beam=3] [top=3]` explains
-the DRG that a run chooses. Comprehensiveness (high is good) and sufficiency (low is good) are normalised by what any order of a note's sentences can reach, see src/evidence/faithfulness.py; beside them stand the two controls,
-orders drawn at random and a head whose rows are shuffled, and the standard error of the difference from random over
-notes. `hospital` is the synthetic one of the cohort, which knows where the facts stand that decide: then the F1 of the
-`top` sentences, and the F1 and intersection over union of their letters, are shown.
+`python -m src.benchmarks.evidence cohort=DIR runs=DIR,DIR [hospital=DIR] [notes=10] [exact=10] [beam=3]` explains
+the DRG that a run chooses. Comprehensiveness (high is good) and sufficiency (low is good) are normalised by what any
+order of a note's sentences can reach, see src/evidence/faithfulness.py; beside them stand the two controls, orders
+drawn at random and a head whose rows are shuffled, and the standard error of the difference from random over notes.
+`hospital` is the synthetic one of the cohort, which knows where the facts stand that decide: then the F1 of the `top=3`
+sentences, and the F1 and intersection over union of their letters, are shown.
 """
 
 import sys

@@ -78,7 +78,7 @@ def _predict(proposer: Proposer, notes: Path, out: Path) -> int:
     models = proposer.models
     before, stop = models.tokens_scored, Stop()
     source = find_notes(notes, None, None, Dialect(key=""))
-    with open_encounters(source, models.first.kept.record, None, out, stop) as encounters:
+    with open_encounters(source, models.first.kept, None, out, stop) as encounters:
         parts = Parts.of(out, proposer, encounters)
         with parts.alone():
             propose_all(proposer, encounters, parts, stop)

@@ -21,6 +21,7 @@ import psutil
 from src.benchmarks.fixtures import read_settings
 from src.cli.command import report_user_errors
 from src.cli.errors import UserError
+from src.inference.model import open_model
 from src.service.encounters import read_encounters
 
 DIFFERENT = 50
@@ -86,7 +87,7 @@ def load(run: str, notes: str, requests: int, clients: int) -> None:
     Raises:
         UserError: an answer is lost or another note's, or memory grows.
     """
-    texts = read_encounters(Path(notes))["text"].to_list()[:DIFFERENT]
+    texts = read_encounters(Path(notes), open_model(Path(run), "cpu").kept)["text"].to_list()[:DIFFERENT]
     with service_of(run) as (port, process):
         client = Client(port, texts)
         line, expected = measure(client, max(len(texts), requests // 10), 1)

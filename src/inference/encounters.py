@@ -1,11 +1,10 @@
 """Reads encounters from a hospital's notes, as the cohort of a run was read: one text each, which lies on disk."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
@@ -21,7 +20,7 @@ from src.cohort.sources import MIMIC, Columns, Source, columns_of, mimic_source
 from src.cohort.text_folder import TextFolder
 from src.cohort.text_spool import TextSpool
 from src.config.dialect import Dialect
-from src.config.prepare import Protocol
+from src.runs.kept_cohort import KeptCohort
 
 SHOWN = 3
 """Rows that a remark names."""
@@ -85,13 +84,13 @@ def find_notes(notes: Path, text: str | None, id_column: str | None, dialect: Di
 
 @contextmanager
 def open_encounters(
-    source: Source | TextFolder, kept: Mapping[str, Any], hosp: Path | None, out: Path, stop: Stop
+    source: Source | TextFolder, kept: KeptCohort, hosp: Path | None, out: Path, stop: Stop
 ) -> Iterator[Encounters]:
     """Reads a source, with its texts in a file beside `out` that has no name and ends with the process.
 
     Args:
         source: the notes.
-        kept: what a run kept of its cohort, see `src.runs.kept_cohort`: which sections it reads.
+        kept: what a run kept of its cohort: which sections it reads.
         hosp: MIMIC-IV's folder of hosp, whose facts of the admissions are added; None for none.
         out: where the predictions go.
         stop: raises between pieces when a signal came.
@@ -106,11 +105,9 @@ def open_encounters(
         yield _read(source, kept, hosp, spool, stop)
 
 
-def _read(
-    source: Source | TextFolder, kept: Mapping[str, Any], hosp: Path | None, spool: TextSpool, stop: Stop
-) -> Encounters:
-    protocol = Protocol.PAPER if kept.get("protocol") == Protocol.PAPER else Protocol.CLEAN
-    find, digest = extractor(protocol, kept["sections"], kept["headings"]), hashlib.sha256()
+def _read(source: Source | TextFolder, kept: KeptCohort, hosp: Path | None, spool: TextSpool, stop: Stop) -> Encounters:
+    record = kept.record
+    find, digest = extractor(kept.protocol, record["sections"], record["headings"]), hashlib.sha256()
 
     def extract(notes: Sequence[bytes]) -> tuple[Texts, Texts]:
         stop.check()
@@ -125,11 +122,11 @@ def _read(
         listed = "; ".join(f"row {row}: {reason}" for row, reason in rejected[:SHOWN])
         remarks.append(f"notes left out: {len(rejected):,} ({listed}{'; ...' if len(rejected) > SHOWN else ''})")
     of_mimic = source.columns.admission is not None
-    rows = _one_an_admission(notes, kept["fewest_words"], remarks) if of_mimic else _one_a_row(source, notes)
+    rows = _one_an_admission(notes, record["fewest_words"], remarks) if of_mimic else _one_a_row(source, notes)
     if rows.is_empty():
         raise UserError("; ".join([f"{source.path}: holds no encounter", *remarks]))
     if not rows["words"].sum():
-        sections = " and ".join(name.replace("_", " ") for name in kept["sections"])
+        sections = " and ".join(name.replace("_", " ") for name in record["sections"])
         remarks.append(f"no note has a text ({sections}); if each holds what the model reads, write sections=false")
     rows = rows.select("id", "text_at", "text_bytes")
     if hosp is not None:

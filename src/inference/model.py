@@ -14,7 +14,6 @@ from src.baselines.systems import build_predictor
 from src.cli.errors import UserError
 from src.cli.signals import Stop
 from src.cohort.prepared import Cohort
-from src.cohort.sections import WHOLE_NOTE
 from src.cohort.split import Split
 from src.evaluation.calibration import confidences, fit_temperature, threshold_for
 from src.evaluation.reopen import config_in
@@ -128,9 +127,7 @@ class Models:
 
     def reading_whole(self) -> "Models":
         """Returns the same models, of notes that hold nothing but what a model reads."""
-        same = [model.kept for model in self.members]
-        whole = [replace(kept, record={**kept.record, "protocol": "own", "sections": [WHOLE_NOTE]}) for kept in same]
-        return Models(tuple(replace(model, kept=kept) for model, kept in zip(self.members, whole, strict=True)))
+        return Models(tuple(replace(model, kept=model.kept.reading_whole()) for model in self.members))
 
     def _mean(self, logs: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
         mean: NDArray[np.float64] = np.mean([np.exp(log) for log in logs], axis=0)

@@ -6,7 +6,7 @@
 import json
 import zipfile
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,9 @@ from src.cli.files import atomic_write
 from src.cli.json_files import Damaged, Schema, read_json
 from src.cohort.familiar_words import FamiliarWords, familiar_words
 from src.cohort.prepared import COHORT, Cohort
+from src.cohort.sections import WHOLE_NOTE
 from src.cohort.split_names import Split
+from src.config.prepare import Protocol
 from src.runs.folder import RunFolder
 
 KEPT: Schema = {**COHORT, "sections": list[str], "headings": list[str], "fewest_words": int, "unseen_words": float}
@@ -31,6 +33,15 @@ class KeptCohort:
     record: dict[str, Any]
     """What `cohort.json` of a run holds, see `KEPT`: a cohort's, but for its counts."""
     words: FamiliarWords
+
+    @property
+    def protocol(self) -> Protocol:
+        """Says by whose rules sections are found."""
+        return Protocol.PAPER if self.record.get("protocol") == Protocol.PAPER else Protocol.CLEAN
+
+    def reading_whole(self) -> "KeptCohort":
+        """Returns the same for notes that hold nothing but what a model reads."""
+        return replace(self, record={**self.record, "protocol": "own", "sections": [WHOLE_NOTE], "headings": []})
 
     def write(self, folder: RunFolder) -> None:
         """Writes both files into a run's folder."""

@@ -2,24 +2,16 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from src.cohort.msdrg import Drg, Severity
 from src.cohort.weights import Weights
 from src.evaluation.prediction_table import SEVERITIES
+from src.evidence.explanation import SentenceScore
 from src.service.worklist import Encounter
 
-
-class Sentence(Protocol):
-    """Is a part of what the model read, with what it counts for."""
-
-    start: int
-    end: int
-    score: float
-
-
-Explain = Callable[[str, str], Sequence[Sentence]]
-"""Explains for a text why a DRG is likely."""
+Explain = Callable[[str, str, str | None], Sequence[SentenceScore]]
+"""Explains for a text why a DRG is likely, or likelier than another."""
 
 SENTENCES = 5
 """Strongest sentences that are marked."""
@@ -97,12 +89,18 @@ def documentation(severities: Sequence[Severity]) -> str:
     return f"These differ by {'; '.join(pairs)}. {COMPLETE}"
 
 
-def strongest(case: Encounter, explain: Explain | None) -> list[tuple[str, float]]:
-    """Lists the sentences of what the model read that speak most for the proposed DRG, with their scores."""
+def strongest(case: Encounter, explain: Explain | None, against: str | None) -> list[tuple[str, float]]:
+    """Lists the sentences of what the model read that speak most for the proposed DRG, with their scores.
+
+    Args:
+        case: the case.
+        explain: None where nothing is marked.
+        against: the DRG that the proposed one is told from; None for its probability alone.
+    """
     if explain is None or case.text is None or case.proposal["drg"] is None:
         return []
-    sentences = sorted(explain(case.text, case.proposal["drg"]), key=lambda sentence: -sentence.score)[:SENTENCES]
-    return [(case.text[sentence.start : sentence.end].strip(), sentence.score) for sentence in sentences]
+    scores = sorted(explain(case.text, case.proposal["drg"], against), key=lambda sentence: -sentence.score)
+    return [(case.text[score.start : score.end].strip(), score.score) for score in scores[:SENTENCES]]
 
 
 def marked(note: str, sentences: Sequence[str]) -> Iterator[tuple[str, int | None]]:

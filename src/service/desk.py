@@ -98,8 +98,12 @@ class Desk:
             leaf=lambda page: "/desk?" + urlencode({**chosen, "page": page}),
         )
 
-    def show_case(self, coder: str, case_id: str, after: str = "") -> Response:
-        """Shows a case; in a study only the one that comes next."""
+    def show_case(self, coder: str, case_id: str, after: str = "", against: str = "") -> Response:
+        """Shows a case; in a study only the one that comes next.
+
+        Sentences are marked that speak for the proposed DRG rather than for `against`, else for the second likeliest:
+        where a model is sure no sentence moves a DRG's probability, and each still moves that difference.
+        """
         case = self._case(coder, case_id)
         allotted = self._allotted(coder, case_id)
         last = self.log.last(coder if self.study is not None else None)
@@ -107,8 +111,9 @@ class Desk:
             return RedirectResponse("/desk", 303)
         self.log.open_case(coder, case_id)
         alone = allotted is not None and allotted.arm == "alone"
-        sentences = [] if alone else strongest(case, self.explain)
         drgs = [] if alone else case.proposal["drgs"] or []
+        rather = against if against in drgs[1:] else next(iter(drgs[1:]), None)
+        sentences = [] if alone else strongest(case, self.explain, rather)
         shown = json.dumps({"drgs": drgs, "sentences": len(sentences)}, separators=(",", ":"))
         return self.page(
             "case",
@@ -118,6 +123,7 @@ class Desk:
             allotted=allotted,
             families={} if alone else families(case.proposal, self.drgs, self.weights),
             sentences=sentences,
+            rather=rather,
             parts=list(marked(case.note, [text for text, _ in sentences])),
             titles=self.titles,
             others=[] if self.study is not None else self.log.others(coder, case_id),
@@ -244,8 +250,8 @@ def add_desk(app: FastAPI, desk: Desk) -> None:
         return desk.show_worklist(coder, request.query_params)
 
     @router.get("/case")
-    def case(coder: Coder, id: str, after: str = "") -> Response:
-        return desk.show_case(coder, id, after)
+    def case(coder: Coder, id: str, after: str = "", against: str = "") -> Response:
+        return desk.show_case(coder, id, after, against)
 
     @router.post("/case", dependencies=[Depends(own_page)])
     def act(coder: Coder, typed: Typed) -> Response:

@@ -1,25 +1,24 @@
 """Reads encounters' notes from a file or a folder, and finds in a note what the model reads."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import polars as pl
 
 from src.cli.errors import UserError
 from src.cli.signals import Stop
-from src.cohort.build import with_diagnosis
-from src.cohort.sections import HEADINGS, Sections
+from src.cohort.build import extractor
+from src.config.dialect import Dialect
+from src.inference.encounters import find_notes, open_encounters
 from src.inference.proposals import Proposer
 from src.runs.kept_cohort import KeptCohort
 
 
 def text_finder(kept: KeptCohort) -> Callable[[pl.Series], pl.Series]:
     """Makes what finds in whole notes the text that the model was trained on; null where a note has none."""
-    more = {name: list[str]() for name in HEADINGS}
-    for typed in kept.record["headings"]:
-        name, _, heading = typed.partition(":")
-        more[name].append(heading.strip())
-    extract = with_diagnosis(Sections(more), None if kept.record["protocol"] == "paper" else kept.record["sections"])
+    extract = extractor(kept.protocol, kept.record["sections"], kept.record["headings"])
 
     def find(notes: pl.Series) -> pl.Series:
         texts, _ = extract(notes.cast(pl.Binary).to_list())
@@ -52,39 +51,28 @@ def scored_by(proposer: Proposer) -> Callable[[pl.DataFrame], pl.DataFrame]:
     return score
 
 
-def read_encounters(path: Path) -> pl.DataFrame:
-    """Reads `id`, `text`, and `days` in house where they are known: a row an encounter.
+def read_encounters(
+    notes: Path, kept: KeptCohort, text: str | None = None, id_column: str | None = None, hosp: Path | None = None
+) -> pl.DataFrame:
+    """Reads whole notes as `src.predict` does: `id`, `text`, and `days` in house where `hosp` tells them.
+
+    Args:
+        notes: a file or a folder.
+        kept: what the run kept of its cohort.
+        text: the column of texts, see `src.inference.encounters.find_notes`.
+        id_column: the column of ids.
+        hosp: MIMIC-IV's folder of hosp; None for none.
 
     Raises:
-        UserError: the file cannot be read, lacks a column, or an id comes twice.
+        UserError: the notes cannot be read, or an id is missing or comes twice.
     """
-    try:
-        rows = _read(path)
-    except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError) as error:
-        raise UserError(f"notes={path}: cannot be read ({type(error).__name__})") from None
-    if "id" not in rows.columns and "hadm_id" in rows.columns:  # MIMIC's: the last note of an admission
-        rows = rows.rename({"hadm_id": "id"}).unique("id", keep="last", maintain_order=True)
-    if lacking := [name for name in ("id", "text") if name not in rows.columns]:
-        raise UserError(f"notes={path}: has no column {' and none '.join(lacking)}; name its columns id and text")
-    rows = rows.with_columns(pl.col("id").cast(pl.String).str.strip_chars(), pl.col("text").fill_null(""))
-    wrong = rows["id"].is_null() | (rows["id"] == "") | rows["id"].is_duplicated()
-    if wrong.any():
-        row = wrong.arg_max()
-        raise UserError(f"notes={path}: row {(row or 0) + 1}: its id is missing, or comes twice; every row needs one")
-    days = pl.col("days").cast(pl.Float64, strict=False) if "days" in rows.columns else pl.lit(None, pl.Float64)
-    return rows.select("id", "text", days.alias("days"))
-
-
-def _read(path: Path) -> pl.DataFrame:
-    name = path.name.lower().removesuffix(".gz")
-    if path.is_dir():
-        files = sorted(path.glob("*.txt"))
-        return pl.DataFrame(
-            {"id": [file.stem for file in files], "text": [file.read_text("utf-8") for file in files]},
-            schema={"id": pl.String, "text": pl.String},
-        )
-    if name.endswith((".parquet", ".pq")):
-        return pl.read_parquet(path)
-    if name.endswith((".jsonl", ".ndjson")):
-        return pl.read_ndjson(path)
-    return pl.read_csv(path, infer_schema=False)
+    source = find_notes(notes, text, id_column, Dialect(key=""))
+    with (
+        TemporaryDirectory() as folder,
+        open_encounters(source, kept.reading_whole(), hosp, Path(folder) / "notes", Stop()) as encounters,
+    ):
+        for remark in encounters.remarks:
+            print(remark, file=sys.stderr, flush=True)
+        rows = encounters.piece(0, len(encounters))
+    days = pl.lit(None, pl.Float64).alias("days") if hosp is None else pl.col("days")
+    return rows.select("id", pl.col("text").fill_null(""), days)

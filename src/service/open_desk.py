@@ -1,7 +1,9 @@
-"""Opens the coder's desk: reads its encounters and a study's allocation, and has the encounters scored."""
+"""Opens the coder's desk: reads a study's allocation, and has the encounters scored."""
 
 from functools import lru_cache
 from pathlib import Path
+
+import polars as pl
 
 from src.cli.signals import Stop
 from src.cohort.msdrg import load_drgs
@@ -11,7 +13,7 @@ from src.service.action_log import ActionLog
 from src.service.allotted_cases import read_allocation
 from src.service.case_page import Explain
 from src.service.desk import Desk
-from src.service.encounters import read_encounters, text_finder
+from src.service.encounters import text_finder
 from src.service.scoring_queue import ScoringQueue
 from src.service.worklist import make_worklist
 
@@ -21,7 +23,7 @@ def open_desk(
     queue: ScoringQueue,
     log: ActionLog,
     access: Access,
-    notes: Path,
+    encounters: pl.DataFrame,
     study: Path | None,
     explain: Explain | None = None,
 ) -> Desk:
@@ -32,25 +34,24 @@ def open_desk(
         queue: its thread owns the model once the service runs, and makes explanations.
         log: what coders did.
         access: who may log in.
-        notes: the encounters.
+        encounters: see `src.service.encounters.read_encounters`.
         study: a study's allocation.
         explain: marks the sentences that speak for a DRG; without it nothing is marked.
 
     Raises:
-        UserError: the notes or the allocation cannot be read, or do not fit each other.
+        UserError: the allocation cannot be read, or names other cases.
     """
     first = proposer.models.first
     version = first.kept.record.get("drg_version")
     drgs = load_drgs(version) if version else {}
     titles = {code: drg.title for code, drg in drgs.items()}
-    encounters = read_encounters(notes)
     allocation = read_allocation(study, set(encounters["id"])) if study else None
     worklist = make_worklist(
         encounters, text_finder(first.kept), lambda rows: proposer.propose(rows, Stop()), proposer.weights.of
     )
     explained = None
     if explain is not None:
-        explained = lru_cache(1_000)(lambda text, drg: queue.call(explain, text, drg).result())
+        explained = lru_cache(1_000)(lambda text, drg, against: queue.call(explain, text, drg, against).result())
     return Desk(
         worklist=worklist,
         log=log,

@@ -12,10 +12,12 @@ import pytest
 
 from src.cli.errors import Interrupted, UserError
 from src.cli.signals import Stop
+from src.cohort.familiar_words import FamiliarWords
 from src.config.dialect import Dialect
 from src.inference.encounters import Encounters, find_notes, open_encounters
+from src.runs.kept_cohort import KeptCohort
 
-KEPT: Mapping[str, Any] = {"sections": ["hospital_course"], "headings": [], "fewest_words": 3}
+KEPT: dict[str, Any] = {"sections": ["hospital_course"], "headings": [], "fewest_words": 3}
 TEXTS = ['Älterer Patient, "gestürzt", Fraktur.', "Pneumonia was treated\nfor 5 days.", ""]
 IDS = ["a-1", "007", "c"]
 
@@ -23,7 +25,8 @@ IDS = ["a-1", "007", "c"]
 @contextmanager
 def read(notes: Path, kept: Mapping[str, Any] = KEPT, hosp: Path | None = None, **keys: Any) -> Iterator[Encounters]:
     source = find_notes(notes, keys.pop("text", None), keys.pop("id", None), Dialect(key="", **keys))
-    with open_encounters(source, kept, hosp, notes.parent / "out.csv", Stop()) as encounters:
+    of_run = KeptCohort(dict(kept), FamiliarWords())
+    with open_encounters(source, of_run, hosp, notes.parent / "out.csv", Stop()) as encounters:
         yield encounters
 
 
@@ -214,7 +217,8 @@ def test_a_signal_ends_reading_and_leaves_nothing(tmp_path: Path) -> None:
     stop = Stop()
     stop.received = 15
     source = find_notes(tmp_path / "notes.csv", None, None, Dialect(key=""))
-    with pytest.raises(Interrupted), open_encounters(source, KEPT, None, tmp_path / "out.csv", stop):
+    kept = KeptCohort(KEPT, FamiliarWords())
+    with pytest.raises(Interrupted), open_encounters(source, kept, None, tmp_path / "out.csv", stop):
         pass
     assert [path.name for path in tmp_path.iterdir()] == ["notes.csv"]
 

@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from fastapi import FastAPI
 
 from src.cohort.msdrg import load_drgs
 from src.cohort.weights import Weights, read_weights
+from src.evidence.explanation import SentenceScore
 from src.service.access import Access, Expose
 from src.service.action_log import ActionLog
 from src.service.allotted_cases import Allotted
@@ -55,9 +55,9 @@ def desk_of(
         drgs=load_drgs(),
         weights=weights,
         study=study,
-        explain=lambda text, drg: [
-            SimpleNamespace(start=text.index("Dyspnea"), end=text.index(" <script"), score=0.7),
-            SimpleNamespace(start=text.index("<script"), end=text.index(" Diuresis"), score=0.2),
+        explain=lambda text, drg, against: [
+            SentenceScore(start=text.index("Dyspnea"), end=text.index(" <script"), score=0.7),
+            SentenceScore(start=text.index("<script"), end=text.index(" Diuresis"), score=0.2),
         ],
     )
     app = new_app()

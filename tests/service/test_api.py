@@ -48,7 +48,7 @@ def test_a_whole_note_has_the_proposal_of_its_section(
     client: TestClient, proposer: Proposer, hospital: Path, cohort: Path
 ) -> None:
     rows = read_cohort(cohort).notes(Split.TEST)[:3]
-    whole = read_encounters(hospital / "note" / "discharge.csv.gz")
+    whole = read_encounters(hospital / "note" / "discharge.csv.gz", proposer.models.first.kept)
     texts = [whole.filter(pl.col("id") == str(hadm))["text"][0] for hadm in rows["hadm_id"]]
     sent = [{"id": "same", "text": text} for text in texts]
     answer = client.post("/v1/predict", json=sent).json()

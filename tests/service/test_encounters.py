@@ -1,4 +1,3 @@
-import gzip
 from pathlib import Path
 
 import polars as pl
@@ -6,41 +5,22 @@ import pytest
 
 from src.cli.errors import UserError
 from src.coding_study.allocation import Arm
+from src.cohort.familiar_words import FamiliarWords
+from src.runs.kept_cohort import KeptCohort
 from src.service.allotted_cases import Allotted, read_allocation
 from src.service.encounters import read_encounters
 
-
-def test_every_form_of_notes_gives_the_same_encounters(tmp_path: Path) -> None:
-    rows = pl.DataFrame({"id": ["a", "b"], "text": ["One,\ntwo.", "Three."]})
-    rows.write_csv(tmp_path / "n.csv")
-    (tmp_path / "n.csv.gz").write_bytes(gzip.compress((tmp_path / "n.csv").read_bytes()))
-    rows.write_ndjson(tmp_path / "n.jsonl")
-    rows.write_parquet(tmp_path / "n.parquet")
-    (tmp_path / "n").mkdir()
-    for name, text in rows.rows():
-        (tmp_path / "n" / f"{name}.txt").write_text(text)
-    for name in ("n.csv", "n.csv.gz", "n.jsonl", "n.parquet", "n"):
-        assert read_encounters(tmp_path / name).rows() == [("a", "One,\ntwo.", None), ("b", "Three.", None)], name
+KEPT = KeptCohort({"sections": ["hospital_course"], "headings": [], "fewest_words": 1}, FamiliarWords())
 
 
-def test_days_in_house_are_read_and_of_mimics_notes_the_last_counts(tmp_path: Path) -> None:
-    (tmp_path / "n.csv").write_text("hadm_id,text,days\n7,first,2\n7,second,2\n8,other,x\n")
-    assert read_encounters(tmp_path / "n.csv").rows() == [("7", "second", 2.0), ("8", "other", None)]
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("name,text\na,b\n", "has no column id; name its columns id and text"),
-        ("id,text\na,b\na,c\n", "row 1: its id is missing, or comes twice"),
-        ("id,text\na,b\n,c\n", "row 2: its id is missing, or comes twice"),
-        ("", "cannot be read"),
-    ],
-)
-def test_notes_that_cannot_be_listed_are_named(text: str, message: str, tmp_path: Path) -> None:
-    (tmp_path / "n.csv").write_text(text)
-    with pytest.raises(UserError, match=rf"notes=.*n\.csv: {message}"):
-        read_encounters(tmp_path / "n.csv")
+def test_whole_notes_are_read_with_the_days_that_the_hospital_tells(hospital: Path) -> None:
+    rows = read_encounters(hospital / "note" / "discharge.csv.gz", KEPT, hosp=hospital)
+    assert rows["text"].str.contains("Discharge Medications:").mean() > 0.9
+    stays = pl.read_csv(hospital / "hosp" / "admissions.csv.gz", schema_overrides={"hadm_id": pl.String})
+    hours = pl.col("dischtime").str.to_datetime() - pl.col("admittime").str.to_datetime()
+    days = dict(stays.select("hadm_id", hours.dt.total_minutes() / (24 * 60)).iter_rows())
+    assert rows["days"].to_list() == pytest.approx([days[hadm] for hadm in rows["id"]])
+    assert read_encounters(hospital / "note" / "discharge.csv.gz", KEPT)["days"].null_count() == rows.height
 
 
 def test_an_allocation_gives_each_coder_their_cases_in_order(tmp_path: Path) -> None:
