@@ -124,9 +124,9 @@ def serve(cfg: ServeConfig) -> None:
     from src.inference.proposals import Proposer
     from src.service.access import Access, Expose, read_tokens
     from src.service.action_log import ActionLog
-    from src.service.encounters import read_encounters, scored_by
     from src.service.request_limits import LOOPBACK, RequestLimits
     from src.service.scoring_queue import ScoringQueue
+    from src.service.served_notes import read_encounters, scored_by
     from src.training.quiet_libraries import quiet_libraries
 
     if cfg.export is not None and cfg.log is not None:

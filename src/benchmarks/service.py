@@ -22,7 +22,7 @@ from src.benchmarks.fixtures import read_settings
 from src.cli.command import report_user_errors
 from src.cli.errors import UserError
 from src.inference.model import open_model
-from src.service.encounters import read_encounters
+from src.service.served_notes import read_encounters
 
 DIFFERENT = 50
 """Notes that are sent in turn."""

@@ -13,8 +13,8 @@ from src.service.action_log import ActionLog
 from src.service.allotted_cases import read_allocation
 from src.service.case_page import Explain
 from src.service.desk import Desk
-from src.service.encounters import text_finder
 from src.service.scoring_queue import ScoringQueue
+from src.service.served_notes import text_finder
 from src.service.worklist import make_worklist
 
 
@@ -34,7 +34,7 @@ def open_desk(
         queue: its thread owns the model once the service runs, and makes explanations.
         log: what coders did.
         access: who may log in.
-        encounters: see `src.service.encounters.read_encounters`.
+        encounters: see `src.service.served_notes.read_encounters`.
         study: a study's allocation.
         explain: marks the sentences that speak for a DRG; without it nothing is marked.
 

@@ -13,9 +13,9 @@ from src.inference.model import open_models
 from src.inference.proposals import Proposer
 from src.service.access import Access, Expose
 from src.service.api import api_routes, new_app
-from src.service.encounters import read_encounters, scored_by
 from src.service.request_limits import LOOPBACK, RequestLimits
 from src.service.scoring_queue import ScoringQueue
+from src.service.served_notes import read_encounters, scored_by
 
 SECRET = "Sepsis of Mr Underhill"
 

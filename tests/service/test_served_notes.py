@@ -8,7 +8,7 @@ from src.coding_study.allocation import Arm
 from src.cohort.familiar_words import FamiliarWords
 from src.runs.kept_cohort import KeptCohort
 from src.service.allotted_cases import Allotted, read_allocation
-from src.service.encounters import read_encounters
+from src.service.served_notes import read_encounters
 
 KEPT = KeptCohort({"sections": ["hospital_course"], "headings": [], "fewest_words": 1}, FamiliarWords())
 
