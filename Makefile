@@ -6,7 +6,7 @@ SETUP := $(VENV)/.set-up
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-stacks test-cluster check docs clean smollm2
+.PHONY: help setup demo desk test test-stacks test-cluster check docs clean smollm2
 
 help: ## List the commands
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -22,6 +22,9 @@ $(SETUP): pyproject.toml constraints.txt
 
 demo: $(SETUP) ## The main job, end to end, on a synthetic hospital
 	$(RUN) -m src.demo
+
+desk: $(SETUP) ## The coder's desk on the demo's notes; after make demo
+	$(RUN) -m src.serve run=demo/runs/llama-two notes=demo/notes.csv hosp=demo/hospital log=demo/desk.sqlite
 
 test: $(SETUP) ## All tests
 	$(RUN) -m pytest --numprocesses $$($(RUN) -c 'import os; print(min(4, 1 + (os.cpu_count() or 1)))') --dist loadfile --no-loadscope-reorder

@@ -43,6 +43,9 @@ class DemoConfig:
 BASELINES = {"majority": "majority", "tfidf": "TF-IDF + linear"}
 """The lines to beat, by model: names in the table."""
 
+HANDED_OVER = 200
+"""Notes for what comes after training: `make desk`, `src.predict`, `src.explain`."""
+
 SCHEMES = {"single": "LLaMA, single", "two": "LLaMA, two"}
 """LLaMA by label scheme: names in the table."""
 
@@ -64,6 +67,7 @@ def demo(cfg: DemoConfig) -> None:
     if not cohort.is_dir():
         shares.append(f"validation_share={cfg.validation_share}")
         _run(["src.prepare", f"data.dir={hospital}", f"data.out={cohort}", *shares])
+    _hand_over(hospital, cohort, out / "notes.csv")
     words = [f"data.dir={cohort}", f"data.limit={cfg.limit}", f"out={runs}", f"seed={cfg.seed}", "threads=1"]
     baselines = [["src.train", f"model={model}", f"name={model}", *words] for model in BASELINES]
     _run(*baselines, ["src.report", f"data.dir={cohort}", *cfg.train])
@@ -75,6 +79,20 @@ def demo(cfg: DemoConfig) -> None:
     _run(["src.report", str(runs), f"to={out / 'report'}"])
     _show(cfg, cohort, systems | {runs / f"llama-{scheme}": name for scheme, name in SCHEMES.items()}, out)
     print(f"the demo took {minutes(time.monotonic() - start)}")
+
+
+def _hand_over(hospital: Path, cohort_dir: Path, path: Path) -> None:
+    """Writes some whole notes of the test, as a hospital gives them to a model or to the desk, which know no label."""
+    import polars as pl
+
+    from src.cohort.prepared import read_cohort
+    from src.cohort.split import Split
+    from src.display.spreadsheet import write_frame
+
+    chosen = read_cohort(cohort_dir).notes(Split.TEST, HANDED_OVER)["note_id"]
+    notes = pl.read_csv(hospital / "note" / "discharge.csv.gz", columns=["note_id", "hadm_id", "text"])
+    with atomic_write(path) as tmp:
+        write_frame(tmp, notes.filter(pl.col("note_id").is_in(chosen.implode())).select("hadm_id", "text"))
 
 
 def _show(cfg: DemoConfig, cohort_dir: Path, systems: Mapping[Path, str], out: Path) -> None:
