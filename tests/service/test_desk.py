@@ -92,7 +92,7 @@ def test_a_case_shows_its_note_as_text_with_evidence_and_families(opened: tuple[
     assert '<mark id="e1"><sup>1</sup>Dyspnea improved.</mark>' in page.text
     assert '<mark id="e2"><sup>2</sup>&lt;script&gt;alert(1)&lt;/script&gt;</mark>' in page.text
     assert "Marked is what the model used, not what is true." in page.text
-    assert "4 days in house." in page.text
+    assert "4.0 days in house." in page.text
     for code in ("291", "292", "293"):
         assert f"<td>{code}</td>" in page.text
     assert "These differ by whether secondary diagnoses are MCC, CC or neither." in page.text
