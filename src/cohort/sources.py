@@ -5,6 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 import polars as pl
@@ -24,6 +25,13 @@ SLICE = 2_000
 
 CSV, JSON, PARQUET = (".csv", ".tsv", ".tab", ".txt"), (".jsonl", ".ndjson", ".json"), (".parquet", ".pq")
 """Endings of files, in small letters; `.gz` may follow those of text."""
+
+KINDS = (
+    CSV,
+    JSON,
+    PARQUET,
+)
+"""The kinds of files that are read, in the order in which a refusal names them."""
 
 
 @dataclass(frozen=True)
@@ -222,11 +230,11 @@ def columns_of(path: Path, wanted: str, dialect: Dialect) -> list[str]:
 
 def _kind_of(path: Path) -> tuple[str, ...]:
     ending = path.name.lower().removesuffix(".gz")
-    if kind := next((endings for endings in (PARQUET, JSON, CSV) if ending.endswith(endings)), None):
+    if kind := next((endings for endings in KINDS if ending.endswith(endings)), None):
         return kind
     if ending.endswith((".xlsx", ".xls", ".ods", ".xlsm", ".xlsb")):
         raise UserError(f"{path}: is a workbook; save its sheet as CSV (UTF-8)")
-    raise UserError(f"{path}: must end with {', '.join((*CSV, *JSON, *PARQUET))}, or .gz behind one of text")
+    raise UserError(f"{path}: must end with {', '.join(chain(*KINDS))}, or .gz behind one of text")
 
 
 def mimic_source(folder: Path, notes: Path | None = None, encoding: str | None = None) -> Source:

@@ -115,7 +115,7 @@ def random_order(ablated: Ablated, limits: tuple[float, float], seed: int = 0) -
 def normalised(area: float, limits: tuple[float, float]) -> float:
     """Puts an AOPC between its limits.
 
-    >>> normalised(0.3, (0.1, 0.5)), normalised(0.2, (0.2, 0.2))
+    >>> normalised(0.75, (0.5, 1.0)), normalised(0.2, (0.2, 0.2))
     (0.5, nan)
     """
     low, high = limits

@@ -76,7 +76,7 @@ def test_no_checkpoint_and_no_best_weights_hold_what_is_not_finite(cohort: Path,
 def test_of_runs_over_one_base_each_ends_alone_by_patience_or_as_diverged(
     cohort: Path, tmp_path: Path, command: Run
 ) -> None:
-    grid = [f"data.dir={cohort}", f"out={tmp_path}", *SHORT, "epochs=4", "patience=1", "lr=1e30,1e-9,0.001"]
+    grid = [f"data.dir={cohort}", f"out={tmp_path}", *SHORT, "epochs=4", "patience=1", "lr=1e6,1e-9,0.001"]
     done = command("src.train", "-m", *grid, "together=yes", ok=False)
     assert done.returncode == 2
     (name,) = re.findall(r"(\S+): diverged, ", done.stderr)
