@@ -163,7 +163,9 @@ def test_a_beat_that_was_under_way_when_a_holder_was_overtaken_leaves_nothing(tm
 
 def test_a_holder_whose_lock_was_removed_stops(tmp_path: Path) -> None:
     job = holder(tmp_path)
+    job.send_signal(signal.SIGSTOP)  # else it may beat into the folder while that is removed
     shutil.rmtree(RunFolder(tmp_path).lock)
+    job.send_signal(signal.SIGCONT)
     assert job.wait(timeout=20) == LOST
     assert not list(tmp_path.iterdir())
 
