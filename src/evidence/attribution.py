@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from src.config.choices import Method
-from src.evidence.token_readers import Reading, TokenReader
+from src.evidence.token_readers import AttentiveReader, Reading, TokenReader
 
 STEPS = 50
 """Points between blanks and words, of a Gauss-Legendre rule as in captum, which takes as many."""
@@ -39,10 +39,8 @@ def token_scores(
         vectors = reader.vectors(reading.ids)
         gradients = _gradients(reader, reading.ids, vectors[None], value)[0]
         scores = (vectors.double() * gradients.double()).sum(-1)
-        if method is Method.ATTINGRAD:
-            scores = scores * reader.label_attention(reading.ids)[logits].mean(0)
-        else:
-            scores = scores * reader.head_attention(reading.ids)
+        assert isinstance(reader, AttentiveReader)  # `FURTHER_METHODS` names no such method for others
+        scores = scores * reader.attention(reading.ids, logits)
     numbers: NDArray[np.float64] = scores.cpu().numpy()
     return numbers
 

@@ -60,16 +60,16 @@ class TokenReader(ABC):
         vectors: Tensor = self.embedding(torch.tensor([ids], device=self.data.device))
         return vectors[0]
 
-    def head_attention(self, ids: Sequence[int]) -> Tensor:
-        """Computes how much the token that the head reads attends to each of T tokens, [T]."""
-        raise NotImplementedError
 
-    def label_attention(self, ids: Sequence[int]) -> Tensor:
-        """Computes how much each logit attends to each of T tokens, [width, T]."""
-        raise NotImplementedError
+class AttentiveReader(TokenReader):
+    """Also says what its network attends to."""
+
+    @abstractmethod
+    def attention(self, ids: Sequence[int], logits: list[int]) -> Tensor:
+        """Computes how much each of T tokens is attended to for some logits, their mean, [T]."""
 
 
-class LlamaTokens(TokenReader):
+class LlamaTokens(AttentiveReader):
     """Reads as a LLaMA does; a blank is a line break."""
 
     def __init__(self, predictor: Any) -> None:
@@ -84,7 +84,8 @@ class LlamaTokens(TokenReader):
     def logits(self, ids: Sequence[Sequence[int]]) -> Tensor:
         return self.classifier(pack(ids))
 
-    def head_attention(self, ids: Sequence[int]) -> Tensor:
+    def attention(self, ids: Sequence[int], logits: list[int]) -> Tensor:
+        # All logits read one token.
         (weights,) = self.classifier.attention(pack([ids]))
         return weights.mean(0)
 
@@ -117,7 +118,7 @@ class BertTokens(_NetworkTokens):
         return _tokenised(self.words.tokenizer, text, Prompt.NONE, self.words.most)
 
 
-class CamlTokens(_NetworkTokens):
+class CamlTokens(_NetworkTokens, AttentiveReader):
     """Reads words as CAML does; a blank is an unknown word."""
 
     blank = UNKNOWN
@@ -134,9 +135,10 @@ class CamlTokens(_NetworkTokens):
         return Reading(ids, kept or [(0, 0)], kept[-1][1] if len(kept) < len(spans) else len(text))
 
     @torch.no_grad()
-    def label_attention(self, ids: Sequence[int]) -> Tensor:
+    def attention(self, ids: Sequence[int], logits: list[int]) -> Tensor:
         sent, mask = self._sent([ids])
-        return self.network.attends(self.network.seen(sent), mask)[0]
+        weights: Tensor = self.network.attends(self.network.seen(sent), mask)[0]
+        return weights[logits].mean(0)
 
 
 TOKEN_READERS: dict[Kind, type[TokenReader]] = {

@@ -158,12 +158,12 @@ def open_models(runs: Sequence[Path], device: str = "auto", data_dir: Path | Non
 def open_model(run: Path, device: str = "auto", data_dir: Path | None = None) -> Model:
     """Opens one finished run, see `open_models`."""
     record, folder = read_record(run), RunFolder(run)
-    place, kept = run, read_kept(folder)
+    cohort_dir, kept = run, read_kept(folder)
     if kept is None:
-        place, kept = _kept_by_cohort(record, run, data_dir)
-    cohort = Cohort(place, kept.record)
+        cohort_dir, kept = _kept_by_cohort(record, run, data_dir)
+    cohort = Cohort(cohort_dir, kept.record)
     # The loss changes no score, and its class counts are of training notes.
-    cfg = config_in(record, device, place, loss="cross_entropy", loss_strength=None)
+    cfg = config_in(record, device, cohort_dir, loss="cross_entropy", loss_strength=None)
     predictor = build_predictor(RunData(cfg, cohort, LabelSpace.from_labels(cohort.labels)))
     predictor.load(folder.adapter)
     return Model(folder, record, kept, predictor)

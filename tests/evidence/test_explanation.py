@@ -129,7 +129,7 @@ def test_a_gradient_times_attention_adds_up_its_tokens_and_leaves_the_prompt_out
     hook.remove()
     value = torch.log_softmax(scores / model.temperature, -1)[0, model.space.index["469"]]
     (gradient,) = torch.autograd.grad(value, vectors)
-    tokens = (vectors * gradient).sum(1) * reader.head_attention(reading.ids)
+    tokens = (vectors * gradient).sum(1) * reader.attention(reading.ids, [0])
     expected = float(tokens.detach()[torch.tensor(reading.of_text)].sum())
     rows = explain_note(model, TEXT, "469", method=Method.GRADIENT_ATTENTION)
     assert sum(row.score for row in rows) == pytest.approx(expected, rel=1e-3, abs=1e-9)
