@@ -18,7 +18,7 @@ from src.cohort.msdrg import load_drgs
 from src.cohort.paper_extraction import paper_course
 from src.cohort.prepared import EXCLUDED, SCHEMA, SPLIT, write_notes, write_record, write_source_ids
 from src.cohort.read_notes import Extract, Texts, gather
-from src.cohort.sections import HEADINGS, SECTIONS, Sections
+from src.cohort.sections import HEADINGS, SECTIONS, Sections, headings_by_section
 from src.cohort.sources import Columns, Source, mimic_source
 from src.cohort.split_ids import new_key, read_key
 from src.cohort.text_spool import TextSpool
@@ -66,14 +66,13 @@ def extractor(protocol: Protocol, sections: Sequence[str], headings: Sequence[st
     Raises:
         UserError: a section has no such name, or a heading no section.
     """
-    names, more = ", ".join(SECTIONS), {name: list[str]() for name in HEADINGS}
+    names, more = ", ".join(SECTIONS), headings_by_section(headings)
     wrong = [f"data.sections: there is no section {name}; choose {names}" for name in sections if name not in SECTIONS]
-    for typed in headings:
-        name, _, heading = typed.partition(":")
-        if name not in more or not heading.strip():
-            wrong.append(f"data.headings: {typed}: must be SECTION:HEADING with one of {', '.join(HEADINGS)}")
-        else:
-            more[name].append(heading.strip())
+    wrong += [
+        f"data.headings: {typed}: must be SECTION:HEADING with one of {', '.join(HEADINGS)}"
+        for typed in headings
+        if typed.partition(":")[0] not in HEADINGS or not typed.partition(":")[2].strip()
+    ]
     if protocol is Protocol.PAPER and (list(sections) != ["hospital_course"] or headings):
         wrong.append(
             "protocol=paper: reads the hospital course under its own headings; leave data.sections and data.headings"

@@ -97,6 +97,18 @@ class Sections:
         return parts.select(text=pl.when(pl.any_horizontal(pl.all().is_not_null())).then(joined))["text"]
 
 
+def headings_by_section(typed: Sequence[str]) -> dict[str, list[str]]:
+    """Reads further headings, each typed as `SECTION:HEADING`.
+
+    >>> headings_by_section(["hospital_course: Clinical Summary", "hospital_course:Course"])
+    {'hospital_course': ['Clinical Summary', 'Course']}
+    """
+    headings: dict[str, list[str]] = {}
+    for section, _, heading in (words.partition(":") for words in typed):
+        headings.setdefault(section, []).append(heading.strip())
+    return headings
+
+
 def from_byte(texts: pl.Series, start: pl.Series) -> pl.Series:
     """Cuts off what stands before a byte of each text; null where `start` is."""
     frame = pl.DataFrame({"text": texts.cast(pl.Binary), "start": start})

@@ -55,16 +55,16 @@ def against_drawing(scaling: Scaling, against: Against) -> list[ReportFigure]:
     best = [index for index in _best_first(against) if index != against.base]
     drawn = [against.base, *best[: MOST_LINES - 1]]
     figure, axes = panel(3.4, width=WIDE)
-    for place, index in enumerate(drawn):
+    for line, index in enumerate(drawn):
         cell = against.cells[index]
         assert cell is not None
         measured = [cell.metrics[BAND + band.name] for band in bands]
         means = [band.mean for band in measured]
         low, high = ([abs(m.mean - edge) for m, edge in zip(measured, edges, strict=True)] for edges in (
             [m.low for m in measured], [m.high for m in measured]))  # fmt: skip
-        shifted = [column + (place - (len(drawn) - 1) / 2) * 0.06 for column in range(len(bands))]
+        shifted = [column + (line - (len(drawn) - 1) / 2) * 0.06 for column in range(len(bands))]
         axes.errorbar(shifted, means, yerr=[low, high], capsize=1.5, elinewidth=0.7, label=name_of(scaling, index),
-                      **style(place))  # fmt: skip
+                      **style(line))  # fmt: skip
     axes.set_xticks(range(len(bands)), [f"{short_band(band.name)}\n{band.drgs:,} DRGs" for band in bands])
     axes.set_xlabel("training notes of the DRG")
     axes.set_ylabel("macro-F1 of these DRGs")

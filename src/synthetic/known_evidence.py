@@ -12,7 +12,7 @@ from src.cohort.layout import look
 from src.cohort.mimic import find_table, table_parts
 from src.cohort.paper_extraction import paper_course
 from src.cohort.prepared import Cohort
-from src.cohort.sections import Sections
+from src.cohort.sections import Sections, headings_by_section
 from src.cohort.sources import mimic_source
 
 EVIDENCE = ("note", "evidence")
@@ -80,10 +80,8 @@ def _kept(note_ids: pl.Series, texts: pl.Series, cohort: Cohort) -> pl.DataFrame
         Each `part` of each note, null where the note has none; from where it goes and to where, in characters of the
         whole note, and by how many it is moved in the cohort's text.
     """
-    more: dict[str, list[str]] = {}
-    for section, _, heading in (typed.partition(":") for typed in cohort.record.get("headings", [])):
-        more.setdefault(section, []).append(heading.strip())
-    sections, before, frames = Sections(more), pl.Series([0] * len(texts), dtype=pl.Int64), []
+    sections = Sections(headings_by_section(cohort.record.get("headings", [])))
+    before, frames = pl.Series([0] * len(texts), dtype=pl.Int64), []
     for section in cohort.record.get("sections", ["hospital_course"]):
         if cohort.protocol == "paper":
             part = pl.Series(paper_course(texts.cast(pl.Binary).to_list()), dtype=pl.Binary).cast(pl.String)
