@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,8 @@ class Decisions:
 
     Attributes:
         rows: `coder`, `case`, `arm` and `period` (of the plan), `proposed`, `decided` (null when deferred), `action`,
-            `seconds` (over all rows of the case) and `adjudicated` (null where it is not).
+            `seconds` (over all rows of the case), `week` (of the calendar, as 2026-W48) and `adjudicated` (null where
+            it is not).
         remarks: what was left out, a sentence each.
     """
 
@@ -88,7 +90,7 @@ def read_log(path: Path, plan: Plan, adjudicated: Mapping[str, str]) -> Decision
         period, arm = planned[pair]
         last[pair] = {
             "coder": pair[0], "case": pair[1], "arm": arm, "period": period, **_decision(cells, where),
-            "seconds": seconds, "adjudicated": adjudicated.get(pair[1]),
+            "seconds": seconds, "week": _week(cells["when"], where), "adjudicated": adjudicated.get(pair[1]),
         }  # fmt: skip
     if still := next((pair for pair, cells in last.items() if not cells["seconds"]), None):
         raise UserError(f"{path}: row {first[still][0]}: {still[0]} took 0 seconds for case {still[1]} in all; did the "
@@ -127,6 +129,14 @@ def _seconds(written: str | None, where: str) -> float:
     if not 0 <= seconds < float("inf"):
         raise UserError(f"{where}: seconds is {written}; it must be at least 0")
     return seconds
+
+
+def _week(written: str | None, where: str) -> str:
+    try:
+        year, week, _ = datetime.fromisoformat(written or "").isocalendar()
+    except ValueError:
+        raise UserError(f"{where}: when is {written or 'empty'}; it must be a time as 2026-11-28T18:00:00") from None
+    return f"{year}-W{week:02d}"
 
 
 def _decision(cells: Mapping[str, str | None], where: str) -> dict[str, str | None]:

@@ -24,6 +24,7 @@ HEADINGS = {
     "seconds": "Time",
     "shares": "Accuracy and agreement",
     "proposals": "Proposals",
+    "weeks": "Week by week",
     "weights": "Weights",
     "coders": "Coders",
 }

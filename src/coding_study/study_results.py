@@ -91,7 +91,7 @@ def result_tables(rows: pl.DataFrame, plan: Plan, weights: Mapping[str, float]) 
     outcomes = Outcomes(rows, plan.arms)
     tables = [_seconds(outcomes), _shares(outcomes)]
     if plan.open and rows["proposed"].count():
-        tables.append(_proposals(outcomes))
+        tables += [_proposals(outcomes), _weeks(outcomes)]
     tables += [_weights(outcomes, weights), _coders(outcomes)]
     return tables
 
@@ -184,6 +184,21 @@ def _proposals(outcomes: Outcomes) -> Table:
     ]  # fmt: skip
     title = "What became of proposals; those of the arm alone were logged and not shown"
     return Table("proposals", title, columns, rows)
+
+
+def _weeks(outcomes: Outcomes) -> Table:
+    """Says of each week of the calendar how often assisted coders decided as proposed: whether they take it up."""
+    assisted = outcomes.having(pl.when(pl.col("decided").is_not_null()).then(pl.col("action") == Action.ACCEPT),
+                               Arm.ASSISTED)  # fmt: skip
+    rows: list[Sequence[Entry]] = [
+        (week, Outcomes(own, outcomes.arms).share(pl.col("outcome"), Arm.ASSISTED), own["coder"].n_unique(), own.height)
+        for (week,), own in assisted.group_by("week", maintain_order=True)
+    ]
+    columns = [
+        Column("week", "week"), Column("accepted", "proposals accepted"), Column("coders", "coders"),
+        Column("readings", "decisions"),
+    ]  # fmt: skip
+    return Table("weeks", "Proposals accepted, week by week", columns, sorted(rows, key=lambda row: str(row[0])))
 
 
 def _weights(outcomes: Outcomes, weights: Mapping[str, float]) -> Table:

@@ -46,11 +46,12 @@ def write_log(folder: Path, allocation: Allocation, seed: int = 0) -> None:
         decided = adjudicated[case] if right[number] else wrong
         action = "decide" if arm == "alone" else "accept" if decided == proposed[case] else "override"
         seconds = float(np.exp(log_seconds[number]))
+        when = f"2026-11-{number % 28 + 1:02d}T10:00:00+00:00"
         if number % 11 == 0:
             rows.append(
-                ["t", coder, case, arm, period, proposed[case], "", "defer", "later", seconds / 2, arm, "m", "c"]
+                [when, coder, case, arm, period, proposed[case], "", "defer", "later", seconds / 2, arm, "m", "c"]
             )
             seconds /= 2
-        rows.append(["t", coder, case, arm, period, proposed[case], decided, action, "", seconds, arm, "m", "c"])
+        rows.append([when, coder, case, arm, period, proposed[case], decided, action, "", seconds, arm, "m", "c"])
     write_rows(folder / "log.csv", LOG, rows)
     write_rows(folder / "adjudicated.csv", ["case", "drg"], list(adjudicated.items()))

@@ -12,8 +12,9 @@ ALLOCATION = [
     ["bob", 1, 1, "e1", "alone"], ["bob", 2, 2, "e2", "assisted"],
 ]  # fmt: skip
 GOOD = {
-    "when": "t", "coder": "ann", "case": "e1", "arm": "assisted", "period": "1", "proposed": "291", "decided": "292",
-    "action": "override", "reason": "", "seconds": "30.5", "shown": "", "model": "m", "cohort": "c",
+    "when": "2027-01-03T23:59:00+00:00", "coder": "ann", "case": "e1", "arm": "assisted", "period": "1",
+    "proposed": "291", "decided": "292", "action": "override", "reason": "", "seconds": "30.5", "shown": "",
+    "model": "m", "cohort": "c",
 }  # fmt: skip
 
 
@@ -33,6 +34,7 @@ def test_the_last_decision_counts_and_seconds_add_up(plan: Plan, tmp_path: Path)
     decisions = read_log(path, plan, {"e1": "003"})
     (row,) = decisions.rows.to_dicts()
     assert (row["decided"], row["seconds"], row["action"], row["adjudicated"]) == ("003", 70.5, "accept", "003")
+    assert row["week"] == "2026-W53"
     assert decisions.remarks == ["3 of 4 planned readings are not in the log, and are left out"]
 
 
@@ -51,6 +53,8 @@ def test_what_was_deferred_at_last_is_not_decided(plan: Plan, tmp_path: Path) ->
         ({"coder": ""}, "row 2 has no coder"),
         ({"period": "2"}, "row 2: ann reads case e1 in period 2, planned is 1"),
         ({"arm": "alone"}, "row 2: ann reads case e1 in arm alone, planned is assisted"),
+        ({"when": "noon"}, "row 2: when is noon; it must be a time as 2026-11-28T18:00:00"),
+        ({"when": ""}, "row 2: when is empty; it must be a time as 2026-11-28T18:00:00"),
         ({"seconds": "-1"}, "row 2: seconds is -1; it must be at least 0"),
         ({"seconds": "nan"}, "row 2: seconds is nan; it must be at least 0"),
         ({"seconds": "long"}, "row 2: seconds is 'long'; it must be a number"),

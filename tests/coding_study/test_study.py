@@ -34,8 +34,8 @@ def test_a_study_tells_the_effects_that_its_coders_were_given(
     study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = analysed(study, tmp_path / "result", key=True)
-    names = {"coders.csv", "coders.svg", "proposals.csv", "seconds.csv", "shares.csv", "study.html", "weights.csv"}
-    assert {path.name for path in out.iterdir()} == names
+    tables = {"coders", "proposals", "seconds", "shares", "weeks", "weights"}
+    assert {path.name for path in out.iterdir()} == {f"{name}.csv" for name in tables} | {"coders.svg", "study.html"}
     seconds, shares = pl.read_csv(out / "seconds.csv"), pl.read_csv(out / "shares.csv")
     assert seconds["ratio_low"][0] < ASSUMED.ratio < seconds["ratio_high"][0]
     assert seconds["difference_low"][1] < ASSUMED.seconds * (ASSUMED.ratio - 1) < seconds["difference_high"][1]
@@ -77,6 +77,7 @@ def test_proposals_weights_and_agreement_are_counted_by_hand(tmp_path: Path) -> 
         decided=pl.Series(decided),
         action=pl.Series(["accept", "override", *["decide"] * 4, "override", "defer"]),
         seconds=pl.Series([10.0, 20, 30, 40, 50, 60, 70, 80]),
+        week=pl.Series(["2026-W01"] * 6 + ["2026-W02"] * 2),
         adjudicated=pl.Series(["002" if case == "e2" else "001" for case in cases]),
     )
     tables = {table.name: table.rows for table in result_tables(rows, planned, {"001": 1.0, "002": 3.0})}
@@ -89,6 +90,9 @@ def test_proposals_weights_and_agreement_are_counted_by_hand(tmp_path: Path) -> 
     assert values(2) == [pytest.approx(1 / 4), pytest.approx(1 / 2)]  # wrong and decided as proposed
     assert values(3) == [pytest.approx(3 / 4), pytest.approx(1 / 2)]
     assert values(4)[1] == pytest.approx(1)  # ann overrides the right proposal for e2
+    assert [(week, cell.value, *counts) for week, cell, *counts in tables["weeks"] if isinstance(cell, Estimate)] == [
+        ("2026-W01", 0.5, 1, 2), ("2026-W02", 0.0, 1, 1)
+    ]  # fmt: skip
     shifts = [cell.value for cell in (tables["weights"][0][1], tables["weights"][1][1]) if isinstance(cell, Estimate)]
     assert shifts == [pytest.approx(0.5), pytest.approx(0.0)]
     deferred = tables["shares"][1][2]
