@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
-from src.cli.errors import raise_all
+from src.cli.errors import UserError, raise_all
 from src.cli.search_space import SEARCH, Dimension, is_interval, space_of
 from src.cli.typed_config import converted, judged, leaves, typed_value
 from src.cli.typed_words import FUNCTION, for_the_shell, parsed, spell, takes_text, unread
@@ -74,8 +74,29 @@ class CommandLine:
 
     @property
     def searched(self) -> list[Path]:
-        """Lists the folders in which named configurations are looked for, nearest first."""
+        """Lists the folders in which named configurations are looked for, ours first."""
         return [CONF, *([Path(self.config_dir)] if self.config_dir else [])]
+
+    @property
+    def home(self) -> Path:
+        """Is the folder of the named configuration: the user's before ours, as `sweeps` has its own `scaling`.
+
+        Raises:
+            UserError: no folder has it.
+        """
+        name, folders = f"{self.config_name}.yaml", self.searched
+        for folder in reversed(folders):
+            if (folder / name).is_file():
+                return folder
+        named = sorted(path.stem for folder in folders for path in folder.glob("*.yaml"))
+        where = " or ".join(str(folder) for folder in folders[1:]) or "conf"
+        raise UserError(f"--config-name {self.config_name}: no such file in {where}; there are {', '.join(named)}")
+
+    @property
+    def search_path(self) -> list[str]:
+        """Tells Hydra of the other folders, as an override: it reads them only from the primary configuration."""
+        others = [f"file://{folder.absolute()}" for folder in self.searched if folder != self.home]
+        return [f"hydra.searchpath=[{','.join(others)}]"] if others else []
 
 
 def read_command_line(argv: Sequence[str], config_name: str) -> CommandLine:
@@ -112,13 +133,9 @@ def compose_points(schema: type[S], line: CommandLine) -> Composed[S]:
 
     line = spelt(schema, line)
     where = line.config_name
-    raise_all(_missing_config(line), where)
     GlobalHydra.instance().clear()  # or Hydra refuses to compose a second time in one process
-    # Hydra reads a search path only from the primary configuration, so its folder comes first here.
-    home = next(folder for folder in reversed(line.searched) if (folder / f"{line.config_name}.yaml").is_file())
-    with initialize_config_dir(str(home.absolute()), version_base="1.3"), _in_our_words(where):
-        others = [f"file://{folder.absolute()}" for folder in line.searched if folder != home]
-        extra = [f"hydra.searchpath=[{','.join(others)}]"] if others else []
+    with initialize_config_dir(str(line.home.absolute()), version_base="1.3"), _in_our_words(where):
+        extra = line.search_path
         asked = _asked(schema, line, extra)
         cells, multirun, problems = asked.cells, asked.multirun, asked.problems
         composer = Composer(schema, line, extra, {_key(text) for cell in cells for text in cell} if multirun else set())
@@ -290,14 +307,6 @@ def to_schema(schema: type[S], config: Any) -> S:
     return typing.cast(S, typed)
 
 
-def _missing_config(line: CommandLine) -> list[str]:
-    if any((folder / f"{line.config_name}.yaml").is_file() for folder in line.searched):
-        return []
-    named = sorted(path.stem for folder in line.searched for path in folder.glob("*.yaml"))
-    folders = " or ".join(str(folder) for folder in line.searched[1:]) or "conf"
-    return [f"--config-name {line.config_name}: no such file in {folders}; there are {', '.join(named)}"]
-
-
 def spelt(schema: type[Schema], line: CommandLine) -> CommandLine:
     """Spells the texts of a command line as Hydra's grammar needs them, and replaces `glob()` by what it names."""
     kinds, groups, words = dict(leaves(schema)), _groups(line.searched), []
@@ -314,7 +323,7 @@ def _params(line: CommandLine, composed: dict[str, Any]) -> dict[str, Any]:
     import yaml
     from omegaconf import OmegaConf
 
-    path = next(path for folder in line.searched if (path := folder / f"{line.config_name}.yaml").is_file())
+    path = line.home / f"{line.config_name}.yaml"
     made = OmegaConf.select(OmegaConf.load(path), "hydra.sweeper.params") or {}
     stands = yaml.load(path.read_text("utf-8"), yaml.BaseLoader)
     values = {}

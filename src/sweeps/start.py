@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from src.cli.compose import CONF, CommandLine, Composed, Point, spelt, to_schema
+from src.cli.compose import CommandLine, Composed, Point, spelt, to_schema
 from src.cli.errors import UserError
 from src.cli.files import check_folder
 from src.config.choices import Together
@@ -117,5 +117,5 @@ def _hydra(line: CommandLine, task: Any) -> None:
     import hydra
 
     flags = [word for word in sys.argv[1:] if word not in line.overrides]
-    sys.argv = [sys.argv[0], *flags, *spelt(TrainConfig, line).overrides]
-    hydra.main(version_base="1.3", config_path=str(CONF), config_name=line.config_name)(task)()
+    sys.argv = [sys.argv[0], *flags, *line.search_path, *spelt(TrainConfig, line).overrides]
+    hydra.main(version_base="1.3", config_path=str(line.home.absolute()), config_name=line.config_name)(task)()

@@ -188,6 +188,10 @@ def test_a_wrong_command_ends_with_status_2_and_no_traceback(
 
 def test_the_composed_configuration_can_be_printed(command: Callable[..., subprocess.CompletedProcess[str]]) -> None:
     assert "max_len: 1024" in command("src.train", "--cfg", "job", "model=llama13b", "max_len=1024").stdout
+    of_sweep = command("src.train", "--config-dir", "sweeps", "--config-name", "scaling", "--cfg", "job", "lr=1e-5")
+    assert "lr: 1.0e-05" in of_sweep.stdout, "the sweep of that name, not the command"
+    missing = command("src.train", "--config-name", "nothing", "--cfg", "job", ok=False)
+    assert missing.stderr.startswith("error: --config-name nothing: no such file in conf; there are audit, ")
 
 
 def test_a_wrong_command_is_refused_before_torch_is_imported() -> None:

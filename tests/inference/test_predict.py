@@ -160,6 +160,33 @@ def test_a_signal_ends_at_a_part_and_the_same_command_goes_on(
     assert (tmp_path / "again.jsonl").read_bytes() == (tmp_path / "out.jsonl").read_bytes()
 
 
+def test_a_killed_process_leaves_whole_parts_and_the_same_command_goes_on(
+    runs: dict[str, Path],
+    courses: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    forks: Forks,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(parts, "FIRST", 2)
+    monkeypatch.setattr(parts, "MOST", 2)
+    words = [f"run={runs['two']}", *courses, f"out={tmp_path / 'out.csv'}"]
+    code = (
+        "import os, signal, sys\nimport src.inference.parts as parts\nfrom src.predict import main\n"
+        "parts.FIRST = parts.MOST = 2\nwrite = parts.pl.DataFrame.write_parquet\n"
+        "def struck(rows, path, *more):\n    write(rows, path, *more)\n"
+        "    if rows['id'][0] == '=e2':\n        os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"parts.pl.DataFrame.write_parquet = struck\nsys.argv = {['predict', *words, 'device=cpu']!r}\nmain()\n"
+    )
+    assert forks.run(["-c", code]).returncode == -signal.SIGKILL
+    assert {path.name for path in tmp_path.iterdir()} == {"notes.csv", ".out.csv.parts"}
+    predicted(*words)
+    assert "goes on behind 2 of 6 encounters" in capsys.readouterr().err
+    predicted(*words[:-1], f"out={tmp_path / 'again.csv'}")
+    assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "out.csv").read_bytes()
+    assert {path.name for path in tmp_path.iterdir()} == {"notes.csv", "out.csv", "again.csv"}
+
+
 def test_parts_of_another_question_are_not_gone_on_with(
     runs: dict[str, Path], courses: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
