@@ -73,8 +73,8 @@ class ServeConfig:
         for name in ("request_bytes", "request_notes", "queue_notes", "timeout"):
             if not getattr(self, name) > 0:
                 problems.append(f"{name}={getattr(self, name)}: must be above 0")
-        if self.queue_notes < self.request_notes:
-            problems.append(f"queue_notes={self.queue_notes}: must be at least request_notes={self.request_notes}")
+        if self.queue_notes < 2 * self.request_notes:
+            problems.append(f"queue_notes={self.queue_notes}: must be at least twice request_notes={self.request_notes}")
         if not 0 <= self.port <= 65535:
             problems.append(f"port={self.port}: must be 0 to 65535")
         if not 0 < self.aim <= 1:
@@ -159,7 +159,8 @@ def serve(cfg: ServeConfig) -> None:
         def explain(text: str, drg: str, against: str | None) -> list[SentenceScore]:
             return explain_note(first, text, drg, against)
 
-        app.include_router(api_routes(queue, access, first.fingerprint, first.record.cohort, cfg.request_notes))
+        named = (first.fingerprint, first.record.cohort)
+        app.include_router(api_routes(queue, access, *named, cfg.request_notes, study=cfg.study is not None))
         if log is not None and cfg.notes is not None:
             study, hosp = Path(cfg.study) if cfg.study else None, Path(cfg.hosp) if cfg.hosp else None
             encounters = read_encounters(Path(cfg.notes), first.kept, cfg.text, cfg.id, hosp)

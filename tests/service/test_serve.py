@@ -72,7 +72,7 @@ def test_every_problem_of_the_command_is_told_at_once(
     said = command("src.serve", *words, ok=False).stderr
     for expected in (
         "run=None: no result.json there",
-        "queue_notes=3: must be at least request_notes=64",
+        "queue_notes=3: must be at least twice request_notes=64",
         "port=70000: must be 0 to 65535",
         "study=nowhere: no such file",
         "study: needs the notes of its cases; give notes=",
