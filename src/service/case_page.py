@@ -1,20 +1,12 @@
 """Says what a coder is shown of a case: its note with evidence, the families of the likely DRGs, what decides there."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from src.cohort.msdrg import Drg, Severity
 from src.cohort.weights import Weights
 from src.evaluation.prediction_table import SEVERITIES
-from src.evidence.explanation import SentenceScore
-from src.service.worklist import Encounter
-
-Explain = Callable[[str, str, str | None], Sequence[SentenceScore]]
-"""Explains for a text why a DRG is likely, or likelier than another."""
-
-SENTENCES = 5
-"""Strongest sentences that are marked."""
 
 COMPLETE = (
     "Check that what the record says of them agrees throughout: notes, results, treatment. Where it is unclear, "
@@ -87,20 +79,6 @@ def documentation(severities: Sequence[Severity]) -> str:
     if len(pairs) == 3:  # with, with and without
         pairs = ["whether secondary diagnoses are MCC, CC or neither"]
     return f"These differ by {'; '.join(pairs)}. {COMPLETE}"
-
-
-def strongest(case: Encounter, explain: Explain | None, against: str | None) -> list[tuple[str, float]]:
-    """Lists the sentences of what the model read that speak most for the proposed DRG, with their scores.
-
-    Args:
-        case: the case.
-        explain: None where nothing is marked.
-        against: the DRG that the proposed one is told from; None for its probability alone.
-    """
-    if explain is None or case.text is None or case.proposal["drg"] is None:
-        return []
-    scores = sorted(explain(case.text, case.proposal["drg"], against), key=lambda sentence: -sentence.score)
-    return [(case.text[score.start : score.end].strip(), score.score) for score in scores[:SENTENCES]]
 
 
 def marked(note: str, sentences: Sequence[str]) -> Iterator[tuple[str, int | None]]:

@@ -40,8 +40,10 @@ def test_the_command_serves_programs_and_the_desk_without_wandb(runs: dict[str, 
         connection.request("POST", "/desk/login", "name=Ann")
         answer = connection.getresponse()
         answer.read()
-        connection.request("GET", "/desk", headers={"cookie": answer.headers["set-cookie"].split(";")[0]})
-        page = connection.getresponse().read().decode()
+        page = "not read yet"
+        while "not read yet" in page:
+            connection.request("GET", "/desk", headers={"cookie": answer.headers["set-cookie"].split(";")[0]})
+            page = connection.getresponse().read().decode()
         assert page.index("case?id=c2") < page.index("case?id=c1")
         connection.close()
         process.send_signal(signal.SIGINT)
