@@ -34,11 +34,7 @@ class Parts:
 
     out: Path
     fingerprint: str
-
-    @classmethod
-    def of(cls, out: Path, proposer: Proposer, encounters: Encounters) -> "Parts":
-        """Names the parts by all that decides on them."""
-        return cls(out, proposer.fingerprint(encounters.fingerprint))
+    """Of all that decides on them, see `Proposer.fingerprint`."""
 
     @property
     def home(self) -> Path:

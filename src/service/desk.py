@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from src.cli.terminal import visible
 from src.cohort.msdrg import MDCS, Drg
 from src.cohort.weights import Weights
+from src.evaluation.prediction_table import SEVERITIES
 from src.service.access import Access, Expose
 from src.service.action_log import ActionLog, LoggedAction, LogUnavailableError, now
 from src.service.allotted_cases import Allotted
@@ -104,8 +105,7 @@ class Desk:
         Sentences are marked that speak for the proposed DRG rather than for `against`, else for the second likeliest:
         where a model is sure no sentence moves a DRG's probability, and each still moves that difference.
         """
-        case = self._case(coder, case_id)
-        allotted = self._allotted(coder, case_id)
+        case, allotted = self._case(coder, case_id)
         last = self.log.last(coder if self.study is not None else None)
         if allotted and case_id != self.next_case(coder):
             return RedirectResponse("/desk", 303)
@@ -121,7 +121,10 @@ class Desk:
             case=case,
             alone=alone,
             allotted=allotted,
-            families={} if alone else families(case.proposal, self.drgs, self.weights),
+            families={} if alone else families(case.proposal, self.drgs),
+            shares=dict(zip(drgs, case.proposal["probabilities"] or [], strict=False)),
+            severities=SEVERITIES,
+            weights=self.weights,
             sentences=sentences,
             rather=rather,
             parts=list(marked(case.note, [text for text, _ in sentences])),
@@ -163,17 +166,19 @@ class Desk:
         start = 0 if after is None else order.index(after) + 1
         return next((case for case in order[start:] + order[:start] if case not in done), None)
 
-    def _case(self, coder: str, case_id: str) -> Encounter:
-        theirs = self.study is None or case_id in self.study.get(coder, {})
-        case = self.worklist.opened(case_id) if theirs else None
+    def _case(self, coder: str, case_id: str) -> tuple[Encounter, Allotted | None]:
+        """Finds a case that a coder may see, scored; in a study with what is allotted.
+
+        Raises:
+            NotRecorded: there is none, or it cannot be scored.
+        """
+        allotted = None if self.study is None else self.study.get(coder, {}).get(case_id)
+        case = self.worklist.opened(case_id) if allotted or self.study is None else None
         if case is None:
             raise NotRecorded(404, f"There is no case {case_id} on this desk.")
         if not case.proposal:
             raise NotRecorded(500, f"The model could not read case {case_id}; the service's output says where.")
-        return case
-
-    def _allotted(self, coder: str, case_id: str) -> Allotted | None:
-        return None if self.study is None else self.study[coder][case_id]
+        return case, allotted
 
     def _action(self, coder: str, typed: Mapping[str, str]) -> LoggedAction:
         """Makes of a form what is logged.
@@ -181,8 +186,7 @@ class Desk:
         Raises:
             NotRecorded: the form is of another page, or lacks a DRG or a reason.
         """
-        case = self._case(coder, typed.get("id", ""))
-        allotted = self._allotted(coder, case.id)
+        case, allotted = self._case(coder, typed.get("id", ""))
         if not self.access.is_form(typed.get("form", ""), coder, case.id, typed.get("shown", "")):
             raise NotRecorded(403, "This form is of another login or case. Open the case again.")
         name, reason = typed.get("action", ""), typed.get("reason", "").strip()
