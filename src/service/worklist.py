@@ -4,7 +4,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -79,8 +79,11 @@ class Worklist:
     @contextmanager
     def scoring(self) -> Iterator[None]:
         """Has the cases scored while it is entered, and shows on standard error how far they are."""
-        with self._clock if self._left else nullcontext():
-            self._go_on()
+        if not self._left:
+            yield
+            return
+        with self._clock:
+            self._queue.call(self._read_next)
             yield
 
     @property
@@ -97,15 +100,14 @@ class Worklist:
             self._queue.call(self._read, [case_id]).result()
         return self._cases.get(case_id)
 
-    def _go_on(self) -> None:
-        if self._left:
-            # A closed queue raises here: in a future that nobody reads.
-            self._queue.call(self._read_next)
-
     def _read_next(self) -> None:
-        self._read([self._left.popleft() for _ in range(min(IN_BACKGROUND, len(self._left)))])
-        self._clock.reach(self._clock.total - len(self._left))
-        self._go_on()
+        """Scores the next cases if no request waits, and asks for its next turn, behind what came meanwhile."""
+        if not self._queue.waiting:
+            self._read([self._left.popleft() for _ in range(min(IN_BACKGROUND, len(self._left)))])
+            self._clock.reach(self._clock.total - len(self._left))
+        if self._left:
+            # A closed queue raises here, in a future that nobody reads.
+            self._queue.call(self._read_next)
 
     def _read(self, ids: Sequence[str]) -> None:
         """Scores cases; where that fails, each alone, so that none bears another's fault."""

@@ -1,6 +1,6 @@
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +21,7 @@ class Scorer:
 
     def __init__(self) -> None:
         self.started, self.go, self.batches = Event(), Event(), list[list[str]]()
+        self.meanwhile: Callable[[], object] = lambda: None
 
     def __call__(self, cases: Sequence[Encounter]) -> list[Encounter]:
         self.started.set()
@@ -32,6 +33,7 @@ class Scorer:
 
     def notes(self, rows: pl.DataFrame) -> pl.DataFrame:
         self.batches.append(["a request"])
+        self.meanwhile()
         return rows
 
 
@@ -78,6 +80,23 @@ def test_requests_and_opened_cases_are_scored_before_the_rest_of_the_worklist(
     assert scorer.batches == [ids[:IN_BACKGROUND], ["a request"], ["c19"], ids[8:16], ids[16:19]]
     assert [case.id for case in worklist] == ids[::-1]
     assert worklist.opened("c99") is None
+
+
+def test_a_request_that_comes_while_the_worklist_waits_for_its_turn_goes_first(
+    scorer: Scorer, queue: ScoringQueue
+) -> None:
+    def second() -> None:
+        if len(scorer.batches) == 2:
+            queue.put(pl.DataFrame({"id": ["b"]}), "bo")
+
+    scorer.meanwhile = second
+    worklist = Worklist(cases(10), queue, scorer)
+    with worklist.scoring():
+        assert scorer.started.wait(10)
+        queue.put(pl.DataFrame({"id": ["a"]}), "ann")
+        scorer.go.set()
+        until_scored(worklist)
+    assert [batch[0] for batch in scorer.batches] == ["c00", "a request", "a request", "c08"]
 
 
 def test_the_page_and_the_terminal_say_how_far_it_is_and_unread_cases_stand_at_the_end(
