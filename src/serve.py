@@ -155,8 +155,8 @@ def serve(cfg: ServeConfig) -> None:
         proposer = Proposer(models, read_weights(Path(cfg.table5) if cfg.table5 else None), aim=cfg.aim)
         queue = stack.enter_context(closing(ScoringQueue(scored_by(proposer), cfg.queue_notes)))
         first = models.first
-        named = (first.fingerprint, first.record.cohort)
-        app.include_router(api_routes(queue, access, *named, cfg.request_notes, study=cfg.study is not None))
+        routes = api_routes(queue, access, first.fingerprint, first.record.cohort, cfg.request_notes, bool(cfg.study))
+        app.include_router(routes)
         if log is not None and cfg.notes is not None:
             study, hosp = Path(cfg.study) if cfg.study else None, Path(cfg.hosp) if cfg.hosp else None
             encounters = read_encounters(Path(cfg.notes), first.kept, cfg.text, cfg.id, hosp)

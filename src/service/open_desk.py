@@ -77,7 +77,7 @@ def _worklist(proposer: Proposer, queue: ScoringQueue, log: ActionLog, encounter
     before = log.proposals(fingerprint)
 
     def with_proposal(case: Encounter, proposal: Mapping[str, Any]) -> Encounter:
-        worth = worth_of(proposal["drgs"], proposal["probabilities"], proposer.weights.of)
+        worth = worth_of(proposal.get("drgs"), proposal.get("probabilities"), proposer.weights.of)
         return replace(case, proposal=proposal, worth=worth)
 
     def score(cases: Sequence[Encounter]) -> list[Encounter]:
@@ -89,12 +89,8 @@ def _worklist(proposer: Proposer, queue: ScoringQueue, log: ActionLog, encounter
         return list(map(with_proposal, cases, proposals))
 
     cases = [Encounter(*row) for row in encounters.select("id", "text", "days").rows()]
-    earlier = [before.get(_digest(case)) for case in cases]
-    return Worklist(
-        [with_proposal(case, json.loads(row)) if row else case for case, row in zip(cases, earlier, strict=True)],
-        queue,
-        score,
-    )
+    known = [with_proposal(case, json.loads(before.get(_digest(case), "{}"))) for case in cases]
+    return Worklist(known, queue, score)
 
 
 def _digest(case: Encounter) -> str:
