@@ -104,7 +104,7 @@ def predict(cfg: PredictConfig) -> None:
     if not out.parent.is_dir():
         private_folder(out.parent)
     with Stop() as stop, open_encounters(source, models.first.kept, hosp, out, stop) as encounters:
-        parts = Parts.of(out, proposer, encounters)
+        parts = Parts(out, proposer.fingerprint(encounters.fingerprint))
         with parts.alone():
             done = [f"goes on behind {parts.done:,} of {len(encounters):,} encounters"] if parts.done else []
             for remark in [*encounters.remarks, *done]:

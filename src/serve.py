@@ -73,8 +73,9 @@ class ServeConfig:
         for name in ("request_bytes", "request_notes", "queue_notes", "timeout"):
             if not getattr(self, name) > 0:
                 problems.append(f"{name}={getattr(self, name)}: must be above 0")
-        if self.queue_notes < self.request_notes:
-            problems.append(f"queue_notes={self.queue_notes}: must be at least request_notes={self.request_notes}")
+        if self.queue_notes < 2 * self.request_notes:
+            least = f"twice request_notes={self.request_notes}"
+            problems.append(f"queue_notes={self.queue_notes}: must be at least {least}")
         if not 0 <= self.port <= 65535:
             problems.append(f"port={self.port}: must be 0 to 65535")
         if not 0 < self.aim <= 1:
@@ -110,7 +111,7 @@ class ServeConfig:
 
 
 def serve(cfg: ServeConfig) -> None:
-    """Opens the run, has the desk's notes scored, and serves until a signal comes; or exports the log.
+    """Opens the run, and serves until a signal comes, while the desk's notes are scored; or exports the log.
 
     Raises:
         UserError: a file is missing or damaged, or the port is taken.
@@ -119,7 +120,6 @@ def serve(cfg: ServeConfig) -> None:
 
     from src.cli.files import atomic_write
     from src.cohort.weights import read_weights
-    from src.evidence.explanation import SentenceScore, explain_note
     from src.inference.model import open_models
     from src.inference.proposals import Proposer
     from src.service.access import Access, Expose, read_tokens
@@ -155,15 +155,14 @@ def serve(cfg: ServeConfig) -> None:
         proposer = Proposer(models, read_weights(Path(cfg.table5) if cfg.table5 else None), aim=cfg.aim)
         queue = stack.enter_context(closing(ScoringQueue(scored_by(proposer), cfg.queue_notes)))
         first = models.first
-
-        def explain(text: str, drg: str, against: str | None) -> list[SentenceScore]:
-            return explain_note(first, text, drg, against)
-
-        app.include_router(api_routes(queue, access, first.fingerprint, first.record.cohort, cfg.request_notes))
+        routes = api_routes(queue, access, first.fingerprint, first.record.cohort, cfg.request_notes, bool(cfg.study))
+        app.include_router(routes)
         if log is not None and cfg.notes is not None:
             study, hosp = Path(cfg.study) if cfg.study else None, Path(cfg.hosp) if cfg.hosp else None
             encounters = read_encounters(Path(cfg.notes), first.kept, cfg.text, cfg.id, hosp)
-            add_desk(app, open_desk(proposer, queue, log, access, encounters, study, explain))
+            desk = open_desk(proposer, queue, log, access, encounters, study)
+            add_desk(app, desk)
+            stack.enter_context(desk.worklist.scoring())
         where = f"{'https' if cfg.certificate else 'http'}://{cfg.host}:{opened.getsockname()[1]}"
         print(f"serving on {where}/v1" + (f", the desk on {where}/desk" if cfg.notes else ""), flush=True)
         server.run(sockets=[opened])

@@ -79,7 +79,7 @@ def _predict(proposer: Proposer, notes: Path, out: Path) -> int:
     before, stop = models.tokens_scored, Stop()
     source = find_notes(notes, None, None, Dialect(key=""))
     with open_encounters(source, models.first.kept, None, out, stop) as encounters:
-        parts = Parts.of(out, proposer, encounters)
+        parts = Parts(out, proposer.fingerprint(encounters.fingerprint))
         with parts.alone():
             propose_all(proposer, encounters, parts, stop)
             write_file(out, parts.paths, parts.frames(), proposer.count)

@@ -1,7 +1,6 @@
 """Measures how far coders agree with each other and with the adjudicated DRG, beyond chance."""
 
 from collections.abc import Callable
-from itertools import chain
 
 import numpy as np
 import polars as pl
@@ -53,13 +52,12 @@ def kappa_between(rows: pl.DataFrame) -> float:
     0.2
     """
     groups = rows.group_by("case", maintain_order=True)
-    cases = [np.unique(own["decided"].to_numpy(), return_counts=True) for _, own in groups if own.height > 1]
+    cases = [own["decided"].to_numpy() for _, own in groups if own.height > 1]
     if not cases:
         return float("nan")
-    agreeing = [float(counts @ (counts - 1)) / (counts.sum() * (counts.sum() - 1)) for _, counts in cases]
-    totals: dict[str, int] = {}
-    for drg, count in chain.from_iterable(zip(*case, strict=True) for case in cases):
-        totals[drg] = totals.get(drg, 0) + int(count)
-    shares = np.array(list(totals.values())) / sum(totals.values())
+    counted = [np.unique(case, return_counts=True)[1] for case in cases]
+    agreeing = [float(counts @ (counts - 1)) / (counts.sum() * (counts.sum() - 1)) for counts in counted]
+    totals = np.unique(np.concatenate(cases), return_counts=True)[1]
+    shares = totals / totals.sum()
     by_chance = float(shares @ shares)
     return (float(np.mean(agreeing)) - by_chance) / (1 - by_chance) if by_chance < 1 else float("nan")

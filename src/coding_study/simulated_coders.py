@@ -40,16 +40,12 @@ class Assumptions:
 
     def problems(self) -> list[str]:
         """Lists one line for each value that cannot be."""
-        wrong = [
-            f"assume.{name}={value}: must be above 0"
-            for name, value in vars(self).items()
-            if name in ("seconds", "ratio", "learning", "seconds_rest") and value <= 0
-        ]
-        wrong += [
-            f"assume.{name}={value}: must be at least 0"
-            for name, value in vars(self).items()
-            if name.endswith(("_coder", "_case", "_effect")) and value < 0
-        ]
+        wrong = []
+        for name, value in vars(self).items():
+            if name in ("seconds", "ratio", "learning", "seconds_rest") and value <= 0:
+                wrong.append(f"assume.{name}={value}: must be above 0")
+            if name.endswith(("_coder", "_case", "_effect")) and value < 0:
+                wrong.append(f"assume.{name}={value}: must be at least 0")
         if not 0 < self.accuracy < 1:
             wrong.append(f"assume.accuracy={self.accuracy}: must lie between 0 and 1")
         elif not 0 < self.accuracy + self.gain < 1:

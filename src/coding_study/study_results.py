@@ -235,15 +235,10 @@ def _coders(outcomes: Outcomes) -> Table:
         cells: list[Entry] = []
         for arm in outcomes.arms:
             decided = own.filter((pl.col("arm") == arm) & pl.col("decided").is_not_null())
-            right = decided.select(RIGHT.cast(pl.Float64).mean()).item()
-            cells += [decided.height, _number(decided["seconds"].median()), right]
+            cells += [decided.height, *decided.select(pl.col("seconds").median(), RIGHT.cast(pl.Float64).mean()).row(0)]
         rows.append((str(coder), *cells))
     columns = [Column("coder", "coder")]
     for arm in outcomes.arms:
         columns += [Column(f"cases_{arm}", f"cases {arm}"), Column(f"seconds_{arm}", f"median seconds {arm}", 1),
                     Column(f"accuracy_{arm}", f"accuracy {arm}")]  # fmt: skip
     return Table("coders", "Each coder", columns, sorted(rows, key=lambda row: str(row[0])))
-
-
-def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) else None

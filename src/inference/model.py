@@ -160,18 +160,16 @@ def open_model(run: Path, device: str = "auto", data_dir: Path | None = None) ->
     record, folder = read_record(run), RunFolder(run)
     cohort_dir, kept = run, read_kept(folder)
     if kept is None:
-        cohort_dir, kept = _kept_by_cohort(record, run, data_dir)
+        try:
+            trained_on = read_cohort_of(record, run, data_dir)
+        except UserError as error:
+            raise UserError(
+                f"{run}: an earlier version trained it, and it keeps nothing of its cohort; {error}"
+            ) from None
+        cohort_dir, kept = trained_on.folder, kept_of(trained_on, record.config["data"].get("limit"))
     cohort = Cohort(cohort_dir, kept.record)
     # The loss changes no score, and its class counts are of training notes.
     cfg = config_in(record, device, cohort_dir, loss="cross_entropy", loss_strength=None)
     predictor = build_predictor(RunData(cfg, cohort, LabelSpace.from_labels(cohort.labels)))
     predictor.load(folder.adapter)
     return Model(folder, record, kept, predictor)
-
-
-def _kept_by_cohort(record: RunRecord, run: Path, data_dir: Path | None) -> tuple[Path, KeptCohort]:
-    try:
-        cohort = read_cohort_of(record, run, data_dir)
-    except UserError as error:
-        raise UserError(f"{run}: an earlier version trained it, and it keeps nothing of its cohort; {error}") from None
-    return cohort.folder, kept_of(cohort, record.config["data"].get("limit"))

@@ -1,7 +1,5 @@
 """Keeps predictions part by part in a folder beside their file, so that the same command goes on where it was."""
 
-import hashlib
-import json
 import re
 import shutil
 import time
@@ -19,7 +17,7 @@ from src.cli.json_files import Damaged
 from src.cli.progress import Clock
 from src.cli.signals import Stop
 from src.inference.encounters import Encounters
-from src.inference.proposals import COLUMNS, Proposer
+from src.inference.proposals import Proposer
 
 FIRST, MOST = 64, 1_024
 """Encounters of the first part, and of the largest: its scores and tokens are in memory."""
@@ -36,18 +34,7 @@ class Parts:
 
     out: Path
     fingerprint: str
-
-    @classmethod
-    def of(cls, out: Path, proposer: Proposer, encounters: Encounters) -> "Parts":
-        """Names the parts by all that decides on them."""
-        models, weights = proposer.models.members, proposer.weights
-        decisive = {
-            "encounters": encounters.fingerprint,
-            "models": [(model.fingerprint, model.record.config, model.kept.record) for model in models],
-            "weights": (weights.year, sorted(weights.of.items())),
-            "options": (proposer.count, proposer.aim, COLUMNS),
-        }
-        return cls(out, hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16])
+    """Of all that decides on them, see `Proposer.fingerprint`."""
 
     @property
     def home(self) -> Path:

@@ -1,5 +1,7 @@
 """Says of each encounter which DRGs are likely, whether to decide by them or to defer, and why to defer."""
 
+import hashlib
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -43,6 +45,16 @@ class Proposer:
         """Describes each DRG: `drg` and the other columns of `label_table`."""
         labels = self.models.first.predictor.data.cohort.labels
         return label_table(labels, self.weights).rename({"code": "drg"})
+
+    def fingerprint(self, encounters: str = "") -> str:
+        """Names by a hash all that decides on proposals, with the fingerprint of the encounters."""
+        decisive = {
+            "encounters": encounters,
+            "models": [(model.fingerprint, model.record.config, model.kept.record) for model in self.models.members],
+            "weights": (self.weights.year, sorted(self.weights.of.items())),
+            "options": (self.count, self.aim, COLUMNS),
+        }
+        return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
 
     def propose(self, encounters: pl.DataFrame, stop: Stop) -> pl.DataFrame:
         """Proposes DRGs for B encounters.

@@ -66,17 +66,14 @@ class Access:
     key: bytes
     """Signs cookies and forms; the same after a restart, so that they hold on."""
 
-    def may_predict(self, authorization: str | None) -> bool:
-        """Says whether a request's `Authorization` header holds somebody's token."""
-        given = (authorization or "").removeprefix("Bearer ").encode()
-        known = [hmac.compare_digest(given, token.encode()) for token in self.tokens.values()]
-        return not self.tokens or any(known)
+    def client(self, authorization: str | None, address: str) -> str | None:
+        """Names a request's client: the holder of the token in `Authorization`, or None; its address without tokens."""
+        return self._holder((authorization or "").removeprefix("Bearer ")) if self.tokens else address
 
     def login(self, name: str, token: str) -> str | None:
         """Returns the name under which somebody is let in, or None."""
         if self.tokens:
-            same = [who for who, own in self.tokens.items() if hmac.compare_digest(token.encode(), own.encode())]
-            return same[0] if same else None
+            return self._holder(token)
         return name.strip() if NAME.fullmatch(name.strip()) else None
 
     def cookie(self, coder: str) -> str:
@@ -109,6 +106,10 @@ class Access:
         return headers.get("sec-fetch-site", "same-origin") in ("same-origin", "none") and (
             origin is None or urlsplit(origin).netloc == headers.get("host")
         )
+
+    def _holder(self, token: str) -> str | None:
+        same = [name for name, own in self.tokens.items() if hmac.compare_digest(token.encode(), own.encode())]
+        return same[0] if same else None
 
     def _sign(self, *parts: str) -> str:
         whole = "".join(f"{len(part)}:{part}" for part in parts)

@@ -4,7 +4,7 @@ import csv
 import io
 import secrets
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, fields
 from datetime import UTC, datetime, timedelta
@@ -55,6 +55,7 @@ SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS actions (number INTEGER PRIMARY KEY, form TEXT NOT NULL UNIQUE, {NAMES});
 CREATE TABLE IF NOT EXISTS openings (number INTEGER PRIMARY KEY, "when" TEXT, coder TEXT, "case" TEXT, acted INTEGER);
 CREATE TABLE IF NOT EXISTS signing (key TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS proposals (note TEXT PRIMARY KEY, proposer TEXT NOT NULL, proposed TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS actions_of_case ON actions ("case");
 CREATE INDEX IF NOT EXISTS openings_of_case ON openings ("case");
 CREATE TRIGGER IF NOT EXISTS actions_stay BEFORE UPDATE ON actions
@@ -179,6 +180,20 @@ class ActionLog:
                 whose,
             ).fetchall()
         return {action.case: (number, action) for number, *cells in rows for action in [LoggedAction(*cells)]}
+
+    def proposals(self, proposer: str) -> dict[str, str]:
+        """Returns what was proposed before the service began, by hash of the note; removes what another proposed."""
+        with self._open() as base:
+            base.execute("DELETE FROM proposals WHERE proposer <> ?", [proposer])
+            return dict(base.execute("SELECT note, proposed FROM proposals").fetchall())
+
+    def keep(self, proposer: str, proposals: Mapping[str, str]) -> None:
+        """Keeps what is proposed, for when the service begins again."""
+        with self._open() as base:
+            base.execute("BEGIN IMMEDIATE")
+            rows = [(note, proposer, proposed) for note, proposed in proposals.items()]
+            base.executemany("INSERT OR REPLACE INTO proposals VALUES (?, ?, ?)", rows)
+            base.execute("COMMIT")
 
     def csv(self) -> str:
         """Writes every action as CSV, a row each in their order, in which no reason is a spreadsheet's formula."""

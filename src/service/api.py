@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from src.service.access import Access
-from src.service.scoring_queue import QueueFullError, ScoringQueue
+from src.service.scoring_queue import QueueFullError, ScoringQueue, ShareFullError
 
 RETRY = {"Retry-After": "1"}
 
@@ -98,7 +98,9 @@ def new_app() -> FastAPI:
     return app
 
 
-def api_routes(queue: ScoringQueue, access: Access, model: str, cohort: str, most_notes: int) -> APIRouter:
+def api_routes(
+    queue: ScoringQueue, access: Access, model: str, cohort: str, most_notes: int, study: bool = False
+) -> APIRouter:
     """Makes the routes of `/v1`.
 
     Args:
@@ -107,21 +109,29 @@ def api_routes(queue: ScoringQueue, access: Access, model: str, cohort: str, mos
         model: the fingerprint of what answers.
         cohort: that of its cohort.
         most_notes: notes of one request.
+        study: a study is served, whose coders are to see the desk's proposals alone; nobody is told one here.
     """
 
-    async def somebody(request: Request) -> None:
-        if not access.may_predict(request.headers.get("authorization")):
+    async def client_of(request: Request) -> str:
+        address = request.client.host if request.client else ""
+        client = access.client(request.headers.get("authorization"), address)
+        if client is None:
             raise HTTPException(401, "send Authorization: Bearer TOKEN", {"WWW-Authenticate": "Bearer"})
+        return client
 
-    router = APIRouter(prefix="/v1", dependencies=[Depends(somebody)])
+    async def no_study() -> None:
+        if study:
+            raise HTTPException(403, "a study is served, and proposals are at its desk alone; serve without study=")
+
+    router = APIRouter(prefix="/v1", dependencies=[Depends(client_of)])
 
     @router.get("/health")
     async def health() -> dict[str, Any]:
         """Says that the service answers, with which model, and how many notes wait."""
         return {"status": "ok", "model": model, "cohort": cohort, "waiting": queue.waiting, "limit": queue.limit}
 
-    @router.post("/predict")
-    async def predict(request: Request, body: Notes) -> Answer:
+    @router.post("/predict", dependencies=[Depends(no_study)])
+    async def predict(request: Request, client: Annotated[str, Depends(client_of)], body: Notes) -> Answer:
         """Proposes DRGs for a note, or for each of a list."""
         notes = body if isinstance(body, list) else [body]
         if len(notes) > most_notes:
@@ -129,20 +139,22 @@ def api_routes(queue: ScoringQueue, access: Access, model: str, cohort: str, mos
         rows = pl.DataFrame(
             [note.model_dump() for note in notes], schema={"id": pl.String, "text": pl.String, "sections": pl.Boolean}
         )
-        scored = await scored_for(request, queue, rows)
+        scored = await scored_for(request, queue, rows, client)
         return Answer(model=model, cohort=cohort, predictions=[Proposed(**row) for row in scored.to_dicts()])
 
     return router
 
 
-async def scored_for(request: Request, queue: ScoringQueue, rows: pl.DataFrame) -> pl.DataFrame:
+async def scored_for(request: Request, queue: ScoringQueue, rows: pl.DataFrame, client: str) -> pl.DataFrame:
     """Has notes scored; takes them out of the queue where the client goes away.
 
     Raises:
-        HTTPException: the queue is full, or the service ends.
+        HTTPException: the queue or the client's share of it is full, or the service ends.
     """
     try:
-        future = asyncio.wrap_future(queue.put(rows))
+        future = asyncio.wrap_future(queue.put(rows, client))
+    except ShareFullError:
+        raise HTTPException(429, "too many of your notes wait; ask again once some are answered", RETRY) from None
     except QueueFullError:
         raise HTTPException(503, f"{queue.limit} notes wait, no more are taken; ask again", RETRY) from None
     gone = asyncio.ensure_future(_disconnected(request))

@@ -1,20 +1,9 @@
 """Says what a coder is shown of a case: its note with evidence, the families of the likely DRGs, what decides there."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from src.cohort.msdrg import Drg, Severity
-from src.cohort.weights import Weights
-from src.evaluation.prediction_table import SEVERITIES
-from src.evidence.explanation import SentenceScore
-from src.service.worklist import Encounter
-
-Explain = Callable[[str, str, str | None], Sequence[SentenceScore]]
-"""Explains for a text why a DRG is likely, or likelier than another."""
-
-SENTENCES = 5
-"""Strongest sentences that are marked."""
 
 COMPLETE = (
     "Check that what the record says of them agrees throughout: notes, results, treatment. Where it is unclear, "
@@ -33,41 +22,12 @@ DECIDING = {
 }
 
 
-@dataclass(frozen=True)
-class FamilyMember:
-    """Holds a DRG beside the others of its base DRG."""
-
-    code: str
-    severity: str
-    weight: float | None
-    gmlos: float | None
-    """Geometric mean of the length of stay, in days."""
-    probability: float | None
-    """None where it is not among the likely ones."""
-
-
-def families(
-    proposal: Mapping[str, Any], drgs: Mapping[str, Drg], weights: Weights
-) -> dict[str, tuple[list[FamilyMember], str]]:
+def families(proposal: Mapping[str, Any], drgs: Mapping[str, Drg]) -> dict[str, tuple[list[Drg], str]]:
     """Lists by base DRG all DRGs of each likely one's family, the likeliest family first, and what decides within."""
-    shares = dict(zip(proposal["drgs"] or [], proposal["probabilities"] or [], strict=True))
-    bases = dict.fromkeys(drgs[code].base_drg for code in shares if code in drgs)
     listed = {}
-    for base in bases:
+    for base in dict.fromkeys(drgs[code].base_drg for code in proposal["drgs"] or [] if code in drgs):
         members = sorted((drg for drg in drgs.values() if drg.base_drg == base), key=lambda drg: drg.code)
-        listed[base] = (
-            [
-                FamilyMember(
-                    drg.code,
-                    SEVERITIES[drg.severity],
-                    weights.of.get(drg.code),
-                    weights.gmlos.get(drg.code),
-                    shares.get(drg.code),
-                )
-                for drg in members
-            ],
-            documentation([drg.severity for drg in members]),
-        )
+        listed[base] = members, documentation([drg.severity for drg in members])
     return listed
 
 
@@ -87,20 +47,6 @@ def documentation(severities: Sequence[Severity]) -> str:
     if len(pairs) == 3:  # with, with and without
         pairs = ["whether secondary diagnoses are MCC, CC or neither"]
     return f"These differ by {'; '.join(pairs)}. {COMPLETE}"
-
-
-def strongest(case: Encounter, explain: Explain | None, against: str | None) -> list[tuple[str, float]]:
-    """Lists the sentences of what the model read that speak most for the proposed DRG, with their scores.
-
-    Args:
-        case: the case.
-        explain: None where nothing is marked.
-        against: the DRG that the proposed one is told from; None for its probability alone.
-    """
-    if explain is None or case.text is None or case.proposal["drg"] is None:
-        return []
-    scores = sorted(explain(case.text, case.proposal["drg"], against), key=lambda sentence: -sentence.score)
-    return [(case.text[score.start : score.end].strip(), score.score) for score in scores[:SENTENCES]]
 
 
 def marked(note: str, sentences: Sequence[str]) -> Iterator[tuple[str, int | None]]:

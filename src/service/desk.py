@@ -1,9 +1,8 @@
 """Serves the coder's desk: login, worklist, cases, and what coders do with them."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import parse_qs, urlencode
@@ -15,11 +14,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from src.cli.terminal import visible
 from src.cohort.msdrg import MDCS, Drg
 from src.cohort.weights import Weights
+from src.evaluation.prediction_table import SEVERITIES
 from src.service.access import Access, Expose
 from src.service.action_log import ActionLog, LoggedAction, LogUnavailableError, now
 from src.service.allotted_cases import Allotted
-from src.service.case_page import Explain, families, marked, strongest
-from src.service.worklist import A_PAGE, STATUSES, Encounter, Filters, kind_of, status_of
+from src.service.case_page import families, marked
+from src.service.worklist import A_PAGE, STATUSES, Encounter, Filters, Worklist, kind_of, status_of
 
 COOKIE = "desk"
 OUTSIDE_A_STUDY = "assisted"
@@ -41,7 +41,7 @@ class NotRecorded(Exception):
 class Desk:
     """Holds what the pages show, and does what their forms ask for."""
 
-    worklist: Mapping[str, Encounter]
+    worklist: Worklist
     log: ActionLog
     access: Access
     titles: Mapping[str, str]
@@ -49,8 +49,9 @@ class Desk:
     drgs: Mapping[str, Drg]
     """Empty for a hospital's own labels."""
     weights: Weights
-    study: Mapping[str, Mapping[str, Allotted]] | None = None
-    explain: Explain | None = None
+    study: Mapping[str, Mapping[str, Allotted]] | None
+    explain: Callable[[str, str, str | None], Sequence[tuple[str, float]]]
+    """Lists the sentences of a note that speak most for a DRG, rather than for another, with their scores."""
     pages: Environment = field(default_factory=lambda: _environment())
 
     def page(self, name: str, coder: str | None, status: int = 200, **values: Any) -> HTMLResponse:
@@ -60,10 +61,9 @@ class Desk:
         )
         return HTMLResponse(html, status)
 
-    @cached_property
     def choices(self) -> dict[str, dict[str, str]]:
         """Lists what the worklist can be filtered by."""
-        proposals = [case.proposal for case in self.worklist.values()]
+        proposals = [case.proposal for case in self.worklist if case.proposal]
         mdcs = sorted({proposal["mdc"] for proposal in proposals if proposal["mdc"] is not None})
         reasons = sorted({kind_of(reason) for proposal in proposals for reason in proposal["reasons"]})
         return {
@@ -91,7 +91,8 @@ class Desk:
             coder,
             rows=rows[(number - 1) * A_PAGE : number * A_PAGE],
             count=len(rows),
-            choices=self.choices,
+            choices=self.choices(),
+            progress=self.worklist.progress,
             filters=filters,
             number=number,
             last_page=last_page,
@@ -104,8 +105,7 @@ class Desk:
         Sentences are marked that speak for the proposed DRG rather than for `against`, else for the second likeliest:
         where a model is sure no sentence moves a DRG's probability, and each still moves that difference.
         """
-        case = self._case(coder, case_id)
-        allotted = self._allotted(coder, case_id)
+        case, allotted = self._case(coder, case_id)
         last = self.log.last(coder if self.study is not None else None)
         if allotted and case_id != self.next_case(coder):
             return RedirectResponse("/desk", 303)
@@ -113,7 +113,7 @@ class Desk:
         alone = allotted is not None and allotted.arm == "alone"
         drgs = [] if alone else case.proposal["drgs"] or []
         rather = against if against in drgs[1:] else next(iter(drgs[1:]), None)
-        sentences = [] if alone else strongest(case, self.explain, rather)
+        sentences = list(self.explain(case.note, drgs[0], rather)) if drgs else []
         shown = json.dumps({"drgs": drgs, "sentences": len(sentences)}, separators=(",", ":"))
         return self.page(
             "case",
@@ -121,7 +121,10 @@ class Desk:
             case=case,
             alone=alone,
             allotted=allotted,
-            families={} if alone else families(case.proposal, self.drgs, self.weights),
+            families={} if alone else families(case.proposal, self.drgs),
+            shares=dict(zip(drgs, case.proposal["probabilities"] or [], strict=False)),
+            severities=SEVERITIES,
+            weights=self.weights,
             sentences=sentences,
             rather=rather,
             parts=list(marked(case.note, [text for text, _ in sentences])),
@@ -159,17 +162,23 @@ class Desk:
         if self.study is not None:
             done = self.log.last(coder)
             return next((case for case in self.study.get(coder, {}) if case not in done), None)
-        done, order = self.log.last(), list(self.worklist)
+        done, order = self.log.last(), [case.id for case in self.worklist]
         start = 0 if after is None else order.index(after) + 1
         return next((case for case in order[start:] + order[:start] if case not in done), None)
 
-    def _case(self, coder: str, case_id: str) -> Encounter:
-        if case_id not in self.worklist or (self.study is not None and case_id not in self.study.get(coder, {})):
-            raise NotRecorded(404, f"There is no case {case_id} on this desk.")
-        return self.worklist[case_id]
+    def _case(self, coder: str, case_id: str) -> tuple[Encounter, Allotted | None]:
+        """Finds a case that a coder may see, scored; in a study with what is allotted.
 
-    def _allotted(self, coder: str, case_id: str) -> Allotted | None:
-        return None if self.study is None else self.study[coder][case_id]
+        Raises:
+            NotRecorded: there is none, or it cannot be scored.
+        """
+        allotted = None if self.study is None else self.study.get(coder, {}).get(case_id)
+        case = self.worklist.opened(case_id) if allotted or self.study is None else None
+        if case is None:
+            raise NotRecorded(404, f"There is no case {case_id} on this desk.")
+        if not case.proposal:
+            raise NotRecorded(500, f"The model could not read case {case_id}; the service's output says where.")
+        return case, allotted
 
     def _action(self, coder: str, typed: Mapping[str, str]) -> LoggedAction:
         """Makes of a form what is logged.
@@ -177,8 +186,7 @@ class Desk:
         Raises:
             NotRecorded: the form is of another page, or lacks a DRG or a reason.
         """
-        case = self._case(coder, typed.get("id", ""))
-        allotted = self._allotted(coder, case.id)
+        case, allotted = self._case(coder, typed.get("id", ""))
         if not self.access.is_form(typed.get("form", ""), coder, case.id, typed.get("shown", "")):
             raise NotRecorded(403, "This form is of another login or case. Open the case again.")
         name, reason = typed.get("action", ""), typed.get("reason", "").strip()
@@ -304,9 +312,6 @@ def _answer_errors(app: FastAPI, desk: Desk) -> None:
         return RedirectResponse("/desk/login", 303)
 
     @app.exception_handler(NotRecorded)
-    async def refused(request: Request, error: NotRecorded) -> Response:
-        return desk.page("again", None, error.status, message=str(error), typed={}, titles={})
-
     @app.exception_handler(LogUnavailableError)
-    async def unavailable(request: Request, error: LogUnavailableError) -> Response:
-        return desk.page("again", None, 503, message=str(error), typed={}, titles={})
+    async def refused(request: Request, error: Exception) -> Response:
+        return desk.page("again", None, getattr(error, "status", 503), message=str(error), typed={}, titles={})

@@ -60,6 +60,8 @@ def server_of(app: RequestLimits, certificate: str | None = None, key: str | Non
             access_log=False,
             log_level="warning",
             server_header=False,
+            # A client could name itself another in them.
+            proxy_headers=False,
             limit_concurrency=CONNECTIONS,
             timeout_graceful_shutdown=5,
             ssl_certfile=certificate,

@@ -35,6 +35,12 @@ class Refusal(Exception):
         self.status = status
 
 
+def failure(error: Exception) -> str:
+    """Names an error's kind, and where it was raised; its words may be a note's."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} at {last.filename}:{last.lineno}"
+
+
 @dataclass(frozen=True)
 class RequestLimits:
     """Wraps the service's application."""
@@ -72,9 +78,7 @@ class RequestLimits:
         except Refusal as refusal:
             await _answer(sending, refusal.status, str(refusal))
         except Exception as error:
-            # Its words may be a note's.
-            last = traceback.extract_tb(error.__traceback__)[-1]
-            print(f"{type(error).__name__} at {last.filename}:{last.lineno}", file=sys.stderr, flush=True)
+            print(failure(error), file=sys.stderr, flush=True)
 
     async def _body(self, scope: MutableMapping[str, Any], receive: Receive) -> bytes:
         headers = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}

@@ -23,16 +23,24 @@ class QueueFullError(Exception):
     """More notes wait than the queue takes; a client is to ask again later."""
 
 
+class ShareFullError(Exception):
+    """So many notes of one client wait that its next ones would leave others too few places."""
+
+
 @dataclass(frozen=True, eq=False)
 class Ticket:
     """Holds the notes of one request, and what becomes of them."""
 
     notes: pl.DataFrame
+    client: str
     future: "Future[pl.DataFrame]" = field(default_factory=Future)
 
 
 class ScoringQueue:
     """Gathers requests; a request that its client cancels before it is scored takes no time of the model.
+
+    A client whose notes wait gets further places while at least as many stay free as it then has: one client takes half
+    of the queue at most, two a third each, so that there is room for the next.
 
     Args:
         score: scores rows of `id` and others, a row each in their order; it runs in the queue's thread alone.
@@ -51,15 +59,20 @@ class ScoringQueue:
         with self._lock:
             return self._count()
 
-    def put(self, notes: pl.DataFrame) -> "Future[pl.DataFrame]":
+    def put(self, notes: pl.DataFrame, client: str) -> "Future[pl.DataFrame]":
         """Adds the notes of a request; cancelling what it returns takes them out again.
 
         Raises:
+            ShareFullError: too many of this client wait.
             QueueFullError: too many wait.
         """
-        ticket = Ticket(notes)
+        ticket = Ticket(notes, client)
         with self._lock:
-            if self._count() + notes.height > self.limit:
+            free = self.limit - self._count() - notes.height
+            own = sum(waiting.notes.height for waiting in self._waiting if waiting.client == client)
+            if own and own + notes.height > free:
+                raise ShareFullError
+            if free < 0:
                 raise QueueFullError
             self._waiting.append(ticket)
         self._thread.submit(self._drain)

@@ -1,14 +1,22 @@
-"""Orders encounters by what a review of each is worth, and shows those that a coder asks for."""
+"""Has a desk's cases scored while it is open, orders them by what a review is worth, and shows those asked for."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
-import polars as pl
-
+from src.cli.progress import Clock
 from src.service.action_log import LoggedAction
+from src.service.request_limits import failure
+from src.service.scoring_queue import ScoringQueue
 
 A_PAGE = 50
+
+IN_BACKGROUND = 8
+"""Cases that are scored at once while nobody asks: whoever then asks waits for so many at most."""
 
 STATUSES = {"": "open", "accept": "accepted", "override": "overridden", "defer": "deferred", "decide": "decided"}
 """What a case is called after the last action on it."""
@@ -20,13 +28,11 @@ class Encounter:
 
     id: str
     note: str
-    text: str | None
-    """What the model read."""
     days: float | None
     """Days in house, where they are known."""
-    proposal: Mapping[str, Any]
-    """A row of `Proposer.propose`."""
-    worth: float
+    proposal: Mapping[str, Any] = field(default_factory=dict)
+    """A row of `Proposer.propose`; empty until it is scored."""
+    worth: float = 0.0
     """Of a review, see `worth_of`."""
 
 
@@ -42,29 +48,78 @@ def worth_of(drgs: Sequence[str] | None, probabilities: Sequence[float] | None, 
     return sum(share * abs(weights.get(drg, weights[drgs[0]]) - weights[drgs[0]]) for drg, share in pairs)
 
 
-def make_worklist(
-    notes: pl.DataFrame,
-    find: Callable[[pl.Series], pl.Series],
-    propose: Callable[[pl.DataFrame], pl.DataFrame],
-    weights: Mapping[str, float],
-) -> dict[str, Encounter]:
-    """Has encounters scored, and orders them: those without a proposal first, then by what a review is worth.
+class Worklist:
+    """Holds a desk's cases; the queue's thread scores them a few at a time, after the requests that wait.
 
     Args:
-        notes: `id`, `text` and `days`, see `read_encounters`.
-        find: finds in notes what the model reads.
-        propose: proposes DRGs for rows of `id` and `text`.
-        weights: relative weights by DRG.
+        cases: those with a proposal are scored already.
+        queue: its thread owns the model.
+        score: returns cases with their proposals; it runs in that thread alone.
     """
-    rows = notes.with_columns(read=find(notes["text"]))
-    encounters = []
-    for part in rows.iter_slices(64):
-        proposed = propose(part.select("id", text="read"))
-        for row, proposal in zip(part.iter_rows(named=True), proposed.to_dicts(), strict=True):
-            worth = worth_of(proposal["drgs"], proposal["probabilities"], weights)
-            encounters.append(Encounter(row["id"], row["text"], row["read"], row["days"], proposal, worth))
-    encounters.sort(key=lambda case: (case.proposal["drg"] is not None, -case.worth))
-    return {case.id: case for case in encounters}
+
+    def __init__(
+        self,
+        cases: Iterable[Encounter],
+        queue: ScoringQueue,
+        score: Callable[[Sequence[Encounter]], Sequence[Encounter]],
+    ) -> None:
+        self._cases = {case.id: case for case in cases}
+        self._queue, self._score = queue, score
+        self._left = deque(case.id for case in self if not case.proposal)
+        self._clock = Clock(total=len(self._left), what="scoring the worklist", unit="case")
+
+    def __iter__(self) -> Iterator[Encounter]:
+        """Yields first the cases without a DRG, then by what a review is worth; at the end those not scored yet."""
+
+        def rank(case: Encounter) -> tuple[bool, bool, float]:
+            return not case.proposal, case.proposal.get("drg") is not None, -case.worth
+
+        return iter(sorted(self._cases.values(), key=rank))
+
+    @contextmanager
+    def scoring(self) -> Iterator[None]:
+        """Has the cases scored while it is entered, and shows on standard error how far they are."""
+        if not self._left:
+            yield
+            return
+        with self._clock:
+            self._queue.call(self._read_next)
+            yield
+
+    @property
+    def progress(self) -> str:
+        """Says how many are scored, and how long the others will take; empty once all are."""
+        clock = self._clock
+        if clock.done == clock.total:
+            return ""
+        return clock.line(time.monotonic() - clock.start) if clock.done else f"{clock.what}: 0 of {clock.total}"
+
+    def opened(self, case_id: str) -> Encounter | None:
+        """Returns a case, which is scored first where it was not; None where there is none of this id."""
+        if case_id in self._cases and not self._cases[case_id].proposal:
+            self._queue.call(self._read, [case_id]).result()
+        return self._cases.get(case_id)
+
+    def _read_next(self) -> None:
+        """Scores the next cases if no request waits, and asks for its next turn, behind what came meanwhile."""
+        if not self._queue.waiting:
+            self._read([self._left.popleft() for _ in range(min(IN_BACKGROUND, len(self._left)))])
+            self._clock.reach(self._clock.total - len(self._left))
+        if self._left:
+            # A closed queue raises here, in a future that nobody reads.
+            self._queue.call(self._read_next)
+
+    def _read(self, ids: Sequence[str]) -> None:
+        """Scores cases; where that fails, each alone, so that none bears another's fault."""
+        cases = [self._cases[case_id] for case_id in ids if not self._cases[case_id].proposal]
+        try:
+            self._cases.update((case.id, case) for case in (self._score(cases) if cases else ()))
+        except Exception as error:
+            if len(cases) == 1:
+                print(f"a case cannot be scored: {failure(error)}", file=sys.stderr, flush=True)
+                return
+            for case in cases:
+                self._read([case.id])
 
 
 @dataclass(frozen=True)
@@ -79,16 +134,16 @@ class Filters:
     """Part of an id."""
 
     def of(
-        self, worklist: Mapping[str, Encounter], last: Mapping[str, tuple[int, LoggedAction]]
+        self, worklist: Iterable[Encounter], last: Mapping[str, tuple[int, LoggedAction]]
     ) -> Iterator[tuple[Encounter, str]]:
         """Yields the encounters asked for, each with its status, in the worklist's order."""
-        for case in worklist.values():
+        for case in worklist:
             proposal, status = case.proposal, status_of(case.id, last)
             if (
                 self.status in ("", status)
-                and (not self.mdc or proposal["mdc"] == self.mdc)
-                and self.decision in ("", proposal["decision"])
-                and (not self.reason or any(kind_of(reason) == self.reason for reason in proposal["reasons"]))
+                and (not self.mdc or proposal.get("mdc") == self.mdc)
+                and self.decision in ("", proposal.get("decision"))
+                and (not self.reason or self.reason in map(kind_of, proposal.get("reasons", ())))
                 and self.q.lower() in case.id.lower()
             ):
                 yield case, status

@@ -1,6 +1,6 @@
 """A desk of made-up cases, which needs no run."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +8,13 @@ from fastapi import FastAPI
 
 from src.cohort.msdrg import load_drgs
 from src.cohort.weights import Weights, read_weights
-from src.evidence.explanation import SentenceScore
 from src.service.access import Access, Expose
 from src.service.action_log import ActionLog
 from src.service.allotted_cases import Allotted
 from src.service.api import new_app
 from src.service.desk import Desk, add_desk
-from src.service.worklist import Encounter, worth_of
+from src.service.scoring_queue import ScoringQueue
+from src.service.worklist import Encounter, Worklist, worth_of
 
 NOTE = "Brief Hospital Course:\nDyspnea improved. <script>alert(1)</script> Diuresis was continued.\nDischarge: home."
 
@@ -30,11 +30,25 @@ def proposal(*drgs: str, share: float = 0.6, reasons: tuple[str, ...] = ()) -> d
     }  # fmt: skip
 
 
+def scored_worklist(weights: Weights, cases: Mapping[str, Mapping[str, Any]]) -> Worklist:
+    """A worklist of which nothing is left to score."""
+
+    def score(cases: Sequence[Encounter]) -> list[Encounter]:
+        raise AssertionError("every case is scored")
+
+    scored = [
+        Encounter(name, NOTE, 4.0, row, worth_of(row["drgs"], row["probabilities"], weights.of))
+        for name, row in cases.items()
+    ]
+    return Worklist(scored, ScoringQueue(lambda rows: rows, 1), score)
+
+
 def desk_of(
     log: Path,
     study: Mapping[str, Mapping[str, Allotted]] | None = None,
     proposals: Mapping[str, Mapping[str, Any]] | None = None,
     tokens: Mapping[str, str] | None = None,
+    worklist: Worklist | None = None,
 ) -> tuple[FastAPI, Desk]:
     """A service with the desk alone, and the desk."""
     cases = proposals or {
@@ -45,20 +59,14 @@ def desk_of(
     weights: Weights = read_weights()
     opened = ActionLog(log)
     desk = Desk(
-        worklist={
-            name: Encounter(name, NOTE, NOTE, 4.0, row, worth_of(row["drgs"], row["probabilities"], weights.of))
-            for name, row in cases.items()
-        },
+        worklist=worklist or scored_worklist(weights, cases),
         log=opened,
         access=Access(Expose.LOOPBACK, tokens or {}, opened.key()),
         titles={code: drg.title for code, drg in load_drgs().items()},
         drgs=load_drgs(),
         weights=weights,
         study=study,
-        explain=lambda text, drg, against: [
-            SentenceScore(start=text.index("Dyspnea"), end=text.index(" <script"), score=0.7),
-            SentenceScore(start=text.index("<script"), end=text.index(" Diuresis"), score=0.2),
-        ],
+        explain=lambda note, drg, against: [("Dyspnea improved.", 0.7), ("<script>alert(1)</script>", 0.2)],
     )
     app = new_app()
     add_desk(app, desk)

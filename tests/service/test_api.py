@@ -32,10 +32,10 @@ def queue(proposer: Proposer) -> Iterator[ScoringQueue]:
     queue.close()
 
 
-def client_of(queue: ScoringQueue, **tokens: str) -> TestClient:
+def client_of(queue: ScoringQueue, study: bool = False, **tokens: str) -> TestClient:
     app = new_app()
     expose = Expose.PROXY if tokens else Expose.LOOPBACK
-    app.include_router(api_routes(queue, Access(expose, tokens, b"key"), "run:1", "cohort", 4))
+    app.include_router(api_routes(queue, Access(expose, tokens, b"key"), "run:1", "cohort", 4, study))
     return TestClient(RequestLimits(app, 20_000, 5.0, LOOPBACK), base_url="http://127.0.0.1:80")
 
 
@@ -124,6 +124,21 @@ def test_the_service_says_how_it_is_and_describes_itself(client: TestClient) -> 
 def test_a_page_elsewhere_reads_nothing_by_a_name_that_leads_to_loopback(client: TestClient) -> None:
     assert client.get("/v1/health", headers={"host": "rebound.example:8000"}).status_code == 421
     assert client.get("/v1/health", headers={"host": "LOCALHOST"}).status_code == 200
+
+
+def test_while_a_study_is_served_nobody_is_told_a_proposal_here(queue: ScoringQueue) -> None:
+    open_to_all, coder = client_of(queue, True), client_of(queue, True, ann="a-token-of-letters")
+    headers = {"authorization": "Bearer a-token-of-letters"}
+    for answer in (
+        open_to_all.post("/v1/predict", json={"text": "Brief Hospital Course: fever"}),
+        coder.post("/v1/predict", json=[{"text": "Brief Hospital Course: fever"}], headers=headers),
+    ):
+        assert (answer.status_code, answer.json()) == (
+            403,
+            {"detail": "a study is served, and proposals are at its desk alone; serve without study="},
+        )
+    assert coder.post("/v1/predict", json={"text": "fever"}).status_code == 401
+    assert coder.get("/v1/health", headers=headers).status_code == 200
 
 
 def test_with_tokens_only_their_bearers_are_answered(queue: ScoringQueue) -> None:

@@ -68,8 +68,8 @@ def test_the_worklist_is_filtered_and_says_what_became_of_a_case(opened: tuple[o
     def listed(**filters: str) -> list[str]:
         return re.findall(r"case\?id=(c\d)", client.get("/desk", params=filters).text)
 
-    assert listed() == ["c1", "c2", "c3"]
-    assert listed(status="open") == ["c2", "c3"]
+    assert listed() == ["c3", "c1", "c2"]
+    assert listed(status="open") == ["c3", "c2"]
     assert listed(status="accepted") == ["c1"]
     assert listed(decision="defer", reason="no section") == ["c3"]
     assert listed(mdc="05") == ["c1", "c2"]

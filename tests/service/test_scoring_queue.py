@@ -5,7 +5,7 @@ from threading import Event, Thread
 import polars as pl
 import pytest
 
-from src.service.scoring_queue import NOTES_A_BATCH, QueueFullError, ScoringQueue
+from src.service.scoring_queue import NOTES_A_BATCH, QueueFullError, ScoringQueue, ShareFullError
 
 
 def notes(*texts: str) -> pl.DataFrame:
@@ -30,9 +30,9 @@ class Scorer:
 def test_requests_that_wait_are_scored_together_and_keep_their_own_rows() -> None:
     scorer = Scorer()
     queue = ScoringQueue(scorer, 1_000)
-    first = queue.put(notes("a"))
+    first = queue.put(notes("a"), "ann")
     time.sleep(0.05)
-    others = [queue.put(notes("b" * n, "c")) for n in range(2, 20)]
+    others = [queue.put(notes("b" * n, "c"), "ann") for n in range(2, 20)]
     scorer.go.set()
     assert first.result(10).rows() == [("same", 1)]
     assert [future.result(10).rows() for future in others] == [[("same", n), ("same", 1)] for n in range(2, 20)]
@@ -43,7 +43,7 @@ def test_requests_that_wait_are_scored_together_and_keep_their_own_rows() -> Non
 def test_a_batch_has_a_limit_and_a_larger_request_is_still_scored() -> None:
     scorer = Scorer()
     queue = ScoringQueue(scorer, 1_000)
-    futures = [queue.put(notes(*["a"] * count)) for count in (1, NOTES_A_BATCH + 5, 40, 40)]
+    futures = [queue.put(notes(*["a"] * count), f"client {count}") for count in (1, NOTES_A_BATCH + 5, 40, 40)]
     scorer.go.set()
     assert [future.result(10).height for future in futures] == [1, NOTES_A_BATCH + 5, 40, 40]
     assert [len(batch) for batch in scorer.batches] == [1, NOTES_A_BATCH + 5, 40, 40]
@@ -53,25 +53,45 @@ def test_a_batch_has_a_limit_and_a_larger_request_is_still_scored() -> None:
 def test_a_cancelled_request_is_not_scored_and_makes_room() -> None:
     scorer = Scorer()
     queue = ScoringQueue(scorer, 3)
-    first = queue.put(notes("first"))
+    first = queue.put(notes("first"), "ann")
     while queue.waiting:
         time.sleep(0.01)
-    gone = queue.put(notes("gone", "gone"))
+    gone = queue.put(notes("gone", "gone"), "ann")
     with pytest.raises(QueueFullError):
-        queue.put(notes("too", "many"))
+        queue.put(notes("too", "many"), "bo")
     assert gone.cancel()
     assert queue.waiting == 0
-    last = queue.put(notes("a", "b", "c"))
+    last = queue.put(notes("a", "b", "c"), "bo")
     scorer.go.set()
     assert (first.result(10).height, last.result(10).height) == (1, 3)
     assert scorer.batches == [["first"], ["a", "b", "c"]]
     queue.close()
 
 
+def test_each_client_gets_no_more_places_than_it_leaves_free() -> None:
+    scorer = Scorer()
+    queue = ScoringQueue(scorer, 12)
+    first = queue.put(notes("in hand"), "ann")
+    while queue.waiting:
+        time.sleep(0.01)
+    for client, places in (("ann", 6), ("bo", 3), ("cy", 1)):
+        for _ in range(places):
+            queue.put(notes("a"), client)
+        with pytest.raises(ShareFullError):
+            queue.put(notes("a"), client)
+    late = queue.put(notes("a", "a"), "di")
+    with pytest.raises(QueueFullError):
+        queue.put(notes("a"), "ed")
+    scorer.go.set()
+    assert (first.result(10).height, late.result(10).height) == (1, 2)
+    assert queue.put(notes("a", "a"), "ann").result(10).height == 2
+    queue.close()
+
+
 def test_the_fault_of_one_request_is_not_anothers() -> None:
     scorer = Scorer()
     queue = ScoringQueue(scorer, 100)
-    futures = [queue.put(notes(text)) for text in ("x", "bad", "yy")]
+    futures = [queue.put(notes(text), "ann") for text in ("x", "bad", "yy")]
     scorer.go.set()
     assert futures[0].result(10).rows() == [("same", 1)]
     with pytest.raises(ValueError, match="bad"):
@@ -83,10 +103,10 @@ def test_the_fault_of_one_request_is_not_anothers() -> None:
 def test_what_waits_when_the_service_ends_is_cancelled() -> None:
     scorer = Scorer()
     queue = ScoringQueue(scorer, 100)
-    first = queue.put(notes("in hand"))
+    first = queue.put(notes("in hand"), "ann")
     while queue.waiting:
         time.sleep(0.01)
-    waits = queue.put(notes("waits"))
+    waits = queue.put(notes("waits"), "ann")
     closing = Thread(target=queue.close)
     closing.start()
     with pytest.raises(CancelledError):

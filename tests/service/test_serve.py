@@ -40,8 +40,10 @@ def test_the_command_serves_programs_and_the_desk_without_wandb(runs: dict[str, 
         connection.request("POST", "/desk/login", "name=Ann")
         answer = connection.getresponse()
         answer.read()
-        connection.request("GET", "/desk", headers={"cookie": answer.headers["set-cookie"].split(";")[0]})
-        page = connection.getresponse().read().decode()
+        page = "not read yet"
+        while "not read yet" in page:
+            connection.request("GET", "/desk", headers={"cookie": answer.headers["set-cookie"].split(";")[0]})
+            page = connection.getresponse().read().decode()
         assert page.index("case?id=c2") < page.index("case?id=c1")
         connection.close()
         process.send_signal(signal.SIGINT)
@@ -72,7 +74,7 @@ def test_every_problem_of_the_command_is_told_at_once(
     said = command("src.serve", *words, ok=False).stderr
     for expected in (
         "run=None: no result.json there",
-        "queue_notes=3: must be at least request_notes=64",
+        "queue_notes=3: must be at least twice request_notes=64",
         "port=70000: must be 0 to 65535",
         "study=nowhere: no such file",
         "study: needs the notes of its cases; give notes=",

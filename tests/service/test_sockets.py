@@ -31,16 +31,19 @@ class Slow:
         return pl.DataFrame([{"id": row, "decision": "defer", "reasons": [], **empty} for row in rows["id"]])
 
 
-def app_of(queue: ScoringQueue) -> Any:
+def app_of(queue: ScoringQueue, *clients: str) -> Any:
+    """A service of the API alone; clients have tokens where they are named."""
     app = new_app()
-    app.include_router(api_routes(queue, Access(Expose.LOOPBACK, {}, b""), "run", "cohort", 64))
+    tokens = {name: f"the-token-of-{name}" for name in clients}
+    app.include_router(api_routes(queue, Access(Expose.LOOPBACK, tokens, b""), "run", "cohort", 64))
     return app
 
 
-def ask(port: int, text: str, timeout: float = 15) -> tuple[int, str | None, Any]:
-    connection = HTTPConnection("127.0.0.1", port, timeout=timeout)
+def ask(port: int, text: str, client: str = "", **headers: str) -> tuple[int, str | None, Any]:
+    connection = HTTPConnection("127.0.0.1", port, timeout=15)
     body = json.dumps({"id": text, "text": text, "sections": False})
-    connection.request("POST", "/v1/predict", body, {"content-type": "application/json"})
+    headers = {"content-type": "application/json", "authorization": f"Bearer the-token-of-{client}", **headers}
+    connection.request("POST", "/v1/predict", body, headers)
     answer = connection.getresponse()
     content = json.loads(answer.read())
     connection.close()
@@ -57,24 +60,25 @@ def waits(queue: ScoringQueue, count: int) -> None:
 def test_a_full_queue_says_when_to_ask_again_and_a_client_that_goes_makes_room() -> None:
     scorer = Slow()
     queue = ScoringQueue(scorer, 2)
-    with serving(app_of(queue)) as port, ThreadPoolExecutor(4) as clients:
-        first = clients.submit(ask, port, "in hand")
+    with serving(app_of(queue, "ann", "bo", "cy")) as port, ThreadPoolExecutor(4) as clients:
+        first = clients.submit(ask, port, "in hand", "ann")
         assert scorer.started.wait(10)
         gone = socket.create_connection(("127.0.0.1", port))
         body = json.dumps({"text": "gone"})
         gone.sendall(
             f"POST /v1/predict HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+            f"authorization: Bearer the-token-of-ann\r\n"
             f"content-length: {len(body)}\r\n\r\n{body}".encode()
         )
         waits(queue, 1)
-        second = clients.submit(ask, port, "second")
+        second = clients.submit(ask, port, "second", "bo")
         waits(queue, 2)
-        status, retry, content = ask(port, "one too many")
+        status, retry, content = ask(port, "one too many", "cy")
         assert (status, retry) == (503, "1")
         assert content == {"detail": "2 notes wait, no more are taken; ask again"}
         gone.close()
         waits(queue, 1)
-        third = clients.submit(ask, port, "third")
+        third = clients.submit(ask, port, "third", "ann")
         waits(queue, 2)
         scorer.go.set()
         answers = [future.result(10) for future in (first, second, third)]
@@ -84,6 +88,43 @@ def test_a_full_queue_says_when_to_ask_again_and_a_client_that_goes_makes_room()
         (200, "third"),
     ]
     assert scorer.texts == ["in hand", "second", "third"]
+    queue.close()
+
+
+def test_a_client_over_its_share_is_told_to_wait_whatever_it_says_of_where_it_is() -> None:
+    scorer = Slow()
+    queue = ScoringQueue(scorer, 4)
+    with serving(app_of(queue)) as port, ThreadPoolExecutor(4) as clients:
+        first = clients.submit(ask, port, "in hand")
+        assert scorer.started.wait(10)
+        waiting = []
+        for count in (1, 2):
+            waiting.append(clients.submit(ask, port, f"own {count}"))
+            waits(queue, count)
+        for headers in ({}, {"x-forwarded-for": "192.0.2.7"}):
+            status, retry, content = ask(port, "over the share", **headers)
+            assert (status, retry) == (429, "1")
+            assert content == {"detail": "too many of your notes wait; ask again once some are answered"}
+        scorer.go.set()
+        assert [future.result(10)[0] for future in (first, *waiting)] == [200] * 3
+    queue.close()
+
+
+def test_while_one_client_is_over_its_share_another_goes_on() -> None:
+    scorer = Slow()
+    queue = ScoringQueue(scorer, 4)
+    with serving(app_of(queue, "ann", "bo")) as port, ThreadPoolExecutor(5) as clients:
+        first = clients.submit(ask, port, "in hand", "ann")
+        assert scorer.started.wait(10)
+        waiting = []
+        for count, client in ((1, "ann"), (2, "ann"), (3, "bo")):
+            waiting.append(clients.submit(ask, port, f"own {count}", client))
+            waits(queue, count)
+            if count == 2:
+                assert ask(port, "over the share", "ann")[:2] == (429, "1")
+        scorer.go.set()
+        assert [future.result(10)[0] for future in (first, *waiting)] == [200] * 4
+    assert "over the share" not in scorer.texts
     queue.close()
 
 
