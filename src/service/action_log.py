@@ -69,7 +69,7 @@ CREATE TRIGGER IF NOT EXISTS actions_once BEFORE INSERT ON actions
 """The last trigger keeps INSERT OR REPLACE from taking a row's place."""
 
 
-class LogUnavailableError(Exception):
+class LogUnavailableError(UserError):
     """The log cannot be read or written now; the message is a sentence for a coder."""
 
 

@@ -170,14 +170,12 @@ class Desk:
         """Finds a case that a coder may see, scored; in a study with what is allotted.
 
         Raises:
-            NotRecorded: there is none, or it cannot be scored.
+            NotRecorded: there is none.
         """
         allotted = None if self.study is None else self.study.get(coder, {}).get(case_id)
         case = self.worklist.opened(case_id) if allotted or self.study is None else None
         if case is None:
             raise NotRecorded(404, f"There is no case {case_id} on this desk.")
-        if not case.proposal:
-            raise NotRecorded(500, f"The model could not read case {case_id}; the service's output says where.")
         return case, allotted
 
     def _action(self, coder: str, typed: Mapping[str, str]) -> LoggedAction:

@@ -5,10 +5,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from src.cli.progress import Clock
+from src.inference.proposals import COLUMNS
 from src.service.action_log import LoggedAction
 from src.service.request_limits import failure
 from src.service.scoring_queue import ScoringQueue
@@ -17,6 +18,11 @@ A_PAGE = 50
 
 IN_BACKGROUND = 8
 """Cases that are scored at once while nobody asks: whoever then asks waits for so many at most."""
+
+UNREAD: Mapping[str, Any] = {
+    **dict.fromkeys(COLUMNS), "decision": "defer", "reasons": ["the model could not read it"]
+}  # fmt: skip
+"""Stands for the proposal of a case that cannot be scored: a coder decides without one."""
 
 STATUSES = {"": "open", "accept": "accepted", "override": "overridden", "defer": "deferred", "decide": "decided"}
 """What a case is called after the last action on it."""
@@ -95,8 +101,8 @@ class Worklist:
         return clock.line(time.monotonic() - clock.start) if clock.done else f"{clock.what}: 0 of {clock.total}"
 
     def opened(self, case_id: str) -> Encounter | None:
-        """Returns a case, which is scored first where it was not; None where there is none of this id."""
-        if case_id in self._cases and not self._cases[case_id].proposal:
+        """Returns a case, which is scored first where it is not; None where there is none of this id."""
+        if case_id in self._cases and self._cases[case_id].proposal in ({}, UNREAD):
             self._queue.call(self._read, [case_id]).result()
         return self._cases.get(case_id)
 
@@ -111,12 +117,13 @@ class Worklist:
 
     def _read(self, ids: Sequence[str]) -> None:
         """Scores cases; where that fails, each alone, so that none bears another's fault."""
-        cases = [self._cases[case_id] for case_id in ids if not self._cases[case_id].proposal]
+        cases = [case for case_id in ids if (case := self._cases[case_id]).proposal in ({}, UNREAD)]
         try:
             self._cases.update((case.id, case) for case in (self._score(cases) if cases else ()))
         except Exception as error:
             if len(cases) == 1:
                 print(f"a case cannot be scored: {failure(error)}", file=sys.stderr, flush=True)
+                self._cases[cases[0].id] = replace(cases[0], proposal=UNREAD)
                 return
             for case in cases:
                 self._read([case.id])

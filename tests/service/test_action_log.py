@@ -78,6 +78,8 @@ def test_a_locked_log_says_so_and_goes_on_afterwards(tmp_path: Path, monkeypatch
         another.execute("BEGIN EXCLUSIVE")
         with pytest.raises(LogUnavailableError, match=r"log: another program locks it; close that one, and try again"):
             log.add("a", ACCEPT, 0)
+        with pytest.raises(UserError, match="another program locks it"):
+            log.key()  # as the service does when it begins
         another.rollback()
         assert log.add("a", ACCEPT, 0)
 

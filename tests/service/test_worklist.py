@@ -149,10 +149,12 @@ def test_a_case_that_cannot_be_scored_is_said_to_be_and_keeps_no_other_back(
     client.post("/desk/login", data={"name": "ann"})
     with worklist.scoring():
         until_scored(worklist)
-        assert [case.id for case in worklist if not case.proposal] == ["c50"]
+        assert [case.id for case in worklist if case.proposal["drg"] is None] == ["c50"]
         answer = client.get("/desk/case?id=c50")
-    assert answer.status_code == 500
-    assert "The model could not read case c50; the service&#39;s output says where." in answer.text
+    assert answer.status_code == 200
+    assert "the model could not read it" in answer.text
+    assert ">Override<" in answer.text
+    assert ">Accept " not in answer.text
     shown = capfd.readouterr().err
     assert shown.count("a case cannot be scored: ValueError at ") == 2
     assert "words of a note" not in shown
