@@ -127,14 +127,14 @@ class EarlyTables:
         for hadm_id, report in sorted(reports, key=lambda pair: pair[1].charted):
             number += 1
             note_id = f"{subject_id}-RR-{number}"
-            times = [report.charted, report.stored]
-            self._row("note/radiology", [note_id, subject_id, hadm_id, "RR", number, *times, report.text])
+            whole = [note_id, subject_id, hadm_id, "RR", number, report.charted, report.stored, report.text]
+            self._row("note/radiology", whole)
             details = list(zip(("exam_name", "exam_code", "cpt_code"), report.exam, strict=True))
             if report.addendum:
                 number += 1
                 addendum_id = f"{subject_id}-AR-{number}"
-                times = [report.charted, report.addendum_stored]
-                self._row("note/radiology", [addendum_id, subject_id, hadm_id, "AR", number, *times, report.addendum])
+                rest = ["AR", number, report.charted, report.addendum_stored, report.addendum]
+                self._row("note/radiology", [addendum_id, subject_id, hadm_id, *rest])
                 details.append(("addendum_note_id", addendum_id))
                 self._row("note/radiology_detail", [addendum_id, subject_id, "parent_note_id", note_id, 1])
             for name, value in details:

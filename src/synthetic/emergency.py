@@ -8,6 +8,7 @@ from typing import Any
 
 from src.synthetic.early_knowledge import by_code, early_knowledge
 from src.synthetic.facts import Admission, Patient
+from src.synthetic.grouper import level
 from src.synthetic.knowledge import Condition
 from src.synthetic.timeline import Timeline, seconds
 
@@ -65,7 +66,7 @@ def of_admission(timeline: Timeline, random: Random) -> EmergencyStay:
         for name, more in (by_code("signs", code) or {}).items():
             signs[name] = signs.get(name, 0) + more / 2
     chronic = [code for condition, code in stay.documented if condition.chronic]
-    severe = timeline.intensive or stay.died
+    severe = stay.died or any(level(code) == "MCC" for code in present)
     return EmergencyStay(
         stay.patient,
         stay.hadm_id,
@@ -109,11 +110,16 @@ def visit(patient: Patient, arrived: datetime, random: Random) -> EmergencyStay:
     return EmergencyStay(patient, "", arrived, left, complaint, acuity, {}, disposition, "", [], [code])
 
 
+def symptoms_of(principal: Condition) -> list[str]:
+    """Lists complaints of a condition that do not name it: the name is for a work-up to find."""
+    return [text for text in principal.complaint if text not in principal.says] or ["weakness"]
+
+
 def _complaint(principal: Condition, random: Random) -> str:
-    """Draws what triage writes: a symptom of the condition, seldom two, and no name that only a work-up can give."""
-    symptoms = [text for text in principal.complaint if text not in principal.says]
-    if random.random() < VAGUE or not symptoms:
+    """Draws what triage writes: a symptom of the condition, seldom two."""
+    if random.random() < VAGUE:
         return random.choice(VAGUE_COMPLAINTS)
+    symptoms = symptoms_of(principal)
     text = ", ".join(random.sample(symptoms, min(len(symptoms), 2 if random.random() < 0.25 else 1)))
     return text[:1].upper() + text[1:]
 
@@ -147,7 +153,9 @@ def vital_signs(stay: EmergencyStay, share: float, random: Random) -> list[float
 
 def pain(random: Random) -> str:
     """Draws what MIMIC-IV holds as text: mostly a number, and words where nobody could be asked."""
-    return random.choice(("0", "0", "0", "3", "5", "6", "7", "8", "10", "unable", "")) if random.random() < 0.97 else "13"
+    return (
+        random.choice(("0", "0", "0", "3", "5", "6", "7", "8", "10", "unable", "")) if random.random() < 0.97 else "13"
+    )
 
 
 def triage_row(stay: EmergencyStay, stay_id: int, random: Random) -> list[Any]:
@@ -159,8 +167,8 @@ def triage_row(stay: EmergencyStay, stay_id: int, random: Random) -> list[Any]:
 
 def vital_rows(stay: EmergencyStay, stay_id: int, random: Random) -> list[list[Any]]:
     """Draws the rows of `ed/vitalsign`: sets within the stay, by and by nearer to those of a well patient."""
-    rows, when = [], seconds(stay.arrived, random.uniform(0.1, 1.5))
-    share = 0.9
+    rows: list[list[Any]] = []
+    when, share = seconds(stay.arrived, random.uniform(0.1, 1.5)), 0.9
     while when < stay.left and len(rows) < 8:
         signs = vital_signs(stay, share, random)
         rhythm = stay.rhythm if random.random() < 0.05 else ""

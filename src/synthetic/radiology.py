@@ -9,7 +9,7 @@ from random import Random
 
 from src.synthetic.course import not_present
 from src.synthetic.early_knowledge import by_code, early_knowledge
-from src.synthetic.emergency import EmergencyStay
+from src.synthetic.emergency import EmergencyStay, symptoms_of
 from src.synthetic.facts import Admission, Patient, allowed
 from src.synthetic.grouper import level
 from src.synthetic.knowledge import Condition, Knowledge
@@ -90,7 +90,7 @@ def _of_principal(timeline: Timeline, knowledge: Knowledge, random: Random) -> I
     rivals = _rivals(stay, knowledge)
     first, second = (rival.phrase(random, heldout) for rival in random.sample(rivals, 2))
     if random.random() < 0.78 * share:
-        when, reason = seconds(start, random.uniform(0.4, 5)), random.choice(principal.complaint)
+        when, reason = seconds(start, random.uniform(0.4, 5)), random.choice(symptoms_of(principal))
         if principal.elective:
             yield _Plan(when, stay.code, f"{_principal(stay, random)}, pre-op", (_said("routine", random),))
         else:
@@ -99,7 +99,7 @@ def _of_principal(timeline: Timeline, knowledge: Knowledge, random: Random) -> I
             yield _Plan(when, stay.code, reason, (_said("open", random, *pair),))
     if random.random() < 0.6 * share:
         name = _principal(stay, random) if random.random() < RIGHT_LATER else second
-        reason = random.choice(principal.found or principal.complaint)
+        reason = random.choice(principal.found or symptoms_of(principal))
         when = seconds(start, random.uniform(7, 23))
         yield _Plan(when, stay.code, _filled(reason, stay, random), (_said("likely", random, name),), True)
     if random.random() < 0.65 * share:

@@ -6,7 +6,6 @@ from math import log
 from random import Random
 
 from src.synthetic.facts import Admission
-from src.synthetic.grouper import level
 from src.synthetic.knowledge import Condition
 
 WITHOUT_ED_ROW = 0.297
@@ -45,11 +44,6 @@ class Timeline:
     recorded: bool
     """Whether `ed/` has the stay in the emergency department."""
     problems: list[Problem]
-
-    @property
-    def intensive(self) -> bool:
-        """Is whether a diagnosis was severe enough for intensive care."""
-        return any(level(problem.code) == "MCC" for problem in self.problems)
 
 
 def draw_timeline(stay: Admission, free: datetime | None, random: Random) -> Timeline:
