@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from functools import cache
 from random import Random
 from typing import Any
 
@@ -117,8 +118,7 @@ class EarlyTables:
         for row in medicine_rows(stay, stay_id, random):
             self._row("ed/medrecon", row)
         for seq_num, code in enumerate(stay.codes, 1):
-            title = self._knowledge.titles.get(code, "")
-            self._row("ed/diagnosis", [patient.subject_id, stay_id, seq_num, code, 10, title])
+            self._row("ed/diagnosis", [patient.subject_id, stay_id, seq_num, code, 10, _title(self._knowledge, code)])
 
     def _reports(self, reports: list[tuple[int | str, Report]]) -> None:
         """Writes a patient's reports in order of time, each addendum after its report with a link both ways."""
@@ -146,3 +146,10 @@ class EarlyTables:
 
     def _row(self, table: str, values: list[Any]) -> None:
         self._writers[table].writerow(values)
+
+
+@cache
+def _title(knowledge: Knowledge, code: str) -> str:
+    """Looks up a code's title; one that was divided since v34 has that of its first part."""
+    titles = knowledge.titles
+    return titles.get(code) or next((titles[part] for part in titles if part.startswith(code)), "")

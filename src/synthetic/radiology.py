@@ -16,7 +16,7 @@ from src.synthetic.knowledge import Condition, Knowledge
 from src.synthetic.timeline import Timeline, seconds
 from src.synthetic.wording import fill, sentence
 
-RIGHT_AT_FIRST, RIGHT_LATER = 0.55, 0.85
+RIGHT_AT_FIRST, RIGHT_LATER = 0.65, 0.85
 """Chances that the principal diagnosis is among the first report's two suspicions, and that it is the second's one."""
 
 LIGHT = 0.35
@@ -25,7 +25,7 @@ LIGHT = 0.35
 AFTER_DISCHARGE, ADDENDUM = 0.02, 0.015
 """Shares of admissions with a report charted after discharge, and of reports with an addendum."""
 
-STORED, LONGEST_STORED = (log(3), 1.0), 72.0
+STORED, LONGEST_STORED = (log(2), 1.1), 72.0
 """Hours from an exam (`charttime`) to its signed report (`storetime`): log-normal, so some lie across any horizon."""
 
 
@@ -90,7 +90,7 @@ def _of_principal(timeline: Timeline, knowledge: Knowledge, random: Random) -> I
     rivals = _rivals(stay, knowledge)
     first, second = (rival.phrase(random, heldout) for rival in random.sample(rivals, 2))
     if random.random() < 0.78 * share:
-        when, reason = seconds(start, random.uniform(0.4, 5)), random.choice(symptoms_of(principal))
+        when, reason = seconds(start, random.uniform(0.3, 3)), random.choice(symptoms_of(principal))
         if principal.elective:
             yield _Plan(when, stay.code, f"{_principal(stay, random)}, pre-op", (_said("routine", random),))
         else:
