@@ -17,7 +17,7 @@ from src.synthetic.emergency import (
 )
 from src.synthetic.facts import Admission
 from src.synthetic.knowledge import Knowledge
-from src.synthetic.radiology import Report, draw_reports, report_of_visit
+from src.synthetic.radiology import RadiologyReport, draw_reports, report_of_visit
 from src.synthetic.timeline import Timeline, draw_timeline, seconds
 from src.synthetic.wards import draw_moves, draw_services
 
@@ -63,7 +63,7 @@ class EarlyTables:
 
     def close(self) -> None:
         """Writes what is there of the last patient."""
-        reports: list[tuple[int | str, Report]] = []
+        reports: list[tuple[int | str, RadiologyReport]] = []
         free: datetime | None = None
         for index, timeline in enumerate(self._timelines):
             ids = [timeline.stay.patient.subject_id, timeline.stay.hadm_id]
@@ -86,9 +86,9 @@ class EarlyTables:
         self._reports(reports)
         self._timelines = []
 
-    def _before(self, timeline: Timeline, free: datetime | None) -> list[tuple[int | str, Report]]:
+    def _before(self, timeline: Timeline, free: datetime | None) -> list[tuple[int | str, RadiologyReport]]:
         """Writes stays in the emergency department before the one of the admission; returns their reports."""
-        random, reports = self._random, list[tuple[int | str, Report]]()
+        random, reports = self._random, list[tuple[int | str, RadiologyReport]]()
         days = 200.0 if free is None else (timeline.start - free) / timedelta(days=1)
         if days > 6 and random.random() < VISIT:
             arrived = seconds(timeline.start, -24 * random.uniform(2.5, min(days - 2, 120)))
@@ -120,7 +120,7 @@ class EarlyTables:
         for seq_num, code in enumerate(stay.codes, 1):
             self._row("ed/diagnosis", [patient.subject_id, stay_id, seq_num, code, 10, _title(self._knowledge, code)])
 
-    def _reports(self, reports: list[tuple[int | str, Report]]) -> None:
+    def _reports(self, reports: list[tuple[int | str, RadiologyReport]]) -> None:
         """Writes a patient's reports in order of time, each addendum after its report with a link both ways."""
         subject_id = self._timelines[0].stay.patient.subject_id if self._timelines else 0
         number = 0

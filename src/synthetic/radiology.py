@@ -30,7 +30,7 @@ STORED, LONGEST_STORED = (log(2), 1.1), 72.0
 
 
 @dataclass(frozen=True)
-class Report:
+class RadiologyReport:
     """Holds a report; an addendum has the `charttime` of its exam, and is known only when it is stored itself."""
 
     charted: datetime
@@ -55,7 +55,7 @@ class _Plan:
     """Whether a better exam than the first is taken."""
 
 
-def draw_reports(timeline: Timeline, knowledge: Knowledge, random: Random) -> list[Report]:
+def draw_reports(timeline: Timeline, knowledge: Knowledge, random: Random) -> list[RadiologyReport]:
     """Writes the reports of an admission, from its start to its end, and seldom one after it."""
     stay = timeline.stay
     plans = [
@@ -73,7 +73,7 @@ def draw_reports(timeline: Timeline, knowledge: Knowledge, random: Random) -> li
     return [_written(plan, stay.patient, _principal(stay, random), random) for plan in plans]
 
 
-def report_of_visit(visit: EmergencyStay, random: Random) -> Report:
+def report_of_visit(visit: EmergencyStay, random: Random) -> RadiologyReport:
     """Writes the report of an exam of somebody whom the emergency department sent home."""
     when = visit.arrived + (visit.left - visit.arrived) * random.uniform(0.2, 0.9)
     plan = _Plan(when.replace(microsecond=0), visit.codes[0], visit.complaint.lower(), (_said("routine", random),))
@@ -177,7 +177,7 @@ def _said(kind: str, random: Random, what: str = "", otherwise: str = "") -> str
     return sentence(text.replace("WHAT ELSE", otherwise).replace("WHAT", what))
 
 
-def _written(plan: _Plan, patient: Patient, name: str, random: Random) -> Report:
+def _written(plan: _Plan, patient: Patient, name: str, random: Random) -> RadiologyReport:
     """Writes a report in the sections of MIMIC-IV's; `name` is what a late addendum may tell of."""
     exams = early_knowledge()["exams"][by_code("regions", plan.code)]
     exam, exam_code, cpt, technique = random.choice(exams[1:] or exams) if plan.further else exams[0]
@@ -191,6 +191,6 @@ def _written(plan: _Plan, patient: Patient, name: str, random: Random) -> Report
     text += "\n".join(f"{number}.  {line}" for number, line in enumerate(plan.impression, 1)) + "\n"
     kind = (exam, exam_code, cpt)
     if random.random() >= ADDENDUM:
-        return Report(plan.charted, stored, kind, text)
+        return RadiologyReport(plan.charted, stored, kind, text)
     later = seconds(stored, random.uniform(1, 30))
-    return Report(plan.charted, stored, kind, text, f"ADDENDUM  {_said('addendum', random, name)}\n", later)
+    return RadiologyReport(plan.charted, stored, kind, text, f"ADDENDUM  {_said('addendum', random, name)}\n", later)
