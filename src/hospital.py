@@ -18,6 +18,8 @@ class HospitalConfig:
     """Share of patients whose notes use held-out phrasings; the share that `src.prepare` will test on."""
     split_seed: int
     """The seed that `src.prepare` will split by."""
+    ed_times: bool
+    """Whether hosp/admissions has edregtime and edouttime; no other file changes with it, and no other column."""
 
     def problems(self) -> list[str]:
         """Lists one line for each value that cannot be."""
@@ -32,7 +34,7 @@ class HospitalConfig:
 
 
 def hospital(cfg: HospitalConfig) -> None:
-    """Writes `note/` and `hosp/` in MIMIC-IV's formats, `hospital.json` with counts, and `split.csv`.
+    """Writes `note/`, `ed/` and `hosp/` in MIMIC-IV's formats, `hospital.json` with counts, and `split.csv`.
 
     Beside the notes stands `note/evidence.csv.gz`: where they mention what, and which of it decides the DRG.
 
@@ -43,7 +45,7 @@ def hospital(cfg: HospitalConfig) -> None:
     """
     from src.synthetic.hospital_folder import write_hospital
 
-    counts = write_hospital(Path(cfg.out), cfg.admissions, cfg.seed, cfg.split_seed, cfg.test_share)
+    counts = write_hospital(Path(cfg.out), cfg.admissions, cfg.seed, cfg.split_seed, cfg.test_share, cfg.ed_times)
     print("\n".join(f"{name}: {value}" for name, value in counts.items()))
 
 

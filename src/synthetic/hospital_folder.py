@@ -13,15 +13,19 @@ from src.cli.progress import track
 from src.cohort.prepared import SPLIT
 from src.cohort.split import write_split
 from src.synthetic.discharge_summary import write_note
+from src.synthetic.early_tables import EARLY_COLUMNS, EarlyTables
 from src.synthetic.facts import Admission, admissions
-from src.synthetic.hospital_tables import open_tables
+from src.synthetic.hospital_tables import open_tables, open_writers
 from src.synthetic.knowledge import knowledge
 
 
-def write_hospital(out: Path, count: int, seed: int, split_seed: int, test_share: float) -> dict[str, float]:
+def write_hospital(
+    out: Path, count: int, seed: int, split_seed: int, test_share: float, ed_times: bool
+) -> dict[str, float]:
     """Writes `count` admissions, `split.csv` and `hospital.json` into a folder; returns the counts in the last.
 
-    The key of the split follows from the seed, as all else does: the patients are nobody.
+    The key of the split follows from the seed, as all else does: the patients are nobody. What is known before
+    discharge has a random source of its own, so that the notes and the labels are those of hospitals without it.
 
     Raises:
         UserError: `out` holds something.
@@ -33,10 +37,13 @@ def write_hospital(out: Path, count: int, seed: int, split_seed: int, test_share
     splits: dict[int, str] = {}
     stays = admissions(medicine, count, random, (split_seed, test_share))
     with atomic_folder(out) as folder:
-        with open_tables(folder, random) as tables:
+        with open_tables(folder, random) as tables, open_writers(folder, EARLY_COLUMNS) as writers:
+            early = EarlyTables(writers, medicine, Random(f"early {seed}"))
             for stay in track(stays, total=count, what="admissions", unit="admission"):
                 note = write_note(stay, medicine, random)
-                tables.add(stay, note)
+                timeline = early.add(stay)
+                known = ed_times and timeline.left_emergency
+                tables.add(stay, note, (str(timeline.start), str(timeline.left_emergency)) if known else ("", ""))
                 drgs.add(stay.drg)
                 splits[stay.patient.subject_id] = "test" if stay.patient.heldout else "train"
                 words.append(note.words)
@@ -44,6 +51,7 @@ def write_hospital(out: Path, count: int, seed: int, split_seed: int, test_share
                 totals["mcc"] += len(note.mcc_places)
                 totals["mcc_late"] += sum(position >= 400 for position in note.mcc_places)
                 totals["mcc_implicit"] += note.mcc_implicit
+            early.close()
         counts = {
             "admissions": count,
             "seed": seed,

@@ -3,7 +3,7 @@
 import csv
 import gzip
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -40,8 +40,14 @@ class Tables:
         self._patient: tuple[Admission, list[Admission]] | None = None
         self.notes = 0
 
-    def add(self, stay: Admission, note: Note) -> None:
-        """Writes every row of one admission; the rows of a patient wait for the last admission."""
+    def add(self, stay: Admission, note: Note, emergency: tuple[str, str] = ("", "")) -> None:
+        """Writes every row of one admission; the rows of a patient wait for the last admission.
+
+        Args:
+            stay: the admission.
+            note: its discharge summary.
+            emergency: `edregtime` and `edouttime`, empty where they are not known.
+        """
         random, ids = self._random, [stay.patient.subject_id, stay.hadm_id]
         left = stay.admitted + timedelta(days=stay.days)
         earlier = self._patient[1] if self._patient and self._patient[0].patient is stay.patient else []
@@ -55,7 +61,7 @@ class Tables:
             self._row("note/discharge", [note_id, *ids, "DS", number, day, _time(stored), written.text])
             self._evidence_rows(stay, note_id, written, copied)
         self._drg_rows(stay, ids)
-        self._admission_row(stay, ids, left)
+        self._admission_row(stay, ids, left, emergency)
         for seq_num, code in enumerate([stay.code, *stay.coded], 1):
             self._row("hosp/diagnoses_icd", [*ids, seq_num, code, 10])
         for seq_num, code in enumerate([code for codes, _ in stay.procedures for code in codes], 1):
@@ -105,7 +111,7 @@ class Tables:
             [*ids, kind, f"{random.randint(1, 952):03d}", title, random.randint(1, 4), random.randint(1, 4)],
         )
 
-    def _admission_row(self, stay: Admission, ids: list[int], left: datetime) -> None:
+    def _admission_row(self, stay: Admission, ids: list[int], left: datetime, emergency: tuple[str, str]) -> None:
         random, elective = self._random, stay.principal.elective
         old = stay.age >= 65
         self._row(
@@ -123,8 +129,7 @@ class Tables:
                 random.choice(("ENGLISH",) * 9 + ("?",)),
                 random.choice(("MARRIED", "SINGLE", "WIDOWED", "DIVORCED", "")),
                 stay.patient.race,
-                "",
-                "",
+                *emergency,
                 int(stay.died),
             ],
         )
@@ -140,9 +145,18 @@ def _time(when: datetime) -> str:
 @contextmanager
 def open_tables(folder: Path, random: Random) -> Iterator[Tables]:
     """Yields the tables of a hospital in `folder`; the bytes depend on what is written alone."""
+    with open_writers(folder, COLUMNS) as writers:
+        tables = Tables(writers, random)
+        yield tables
+        tables.close()
+
+
+@contextmanager
+def open_writers(folder: Path, columns: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    """Yields a writer for each table, each with its header written."""
     with ExitStack() as stack:
         writers = {}
-        for name, columns in COLUMNS.items():
+        for name, header in columns.items():
             path = folder / f"{name}.csv.gz"
             path.parent.mkdir(exist_ok=True)
             raw = stack.enter_context(path.open("wb"))
@@ -150,7 +164,5 @@ def open_tables(folder: Path, random: Random) -> Iterator[Tables]:
             packed = stack.enter_context(gzip.GzipFile("", "wb", compresslevel=3, fileobj=raw, mtime=0))
             lines = stack.enter_context(io.TextIOWrapper(packed, "utf-8", newline=""))
             writers[name] = csv.writer(lines, lineterminator="\n")
-            writers[name].writerow(columns.split())
-        tables = Tables(writers, random)
-        yield tables
-        tables.close()
+            writers[name].writerow(header.split())
+        yield writers
