@@ -65,10 +65,11 @@ class Horizon:
         return pl.col(events[NamedHorizon(self.name)])
 
     @property
-    def reached(self) -> str:
-        """Says what an admission has that has such a time."""
-        events = {NamedHorizon.TRIAGE: "a stay in ed/edstays", NamedHorizon.ED: "an emergency department left"}
-        return events.get(NamedHorizon(self.name), "a start") if self.hours is None else "a start"
+    def reached(self) -> str | None:
+        """Says what an admission has that has such a time; None where every one has."""
+        if self.name == NamedHorizon.TRIAGE:
+            return "with a stay in ed/edstays"
+        return "with an edouttime in hosp/admissions" if self.name == NamedHorizon.ED else None
 
 
 def early_horizons(names: Sequence[str]) -> list[Horizon]:

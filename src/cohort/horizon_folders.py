@@ -144,10 +144,11 @@ def _in_the_house(rows: pl.DataFrame, horizon: Horizon, flow: Flow) -> pl.DataFr
     rows = flow.keep(
         rows, pl.col("admittime").is_not_null() & pl.col("dischtime").is_not_null(), "with times in hosp/admissions"
     )
-    rows = flow.keep(rows, pl.col("end").is_not_null(), f"with {horizon.reached}")
+    if horizon.reached is not None:
+        rows = flow.keep(rows, pl.col("end").is_not_null(), horizon.reached)
     alive = pl.col("deathtime").is_null() | (pl.col("deathtime") > pl.col("end"))
     rows = flow.keep(rows, (pl.col("dischtime") > pl.col("end")) & alive, f"in the house still at {horizon.name}")
-    return flow.keep(rows, pl.col("offset").is_not_null(), f"of something known at {horizon.name}")
+    return flow.keep(rows, pl.col("offset").is_not_null(), f"with something known at {horizon.name}")
 
 
 def _noted(rows: pl.DataFrame, horizon: Horizon, spool: TextSpool, words: list[pl.Series]) -> Iterator[pl.DataFrame]:

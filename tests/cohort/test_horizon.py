@@ -188,7 +188,7 @@ def test_an_admission_past_the_emergency_department_has_no_horizon_of_it(texts: 
         ward.add("hosp/services", hadm_id=hadm_id, transfertime="2150-01-01 10:00:00", curr_service="MED")
     told = texts(ward, "ed", "24h")
     assert (sorted(told["ed"]), sorted(told["24h"])) == ([20], [20, 21])
-    assert steps(tmp_path, "ed")["with an emergency department left"] == 1
+    assert steps(tmp_path, "ed")["with an edouttime in hosp/admissions"] == 1
 
 
 def test_who_has_gone_home_or_died_at_a_horizon_is_out_of_it_and_listed(texts: Texts, tmp_path: Path) -> None:
@@ -202,13 +202,13 @@ def test_who_has_gone_home_or_died_at_a_horizon_is_out_of_it_and_listed(texts: T
     told = texts(ward, "24h", "12h")
     assert (sorted(told["24h"]), sorted(told["12h"])) == ([20], [20, 21, 22])
     assert steps(tmp_path, "24h") == {
-        "notes of the cohort": 0, "with times in hosp/admissions": 0, "with a start": 0,
-        "in the house still at 24h": 2, "of something known at 24h": 1,
+        "notes of the cohort": 0, "with times in hosp/admissions": 0,
+        "in the house still at 24h": 2, "with something known at 24h": 1,
     }  # fmt: skip
     listed = pl.read_csv(tmp_path / "cohort-1" / "horizons" / "24h" / "excluded.csv")
     assert listed.select("note_id", "excluded").rows() == [
         ("7-DS-21", "not in the house still at 24h"), ("7-DS-22", "not in the house still at 24h"),
-        ("7-DS-23", "not of something known at 24h"),
+        ("7-DS-23", "not with something known at 24h"),
     ]  # fmt: skip
 
 
