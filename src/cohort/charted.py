@@ -45,7 +45,9 @@ class Charted:
         texts = kept.select(pl.concat_str(stamp, pl.lit("\nHour "), hour, pl.lit(f", {kind}"), "text")).to_series()
         offsets, lengths = self._spool.add(texts.cast(pl.Binary).to_list())
         rank = pl.lit(KINDS.index(kind), pl.UInt8).alias("kind")
-        self._parts.append(kept.select("hadm_id", "known", rank).with_columns(offset=offsets, length=lengths))
+        self._parts.append(
+            kept.select("hadm_id", "known", rank).with_columns(offset=offsets, length=lengths.cast(pl.UInt32))
+        )
 
     def pieces(self) -> pl.DataFrame:
         """Lists the pieces by admission, each admission's in order of time: `offset` and `length` in the spool."""

@@ -28,11 +28,11 @@ from src.display.spreadsheet import write_frame
 HORIZONS = "horizons"
 """The folder below a cohort's in which each horizon has one."""
 
-NOTES_AT_ONCE = 4_000
+NOTES_AT_ONCE = 1_000
 
 
-class LeakError(RuntimeError):
-    """A leak error says that a text would have shown what was not known at its horizon; nothing is written then."""
+class HorizonError(RuntimeError):
+    """A horizon error says that a text would have shown what was not known at its horizon; nothing is written then."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def write_horizons(folder: Path, horizons: Sequence[Horizon], origin: Origin) ->
 
     Raises:
         UserError: a table is damaged, or a split holds no note at a horizon though it does at discharge.
-        LeakError: a text holds what was charted after its horizon.
+        HorizonError: a text holds what was charted after its horizon.
     """
     stays, visits = read_stays(origin.tables, origin.rows)
     ends = stays.with_columns(horizon.end.alias(horizon.name) for horizon in horizons)
@@ -66,9 +66,13 @@ def write_horizons(folder: Path, horizons: Sequence[Horizon], origin: Origin) ->
         remarks = _gather(charted, horizons, origin, stays, visits)
         pieces = charted.pieces()
         for horizon in horizons:
-            rows = origin.rows.join(_shown(horizon, ends, pieces), "hadm_id", how="left", maintain_order="left")
-            told = remarks if REPORT in horizon.kinds else []
-            _write(folder, horizon, origin, Flow(remarks=list(told)), rows, spool)
+            times = ends.select("hadm_id", "admittime", "dischtime", "deathtime", end=horizon.name)
+            shown = _shown(horizon, times, pieces, spool)
+            flow = Flow(remarks=list(remarks) if REPORT in horizon.kinds else [])
+            rows = origin.rows.join(
+                times.join(shown.spans(), "hadm_id", how="left"), "hadm_id", how="left", maintain_order="left"
+            )
+            _write(folder, horizon, origin, _in_the_house(rows, horizon, flow), flow, shown)
     path.unlink()
 
 
@@ -88,20 +92,33 @@ def _gather(
     return remarks
 
 
-def _shown(horizon: Horizon, ends: pl.DataFrame, pieces: pl.DataFrame) -> pl.DataFrame:
-    """Gives each admission its `end` at a horizon and, as lists, where the pieces lie that it shows, in their order."""
-    times = ends.select("hadm_id", "admittime", "dischtime", "deathtime", end=horizon.name)
-    ranks = [KINDS.index(kind) for kind in horizon.kinds]
-    known = pieces.join(times.select("hadm_id", "end"), "hadm_id", maintain_order="left").filter(
-        (pl.col("known") <= pl.col("end")) & pl.col("kind").is_in(ranks)
-    )
-    lists = known.group_by("hadm_id", maintain_order=True).agg("offset", "length")
-    return times.join(lists, "hadm_id", how="left")
+@dataclass(frozen=True, eq=False)
+class _Shown:
+    """Holds the pieces that a horizon shows, in the order of their admissions, and reads their texts."""
+
+    kept: pl.DataFrame
+    spool: TextSpool
+
+    def spans(self) -> pl.DataFrame:
+        """Gives each admission that has pieces its `first` and their `count`; lists of them took the memory thrice."""
+        runs = self.kept.select(pl.col("hadm_id").rle()).unnest("hadm_id")
+        return runs.select(hadm_id="value", count="len", first=pl.col("len").cum_sum() - pl.col("len"))
+
+    def read(self, first: int, count: int) -> list[str]:
+        """Reads the texts of some pieces, each with its stamp."""
+        some = self.kept.slice(first, count)
+        return self.spool.read(some["offset"], some["length"])
 
 
-def _write(folder: Path, horizon: Horizon, origin: Origin, flow: Flow, rows: pl.DataFrame, spool: TextSpool) -> None:
-    """Writes one horizon's folder; `rows` are the notes of discharge with what `_shown` gives."""
-    rows = _in_the_house(rows, horizon, flow)
+def _shown(horizon: Horizon, times: pl.DataFrame, pieces: pl.DataFrame, spool: TextSpool) -> _Shown:
+    """Picks the pieces that were known at the `end` of each admission in `times`."""
+    of_kind = pieces.filter(pl.col("kind").is_in([KINDS.index(kind) for kind in horizon.kinds]))
+    ended = of_kind.join(times.select("hadm_id", "end"), "hadm_id", how="left", maintain_order="left")
+    return _Shown(ended.filter(pl.col("known") <= pl.col("end")).select("hadm_id", "offset", "length"), spool)
+
+
+def _write(folder: Path, horizon: Horizon, origin: Origin, rows: pl.DataFrame, flow: Flow, shown: _Shown) -> None:
+    """Writes one horizon's folder below `folder`, of the notes that are left for it."""
     splits = counts_by_split(rows)
     for name in Split:
         if origin.record["splits"][name]["notes"] and not splits[name]["notes"]:
@@ -113,7 +130,7 @@ def _write(folder: Path, horizon: Horizon, origin: Origin, flow: Flow, rows: pl.
     out = folder / HORIZONS / horizon.name
     out.mkdir(parents=True)
     words: list[pl.Series] = []
-    fingerprint = write_notes(out, _noted(rows, horizon, spool, words))
+    fingerprint = write_notes(out, _noted(rows, horizon, shown, words))
     write_split(out / SPLIT, rows, origin.key)
     write_frame(out / EXCLUDED, flow.excluded())
     if (facts := read_admissions(folder)) is not None:
@@ -148,18 +165,18 @@ def _in_the_house(rows: pl.DataFrame, horizon: Horizon, flow: Flow) -> pl.DataFr
         rows = flow.keep(rows, pl.col("end").is_not_null(), horizon.reached)
     alive = pl.col("deathtime").is_null() | (pl.col("deathtime") > pl.col("end"))
     rows = flow.keep(rows, (pl.col("dischtime") > pl.col("end")) & alive, f"in the house still at {horizon.name}")
-    return flow.keep(rows, pl.col("offset").is_not_null(), f"with something known at {horizon.name}")
+    return flow.keep(rows, pl.col("count").is_not_null(), f"with something known at {horizon.name}")
 
 
-def _noted(rows: pl.DataFrame, horizon: Horizon, spool: TextSpool, words: list[pl.Series]) -> Iterator[pl.DataFrame]:
+def _noted(rows: pl.DataFrame, horizon: Horizon, shown: _Shown, words: list[pl.Series]) -> Iterator[pl.DataFrame]:
     """Yields the notes with their texts, a few thousand at a time; `words` gets the length of each."""
     parts = -(-rows.height // NOTES_AT_ONCE)
     slices = rows.iter_slices(NOTES_AT_ONCE)
     for part in track(slices, total=parts, what=f"horizon={horizon.name}", unit="piece"):
-        asked = part.select("note_id", "hadm_id", "end", "offset", "length").iter_rows()
+        asked = part.select("note_id", "hadm_id", "end", "first", "count").iter_rows()
         texts = [
-            assembled(horizon, note, admission, end, spool.read(offsets, lengths))
-            for note, admission, end, offsets, lengths in asked
+            assembled(horizon, note, admission, end, shown.read(first, count))
+            for note, admission, end, first, count in asked
         ]
         words.append(count_words([text.encode() for text in texts]))
         # The discharge diagnosis was written later than any horizon.
@@ -173,14 +190,14 @@ def assembled(horizon: Horizon, note: str, admission: int, end: datetime, pieces
     """Joins the pieces of one note, and checks by their stamps that each is its own and was known at the horizon.
 
     Raises:
-        LeakError: one is not.
+        HorizonError: one is not.
     """
     texts = []
     for piece in pieces:
         stamp, _, text = piece.partition("\n")
         whose, kind, known = stamp.split("\t")
         if int(whose) != admission or kind not in horizon.kinds or datetime.fromisoformat(known) > end:
-            raise LeakError(
+            raise HorizonError(
                 f"horizon={horizon.name}: the text of note {note} (admission {admission}, until {end}) would show "
                 f"{kind} of admission {whose}, known at {known}: a fault of this program, nothing was written"
             )

@@ -12,7 +12,7 @@ from src.cli.errors import UserError
 from src.cohort.admission_note import admission_note
 from src.cohort.charted import Charted
 from src.cohort.horizon import REPORT, SERVICE, Horizon
-from src.cohort.horizon_folders import LeakError, assembled
+from src.cohort.horizon_folders import HorizonError, assembled
 from src.cohort.prepared import read_cohort
 from src.cohort.sections import Sections
 from src.cohort.text_spool import TextSpool
@@ -114,7 +114,7 @@ def test_a_text_that_is_of_a_later_time_or_of_another_admission_stops_the_work(
         text = assembled(Horizon("24h"), "7-DS-20", 20, end, spool.read(first["offset"], first["length"]))
         assert text == "Hour 1, service: MED"
         first = wrong.filter((pl.col("hadm_id") == 20) & (pl.col("known") <= end))
-        with pytest.raises(LeakError, match=rf"horizon=24h: .* note 7-DS-20 \(admission 20, until {end}\) {fault}"):
+        with pytest.raises(HorizonError, match=rf"horizon=24h: .* note 7-DS-20 \(admission 20, until {end}\) {fault}"):
             assembled(Horizon("24h"), "7-DS-20", 20, end, spool.read(first["offset"], first["length"]))
 
 
@@ -122,7 +122,7 @@ def test_a_kind_of_text_that_a_horizon_does_not_show_stops_the_work() -> None:
     piece = f"20\t{REPORT}\t2150-01-01 07:00:00\nHour 1, radiology:\nfilm"
     end = datetime(2150, 1, 1, 8)
     assert assembled(Horizon("2h"), "7-DS-20", 20, end, [piece]).endswith("film")
-    with pytest.raises(LeakError, match=r"horizon=triage: .* would show radiology of admission 20"):
+    with pytest.raises(HorizonError, match=r"horizon=triage: .* would show radiology of admission 20"):
         assembled(Horizon("triage"), "7-DS-20", 20, end, [piece])
 
 
@@ -182,6 +182,9 @@ def test_a_horizon_that_leaves_a_split_empty_is_refused_with_its_counts(tmp_path
     folder = busy_ward().write(tmp_path / "mimic")
     with pytest.raises(UserError, match=r"(?s)horizon=240h: no note is left for train; .*  in the house still at 240h"):
         prepare(f"data.dir={folder}", "horizon=[24h,240h]", "data.words=1")
+    Ward().write(tmp_path / "mimic" / "empty")
+    with pytest.raises(UserError, match=r"(?s)horizon=triage: no note is left for train; .*60.*0  with a stay in ed"):
+        prepare(f"data.dir={folder}", f"data.ed={folder / 'empty'}", "horizon=[triage]", "data.words=1")
     assert [path.name for path in tmp_path.iterdir()] == ["mimic"]
 
 
