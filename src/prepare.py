@@ -1,17 +1,23 @@
 """Makes a cohort from MIMIC-IV files, or any hospital's: `python -m src.prepare data.dir=MIMIC data.out=COHORT`."""
 
+from pathlib import Path
+
 from src.cli.command import apart, command
 from src.cli.terminal import one_line, visible
 from src.config.prepare import PrepareConfig, Protocol
 
 
 def prepare(cfg: PrepareConfig) -> None:
-    """Writes a cohort to `data.out`, and prints the flow of counts.
+    """Writes a cohort to `data.out`, those of earlier horizons below it, and prints the flow of counts of each.
 
     Raises:
         UserError: a table is missing or damaged, no note is left, or `data.out` holds something.
     """
     from src.cohort.build import build
+    from src.cohort.flow import Flow
+    from src.cohort.horizon import early_horizons
+    from src.cohort.horizon_folders import HORIZONS
+    from src.cohort.prepared import read_cohort
 
     flow, record = build(cfg)
     for remark in flow.remarks:
@@ -36,6 +42,13 @@ def prepare(cfg: PrepareConfig) -> None:
 
         print("\n".join(deviations(record)))
     print(f"cohort: {cfg.data.out}")
+    for horizon in early_horizons(cfg.horizon):
+        folder = Path(cfg.data.out) / HORIZONS / horizon.name
+        held = read_cohort(folder).record
+        for remark in held["remarks"]:
+            print(one_line(remark))
+        print(visible("\n".join(Flow(held["flow"]).lines())))
+        print(f"cohort at {horizon.name}: {folder}")
 
 
 def main() -> None:

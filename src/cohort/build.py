@@ -10,8 +10,11 @@ from src.cli.errors import UserError, raise_all
 from src.cli.files import atomic_folder
 from src.cohort import split
 from src.cohort.admissions import write_admissions
+from src.cohort.chart_tables import find_tables
 from src.cohort.doubts import shown
 from src.cohort.flow import Flow, clean, one_a_text, own, paper, with_ids, with_own_ids
+from src.cohort.horizon import early_horizons
+from src.cohort.horizon_folders import Origin, write_horizons
 from src.cohort.labels import Labels, mimic_labels, own_labels
 from src.cohort.mimic import DRG_CODES, PATIENTS, read_table
 from src.cohort.msdrg import load_drgs
@@ -33,12 +36,16 @@ PIECE = 4_000
 def build(cfg: PrepareConfig) -> tuple[Flow, dict[str, Any]]:
     """Writes the cohort to `data.out`, whole or not at all; returns the flow, and what `cohort.json` holds.
 
+    The cohorts of earlier horizons lie below it; they are of its notes, labels and splits.
+
     Raises:
         UserError: an input is missing or damaged, no note is left, `data.out` holds something, or there is no such
             MS-DRG version.
     """
     load_drgs(cfg.version)
     extract = extractor(cfg.protocol, cfg.data.sections, cfg.data.headings)
+    early = early_horizons(cfg.horizon)
+    tables = find_tables(cfg.data, early)
     flow = Flow()
     with atomic_folder(Path(cfg.data.out)) as folder:
         with TextSpool(folder / ".texts") as heap:
@@ -54,9 +61,12 @@ def build(cfg: PrepareConfig) -> tuple[Flow, dict[str, Any]]:
         write_admissions(folder, cfg.data.dir, rows)
         if cfg.data.path is not None:
             write_source_ids(folder, rows)
-        split.write_split(folder / SPLIT, rows, key or new_key())
+        id_key = key or new_key()
+        split.write_split(folder / SPLIT, rows, id_key)
         write_frame(folder / EXCLUDED, flow.excluded())
         record = write_record(folder, {**record, **_described(cfg, rows, labels, flow, key is not None)}, fingerprint)
+        if early:
+            write_horizons(folder, early, Origin(cfg.data, tables, rows, id_key, record))
     return flow, record
 
 
@@ -252,15 +262,7 @@ def _described(cfg: PrepareConfig, rows: pl.DataFrame, labels: Labels, flow: Flo
         "fewest_words": cfg.data.words,
         "flow": flow.steps,
         "remarks": flow.remarks,
-        "splits": {
-            name: {
-                "notes": part.height,
-                "patients": part["subject_id"].n_unique(),
-                "drgs": part["drg"].n_unique(),
-            }
-            for name in split.Split
-            for part in [rows.filter(pl.col("split") == name)]
-        },
+        "splits": split.counts_by_split(rows),
         "labels_decided_by": labels.rules,
         "undecided": labels.undecided,
         "words": {"mean": rows["words"].mean(), "p90": rows["words"].quantile(0.9)},

@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from src.cli.errors import UserError
-from src.cohort.csv_stream import read_records
+from src.cohort.csv_stream import Chunk, read_records
 from src.cohort.layout import Layout, look
 from src.cohort.missing import present, whole_number
 
@@ -16,6 +16,9 @@ DRG_CODES = ("hosp", "drgcodes")
 PATIENTS = ("hosp", "patients")
 
 TWO_DOWNLOADS = "PhysioNet has hosp and the notes in two downloads: data.dir= names MIMIC-IV, data.notes= MIMIC-IV-Note"
+
+TIME = "%Y-%m-%d %H:%M:%S"
+"""How MIMIC-IV writes a time."""
 
 COLUMNS = {
     DRG_CODES: {
@@ -40,6 +43,13 @@ def find_table(folder: Path, table: tuple[str, str]) -> Path | None:
     return None
 
 
+def find_in_downloads(folder: Path, download: Path | None, table: tuple[str, str]) -> Path | None:
+    """Finds a table in `folder`, or in the `download` of its part of MIMIC-IV: that part's folder, or above it."""
+    if download is None:
+        return find_table(folder, table)
+    return find_table(download, table) or find_table(download.parent, (download.name, table[1]))
+
+
 def read_table(folder: Path, table: tuple[str, str]) -> pl.DataFrame:
     """Reads the columns of `COLUMNS` of one table.
 
@@ -60,17 +70,27 @@ def table_parts(layout: Layout, wanted: Mapping[str, Any], names: Mapping[str, s
     """Yields the columns of a table a block at a time, with their types; `names` are those that differ in the file.
 
     Raises:
-        UserError: a column is missing, the file is damaged, or a number is none; the message names the row.
+        UserError: a column is missing, the file is damaged, or a number or a time is none; the message names the row.
     """
     in_file = {name: names.get(name, name) for name in wanted}
     for chunk in read_records(layout, list(in_file.values()), f"reading {layout.path.name}"):
         for row, reason in chunk.rejected:
             raise UserError(f"{layout.path}: row {row} holds {reason}; check that the download is whole")
-        texts = chunk.rows.select(**{name: present(pl.col(in_file[name])) for name in wanted})
-        numbers = texts.with_columns(
-            whole_number(pl.col(name)).cast(kind, strict=False) for name, kind in wanted.items() if kind == pl.Int64
-        )
-        for name in wanted:
-            if odd := chunk.numbers.filter(texts[name].is_not_null() & numbers[name].is_null()).to_list():
-                raise UserError(f"{layout.path}: row {odd[0]}: {name} is no whole number")
-        yield numbers
+        yield typed_rows(layout.path, chunk, wanted, in_file)
+
+
+def typed_rows(path: Path, chunk: Chunk, wanted: Mapping[str, Any], in_file: Mapping[str, str]) -> pl.DataFrame:
+    """Reads the columns of a chunk of `path` with their types, from the names that they have in the file.
+
+    Raises:
+        UserError: a number or a time is none; the message names the row.
+    """
+    texts = chunk.rows.select(**{name: present(pl.col(in_file[name])) for name in wanted})
+    numbers = [whole_number(pl.col(name)).cast(kind, strict=False) for name, kind in wanted.items() if kind == pl.Int64]
+    times = [pl.col(name).str.to_datetime(TIME, strict=False) for name, kind in wanted.items() if kind == pl.Datetime]
+    typed = texts.with_columns(*numbers, *times)
+    for name, kind in wanted.items():
+        if odd := chunk.numbers.filter(texts[name].is_not_null() & typed[name].is_null()).to_list():
+            form = "no time as 2180-05-06 22:23:00" if kind == pl.Datetime else "no whole number"
+            raise UserError(f"{path}: row {odd[0]}: {name} is {form}")
+    return typed

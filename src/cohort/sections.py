@@ -89,6 +89,14 @@ class Sections:
         line = _line(self._patterns[section])
         return from_byte(texts, _first(texts, line)).str.replace(rf"\A\n?{line}", "")
 
+    def before(self, texts: pl.Series, sections: Sequence[str]) -> pl.Series:
+        """Cuts each note at the first heading of any of these sections, in whatever order they stand.
+
+        >>> Sections().before(pl.Series(["Allergies: None\\nBrief Hospital Course: Stable."]), ["hospital_course"])[0]
+        'Allergies: None'
+        """
+        return to_byte(texts, _first(texts, _line([pattern for name in sections for pattern in self._patterns[name]])))
+
     def join(self, texts: pl.Series, sections: Sequence[str]) -> pl.Series:
         """Joins several sections of each note in the order given, a blank line between; null when none is there."""
         parts = pl.DataFrame([self.find(texts, name).alias(name) for name in sections])

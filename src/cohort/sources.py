@@ -14,7 +14,7 @@ from src.cli.errors import UserError
 from src.cohort.csv_stream import Chunk, read_records
 from src.cohort.json_rows import cell_text, read_json_rows
 from src.cohort.layout import look
-from src.cohort.mimic import NOTES, TWO_DOWNLOADS, find_table
+from src.cohort.mimic import NOTES, TWO_DOWNLOADS, find_in_downloads
 from src.cohort.missing import missing_words, present, remark_on, whole_number
 from src.config.dialect import Dialect
 
@@ -243,12 +243,11 @@ def mimic_source(folder: Path, notes: Path | None = None, encoding: str | None =
     Raises:
         UserError: the table is missing, or the file under its name is another table.
     """
-    source_dir = notes or folder
-    path = find_table(source_dir, NOTES) or (find_table(notes.parent, (notes.name, NOTES[1])) if notes else None)
+    path = find_in_downloads(folder, notes, NOTES)
     if path is None:
         raise UserError(
-            f"{source_dir}: no note/discharge.csv.gz or .csv; data.dir= is a folder of MIMIC-IV with note and hosp. "
-            f"{TWO_DOWNLOADS}"
+            f"{notes or folder}: no note/discharge.csv.gz or .csv; data.dir= is a folder of MIMIC-IV with note and "
+            f"hosp. {TWO_DOWNLOADS}"
         )
     dialect = Dialect(encoding=encoding)
     layout = look(path, list(MIMIC.named.values()), dialect)

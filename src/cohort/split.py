@@ -167,6 +167,19 @@ def with_validation(splits: pl.Series, subject_ids: pl.Series, seed: int, test: 
     return pl.select(pl.when(moved).then(pl.lit("validation")).otherwise(splits)).to_series()
 
 
+def counts_by_split(rows: pl.DataFrame) -> dict[str, dict[str, int]]:
+    """Counts the notes, patients and DRGs of each split."""
+    return {
+        str(name): {
+            "notes": part.height,
+            "patients": part["subject_id"].n_unique(),
+            "drgs": part["drg"].n_unique(),
+        }
+        for name in Split
+        for part in [rows.filter(pl.col("split") == name)]
+    }
+
+
 def write_split(path: Path, rows: pl.DataFrame, key: bytes) -> None:
     """Writes the split as keyed ids, of patients where each is in one split, else of notes; and the key beside it."""
     whole = rows.group_by("subject_id").agg(pl.col("split").n_unique())["split"].max() == 1

@@ -1,5 +1,6 @@
 """Defines the configuration of `python -m src.prepare`."""
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -27,6 +28,33 @@ class SplitBy(StrEnum):
     FILE = "file"
 
 
+class NamedHorizon(StrEnum):
+    """Says up to when a text was charted for a model to read it; hours, as `24h`, are horizons too."""
+
+    TRIAGE = "triage"
+    """What the emergency department's triage wrote."""
+    ED = "ed"
+    """All that was known when the emergency department was left."""
+    ADMISSION = "admission"
+    """Triage, and the sections of the summary that an admission note has."""
+    DISCHARGE = "discharge"
+    """The summary's sections of `data.sections`."""
+
+
+MOST_HOURS = 720
+"""Thirty days: few are in the house then."""
+
+
+def hours_of(horizon: str) -> int | None:
+    """Reads the hours of a horizon such as `24h`; None where it is of no such form, or of too many.
+
+    >>> hours_of("24h"), hours_of("0h"), hours_of("ed")
+    (24, None, None)
+    """
+    match = re.fullmatch(r"([1-9][0-9]{0,5})h", horizon)
+    return int(match[1]) if match and int(match[1]) <= MOST_HOURS else None
+
+
 class LabelKind(StrEnum):
     """Says what a hospital's own labels are."""
 
@@ -44,6 +72,8 @@ class PrepareData:
     """Folder of MIMIC-IV files, with `note` and `hosp` in it."""
     notes: str | None
     """Folder of MIMIC-IV-Note where it lies elsewhere, as PhysioNet's two downloads do; null: in `dir`."""
+    ed: str | None
+    """Folder of MIMIC-IV-ED where it lies elsewhere, as PhysioNet's downloads do; null: in `dir`."""
     path: str | None
     """A hospital's own file of notes instead: CSV, Parquet or JSON."""
     text: str | None
@@ -79,6 +109,9 @@ class PrepareConfig:
     version: str
     """MS-DRG version of the labels."""
     protocol: Protocol
+    horizon: list[str]
+    """Up to when texts are known that a model reads: triage, ed, hours as 24h, admission, discharge. The cohort of
+    discharge is always made; each other horizon is a cohort of its own below it."""
     split: SplitBy
     split_file: str | None
     """With split=file: keyed ids and their splits, as `prepare` writes them to `split.csv`."""
@@ -94,7 +127,7 @@ class PrepareConfig:
 
     def problems(self) -> list[str]:
         """Returns one line for each value that cannot be."""
-        problems = self._shares() + self._source() + self._split()
+        problems = self._shares() + self._source() + self._split() + self._horizons()
         problems += Dialect(self.data.separator, self.data.encoding).problems()
         if self.data.words < 1:
             problems.append(f"data.words={self.data.words}: must be at least 1")
@@ -140,6 +173,27 @@ class PrepareConfig:
             for key, value in (("text", data.text), ("label", data.label))
             if value is None
         ]
+
+    def _horizons(self) -> list[str]:
+        names, data = self.horizon, self.data
+        choices = f"{', '.join(NamedHorizon)}, or hours from 1h to {MOST_HOURS}h"
+        problems = [] if names else [f"horizon=[]: name at least one of {choices}"]
+        problems += [
+            f"horizon={name}: must be {choices}"
+            for name in names
+            if name not in list(NamedHorizon) and hours_of(name) is None
+        ]
+        problems += [f"horizon={name}: is there twice" for name in dict.fromkeys(names) if names.count(name) > 1]
+        early = [name for name in names if name != NamedHorizon.DISCHARGE]
+        if early and data.path is not None:
+            problems.append(f"horizon={early[0]}: reads MIMIC-IV files; leave data.path or horizon out")
+        if early and self.protocol is Protocol.PAPER:
+            problems.append(f"horizon={early[0]}: needs protocol=clean, in which an admission is there once")
+        if data.ed is not None and not early:
+            problems.append(f"data.ed={data.ed}: needs a horizon before discharge, as horizon=[triage]")
+        elif data.ed is not None and not Path(data.ed).is_dir():
+            problems.append(f"data.ed={data.ed}: no such folder; it is the download of MIMIC-IV-ED")
+        return problems
 
     def _split(self) -> list[str]:
         problems = []
