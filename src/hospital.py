@@ -18,8 +18,6 @@ class HospitalConfig:
     """Share of patients whose notes use held-out phrasings; the share that `src.prepare` will test on."""
     split_seed: int
     """The seed that `src.prepare` will split by."""
-    ed_times: bool
-    """Whether hosp/admissions has edregtime and edouttime; no other file changes with it, and no other column."""
 
     def problems(self) -> list[str]:
         """Lists one line for each value that cannot be."""
@@ -45,7 +43,7 @@ def hospital(cfg: HospitalConfig) -> None:
     """
     from src.synthetic.hospital_folder import write_hospital
 
-    counts = write_hospital(Path(cfg.out), cfg.admissions, cfg.seed, cfg.split_seed, cfg.test_share, cfg.ed_times)
+    counts = write_hospital(Path(cfg.out), cfg.admissions, cfg.seed, cfg.split_seed, cfg.test_share)
     print("\n".join(f"{name}: {value}" for name, value in counts.items()))
 
 

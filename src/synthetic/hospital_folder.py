@@ -19,9 +19,7 @@ from src.synthetic.hospital_tables import open_tables, open_writers
 from src.synthetic.knowledge import knowledge
 
 
-def write_hospital(
-    out: Path, count: int, seed: int, split_seed: int, test_share: float, ed_times: bool
-) -> dict[str, float]:
+def write_hospital(out: Path, count: int, seed: int, split_seed: int, test_share: float) -> dict[str, float]:
     """Writes `count` admissions, `split.csv` and `hospital.json` into a folder; returns the counts in the last.
 
     The key of the split follows from the seed, as all else does: the patients are nobody. What is known before
@@ -42,8 +40,8 @@ def write_hospital(
             for stay in track(stays, total=count, what="admissions", unit="admission"):
                 note = write_note(stay, medicine, random)
                 timeline = early.add(stay)
-                known = ed_times and timeline.left_emergency
-                tables.add(stay, note, (str(timeline.start), str(timeline.left_emergency)) if known else ("", ""))
+                left = timeline.left_emergency
+                tables.add(stay, note, (str(timeline.start), str(left)) if left else ("", ""))
                 drgs.add(stay.drg)
                 splits[stay.patient.subject_id] = "test" if stay.patient.heldout else "train"
                 words.append(note.words)

@@ -101,11 +101,16 @@ def test_every_name_in_a_list_of_diagnoses_has_its_span(evidence: list[Row], tex
 
 
 def test_the_evidence_leaves_every_other_file_as_it_was(hospital: Path) -> None:
-    """The digest is of the tables' text before there was evidence; a change of the notes on purpose changes it."""
+    """The digest is of the tables' text before there was evidence, and before admissions had times in the emergency
+    department; a change of the notes on purpose changes it.
+    """
     digest = hashlib.sha256()
     for table in COLUMNS:
         if table != "note/evidence":
-            digest.update(gzip.decompress((hospital / f"{table}.csv.gz").read_bytes()))
+            text = gzip.decompress((hospital / f"{table}.csv.gz").read_bytes())
+            if table == "hosp/admissions":
+                text = re.sub(rb",[^,\n]+,[^,\n]+(,[01]\n)", rb",,\1", text)
+            digest.update(text)
     assert digest.hexdigest()[:16] == "6471eafd0eb0cc3a"
 
 
