@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from src.cli.errors import UserError
 from src.config.architecture import FAMILIES
-from src.config.choices import Weights
+from src.config.choices import Pooling, Weights
 from src.config.train import TrainConfig
 from src.models.bases import locate
 from src.models.pretrained import loaded, read_pretrained
@@ -77,11 +77,15 @@ class Pieces:
 
 
 class Network(nn.Module):
-    """Maps a BERT's pooled first token to the logits."""
+    """Maps a BERT's pooled first token, or the mean over all tokens, to the logits."""
 
-    def __init__(self, bert: Any) -> None:
+    def __init__(self, bert: Any, cfg: TrainConfig) -> None:
         super().__init__()
-        self.bert = bert
+        self.bert, self.pooling = bert, cfg.pooling
+        if self.pooling is Pooling.MEAN and bert.config.model_type != "bert":
+            raise UserError(
+                f"pooling=mean: is for BERT's own architecture; model={cfg.model.name} is a {bert.config.model_type}"
+            )
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Logits [b, width] of ids [b, T], of which `mask` [b, T] are tokens."""
@@ -89,7 +93,12 @@ class Network(nn.Module):
         if self.bert.config._attn_implementation == "sdpa":
             # As sdpa takes it: of two dimensions, transformers would wait for the device to see whether all are there.
             attention = mask[:, None, None, :].expand(-1, 1, ids.shape[1], -1)
-        logits: Tensor = self.bert(input_ids=ids, attention_mask=attention).logits
+        if self.pooling is Pooling.MEAN:
+            states = self.bert.base_model(input_ids=ids, attention_mask=attention).last_hidden_state
+            mean = (states * mask[:, :, None]).sum(1) / mask.sum(1, keepdim=True)
+            logits: Tensor = self.bert.classifier(self.bert.dropout(mean))
+        else:
+            logits = self.bert(input_ids=ids, attention_mask=attention).logits
         return logits
 
 
@@ -109,7 +118,7 @@ def build(pieces: Pieces, texts: Sequence[str], width: int, cfg: TrainConfig) ->
     options["dtype"] = torch.float32  # also of weights that are kept in fewer bits: all of them are tuned
     if not Path(where).is_dir():
         options["use_safetensors"] = None  # Bio_ClinicalBERT is published as a .bin alone, of which torch reads no code
-    return Network(loaded(cfg.model, AutoModelForSequenceClassification, where, **options))
+    return Network(loaded(cfg.model, AutoModelForSequenceClassification, where, **options), cfg)
 
 
 def rebuild(pieces: Pieces, width: int, cfg: TrainConfig) -> Network:
@@ -129,4 +138,4 @@ def rebuild(pieces: Pieces, width: int, cfg: TrainConfig) -> Network:
         )
     else:
         config = loaded(model, AutoConfig, locate(model), num_labels=width, dtype=torch.float32)
-    return Network(AutoModelForSequenceClassification.from_config(config))
+    return Network(AutoModelForSequenceClassification.from_config(config), cfg)

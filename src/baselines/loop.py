@@ -19,7 +19,7 @@ from src.metrics.definitions import measure_choices
 from src.models.engine.packing import send
 from src.models.schemes import Scheme
 from src.training.divergence import DivergenceWatch, check_scores
-from src.training.optimiser import adamw
+from src.training.optimiser import adamw, rate_factor
 from src.training.ranks import ALONE
 from src.training.scoring import on_the_host
 from src.training.throughput import STEPS_BETWEEN_LOGS, ThroughputMeter
@@ -88,23 +88,35 @@ class BestEpoch:
 
 
 def tune(
-    network: nn.Module, scheme: Scheme, notes: tuple[Encoded, Encoded], cfg: TrainConfig, device: str, log: Any
+    network: nn.Module,
+    head: Sequence[Tensor],
+    scheme: Scheme,
+    notes: tuple[Encoded, Encoded],
+    cfg: TrainConfig,
+    device: str,
+    log: Any,
 ) -> int:
-    """Trains every weight with AdamW, decaying linearly to zero; the optimiser steps it took.
+    """Trains every weight with AdamW; the optimiser steps it took.
 
     Args:
         network: from ids and their mask to logits [b, scheme.width].
+        head: those of its weights that `head_lr` is for.
         scheme: the loss on them.
         notes: of training and validation.
-        cfg: learning rate, batch size, epochs and seed.
+        cfg: learning rates and their course, batch size, epochs and seed.
         device: where the network is.
         log: W&B's recorder, or Lightning's stand-in for none.
     """
     train, validation = notes
     weights = [weight for weight in network.parameters() if weight.requires_grad]
-    optimiser = adamw(weights, cfg.lr, cfg.weight_decay)
+    apart = set(map(id, head if cfg.head_lr is not None else ()))
+    optimiser = adamw([weight for weight in weights if id(weight) not in apart], cfg.lr, cfg.weight_decay)
+    if apart:
+        optimiser.add_param_group({"params": list(head), "lr": cfg.head_lr})
+    peaks = [group["lr"] for group in optimiser.param_groups]
     per_epoch = math.ceil(len(train.drg) / cfg.batch_size)
     steps, window = cfg.max_steps or cfg.epochs * per_epoch, ThroughputMeter(device)
+    factor = rate_factor(cfg, steps)
     watch = DivergenceWatch(f"{cfg.model.name} {cfg.labels}", cfg, Precision.FP32, device)
     clock = Clock(total=steps, what=f"{cfg.model.name} {cfg.labels}", unit="step")
     best, step = BestEpoch(network, cfg.patience or PATIENCE), 0
@@ -112,8 +124,8 @@ def tune(
         network.train()
         order = train.order(cfg.batch_size, cfg.seed, epoch)
         for ids, mask, drg, read in train.batches(order, cfg.batch_size, device):
-            for group in optimiser.param_groups:
-                group["lr"] = cfg.lr * (1 - step / steps)
+            for group, peak in zip(optimiser.param_groups, peaks, strict=True):
+                group["lr"] = peak * factor(step)
             loss = scheme.loss(network(ids, mask), drg)
             loss.backward()
             norm = nn.utils.clip_grad_norm_(weights, cfg.clip)

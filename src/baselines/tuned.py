@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from src.baselines import bert, caml
 from src.baselines.baseline import Baseline
@@ -38,6 +38,11 @@ class Tuned(Baseline):
     def device(self) -> str:
         return self.data.device
 
+    @property
+    def head(self) -> list[Tensor]:
+        """Lists the weights that `head_lr` is for."""
+        return []
+
     def fit(self, run: OpenRun) -> Training:
         train, validation = (self.data.notes(split) for split in (Split.TRAIN, Split.VALIDATION))
         cfg = self.data.cfg
@@ -45,6 +50,7 @@ class Tuned(Baseline):
         self.network = self.architecture.build(self.ids, train.texts, self.data.scheme.width, cfg).to(self.data.device)
         steps = tune(
             self.network,
+            self.head,
             self.data.scheme,
             (self._encoded(train), self._encoded(validation)),
             cfg,
@@ -95,3 +101,9 @@ class Bert(Tuned):
 
     architecture: ClassVar[ModuleType] = bert
     reader: ClassVar[Any] = bert.Pieces
+
+    @property
+    def head(self) -> list[Tensor]:
+        model: Any = self.network.bert
+        inner = f"{model.base_model_prefix}."
+        return [weight for name, weight in model.named_parameters() if not name.startswith(inner)]

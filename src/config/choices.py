@@ -32,7 +32,7 @@ class Pooling(StrEnum):
     """Says which hidden states of a note the head reads."""
 
     LAST = "last"
-    """The last token's."""
+    """The last token's; of a BERT what it has pooled of its first token."""
     MEAN = "mean"
     """The mean over all tokens."""
 

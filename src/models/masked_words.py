@@ -27,8 +27,10 @@ def new_model(tokenizer: Any, cfg: PretrainConfig) -> Any:
     """Makes a BERT with random weights; its input and output words share their vectors."""
     from transformers import BertConfig, BertForMaskedLM
 
+    # Without dropout, as the small LLaMAs are pretrained: no note comes often. Tuned with it, nanobert learns less.
     config = BertConfig(vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id, **cfg.sizes)
-    return BertForMaskedLM(config).eval()  # without dropout, as the small LLaMAs are pretrained: no note comes often
+    config.hidden_dropout_prob = config.attention_probs_dropout_prob = 0.0
+    return BertForMaskedLM(config).eval()
 
 
 def draw(texts: Sequence[Text], tokenizer: Any, cfg: PretrainConfig, chance: random.Random) -> Iterator[Batch]:

@@ -31,17 +31,17 @@ LATER = (
 
 UNREAD_BY_NETWORKS = (
     "lora.r", "lora.alpha", "lora.dropout", "lora.targets", "lora.rslora", "lora.plus", "prompt",
-    "precision", "head", "pooling", "head_lr", "warmup", "schedule", "validations",
+    "precision", "head", "pooling", "head_lr", "validations",
 )  # fmt: skip
 UNREAD_BY_TREES = (
-    *UNREAD_BY_NETWORKS, "max_len", "severity_weight", "batch_size", "max_steps", "lr", "weight_decay", "clip",
-    "loss", "loss_strength",
+    *UNREAD_BY_NETWORKS, "warmup", "schedule", "max_len", "severity_weight", "batch_size", "max_steps", "lr",
+    "weight_decay", "clip", "loss", "loss_strength",
 )  # fmt: skip
 UNREAD_BY_LINEAR_MODELS = (*UNREAD_BY_TREES, "epochs", "patience")
 
 UNREAD: dict[Kind, tuple[str, ...]] = {
     Kind.LLAMA: (),
-    Kind.BERT: UNREAD_BY_NETWORKS,
+    Kind.BERT: tuple(key for key in UNREAD_BY_NETWORKS if key not in ("pooling", "head_lr")),
     Kind.CAML: UNREAD_BY_NETWORKS,
     Kind.STRUCTURED: UNREAD_BY_TREES,
     Kind.CODED: UNREAD_BY_TREES,

@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
+from src.baselines.bert import Pieces, build
 from src.baselines.systems import build_predictor
 from src.cli.compose import compose, read_command_line
 from src.cli.errors import UserError
@@ -167,8 +169,6 @@ def test_missing_weights_of_bert_are_told_with_what_to_do(
 
 
 def test_a_bert_in_a_folder_is_tuned_from_its_weights(cohort: Path, tmp_path: Path) -> None:
-    from src.baselines.bert import Pieces, build
-
     random = configured("clinicalbert", cohort, *TINY_BERT)
     pieces = Pieces.of(pl.read_parquet(cohort / "notes.parquet")["text"].head(50).to_list(), random)
     network = build(pieces, [], 7, random)
@@ -184,3 +184,30 @@ def test_a_bert_in_a_folder_is_tuned_from_its_weights(cohort: Path, tmp_path: Pa
     same = "bert.bert.embeddings.word_embeddings.weight"
     assert np.allclose(own[same].detach(), theirs[same].detach(), atol=1e-6)
     assert own["bert.classifier.weight"].shape == (757, 16)
+
+
+def test_the_head_of_a_bert_has_its_own_rate_and_can_read_the_mean_of_all_tokens(cohort: Path, tmp_path: Path) -> None:
+    cfg = configured(
+        "clinicalbert", cohort, *TINY_BERT, "pooling=mean", "head_lr=0.1", "lr=1e-9", "warmup=0.5", "max_steps=2"
+    )
+    model = build_predictor(open_data(cfg))
+    train(cfg, tmp_path / "run")
+    model.load(RunFolder(tmp_path / "run").adapter)
+    network = model.network.eval()  # type: ignore[attr-defined]
+    before = build(model.ids, [], 757, cfg)  # type: ignore[attr-defined]
+    learnt = {
+        name: float((weight - dict(before.named_parameters())[name]).abs().max().detach())
+        for name, weight in network.named_parameters()
+    }
+    # Adam's first steps are of the size of the rate; the first of two is warm-up, at nothing.
+    assert learnt.pop("bert.classifier.weight") == pytest.approx(0.1, rel=0.2)
+    assert learnt.pop("bert.classifier.bias") == pytest.approx(0.1, rel=0.2)
+    assert max(learnt.values()) < 1e-7
+    ids = torch.tensor([[2, 9, 8, 3], [2, 7, 3, 0]])
+    mask = torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]]).bool()
+    with torch.no_grad():
+        together = network(ids, mask)
+        for row, count in enumerate((4, 3)):
+            states = network.bert(ids[row : row + 1, :count], output_hidden_states=True).hidden_states[-1]
+            alone = network.bert.classifier(states.mean(1))
+            assert torch.allclose(together[row], alone[0], atol=1e-5)

@@ -331,8 +331,12 @@ def test_what_a_system_does_not_read_is_left_out_of_its_search(
     calm: Search, capsys: pytest.CaptureFixture[str]
 ) -> None:
     caml = dataclasses.replace(calm.cfg.model, kind=Kind.CAML, name="caml")
-    assert [dimension.key for dimension in plan_search("s", composed(calm, model=caml)).space] == ["lr", "weight_decay"]
-    assert "does not read head_lr, lora.r, lora.dropout, warmup; left out of the search" in capsys.readouterr().err
+    assert [dimension.key for dimension in plan_search("s", composed(calm, model=caml)).space] == [
+        "lr",
+        "weight_decay",
+        "warmup",
+    ]
+    assert "does not read head_lr, lora.r, lora.dropout; left out of the search" in capsys.readouterr().err
     tfidf = dataclasses.replace(caml, kind=Kind.TFIDF, name="tfidf")
     with pytest.raises(UserError, match="model=tfidf: reads none of lr, head_lr"):
         plan_search("s", composed(calm, model=tfidf))

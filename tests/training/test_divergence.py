@@ -110,7 +110,7 @@ def test_a_baseline_that_diverges_says_so_at_its_step(cohort: Path) -> None:
     cfg = dataclasses.replace(configured(cohort, "lr=0.01"), batch_size=1)
     scheme = SingleLabel(LabelSpace.from_labels(cohort_labels()))
     with pytest.raises(Diverged, match=r"femto single: diverged, the loss is nan .* at step 2, lr=0\.00"):
-        tune(Exploding(), scheme, (notes, notes), cfg, "cpu", nothing)
+        tune(Exploding(), (), scheme, (notes, notes), cfg, "cpu", nothing)
 
 
 class Silent:
