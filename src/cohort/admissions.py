@@ -6,6 +6,7 @@ from typing import Any
 import polars as pl
 
 from src.cli.errors import UserError
+from src.cohort.apr import MORTALITY
 from src.cohort.layout import look
 from src.cohort.mimic import find_table, table_parts
 
@@ -41,20 +42,26 @@ LISTS = {
 """For each list its table, and columns: the admission, the order, the value."""
 
 
-def write_admissions(folder: Path, source: str | None, rows: pl.DataFrame) -> None:
+def write_admissions(
+    folder: Path, source: str | None, rows: pl.DataFrame, mortality: pl.DataFrame | None = None
+) -> None:
     """Writes `admissions.parquet` of the admissions in `rows`, or nothing where `source` has no hosp/admissions.
 
     Args:
         folder: the cohort's.
         source: a folder of MIMIC-IV; None for another hospital's file of notes.
         rows: the cohort's notes, of which `hadm_id` is read.
+        mortality: `hadm_id` and APR-DRG's risk of mortality, a column more; None for MS-DRGs, which have none.
 
     Raises:
         UserError: a table is there, but damaged or without a column.
     """
     if source is None or find_table(Path(source), ("hosp", "admissions")) is None:
         return
-    facts_of(Path(source), rows).write_parquet(folder / ADMISSIONS)
+    facts = facts_of(Path(source), rows)
+    if mortality is not None:
+        facts = facts.join(mortality, "hadm_id", how="left", maintain_order="left")
+    facts.write_parquet(folder / ADMISSIONS)
 
 
 def facts_of(source: Path, rows: pl.DataFrame) -> pl.DataFrame:
@@ -80,7 +87,8 @@ def read_admissions(folder: Path) -> pl.DataFrame | None:
     if not path.is_file():
         return None
     try:
-        return pl.read_parquet(path, columns=list(SCHEMA))
+        of_apr = [MORTALITY] if MORTALITY in pl.read_parquet_schema(path) else []
+        return pl.read_parquet(path, columns=[*SCHEMA, *of_apr])
     except (pl.exceptions.PolarsError, OSError) as error:
         raise UserError(f"{path}: damaged ({type(error).__name__}); prepare the cohort again") from None
 

@@ -10,6 +10,8 @@ from src.cli.errors import UserError, raise_all
 from src.cli.files import atomic_folder
 from src.cohort import split
 from src.cohort.admissions import write_admissions
+from src.cohort.apr import COLUMNS as APR_COLUMNS
+from src.cohort.apr import apr_labels
 from src.cohort.chart_tables import find_tables
 from src.cohort.doubts import shown
 from src.cohort.flow import Flow, clean, one_a_text, own, paper, with_ids, with_own_ids
@@ -26,7 +28,7 @@ from src.cohort.sources import Columns, Source, mimic_source
 from src.cohort.split_ids import new_key, read_key
 from src.cohort.text_spool import TextSpool
 from src.config.dialect import Dialect
-from src.config.prepare import PrepareConfig, Protocol, SplitBy
+from src.config.prepare import DrgSystem, PrepareConfig, Protocol, SplitBy
 from src.display.spreadsheet import write_frame
 
 PIECE = 4_000
@@ -58,7 +60,7 @@ def build(cfg: PrepareConfig) -> tuple[Flow, dict[str, Any]]:
             _refuse_empty(cfg, rows)
             fingerprint = write_notes(folder, _pieces(rows, heap))
         (folder / ".texts").unlink()
-        write_admissions(folder, cfg.data.dir, rows)
+        write_admissions(folder, cfg.data.dir, rows, labels.mortality)
         if cfg.data.path is not None:
             write_source_ids(folder, rows)
         id_key = key or new_key()
@@ -110,9 +112,14 @@ def _labelled_rows(
     if cfg.data.path is not None:
         return _labelled_own_rows(cfg, extract, heap, flow, sections)
     folder = Path(str(cfg.data.dir))
-    labels = mimic_labels(read_table(folder, DRG_CODES), cfg.version, title_first=cfg.protocol is Protocol.PAPER)
+    apr = cfg.drg is DrgSystem.APR
+    codes = read_table(folder, DRG_CODES, APR_COLUMNS if apr else {})
+    labels = apr_labels(codes) if apr else mimic_labels(codes, cfg.version, title_first=cfg.protocol is Protocol.PAPER)
+    if apr and labels.rows.is_empty():
+        raise UserError(f"{folder}: hosp/drgcodes has no row of type APR; leave drg=apr out for MS-DRGs")
     decided = ", ".join(f"{rule} ({rows:,} rows)" for rule, rows in labels.rules.items())
-    flow.remarks.append(f"labels in hosp/drgcodes: MS-DRGs of {cfg.version} by {decided}")
+    system = "APR-DRGs" if apr else f"MS-DRGs of {cfg.version}"
+    flow.remarks += [f"labels in hosp/drgcodes: {system} by {decided}", *labels.remarks]
     source = mimic_source(folder, Path(cfg.data.notes) if cfg.data.notes else None, cfg.data.encoding)
     notes, rejected = gather(source, extract, heap)
     flow.remarks += source.remarks
@@ -121,7 +128,13 @@ def _labelled_rows(
     if cfg.protocol is Protocol.PAPER:
         rows = paper(rows, labels, flow)
         return rows, labels, {"drg_version": cfg.version, "labels": sorted(rows["drg"].unique())}
-    return clean(rows, labels, flow, sections, cfg.data.words), labels, {"drg_version": cfg.version}
+    rows = clean(rows, labels, flow, sections, cfg.data.words)
+    if not apr:
+        return rows, labels, {"drg_version": cfg.version}
+    names = sorted(rows["drg"].unique())
+    bases = {name[:3] for name in names}
+    titles = {base: title for base, title in labels.titles.items() if base in bases}
+    return rows, labels, {"drg_version": str(DrgSystem.APR), "labels": names, "titles": titles}
 
 
 def _labelled_own_rows(

@@ -90,11 +90,11 @@ def folded(flow: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def public_names(codes: Sequence[str], version: str | None) -> dict[str, str]:
-    """Names each class as outside of the hospital: an MS-DRG by its code, any other by its number.
+    """Names each class as outside of the hospital: an MS-DRG or APR-DRG by its code, any other by its number.
 
     Args:
         codes: in the order of the logits.
-        version: of the MS-DRGs; None for classes of a hospital's own.
+        version: of the MS-DRGs, or `apr`; None for classes of a hospital's own.
 
     >>> public_names(["291"], "v34"), public_names(["ward 7, Dr. Roe"], None)
     ({'291': '291'}, {'ward 7, Dr. Roe': 'class_0001'})

@@ -6,6 +6,7 @@ import polars as pl
 
 from src.cohort.labels import Labels
 from src.cohort.sources import numbered
+from src.config.prepare import DrgSystem
 
 FEWEST_WORDS = 41
 """The paper keeps notes of more than 40 words."""
@@ -109,9 +110,13 @@ def clean(rows: pl.DataFrame, labels: Labels, flow: Flow, sections: str, fewest:
         pl.col("drg").n_unique().alias("drgs"), pl.col("drg").sort(nulls_last=True).first()
     )
     coded = rows.join(by_admission, on="hadm_id", how="left", maintain_order="left")
-    coded = flow.keep(coded, pl.col("drgs").is_not_null(), "with a row of type HCFA")
-    coded = flow.keep(coded, pl.col("drgs") == 1, "with one MS-DRG")
-    return flow.keep(coded, pl.col("drg").is_not_null(), f"with a description that names a DRG of {labels.version}")
+    apr = labels.version == DrgSystem.APR
+    coded = flow.keep(coded, pl.col("drgs").is_not_null(), f"with a row of type {'APR' if apr else 'HCFA'}")
+    coded = flow.keep(coded, pl.col("drgs") == 1, f"with one {'APR-DRG and severity of illness' if apr else 'MS-DRG'}")
+    step = f"with a description that names a DRG of {labels.version}"
+    return flow.keep(
+        coded, pl.col("drg").is_not_null(), "with a code and a severity of illness of 1 to 4" if apr else step
+    )
 
 
 def paper(rows: pl.DataFrame, labels: Labels, flow: Flow) -> pl.DataFrame:

@@ -136,7 +136,7 @@ def _write(folder: Path, horizon: Horizon, origin: Origin, rows: pl.DataFrame, f
     if (facts := read_admissions(folder)) is not None:
         facts.join(rows, "hadm_id", how="semi", maintain_order="left").write_parquet(out / ADMISSIONS)
     lengths = pl.concat(words)
-    same = ("drg_version", "labels", "protocol", "labels_decided_by", "undecided", "split")
+    same = ("drg_version", "labels", "titles", "protocol", "labels_decided_by", "undecided", "split")
     # The text holds what a model reads, and nothing else.
     read = {"sections": [WHOLE_NOTE], "headings": [], "fewest_words": 1}
     write_record(

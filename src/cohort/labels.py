@@ -21,16 +21,20 @@ class Labels:
     """Says what each label text stands for."""
 
     rows: pl.DataFrame
-    """`hadm_id` and `drg` of every row of type HCFA (MIMIC-IV), or `label` and `drg` of every label text; `drg` null
-    where it was not decided."""
+    """`hadm_id` and `drg` of every row of type HCFA or APR (MIMIC-IV), or `label` and `drg` of every label text; `drg`
+    null where it was not decided."""
     rules: dict[str, int]
     """How often each rule decided."""
     undecided: list[dict[str, Any]]
     """Codes and descriptions that were not decided, with the reason, the number of rows, and MIMIC-IV's patients."""
     version: str = "v34"
-    """The MS-DRG version of the DRGs."""
+    """The MS-DRG version of the DRGs, or `apr`."""
     remarks: list[str] = field(default_factory=list)
     """How the labels were understood, a sentence each."""
+    titles: dict[str, str] = field(default_factory=dict)
+    """Of APR-DRGs the title of each code; those of MS-DRGs are in their version's table."""
+    mortality: pl.DataFrame | None = None
+    """Of APR-DRGs each `hadm_id` with its risk of mortality."""
 
 
 def mimic_labels(table: pl.DataFrame, version: str = "v34", *, title_first: bool = False) -> Labels:

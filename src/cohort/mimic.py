@@ -50,14 +50,14 @@ def find_in_downloads(folder: Path, download: Path | None, table: tuple[str, str
     return find_table(download, table) or find_table(download.parent, (download.name, table[1]))
 
 
-def read_table(folder: Path, table: tuple[str, str]) -> pl.DataFrame:
-    """Reads the columns of `COLUMNS` of one table.
+def read_table(folder: Path, table: tuple[str, str], more: Mapping[str, Any] = {}) -> pl.DataFrame:
+    """Reads the columns of `COLUMNS` of one table, and `more` with their types.
 
     Raises:
         UserError: the file is missing, lacks a column, is damaged, or holds a value of another type.
     """
     path = find_table(folder, table)
-    wanted = COLUMNS[table]
+    wanted = {**COLUMNS[table], **more}
     if path is None:
         raise UserError(
             f"{folder}: no {'/'.join(table)}.csv.gz or .csv; data.dir= is a folder of MIMIC-IV. {TWO_DOWNLOADS}"

@@ -26,7 +26,7 @@ _LAST_OF_PRE = "019"
 
 
 class Severity(IntEnum):
-    """Names the CC/MCC state that a title ends with, in the order of the paper's labels."""
+    """Names the CC/MCC state that a title ends with, in the order of the paper's labels; or APR-DRG's severity."""
 
     WITHOUT_CC_MCC = 0
     WITH_CC = 1
@@ -34,6 +34,11 @@ class Severity(IntEnum):
     WITH_MCC = 2
     WITHOUT_MCC = 3
     NONE = 4
+    ILLNESS_1 = 5
+    """APR-DRG's severity of illness: minor, moderate, major, extreme."""
+    ILLNESS_2 = 6
+    ILLNESS_3 = 7
+    ILLNESS_4 = 8
 
 
 class DrgType(StrEnum):

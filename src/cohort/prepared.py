@@ -13,9 +13,11 @@ from polars.io.plugins import register_io_source
 from src.cli.errors import UserError
 from src.cli.files import atomic_folder
 from src.cli.json_files import Damaged, Schema, read_json
+from src.cohort.apr import AprDrg, apr_drg
 from src.cohort.disclosure import public_names
 from src.cohort.msdrg import Drg, load_drgs
 from src.cohort.split import Split, sampled
+from src.config.prepare import DrgSystem
 
 NOTES, RECORD, SPLIT, EXCLUDED = "notes.parquet", "cohort.json", "split.csv", "excluded.csv"
 
@@ -34,7 +36,11 @@ SCHEMA = {
 }
 """Columns of `notes.parquet`: `text` is what the model reads, `diagnosis` the discharge diagnosis."""
 
-COHORT: Schema = {"fingerprint": str, "drg_version": str | int | None, "labels?": list[str], "protocol?": str}
+COHORT: Schema = {
+    "fingerprint": str, "drg_version": str | int | None, "labels?": list[str], "titles?": dict[str, str],
+    "protocol?": str,
+}  # fmt: skip
+"""Of `cohort.json` what readers need. `drg_version` is an MS-DRG version, `apr`, or null; `titles` are of APR-DRGs."""
 
 
 @dataclass(frozen=True)
@@ -67,11 +73,13 @@ class Cohort:
         return str(self.record.get("protocol", "clean"))
 
     @property
-    def labels(self) -> list[Drg] | list[OwnLabel]:
+    def labels(self) -> list[Drg] | list[OwnLabel] | list[AprDrg]:
         """Lists the classes, in the order of the logits: those that the record names, or all of the MS-DRG version."""
         named, version = self.record.get("labels"), self.record["drg_version"]
         if version is None:
             return [OwnLabel(code) for code in named or []]
+        if version == DrgSystem.APR:
+            return [apr_drg(code, self.record.get("titles", {})) for code in named or []]
         drgs = load_drgs(version)
         return [drgs[code] for code in named or drgs]
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from src.cli.errors import UserError
 from src.cohort.encoding import AGAIN, CutShortError, encoding_of, utf8_blocks
+from src.config.prepare import DrgSystem
 
 BUNDLED = {34: ("src.cohort", "weights_fy2017.csv"), 43: ("drg", "data/cms/drg_weights.txt")}
 """Package and file of each table at hand, by MS-DRG version; FY 2026's has 706 of v34's 757 DRGs, FY 2017's 755."""
@@ -74,7 +75,11 @@ class Weights:
         "weights of FY 2026 for MS-DRG v34, which was FY 2017's; table5= names a Table 5 of that year"
         >>> Weights("FY 2026", {"001": 28.0}).remarks(["001", "194"], "v43")
         ['weights of FY 2026: 1 of 2 DRGs have one, 50 %; the cost leaves out others; is table5= of their year?']
+        >>> Weights("FY 2026", {"001": 28.0}).remarks(["194-3"], "apr")
+        ['APR-DRGs have no public relative weights and mean stays; the report has no cost']
         """
+        if version == DrgSystem.APR:
+            return ["APR-DRGs have no public relative weights and mean stays; the report has no cost"]
         remarks = []
         own = f"FY {BEFORE_V1 + int(version[1:])}" if version else None
         if own and re.fullmatch(r"FY \d+", self.year) and self.year != own:
@@ -108,12 +113,13 @@ def read_weights(path: Path | None = None, version: str | None = "v34") -> Weigh
 
     Args:
         path: the Table 5; None for one at hand.
-        version: whose DRGs are to be paid; None for classes that are no MS-DRGs, which no weight belongs to.
+        version: whose DRGs are to be paid; None or `apr` for classes that are no MS-DRGs, which no weight belongs to.
 
     Raises:
         UserError: the file is no such table, or a row of it holds what no Table 5 holds.
     """
-    package, file = BUNDLED[min(BUNDLED, key=lambda number: abs(number - int((version or "v34")[1:])))]
+    of_ms = "v34" if version in (None, DrgSystem.APR) else str(version)
+    package, file = BUNDLED[min(BUNDLED, key=lambda number: abs(number - int(of_ms[1:])))]
     where = path or Path(str(files(package).joinpath(file)))
     rows, header = _table(where, _text(where))
     cells = dict(_cells(where, rows, header))

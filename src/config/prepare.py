@@ -8,6 +8,15 @@ from pathlib import Path
 from src.config.dialect import Dialect
 
 
+class DrgSystem(StrEnum):
+    """Says of which system the labels are."""
+
+    MS = "ms"
+    """MS-DRGs, MIMIC-IV's rows of type HCFA."""
+    APR = "apr"
+    """APR-DRGs with their severity of illness, MIMIC-IV's rows of type APR."""
+
+
 class Protocol(StrEnum):
     """Says which notes make the cohort."""
 
@@ -106,6 +115,7 @@ class PrepareConfig:
     """Makes a cohort of notes with labels, split into train, validation and test, from MIMIC-IV or any file."""
 
     data: PrepareData
+    drg: DrgSystem
     version: str
     """MS-DRG version of the labels."""
     protocol: Protocol
@@ -127,7 +137,7 @@ class PrepareConfig:
 
     def problems(self) -> list[str]:
         """Returns one line for each value that cannot be."""
-        problems = self._shares() + self._source() + self._split() + self._horizons()
+        problems = self._shares() + self._source() + self._split() + self._horizons() + self._system()
         problems += Dialect(self.data.separator, self.data.encoding).problems()
         if self.data.words < 1:
             problems.append(f"data.words={self.data.words}: must be at least 1")
@@ -173,6 +183,18 @@ class PrepareConfig:
             for key, value in (("text", data.text), ("label", data.label))
             if value is None
         ]
+
+    def _system(self) -> list[str]:
+        if self.drg is DrgSystem.MS:
+            return []
+        problems = []
+        if self.data.path is not None:
+            problems.append(f"drg={self.drg}: reads MIMIC-IV's hosp/drgcodes; leave data.path or drg out")
+        if self.protocol is Protocol.PAPER:
+            problems.append(f"drg={self.drg}: the paper's DRGs are MS-DRGs; leave protocol=paper or drg out")
+        if self.version != "v34":
+            problems.append(f"version={self.version}: is of MS-DRGs; leave drg=apr or version out")
+        return problems
 
     def _horizons(self) -> list[str]:
         names, data = self.horizon, self.data

@@ -15,7 +15,7 @@ CONFUSIONS = 50
 
 
 def error_tables(notes: pl.DataFrame) -> dict[str, pl.DataFrame]:
-    """Makes all tables, by the name of their file; those that need MS-DRGs are left out for labels of another kind.
+    """Makes all tables, by the name of their file; those that need base DRGs are left out for a hospital's own labels.
 
     Args:
         notes: what `src.evaluation.prediction_table.prediction_table` gives.
@@ -25,7 +25,7 @@ def error_tables(notes: pl.DataFrame) -> dict[str, pl.DataFrame]:
         named = pl.when("cut").then(pl.lit("cut")).otherwise(pl.lit("whole")).alias("note")
         tables["by_cut"] = by_group(notes.with_columns(named), "note")
     tables["confusions"] = confusions(notes).head(CONFUSIONS)
-    if notes["drg_mdc"].is_null().all():
+    if notes["drg_base_drg"].is_null().all():
         return tables
     kinds = {"M": "medical", "P": "surgical"}
     typed = notes.with_columns(
@@ -65,7 +65,8 @@ def by_training_notes(notes: pl.DataFrame) -> pl.DataFrame:
 def kinds_of_error(notes: pl.DataFrame) -> pl.DataFrame:
     """Counts notes by what was right: the DRG, the base DRG alone, the severity alone, the MDC alone, nothing.
 
-    A base DRG without CC/MCC states has the severity `none`, which is right where both have none.
+    A base DRG without CC/MCC states has the severity `none`, which is right where both have none. APR-DRGs have no
+    MDC that could be right.
     """
     base = pl.col("drg_base_drg") == pl.col("predicted_base_drg")
     severity = pl.col("drg_severity") == pl.col("predicted_severity")
@@ -78,7 +79,7 @@ def kinds_of_error(notes: pl.DataFrame) -> pl.DataFrame:
         .when(severity & mdc)
         .then(pl.lit("severity and MDC right, base DRG wrong"))
         .when(severity)
-        .then(pl.lit("severity right, MDC wrong"))
+        .then(pl.lit(f"severity right, {'MDC' if notes['drg_mdc'].count() else 'base DRG'} wrong"))
         .when(mdc)
         .then(pl.lit("MDC right, base DRG and severity wrong"))
         .otherwise(pl.lit("nothing right"))

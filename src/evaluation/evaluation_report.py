@@ -14,6 +14,7 @@ from src.cohort.admissions import read_admissions
 from src.cohort.prepared import Cohort
 from src.cohort.split import Split
 from src.cohort.weights import Weights, read_weights
+from src.config.prepare import DrgSystem
 from src.config.train import TrainConfig
 from src.display import markdown as md
 from src.display.spreadsheet import write_frame
@@ -140,7 +141,7 @@ def read_material(run_dir: Path, cohort: Cohort, cfg: TrainConfig, table5: str |
     """
     space = LabelSpace.from_labels(cohort.labels)
     weights = read_weights(Path(table5) if table5 else None, cohort.record["drg_version"])
-    if table5 and cohort.record["drg_version"] is None:
+    if table5 and cohort.record["drg_version"] in (None, DrgSystem.APR):
         raise UserError(
             f"table5={table5}: the run's classes are no MS-DRGs, and have no relative weights; leave it out"
         )

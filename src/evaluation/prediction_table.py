@@ -14,7 +14,10 @@ from src.metrics.definitions import log_softmax, truth_ranks
 from src.models.labelspace import Label, LabelSpace
 from src.runs.predictions import Predictions
 
-SEVERITIES = ("without CC/MCC", "with CC", "with MCC", "without MCC", "none")
+SEVERITIES = (
+    "without CC/MCC", "with CC", "with MCC", "without MCC", "none",
+    "severity of illness 1", "severity of illness 2", "severity of illness 3", "severity of illness 4",
+)  # fmt: skip
 """In the order of `src.cohort.msdrg.Severity`."""
 
 

@@ -1,4 +1,4 @@
-"""Slices show for whom a model works: accuracy by sex, age, race, insurance, language and admission type."""
+"""Slices show for whom a model works: accuracy by sex, age, race, insurance, language, admission, risk of mortality."""
 
 import math
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from src.cohort.apr import MORTALITY
 from src.cohort.disclosure import MIN_GROUP_PATIENTS
 from src.evaluation.groups import banded, by_group, gap
 from src.metrics.intervals import holm
@@ -49,6 +50,7 @@ def _attributes(notes: pl.DataFrame) -> dict[str, pl.Expr]:
         .when(pl.col("language").is_not_null())
         .then(pl.lit("not English")),
         "admission_type": _or_unknown("admission_type"),
+        MORTALITY: pl.col(MORTALITY),
     }
     return {name: group for name, group in groups.items() if name in notes.columns and notes[name].count()}
 

@@ -10,6 +10,7 @@ from src.cli.files import atomic_write
 from src.cohort.disclosure import MIN_GROUP_PATIENTS, folded
 from src.cohort.split import Split
 from src.config.choices import Labels
+from src.config.prepare import DrgSystem
 from src.display.markdown import escaped
 from src.display.spreadsheet import write_csv
 from src.display.tables import table_of, to_markdown
@@ -103,12 +104,16 @@ def card(data: RunData, record: RunRecord, written: Mapping[str, Any]) -> str:
         raise UserError(f"labels={cfg.labels}: the card lacks it; add it to src/exchange/card.py::MEANING and ::SCORES")
     base = Path(cfg.model.path).name if Path(locate(cfg.model)).is_dir() else cfg.model.path
     lora = f"LoRA r={cfg.lora.r}, alpha={cfg.lora.alpha} on {', '.join(cfg.lora.targets)}, merged"
-    tag = "" if data.space.kind == "classes" else "ms-drg, "
+    system = "apr" if data.cohort.record["drg_version"] == DrgSystem.APR else "ms"
+    tag = "" if data.space.kind == "classes" else f"{system}-drg, "
+    meaning = MEANING[cfg.labels].replace(
+        "CC/MCC states", "severities of illness" if system == "apr" else "CC/MCC states"
+    )
     parts = [
         f"---\nlibrary_name: transformers\npipeline_tag: text-classification\ntags: [{tag}clinical, lora]\n---",
         f"# {base} for {len(data.space.codes)} {data.space.kind} from discharge summaries",
         WARNING,
-        f"`{written['family']}` in {written['precision']}: {base}, {lora}. Labels: {cfg.labels}. {MEANING[cfg.labels]}",
+        f"`{written['family']}` in {written['precision']}: {base}, {lora}. Labels: {cfg.labels}. {meaning}",
         f"## Data\n\n{_data(data)}",
         f"## Metrics\n\n{_metrics(data, record)}",
         f"## Use\n\n{_use(data)}",
@@ -123,6 +128,7 @@ def _data(data: RunData) -> str:
     record = data.cohort.record
     version = record.get("drg_version")
     labels = f"MS-DRG version {version}" if version else "own classes, numbered; their names stay at the hospital"
+    labels = "APR-DRG with severity of illness" if version == DrgSystem.APR else labels
     facts = [
         f"Protocol `{record.get('protocol')}`, {labels}",
         f"split by {escaped(record.get('split', {}).get('by', 'file'))}, cohort {data.cohort.fingerprint}",

@@ -27,7 +27,7 @@ class Label(Protocol):
 
     @property
     def severity(self) -> int | None:
-        """Is the CC/MCC state; None for labels that have none."""
+        """Is the CC/MCC state or the severity of illness; None for labels that have none."""
 
     @property
     def mdc(self) -> str | None:
@@ -65,7 +65,7 @@ class LabelSpace:
     bases: tuple[str, ...]
     """Names of the base DRGs, in the order of their first DRG; K of them."""
     severities: tuple[int, ...]
-    """The CC/MCC states in use, ascending; S of them."""
+    """The CC/MCC states, or severities of illness, in use, ascending; S of them."""
     base: NDArray[np.int64]
     """[D]: position of each DRG's base in `bases`."""
     severity: NDArray[np.int64]

@@ -26,8 +26,12 @@ STATES = {
     Severity.WITH_MCC: "WITH MCC",
     Severity.WITHOUT_MCC: "WITHOUT MCC",
     Severity.NONE: "NONE",
+    Severity.ILLNESS_1: "SEVERITY OF ILLNESS 1",
+    Severity.ILLNESS_2: "SEVERITY OF ILLNESS 2",
+    Severity.ILLNESS_3: "SEVERITY OF ILLNESS 3",
+    Severity.ILLNESS_4: "SEVERITY OF ILLNESS 4",
 }
-"""CC/MCC states in the words of the titles."""
+"""CC/MCC states, and severities of illness, in the words of the titles."""
 
 TYPES = {DrgType.MEDICAL: "medical", DrgType.SURGICAL: "surgical"}
 """What decides a DRG, in words."""
@@ -43,7 +47,7 @@ class Scheme(Protocol):
     """What each logit stands for: a DRG's code, or a base DRG, a severity, an MDC or a type in words."""
     words: tuple[str, ...]
     """What each logit stands for in words that a base can read: a title, a base DRG's name, a severity. Those of
-    MS-DRGs are in small letters, as notes are written."""
+    DRGs are in small letters, as notes are written."""
 
     def logit_indices(self) -> dict[str, list[int]]:
         """Lists the logits that make up each DRG, [D] each."""
@@ -100,7 +104,10 @@ class TwoLabel:
         self.bases, self.severities = space.states.shape
         self.width = self.bases + self.severities
         states = [STATES[Severity(state)] for state in space.severities]
-        self.logits = (*(f"base DRG {name}" for name in space.bases), *(f"severity {state}" for state in states))
+        self.logits = (
+            *(f"base DRG {name}" for name in space.bases),
+            *(f"severity {state.removeprefix('SEVERITY ')}" for state in states),
+        )
         self.words = tuple(words.lower() for words in (*space.bases, *states))
         self._base_loss = training_loss.of(space.base, self.bases)
         self._severity_loss = training_loss.of(space.severity, self.severities)
@@ -209,6 +216,8 @@ class LevelsLabel:
 
     def __init__(self, space: LabelSpace, severity_weight: float, training_loss: TrainingLoss = PLAIN) -> None:
         if not space.mdcs:
+            if space.has_severity:
+                raise UserError("labels=levels: APR-DRG's MDCs and types are not public; write labels=joint")
             raise UserError("labels=levels: these labels have no MDC and no type; write labels=single")
         self._joint = JointLabel(space, severity_weight, training_loss, "levels")
         self._mdc_loss = training_loss.of(space.mdc, len(space.mdcs))

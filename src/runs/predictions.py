@@ -12,7 +12,7 @@ from scipy.sparse import csr_array
 
 from src.cli.files import atomic_write
 from src.cli.json_files import REMADE, Damaged
-from src.cohort.msdrg import recombine
+from src.cohort.msdrg import Severity, recombine
 from src.metrics.definitions import TOP, log_softmax, measure_choices, measure_scores, placements_of, truth_ranks
 from src.metrics.intervals import ROUNDS, Estimate, SubsampledMetric, estimates, subsample
 from src.metrics.weighted import ClassAreas, ClassF1, NoteMeans, WeightedMetric, other_placements
@@ -91,7 +91,7 @@ def tasks(predictions: Predictions, space: LabelSpace) -> list[Task]:
         predicted = of[best] if own is None else own.argmax(1)
         own_scores = summed(scores, of) if own is None else own
         decided.append(Task(f"{name}_", of[target], predicted, own_scores.shape[1], own_scores))
-    if "base_scores" in predictions.heads:
+    if "base_scores" in predictions.heads and max(space.severities) <= Severity.NONE:
         rule = by_rule(decided[1].predicted, decided[2].predicted, space)
         decided.append(Task("rule_", target, rule, scores.shape[1]))
     return decided
@@ -103,7 +103,7 @@ def measure(predictions: Predictions, space: LabelSpace) -> dict[str, float]:
     Returns:
         The keys of `measure_scores` for the DRG, scored jointly where base and severity are predicted; with base
         DRGs and severities also those of `base_` and `severity_`, and where a model has heads for them those of
-        `rule_`, the paper's recombination, which chooses DRGs but does not score them.
+        `rule_`, the paper's recombination, which chooses DRGs but does not score them, and is of MS-DRGs alone.
     """
     return {name: value for task in tasks(predictions, space) for name, value in task.metrics().items()}
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from src.cohort.apr import AprDrg
 from src.cohort.msdrg import Drg, Severity
 
 COMPLETE = (
@@ -22,7 +23,9 @@ DECIDING = {
 }
 
 
-def families(proposal: Mapping[str, Any], drgs: Mapping[str, Drg]) -> dict[str, tuple[list[Drg], str]]:
+def families(
+    proposal: Mapping[str, Any], drgs: Mapping[str, Drg | AprDrg]
+) -> dict[str, tuple[list[Drg | AprDrg], str]]:
     """Lists by base DRG all DRGs of each likely one's family, the likeliest family first, and what decides within."""
     listed = {}
     for base in dict.fromkeys(drgs[code].base_drg for code in proposal["drgs"] or [] if code in drgs):
@@ -38,7 +41,11 @@ def documentation(severities: Sequence[Severity]) -> str:
     'These differ by whether any secondary diagnosis is an MCC. Check t'
     >>> documentation([Severity.NONE])
     'No secondary diagnosis changes the DRG within this family; its principal diagnosis or procedure decides.'
+    >>> documentation([Severity.ILLNESS_1, Severity.ILLNESS_2])[:72]
+    'The severity of illness follows from all secondary diagnoses together. C'
     """
+    if min(severities) > Severity.NONE:
+        return f"The severity of illness follows from all secondary diagnoses together. {COMPLETE}"
     pairs = [words for pair, words in DECIDING.items() if pair <= set(severities)]
     if not pairs:
         return (

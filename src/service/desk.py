@@ -12,6 +12,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from src.cli.terminal import visible
+from src.cohort.apr import AprDrg
 from src.cohort.msdrg import MDCS, Drg
 from src.cohort.weights import Weights
 from src.evaluation.prediction_table import SEVERITIES
@@ -46,7 +47,7 @@ class Desk:
     access: Access
     titles: Mapping[str, str]
     """Of every DRG that may be decided."""
-    drgs: Mapping[str, Drg]
+    drgs: Mapping[str, Drg | AprDrg]
     """Empty for a hospital's own labels."""
     weights: Weights
     study: Mapping[str, Mapping[str, Allotted]] | None

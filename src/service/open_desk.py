@@ -11,7 +11,9 @@ from typing import Any
 
 import polars as pl
 
-from src.cohort.msdrg import load_drgs
+from src.cohort.apr import AprDrg
+from src.cohort.msdrg import Drg, load_drgs
+from src.config.prepare import DrgSystem
 from src.evidence.explanation import explain_note
 from src.inference.proposals import Proposer
 from src.service.access import Access
@@ -49,7 +51,9 @@ def open_desk(
     """
     first = proposer.models.first
     version = first.kept.record.get("drg_version")
-    drgs = load_drgs(version) if version else {}
+    drgs: Mapping[str, Drg | AprDrg] = load_drgs(version) if version and version != DrgSystem.APR else {}
+    if version == DrgSystem.APR:
+        drgs = {label.code: label for label in first.predictor.data.cohort.labels if isinstance(label, AprDrg)}
     find = text_finder(first.kept)
 
     @lru_cache(1_000)

@@ -10,6 +10,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from src.synthetic.apr_rows import apr_rows
 from src.synthetic.decisive import Decides, decisive
 from src.synthetic.descriptions import described
 from src.synthetic.discharge_summary import Note
@@ -105,11 +106,10 @@ class Tables:
                 second = random.choice((stay.drg, "981", "948"))
                 self._row("hosp/drgcodes", [*ids, "HCFA", *described(second, random), "", ""])
         kind = "APR " if random.random() < 0.2 else "APR"
-        title = stay.principal.says[0].upper()[:LONGEST_APR]
-        self._row(
-            "hosp/drgcodes",
-            [*ids, kind, f"{random.randint(1, 952):03d}", title, random.randint(1, 4), random.randint(1, 4)],
-        )
+        for last in (952, 4, 4):  # rows of type APR were once random: without these draws all later bytes would change
+            random.randint(1, last)
+        for row in apr_rows(stay):
+            self._row("hosp/drgcodes", [*ids, kind, *row])
 
     def _admission_row(self, stay: Admission, ids: list[int], left: datetime, emergency: tuple[str, str]) -> None:
         random, elective = self._random, stay.principal.elective
@@ -133,9 +133,6 @@ class Tables:
                 int(stay.died),
             ],
         )
-
-
-LONGEST_APR = 70
 
 
 def _time(when: datetime) -> str:

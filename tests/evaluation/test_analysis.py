@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from src.cli.errors import UserError
+from src.cohort.apr import apr_drg
 from src.cohort.msdrg import load_drgs
 from src.cohort.prepared import read_cohort
 from src.cohort.split import Split
@@ -25,7 +26,7 @@ from src.evaluation.calibration import (
 from src.evaluation.cost import cost_table
 from src.evaluation.error_tables import by_training_notes, confusions, costly_confusions, error_tables, kinds_of_error
 from src.evaluation.groups import by_group, gap, mean_error, mean_estimate
-from src.evaluation.prediction_table import prediction_table
+from src.evaluation.prediction_table import label_table, prediction_table
 from src.evaluation.slices import slice_table
 from src.metrics.intervals import holm
 from src.models.labelspace import LabelSpace
@@ -200,6 +201,36 @@ def test_a_gap_is_found_where_there_is_one_and_small_groups_are_named_only() -> 
     assert rows["sex", "F"]["p_holm"] > 0.05
     tested = table["p"].drop_nulls().to_list()
     assert table["p_holm"].drop_nulls().to_list() == pytest.approx(holm(tested))
+
+
+def test_apr_drgs_are_sliced_by_risk_of_mortality_and_have_no_mdc_and_no_cost() -> None:
+    labels = [apr_drg(code, {"194": "HEART FAILURE"}) for code in ("194-1", "194-4", "720-4")]
+    described = label_table(labels, read_weights(version="apr"))
+    assert described["weight"].to_list() == described["gmlos"].to_list() == [None] * 3
+    count = 90
+    frame = pl.DataFrame(
+        {
+            "subject_id": np.arange(count), "rank": 1, "training_notes": 3, "words": 60, "right": np.arange(count) > 44,
+            "risk_of_mortality": np.arange(count) // 30 + 1, "drg": ["194-1", "194-4", "720-4"] * 30,
+            "predicted": ["194-1", "720-4", "720-4"] * 30,
+        }
+    )  # fmt: skip
+    for side in ("drg", "predicted"):
+        columns = {name: f"{side}_{name}" for name in described.columns if name != "code"}
+        frame = frame.join(described.rename({**columns, "code": side}), side, how="left", maintain_order="left")
+    slices = slice_table(frame)
+    assert slices.select("attribute", "group", "top1").rows() == [
+        ("risk_of_mortality", "1", 0.0), ("risk_of_mortality", "2", 0.5), ("risk_of_mortality", "3", 1.0),
+    ]  # fmt: skip
+    tables = error_tables(frame.with_columns(right=pl.col("drg") == pl.col("predicted")))
+    kinds = dict(tables["kinds_of_error"].select("what", "notes").iter_rows())
+    assert kinds == {"DRG right": 60, "severity right, base DRG wrong": 30}
+    assert dict(tables["by_severity"].select("severity", "notes").iter_rows()) == {
+        "severity of illness 1": 30, "severity of illness 4": 60,
+    }  # fmt: skip
+    assert tables["by_mdc"].is_empty()
+    assert tables["by_type"].is_empty()
+    assert tables["costly_confusions"].is_empty()
 
 
 def test_a_gap_counts_patients_on_both_sides_once() -> None:

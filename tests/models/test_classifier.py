@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from src.cli.errors import UserError
+from src.cohort.apr import apr_drg
 from src.cohort.msdrg import VERSIONS, load_drgs
 from src.config.choices import Labels, Precision, Weights
 from src.config.train import LoraConfig, ModelConfig
@@ -224,3 +225,18 @@ def test_labels_without_base_and_severity_are_refused(labels: Labels) -> None:
     space = LabelSpace.from_labels([OwnLabel("stroke"), OwnLabel("fall")])
     with pytest.raises(UserError, match=f"labels={labels}: .* write labels=single"):
         build_scheme(labels, space, 0.5)
+
+
+def test_apr_drgs_are_bases_and_severities_of_illness_scored_over_the_labels_that_exist() -> None:
+    labels = [apr_drg(code, {"194": "HEART FAILURE"}) for code in ("194-1", "194-4", "720-2", "720-4")]
+    space = LabelSpace.from_labels(labels)
+    scheme = build_scheme(Labels.TWO, space, 0.5)
+    assert scheme.logits[:3] == ("base DRG 194 HEART FAILURE", "base DRG 720 APR-DRG 720", "severity OF ILLNESS 1")
+    assert scheme.words[2:] == ("severity of illness 1", "severity of illness 2", "severity of illness 4")
+    logits = torch.tensor([[1.0, 0.0, 0.0, 9.0, 0.0]])  # 194 with severity 2, which no label is
+    scores = scheme.heads(logits)["scores"]
+    assert torch.allclose(scores.exp().sum(1), torch.ones(1))
+    assert scores[0, 0] == scores[0, 1]
+    assert space.codes[int(scheme.predict(logits))] == "194-1"
+    with pytest.raises(UserError, match="labels=levels: APR-DRG's MDCs and types are not public; write labels=joint"):
+        build_scheme(Labels.LEVELS, space, 0.5)

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from src.cohort.apr import apr_drg
 from src.cohort.msdrg import load_drgs, recombine
 from src.models.labelspace import LabelSpace
 from src.runs.predictions import Predictions, by_rule, measure, read_predictions, write_predictions
@@ -40,6 +41,16 @@ def test_right_heads_make_a_right_drg() -> None:
     found = measure(Predictions(truth, truth, truth, heads), SPACE)
     names = ("accuracy", "rule_accuracy", "base_accuracy", "severity_accuracy", "macro_f1")
     assert {found[name] for name in names} == {1.0}
+
+
+def test_the_papers_rule_is_of_ms_drgs_alone() -> None:
+    space = LabelSpace.from_labels([apr_drg(code, {}) for code in ("194-1", "194-4", "720-2")])
+    truth = np.arange(3)
+    right = np.eye(3, dtype=np.float32)
+    heads = {"scores": right, "base_scores": np.eye(2, dtype=np.float32)[space.base], "severity_scores": right}
+    metrics = measure(Predictions(truth, truth, truth, heads), space)
+    assert metrics["base_accuracy"] == metrics["accuracy"] == 1.0
+    assert not [name for name in metrics if name.startswith("rule_")]
 
 
 def test_predictions_come_back_as_they_were_written(tmp_path: Path) -> None:

@@ -2,18 +2,20 @@ import csv
 import gzip
 import hashlib
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from random import Random
 
 import pytest
 
+from src.synthetic.apr_rows import apr_rows
 from src.synthetic.course import not_present, write_course
 from src.synthetic.discharge_summary import write_note
 from src.synthetic.early_tables import EARLY_COLUMNS
 from src.synthetic.facts import Admission, admissions
-from src.synthetic.grouper import group
+from src.synthetic.grouper import group, level
 from src.synthetic.hospital_tables import COLUMNS
 from src.synthetic.knowledge import knowledge
 
@@ -104,6 +106,24 @@ def test_drg_rows_hold_the_flaws_of_mimic_iv(hospital: Path) -> None:
     assert 0 < 900 - len(hcfa) < 150
     assert max(hcfa.values()) == 2
     assert all(len(row["description"]) <= 80 and len(row["drg_code"]) == 3 for row in table)
+
+
+def test_rows_of_type_apr_follow_from_the_same_facts(stays: list[Admission]) -> None:
+    written = [(stay, row) for stay in stays for row in islice(apr_rows(stay), 1) if row[2] not in ("", 0)]
+    assert len(written) > 0.95 * len(stays)
+    for stay, (code, described, severity, mortality) in written:
+        levels = Counter(map(level, stay.coded))
+        assert code.isdecimal()
+        assert len(code) == 3
+        assert described == described.upper()[:70]
+        assert (severity == 4) is (levels["MCC"] > 1)
+        assert (severity == 1) is (not levels["MCC"] and not levels["CC"])
+        assert mortality in (1, 2, 3, 4)
+    called = defaultdict(set)
+    for _, (code, described, _, _) in written:
+        called[code].add(described)
+    assert max(map(len, called.values())) > 1
+    assert [list(apr_rows(stay)) for stay in stays[:50]] == [list(apr_rows(stay)) for stay in stays[:50]]
 
 
 def test_patients_come_back_and_every_table_names_known_patients(hospital: Path) -> None:
