@@ -16,7 +16,6 @@ def prepare(cfg: PrepareConfig) -> None:
     from src.cohort.build import build
     from src.cohort.flow import Flow
     from src.cohort.horizon import early_horizons
-    from src.cohort.horizon_folders import HORIZONS
     from src.cohort.prepared import read_cohort
 
     flow, record = build(cfg)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from src.cli.errors import UserError
+from src.cli.json_files import read_json
 from src.config.architecture import ATTENTION, FAMILIES, FEED_FORWARD, folder_of, own_architecture
 from src.config.choices import (
     Head,
@@ -20,6 +21,7 @@ from src.config.choices import (
     WandbMode,
     Weights,
 )
+from src.config.prepare import HORIZON_CHOICES, HORIZONS, NamedHorizon, is_horizon
 
 
 @dataclass
@@ -199,6 +201,16 @@ class TrainConfig:
     patience: int | None = field(default=None, kw_only=True)
     """Validations in a row without a better one after which training ends; null for all epochs, of a baseline for its
     own rule: 10 epochs for networks, 5 rounds for trees."""
+    horizon: str = field(default=NamedHorizon.DISCHARGE.value, kw_only=True)
+    """Up to when the texts were known: one of those that the cohort was prepared for."""
+
+    @property
+    def cohort_dir(self) -> Path:
+        """Is the folder of the cohort that is read: the horizon's below `data.dir`, or that itself where it is it."""
+        folder = Path(self.data.dir)
+        if self.horizon in (NamedHorizon.DISCHARGE, _horizon_in(folder)):
+            return folder
+        return folder / HORIZONS / self.horizon
 
     def problems(self) -> list[str]:
         """Returns one line for each value that cannot be."""
@@ -208,13 +220,18 @@ class TrainConfig:
 
     def conflicts(self) -> list[str]:
         """Returns one line for each value that another key rules out; a sweep leaves such cells out."""
-        return self._context() + self._loss()
+        return self._context() + self._loss() + self._later_codes()
 
     def _loss(self) -> list[str]:
         if self.loss_strength is None or self.loss.strength is not None:
             return []
         instead = "write loss=logit_adjusted" if self.loss is Loss.BALANCED_SOFTMAX else "leave loss_strength out"
         return [f"loss_strength={self.loss_strength}: loss={self.loss} has none; {instead}"]
+
+    def _later_codes(self) -> list[str]:
+        if self.horizon == NamedHorizon.DISCHARGE or self.model.kind is not Kind.CODED:
+            return []
+        return [f"horizon={self.horizon}: model={self.model.name} reads codes assigned after discharge; leave it out"]
 
     def _context(self) -> list[str]:
         model, name = self.model, self.model.name
@@ -345,7 +362,22 @@ class TrainConfig:
             reason = "holds MIMIC-IV files, not a prepared cohort" if mimic else "holds no cohort.json"
             source = str(folder) if mimic else "MIMIC"
             return [f"data.dir={folder}: {reason}; {PREPARE_FIRST.replace('MIMIC', source)} data.out=COHORT"]
+        if not is_horizon(self.horizon):
+            return [f"horizon={self.horizon}: must be {HORIZON_CHOICES}"]
+        if not (self.cohort_dir / "cohort.json").is_file():
+            prepared = sorted(path.name for path in (folder / HORIZONS).glob("*"))
+            there = f"was prepared for {', '.join(prepared)}" if prepared else "was prepared for discharge alone"
+            again = f"{PREPARE_FIRST} data.out=NEW horizon=[{','.join([*prepared, self.horizon])}]"
+            return [f"horizon={self.horizon}: data.dir={folder} {there}; {again}"]
         return []
+
+
+def _horizon_in(folder: Path) -> str | None:
+    """Names the horizon of the cohort in a folder; None for one of discharge, or where there is none."""
+    try:
+        return str(read_json(folder / "cohort.json", {"horizon": {"name": str}})["horizon"]["name"])
+    except (FileNotFoundError, UserError):
+        return None
 
 
 def _above_zero_or_null(key: str, value: float | None) -> tuple[str, object, bool, str]:
