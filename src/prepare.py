@@ -4,7 +4,7 @@ from pathlib import Path
 
 from src.cli.command import apart, command
 from src.cli.terminal import one_line, visible
-from src.config.prepare import PrepareConfig, Protocol
+from src.config.prepare import HORIZONS, PrepareConfig, Protocol
 
 
 def prepare(cfg: PrepareConfig) -> None:

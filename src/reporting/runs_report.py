@@ -8,7 +8,7 @@ from typing import Any
 from src.cli.errors import UserError
 from src.cli.files import exchanging_folder
 from src.cli.json_files import read_json
-from src.display.catalog import MAIN, axis_of
+from src.display.catalog import HORIZON, MAIN, axis_of
 from src.display.figure_style import pdf, settings, settle, svg
 from src.display.tables import to_csv, to_latex, to_markdown
 from src.reporting.against_section import against_drawing, against_table
@@ -104,7 +104,8 @@ def _facts(source: str, runs: Sequence[Run], scaling: Scaling) -> dict[str, str]
             f"{cohort}; {ground.train:,} training notes, {ground.test:,} test notes{_drgs(runs, ground.cohort)}"
         )
     facts["Systems"] = ", ".join(dict.fromkeys(str(cell.axes["model"]) for cell in scaling.cells))
-    facts["Varied"] = ", ".join(axis_of(axis).name for axis in scaling.varied)
+    horizons = [HORIZON] if len({cell.axes.get(HORIZON) for cell in scaling.cells}) > 1 else []
+    facts["Varied"] = ", ".join(axis_of(axis).name for axis in dict.fromkeys([*scaling.varied, *horizons]))
     dates, codes = dates_of(runs), codes_of(runs)
     if dates:
         facts["Trained on"] = f"{dates} (UTC)"
