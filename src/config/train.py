@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from src.cli.errors import UserError
-from src.cli.json_files import read_json
 from src.config.architecture import ATTENTION, FAMILIES, FEED_FORWARD, folder_of, own_architecture
 from src.config.choices import (
     Head,
@@ -21,7 +20,8 @@ from src.config.choices import (
     WandbMode,
     Weights,
 )
-from src.config.prepare import HORIZON_CHOICES, HORIZONS, NamedHorizon, is_horizon
+from src.config.cohort_folder import folder_at, folder_problems
+from src.config.prepare import HORIZON_CHOICES, NamedHorizon, is_horizon
 
 
 @dataclass
@@ -206,17 +206,14 @@ class TrainConfig:
 
     @property
     def cohort_dir(self) -> Path:
-        """Is the folder of the cohort that is read: the horizon's below `data.dir`, or that itself where it is it."""
-        folder = Path(self.data.dir)
-        if self.horizon in (NamedHorizon.DISCHARGE, _horizon_in(folder)):
-            return folder
-        return folder / HORIZONS / self.horizon
+        """Is the folder of the cohort that is read."""
+        return folder_at(Path(self.data.dir), self.horizon)
 
     def problems(self) -> list[str]:
         """Returns one line for each value that cannot be."""
         bounds = [f"{key}={value}: {must}" for key, value, holds, must in self._bounds() + self._devices() if not holds]
-        others = self.conflicts() + self._scheme() + self._lora_targets() + self._data_folder() + self._callbacks()
-        return self.model.problems() + bounds + others
+        others = self.conflicts() + self._scheme() + self._lora_targets() + self._callbacks()
+        return self.model.problems() + bounds + others + folder_problems(Path(self.data.dir), self.horizon)
 
     def conflicts(self) -> list[str]:
         """Returns one line for each value that another key rules out; a sweep leaves such cells out."""
@@ -280,6 +277,7 @@ class TrainConfig:
             ("warmup", self.warmup, 0 <= self.warmup <= 1, "must be from 0 to 1"),
             ("validations", self.validations, self.validations >= 1, "must be at least 1"),
             _one_or_null("patience", self.patience),
+            ("horizon", self.horizon, is_horizon(self.horizon), f"must be {HORIZON_CHOICES}"),
             ("device", self.device, bool(re.fullmatch(DEVICE, self.device)), "must be auto, cpu, cuda or cuda:N"),
             ("wandb.project", self.wandb.project, is_wandb_name(self.wandb.project), WANDB_NAME),
             ("wandb.group", self.wandb.group, is_wandb_name(self.wandb.group or "-"), WANDB_NAME),
@@ -353,32 +351,6 @@ class TrainConfig:
             return [f"lora.targets={self.lora.targets}: must be some of {', '.join(PROJECTIONS)}"]
         return []
 
-    def _data_folder(self) -> list[str]:
-        folder = Path(self.data.dir)
-        if not folder.is_dir():
-            return [f"data.dir={folder}: no such folder; {PREPARE_FIRST} data.out={folder}"]
-        if not (folder / "cohort.json").is_file():
-            mimic = (folder / "note").is_dir() or (folder / "hosp").is_dir()
-            reason = "holds MIMIC-IV files, not a prepared cohort" if mimic else "holds no cohort.json"
-            source = str(folder) if mimic else "MIMIC"
-            return [f"data.dir={folder}: {reason}; {PREPARE_FIRST.replace('MIMIC', source)} data.out=COHORT"]
-        if not is_horizon(self.horizon):
-            return [f"horizon={self.horizon}: must be {HORIZON_CHOICES}"]
-        if not (self.cohort_dir / "cohort.json").is_file():
-            prepared = sorted(path.name for path in (folder / HORIZONS).glob("*"))
-            there = f"was prepared for {', '.join(prepared)}" if prepared else "was prepared for discharge alone"
-            again = f"{PREPARE_FIRST} data.out=NEW horizon=[{','.join([*prepared, self.horizon])}]"
-            return [f"horizon={self.horizon}: data.dir={folder} {there}; {again}"]
-        return []
-
-
-def _horizon_in(folder: Path) -> str | None:
-    """Names the horizon of the cohort in a folder; None for one of discharge, or where there is none."""
-    try:
-        return str(read_json(folder / "cohort.json", {"horizon": {"name": str}})["horizon"]["name"])
-    except (FileNotFoundError, UserError):
-        return None
-
 
 def _above_zero_or_null(key: str, value: float | None) -> tuple[str, object, bool, str]:
     return (key, value, value is None or 0 < value <= LARGEST, f"must be above 0 and at most {LARGEST:,.0f}, or null")
@@ -414,8 +386,6 @@ def is_wandb_name(name: str) -> bool:
 
 
 WANDB_NAME = "must be 1 to 40 letters, digits or any of - _ . +"
-
-PREPARE_FIRST = "prepare it with python -m src.prepare data.dir=MIMIC"
 
 PROJECTIONS = (*ATTENTION, *FEED_FORWARD)
 """The matrices of a LLaMA block, by the names that transformers gives them."""
