@@ -4,7 +4,7 @@ from pathlib import Path
 
 from src.cli.command import apart, command
 from src.cli.terminal import one_line, visible
-from src.config.prepare import PrepareConfig, Protocol
+from src.config.prepare import HORIZONS, PrepareConfig, Protocol
 
 
 def prepare(cfg: PrepareConfig) -> None:
@@ -16,7 +16,6 @@ def prepare(cfg: PrepareConfig) -> None:
     from src.cohort.build import build
     from src.cohort.flow import Flow
     from src.cohort.horizon import early_horizons
-    from src.cohort.horizon_folders import HORIZONS
     from src.cohort.prepared import read_cohort
 
     flow, record = build(cfg)

@@ -75,9 +75,9 @@ def report(cfg: ReportConfig) -> None:
     from src.reporting.cohort_page import page
     from src.reporting.cohort_report import measure, read_lengths, summary
 
-    out = Path(cfg.to or cfg.data.dir)
+    out = Path(cfg.to or cfg.cohort_dir)
     check_folder(out, ELSEWHERE)
-    cohort = read_cohort(Path(cfg.data.dir))
+    cohort = read_cohort(cfg.cohort_dir)
     lengths = read_lengths(cohort, cfg)
     numbers = measure(cohort, lengths.tokens, cfg.lengths)
     written = {
@@ -101,6 +101,7 @@ def report_runs(cfg: RunsReportConfig) -> Path:
     from src.reporting.runs_report import compose, write_report
     from src.scaling_analysis.against import compare_against
     from src.scaling_analysis.analysis import analyse
+    from src.scaling_analysis.horizons import compare_horizons
     from src.scaling_analysis.run_sources import read_source
 
     folder = folder_of(cfg)
@@ -109,7 +110,8 @@ def report_runs(cfg: RunsReportConfig) -> Path:
     data_dir = Path(cfg.data_dir) if cfg.data_dir else None
     scaling = analyse(source, seed=cfg.seed, data_dir=data_dir)
     against = compare_against(source.runs, Path(cfg.against).name, cfg.seed, data_dir) if cfg.against else None
-    composed = compose(cfg.source, source.runs, scaling, data_dir, against)
+    horizons = compare_horizons(source.runs, scaling)
+    composed = compose(cfg.source, source.runs, scaling, data_dir, against, horizons)
     write_report(composed, folder)
     print(visible("\n".join(composed.said)))
     for table in composed.tables:

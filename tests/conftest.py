@@ -147,6 +147,20 @@ def cohort(once: Callable[..., Path], hospital: Path, command: Callable[..., obj
     return once("cohort", lambda out: command("src.prepare", f"data.dir={hospital}", f"data.out={out}"))
 
 
+@pytest.fixture
+def early_cohort(tmp_path: Path, cohort: Path) -> Path:
+    """The cohort's files, and again as those of each horizon before discharge: enough to compose and plan."""
+    folder = tmp_path / "early"
+    record = json.loads((cohort / "cohort.json").read_text("utf-8"))
+    for name in ("", "triage", "ed", "24h", "48h", "admission"):
+        horizon = folder / "horizons" / name if name else folder
+        horizon.mkdir(parents=True)
+        (horizon / "notes.parquet").symlink_to(cohort / "notes.parquet")
+        early = {"horizon": {"name": name, "hours": None}, "fingerprint": f"of {name}"} if name else {}
+        (horizon / "cohort.json").write_text(json.dumps({**record, **early}), "utf-8")
+    return folder
+
+
 @pytest.fixture(scope="session")
 def runs(
     tmp_path_factory: pytest.TempPathFactory, once: Callable[..., Path], cohort: Path, command: Callable[..., object]

@@ -44,9 +44,10 @@ class Baseline(Predictor):
     def plan_lines(self) -> list[str]:
         data, cfg = self.data, self.data.cfg
         counts = ", ".join(f"{len(data.notes(split)):,} {split}" for split in Split)
-        reads = "text" if data.facts is None else f"text and {', '.join(data.facts.columns[1:])}"
+        facts = [] if data.facts is None else [column.name for column in data.facts if column.count()][1:]
+        reads = f"text and {', '.join(facts)}" if facts else "text"
         return [
-            f"cohort {cfg.data.dir}: {counts} notes, {len(data.space.codes)} {data.space.kind}",
+            f"cohort {cfg.cohort_dir}: {counts} notes, {len(data.space.codes)} {data.space.kind}",
             f"model={cfg.model.name} reads {reads}",
         ]
 

@@ -89,6 +89,8 @@ def space_of(
             problems.append(unread(word, kinds, groups))
         elif key in ("name", "out", "data.dir", "dry_run"):
             problems.append(f"{word}: says where trials lie, not what they are; a search has one")
+        elif key == "horizon":
+            problems.append(f"{word}: names other notes, on which no two trials compare; start a search for each")
         elif not is_interval(word):
             strings = override.sweep_string_iterator() if override.is_sweep_override() else [word.partition("=")[2]]
             space[key] = Dimension(key, list(dict.fromkeys(strings)))

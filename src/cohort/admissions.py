@@ -7,8 +7,9 @@ import polars as pl
 
 from src.cli.errors import UserError
 from src.cohort.apr import MORTALITY
+from src.cohort.horizon import Horizon
 from src.cohort.layout import look
-from src.cohort.mimic import find_table, table_parts
+from src.cohort.mimic import TIME, find_table, table_parts
 
 ADMISSIONS = "admissions.parquet"
 
@@ -33,6 +34,12 @@ coded after discharge, by those who assign the DRG: an upper bound, not what a m
 TOLD = ["race", "insurance", "language", "admission_type", "admission_location"]
 SAME = {"race": "ethnicity"}
 """Columns that version 1 names otherwise."""
+
+LATER = ("days", "diagnoses", "procedures")
+"""What is known when an admission has ended, or coded after it."""
+
+REGISTERED = ("admission_type", "admission_location")
+"""What is known when it begins; who has waited for it in the emergency department has none yet."""
 
 LISTS = {
     "services": ("services", ["hadm_id", "transfertime", "curr_service"]),
@@ -77,6 +84,42 @@ def facts_of(source: Path, rows: pl.DataFrame) -> pl.DataFrame:
     return facts.select(pl.col(name).cast(kind) for name, kind in SCHEMA.items()).sort("hadm_id")
 
 
+def facts_at(source: Path, rows: pl.DataFrame, horizon: Horizon) -> pl.DataFrame:
+    """Reads what was known at a horizon; hosp does not tell when triage was, which is before admission and services.
+
+    Raises:
+        UserError: a table is there, but damaged or without a column.
+    """
+    names = ["admittime", "edregtime", "edouttime"]
+    stays = _table(source, "admissions", ["hadm_id", *names], rows.select("hadm_id").unique())
+    stays = stays.unique("hadm_id", keep="first").with_columns(pl.col(names).str.to_datetime(TIME, strict=False))
+    timed = stays.with_columns(start=pl.coalesce("edregtime", "admittime"), triaged=pl.lit(None, pl.Datetime("us")))
+    return known_at(facts_of(source, rows), source, timed.select("hadm_id", "admittime", end=horizon.end))
+
+
+def known_at(facts: pl.DataFrame, source: Path, times: pl.DataFrame) -> pl.DataFrame:
+    """Blanks what was not known at a time of each admission: its length, codes, later services, its kind before it.
+
+    Args:
+        facts: columns of `SCHEMA`, and the risk of mortality of APR-DRGs, which no model reads.
+        source: a folder of MIMIC-IV, whose services are read again.
+        times: of each admission, `hadm_id`, `admittime` and `end`.
+
+    Raises:
+        UserError: the table of services is damaged or without a column.
+    """
+    table, columns = LISTS["services"]
+    services = _lists(source, table, columns, facts.select("hadm_id"), "services", times)
+    begun = pl.col("admittime") <= pl.col("end")
+    known = (
+        facts.drop("services")
+        .join(times, "hadm_id", how="left", maintain_order="left")
+        .with_columns(pl.lit(None, SCHEMA[name]).alias(name) for name in LATER)
+    )
+    known = known.with_columns(pl.when(begun).then(name).alias(name) for name in REGISTERED)
+    return known.join(services, "hadm_id", how="left", maintain_order="left").select(facts.columns)
+
+
 def read_admissions(folder: Path) -> pl.DataFrame | None:
     """Reads the facts of a cohort's admissions, ordered by `hadm_id`; None where the cohort has none.
 
@@ -113,11 +156,19 @@ def _patients(source: Path, wanted: pl.DataFrame) -> pl.DataFrame:
     return _table(source, "patients", columns, wanted).unique("subject_id", keep="first", maintain_order=True)
 
 
-def _lists(source: Path, table: str, columns: list[str], wanted: pl.DataFrame, name: str) -> pl.DataFrame:
-    """Lists the values of each admission in order, as [hadm_id, `name`]; none where the table is missing."""
+def _lists(
+    source: Path, table: str, columns: list[str], wanted: pl.DataFrame, name: str, times: pl.DataFrame | None = None
+) -> pl.DataFrame:
+    """Lists the values of each admission in order, as [hadm_id, `name`]; none where the table is missing.
+
+    With `times`, those up to the `end` of each admission.
+    """
     if find_table(source, ("hosp", table)) is None:
         return pl.DataFrame(schema={"hadm_id": pl.Int64, name: pl.List(pl.String)})
     rows = _table(source, table, columns, wanted)
+    if times is not None:
+        ends = rows.join(times.select("hadm_id", "end"), "hadm_id", how="left", maintain_order="left")
+        rows = ends.filter(pl.col(columns[1]).str.to_datetime(TIME, strict=False) <= pl.col("end"))
     order = pl.col(columns[1]).cast(pl.Int64, strict=False) if columns[1] == "seq_num" else pl.col(columns[1])
     coded = pl.col("icd_version") + ":" + pl.col("icd_code").str.strip_chars()
     value = coded if "icd_code" in columns else pl.col(columns[2])

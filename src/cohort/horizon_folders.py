@@ -10,7 +10,7 @@ import polars as pl
 
 from src.cli.errors import UserError
 from src.cli.progress import track
-from src.cohort.admissions import ADMISSIONS, read_admissions
+from src.cohort.admissions import ADMISSIONS, known_at, read_admissions
 from src.cohort.chart_tables import Tables
 from src.cohort.charted import Charted, add_admission_notes, add_emergency, add_moves, add_reports, add_triage
 from src.cohort.flow import Flow
@@ -22,11 +22,8 @@ from src.cohort.sources import mimic_source
 from src.cohort.split import Split, counts_by_split, write_split
 from src.cohort.stays import read_stays
 from src.cohort.text_spool import TextSpool
-from src.config.prepare import PrepareData
+from src.config.prepare import HORIZONS, PrepareData
 from src.display.spreadsheet import write_frame
-
-HORIZONS = "horizons"
-"""The folder below a cohort's in which each horizon has one."""
 
 NOTES_AT_ONCE = 1_000
 
@@ -134,7 +131,9 @@ def _write(folder: Path, horizon: Horizon, origin: Origin, rows: pl.DataFrame, f
     write_split(out / SPLIT, rows, origin.key)
     write_frame(out / EXCLUDED, flow.excluded())
     if (facts := read_admissions(folder)) is not None:
-        facts.join(rows, "hadm_id", how="semi", maintain_order="left").write_parquet(out / ADMISSIONS)
+        facts = facts.join(rows, "hadm_id", how="semi", maintain_order="left")
+        known = known_at(facts, Path(str(origin.data.dir)), rows.select("hadm_id", "admittime", "end"))
+        known.write_parquet(out / ADMISSIONS)
     lengths = pl.concat(words)
     same = ("drg_version", "labels", "titles", "protocol", "labels_decided_by", "undecided", "split")
     # The text holds what a model reads, and nothing else.

@@ -50,6 +50,9 @@ class NamedHorizon(StrEnum):
     """The summary's sections of `data.sections`."""
 
 
+HORIZONS = "horizons"
+"""The folder below a cohort's in which each horizon before discharge has one."""
+
 MOST_HOURS = 720
 """Thirty days: few are in the house then."""
 
@@ -62,6 +65,14 @@ def hours_of(horizon: str) -> int | None:
     """
     match = re.fullmatch(r"([1-9][0-9]{0,5})h", horizon)
     return int(match[1]) if match and int(match[1]) <= MOST_HOURS else None
+
+
+def is_horizon(name: str) -> bool:
+    """Says whether a horizon may be called so."""
+    return name in list(NamedHorizon) or hours_of(name) is not None
+
+
+HORIZON_CHOICES = f"{', '.join(NamedHorizon)}, or hours from 1h to {MOST_HOURS}h"
 
 
 class LabelKind(StrEnum):
@@ -198,13 +209,8 @@ class PrepareConfig:
 
     def _horizons(self) -> list[str]:
         names, data = self.horizon, self.data
-        choices = f"{', '.join(NamedHorizon)}, or hours from 1h to {MOST_HOURS}h"
-        problems = [] if names else [f"horizon=[]: name at least one of {choices}"]
-        problems += [
-            f"horizon={name}: must be {choices}"
-            for name in names
-            if name not in list(NamedHorizon) and hours_of(name) is None
-        ]
+        problems = [] if names else [f"horizon=[]: name at least one of {HORIZON_CHOICES}"]
+        problems += [f"horizon={name}: must be {HORIZON_CHOICES}" for name in names if not is_horizon(name)]
         problems += [f"horizon={name}: is there twice" for name in dict.fromkeys(names) if names.count(name) > 1]
         early = [name for name in names if name != NamedHorizon.DISCHARGE]
         if early and data.path is not None:

@@ -20,6 +20,8 @@ from src.config.choices import (
     WandbMode,
     Weights,
 )
+from src.config.cohort_folder import folder_at, folder_problems
+from src.config.prepare import HORIZON_CHOICES, NamedHorizon, is_horizon
 
 
 @dataclass
@@ -199,22 +201,34 @@ class TrainConfig:
     patience: int | None = field(default=None, kw_only=True)
     """Validations in a row without a better one after which training ends; null for all epochs, of a baseline for its
     own rule: 10 epochs for networks, 5 rounds for trees."""
+    horizon: str = field(default=NamedHorizon.DISCHARGE.value, kw_only=True)
+    """Up to when the texts were known: one of those that the cohort was prepared for."""
+
+    @property
+    def cohort_dir(self) -> Path:
+        """Is the folder of the cohort that is read."""
+        return folder_at(Path(self.data.dir), self.horizon)
 
     def problems(self) -> list[str]:
         """Returns one line for each value that cannot be."""
         bounds = [f"{key}={value}: {must}" for key, value, holds, must in self._bounds() + self._devices() if not holds]
-        others = self.conflicts() + self._scheme() + self._lora_targets() + self._data_folder() + self._callbacks()
-        return self.model.problems() + bounds + others
+        others = self.conflicts() + self._scheme() + self._lora_targets() + self._callbacks()
+        return self.model.problems() + bounds + others + folder_problems(Path(self.data.dir), self.horizon)
 
     def conflicts(self) -> list[str]:
         """Returns one line for each value that another key rules out; a sweep leaves such cells out."""
-        return self._context() + self._loss()
+        return self._context() + self._loss() + self._later_codes()
 
     def _loss(self) -> list[str]:
         if self.loss_strength is None or self.loss.strength is not None:
             return []
         instead = "write loss=logit_adjusted" if self.loss is Loss.BALANCED_SOFTMAX else "leave loss_strength out"
         return [f"loss_strength={self.loss_strength}: loss={self.loss} has none; {instead}"]
+
+    def _later_codes(self) -> list[str]:
+        if self.horizon == NamedHorizon.DISCHARGE or self.model.kind is not Kind.CODED:
+            return []
+        return [f"horizon={self.horizon}: model={self.model.name} reads codes assigned after discharge; leave it out"]
 
     def _context(self) -> list[str]:
         model, name = self.model, self.model.name
@@ -263,6 +277,7 @@ class TrainConfig:
             ("warmup", self.warmup, 0 <= self.warmup <= 1, "must be from 0 to 1"),
             ("validations", self.validations, self.validations >= 1, "must be at least 1"),
             _one_or_null("patience", self.patience),
+            ("horizon", self.horizon, is_horizon(self.horizon), f"must be {HORIZON_CHOICES}"),
             ("device", self.device, bool(re.fullmatch(DEVICE, self.device)), "must be auto, cpu, cuda or cuda:N"),
             ("wandb.project", self.wandb.project, is_wandb_name(self.wandb.project), WANDB_NAME),
             ("wandb.group", self.wandb.group, is_wandb_name(self.wandb.group or "-"), WANDB_NAME),
@@ -336,17 +351,6 @@ class TrainConfig:
             return [f"lora.targets={self.lora.targets}: must be some of {', '.join(PROJECTIONS)}"]
         return []
 
-    def _data_folder(self) -> list[str]:
-        folder = Path(self.data.dir)
-        if not folder.is_dir():
-            return [f"data.dir={folder}: no such folder; {PREPARE_FIRST} data.out={folder}"]
-        if not (folder / "cohort.json").is_file():
-            mimic = (folder / "note").is_dir() or (folder / "hosp").is_dir()
-            reason = "holds MIMIC-IV files, not a prepared cohort" if mimic else "holds no cohort.json"
-            source = str(folder) if mimic else "MIMIC"
-            return [f"data.dir={folder}: {reason}; {PREPARE_FIRST.replace('MIMIC', source)} data.out=COHORT"]
-        return []
-
 
 def _above_zero_or_null(key: str, value: float | None) -> tuple[str, object, bool, str]:
     return (key, value, value is None or 0 < value <= LARGEST, f"must be above 0 and at most {LARGEST:,.0f}, or null")
@@ -382,8 +386,6 @@ def is_wandb_name(name: str) -> bool:
 
 
 WANDB_NAME = "must be 1 to 40 letters, digits or any of - _ . +"
-
-PREPARE_FIRST = "prepare it with python -m src.prepare data.dir=MIMIC"
 
 PROJECTIONS = (*ATTENTION, *FEED_FORWARD)
 """The matrices of a LLaMA block, by the names that transformers gives them."""

@@ -245,8 +245,9 @@ class Axis:
         return self.step or self.name
 
 
-MODEL, SIZE, FLOP = "model", "params", "flop"
-"""The axis that names a system, its base's parameters, which stand for it (0 where it has no base), and compute."""
+MODEL, SIZE, FLOP, HORIZON = "model", "params", "flop", "horizon"
+"""The axis that names a system, its base's parameters, which stand for it (0 where it has no base), compute, and up to
+when the texts were known."""
 
 AXES = (
     Axis("model", "model", "model", slug="{}", number=False, dashboard=True),
@@ -266,6 +267,10 @@ AXES = (
     Axis(
         "labels", "labels", "label scheme", "labels", "label scheme", more="Another label scheme", value="{}",
         slug="{}", main=True, number=False, dashboard=True,
+    ),
+    Axis(
+        HORIZON, "horizon", "horizon", title="horizon", value="{}", slug="{}", number=False, later=True,
+        default="discharge",
     ),
     Axis("prompt", "prompt", "prompt", number=False),
     Axis("lr", "lr", "lr", log=True, dashboard=True),
@@ -290,7 +295,7 @@ AXES = (
 """Every axis, in the order of a record."""
 
 NAMED = tuple(axis for axis in AXES if axis.slug)
-"""The axes in a run's name."""
+"""The axes in a run's name; a later one only where it is not the default."""
 
 COORDINATES = tuple(axis for axis in AXES if axis.main)
 """The axes that the field asks about."""

@@ -10,9 +10,10 @@ import polars as pl
 
 from src.cli.errors import UserError
 from src.cli.signals import Stop
-from src.cohort.admissions import facts_of
+from src.cohort.admissions import facts_at, facts_of
 from src.cohort.build import extractor
 from src.cohort.flow import Flow, summaries, with_ids
+from src.cohort.horizon import Horizon
 from src.cohort.mimic import NOTES, find_table
 from src.cohort.missing import WORDS
 from src.cohort.read_notes import Texts, gather
@@ -130,7 +131,8 @@ def _read(source: Source | TextFolder, kept: KeptCohort, hosp: Path | None, spoo
         remarks.append(f"no note has a text ({sections}); if each holds what the model reads, write sections=false")
     rows = rows.select("id", "text_at", "text_bytes")
     if hosp is not None:
-        rows = _with_facts(rows, hosp, remarks)
+        horizon = record.get("horizon")
+        rows = _with_facts(rows, hosp, remarks, Horizon(horizon["name"]) if horizon else None)
     digest.update(rows.drop("text_at", "text_bytes").write_ndjson().encode())
     return Encounters(rows, spool, digest.hexdigest(), remarks)
 
@@ -171,8 +173,8 @@ def _one_a_row(source: Source | TextFolder, notes: pl.DataFrame) -> pl.DataFrame
     return notes.sort("row").rename({"note": "id"})
 
 
-def _with_facts(rows: pl.DataFrame, hosp: Path, remarks: list[str]) -> pl.DataFrame:
-    """Adds what hosp's tables say of each admission.
+def _with_facts(rows: pl.DataFrame, hosp: Path, remarks: list[str], horizon: Horizon | None) -> pl.DataFrame:
+    """Adds what hosp's tables say of each admission, or said at a horizon.
 
     Raises:
         UserError: an id is no `hadm_id`, or there is no table of admissions.
@@ -183,7 +185,7 @@ def _with_facts(rows: pl.DataFrame, hosp: Path, remarks: list[str]) -> pl.DataFr
     rows = rows.with_columns(hadm_id=pl.col("id").cast(pl.Int64, strict=False))
     if (odd := rows["hadm_id"].is_null()).any():
         raise UserError(f"hosp={hosp}: encounter {odd.arg_true()[0] + 1} has an id that is no hadm_id, a whole number")
-    facts = facts_of(folder, rows)
+    facts = facts_at(folder, rows, horizon) if horizon else facts_of(folder, rows)
     if unknown := rows.join(facts, "hadm_id", how="anti").height:
         remarks.append(f"encounters that are not in {folder / 'hosp'}, and of which no facts are read: {unknown:,}")
     return rows.join(facts, "hadm_id", how="left", maintain_order="left").drop("hadm_id")

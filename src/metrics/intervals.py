@@ -76,6 +76,12 @@ class SubsampledMetric:
         return float(np.sqrt(half * (np.clip(half / quarter, 0.5, 1.0) if quarter > 0 else 0.5)))
 
 
+def mean_of(parts: Sequence[SubsampledMetric]) -> SubsampledMetric:
+    """Averages one metric of several runs over the same parts."""
+    halves, quarters = (np.mean([part.halves for part in parts], 0), np.mean([part.quarters for part in parts], 0))
+    return SubsampledMetric(float(np.mean([part.whole for part in parts])), halves, quarters)
+
+
 def subsample(
     tallies: Sequence[WeightedMetric], patients: NDArray[np.int64], rounds: int = ROUNDS, seed: int = 0
 ) -> dict[str, SubsampledMetric]:

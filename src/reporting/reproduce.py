@@ -55,12 +55,17 @@ def _of(runs: Sequence[Run]) -> list[Command]:
         models.setdefault(str(run.axes["model"]), []).append(run)
     if len(models) > 1:
         return [command for mine in models.values() for command in _of(mine)]
-    return [_command({axis: [run.axes.get(axis)] for axis in columns}, limit, run.name) for run in runs]
+    return [_command({axis: [_value(axis, run)] for axis in columns}, limit, run.name) for run in runs]
+
+
+def _value(axis: str, run: Run) -> Any:
+    """Reads what a run has on an axis; a record leaves out a later axis at its default."""
+    return run.axes.get(axis, axis_of(axis).default)
 
 
 def _values(axis: str, runs: Sequence[Run]) -> list[Any]:
     # By their JSON, as a list has no hash.
-    values = {json.dumps(run.axes.get(axis)): run.axes.get(axis) for run in runs}
+    values = {json.dumps(value): value for value in (_value(axis, run) for run in runs)}
     if axis == "model":
         sizes = {run.axes["model"]: run.axes.get("params", 0) for run in runs}
         return sorted(values.values(), key=lambda name: (sizes[name], name))
@@ -69,7 +74,10 @@ def _values(axis: str, runs: Sequence[Run]) -> list[Any]:
 
 def _command(columns: Mapping[str, Sequence[Any]], limit: Any, makes: str) -> Command:
     many = any(len(values) > 1 for values in columns.values())
-    words = [f"{axis_of(axis).typed}={','.join(str(value) for value in values)}" for axis, values in columns.items()]
+    words = [
+        f"{axis_of(axis).typed}={','.join('null' if value is None else str(value) for value in values)}"
+        for axis, values in columns.items()
+    ]
     words += ["model.path=FOLDER"] if "local" in columns["model"] else []
     words += [PLACE] + ([f"data.limit={limit}"] if limit is not None else [])
     return Command(f"python -m src.train {'-m ' if many else ''}{' '.join(words)}", makes)

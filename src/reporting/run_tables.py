@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from src.display.catalog import COORDINATES, MODEL, SIZE, Metric, View, axis_of, metric_name, metrics_of
+from src.display.catalog import COORDINATES, HORIZON, MODEL, SIZE, Metric, View, axis_of, metric_name, metrics_of
 from src.display.figure_style import short
 from src.display.published import ACCURACY, PUBLISHED, TEST_NOTES, Published, published, sampling_interval
 from src.display.tables import Column, Entry, Estimate, Table
@@ -22,6 +22,8 @@ def results_table(scaling: Scaling) -> Table:
     """Lists every cell, and below the line what was published."""
     columns = [Column("system", "system"), *(Column(axis.key, axis.heading) for axis in COORDINATES)]
     more = [axis for axis in scaling.varied if axis not in (MODEL, *(axis.key for axis in COORDINATES))]
+    # Each horizon has a cohort of its own, within which it does not vary.
+    more += [HORIZON] if any(HORIZON in cell.axes for cell in scaling.cells) and HORIZON not in more else []
     columns += [Column(axis, axis_of(axis).heading) for axis in more]
     columns += [Column("ground", "cohort")] if len(scaling.grounds) > 1 else []
     columns += [Column("seeds", "seeds"), *(Column(metric.key, metric.name) for metric in _metrics().values())]

@@ -21,6 +21,7 @@ COMMANDS = 40
 SECTIONS: Sequence[tuple[str, str, Sequence[str], Sequence[str]]] = (
     ("results", "Results beside the published", ("_cells",), ("results", "beside_the_paper", "published")),
     ("scaling", "How it scales", ("_by_size", "_by_context", "_by_rank", "_heat"), ("fits", "predictions", "held_out")),
+    ("horizons", "How early it is told", ("horizon_",), ("horizons", "horizon_differences")),
     ("against", "Beside one cell", ("against",), ("against",)),
     ("steps", "What each step brings", ("_differences",), ("differences",)),
     ("cost", "Cost", ("_by_cost",), ("cost",)),

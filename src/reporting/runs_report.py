@@ -8,7 +8,7 @@ from typing import Any
 from src.cli.errors import UserError
 from src.cli.files import exchanging_folder
 from src.cli.json_files import read_json
-from src.display.catalog import MAIN, axis_of
+from src.display.catalog import HORIZON, MAIN, axis_of
 from src.display.figure_style import pdf, settings, settle, svg
 from src.display.tables import to_csv, to_latex, to_markdown
 from src.reporting.against_section import against_drawing, against_table
@@ -17,6 +17,7 @@ from src.reporting.cohort_section import cohort_drawing
 from src.reporting.curve_figures import curve_drawings
 from src.reporting.device_hours import costs_of, unit_of
 from src.reporting.findings import best_cell, summarise_findings
+from src.reporting.horizon_section import horizon_drawings, horizon_sentences, horizon_tables
 from src.reporting.reproduce import codes_of, dates_of, training_commands
 from src.reporting.run_errors import outdated, read_errors
 from src.reporting.run_tables import report_tables
@@ -25,6 +26,7 @@ from src.reporting.scaling_figures import scaling_drawings
 from src.reporting.series import main_ground
 from src.runs.finished import Run
 from src.scaling_analysis.against import Against
+from src.scaling_analysis.horizons import Horizons
 from src.scaling_analysis.result import Scaling
 
 PAGE, NUMBERS = "report.html", "report.json"
@@ -36,6 +38,7 @@ def compose(
     scaling: Scaling,
     data_dir: Path | None = None,
     against: Against | None = None,
+    horizons: Horizons | None = None,
 ) -> Report:
     """Composes the report on some runs.
 
@@ -45,6 +48,7 @@ def compose(
         scaling: what `src.scaling_analysis.analysis.analyse` makes of them.
         data_dir: where the prepared cohort lies now; None takes the folder that the records name.
         against: the cells beside one of them; None for no such table.
+        horizons: the horizons of each system; None where no system has several.
 
     Raises:
         UserError: a file of a run's evaluation is damaged.
@@ -57,14 +61,19 @@ def compose(
         drawings = scaling_drawings(scaling) + cell_drawings(scaling, hours, unit_of(list(costs.values())))
         drawings += curve_drawings(scaling, by_name)
         drawings += against_drawing(scaling, against) if against else []
+        drawings += horizon_drawings(scaling, horizons) if horizons else []
         best_first = _best_first(scaling, by_name)
         errors = read_errors(best_first)
     return Report(
         source=source,
         facts=_facts(source, runs, scaling),
-        said=summarise_findings(scaling, costs),
-        notes=scaling.notes,
-        tables=report_tables(scaling, costs) + ([against_table(scaling, against)] if against else []),
+        said=summarise_findings(scaling, costs) + (horizon_sentences(scaling, horizons) if horizons else []),
+        notes=[*scaling.notes, *(horizons.notes if horizons else [])],
+        tables=[
+            *report_tables(scaling, costs),
+            *([against_table(scaling, against)] if against else []),
+            *(horizon_tables(scaling, horizons) if horizons else []),
+        ],
         drawings=drawings,
         errors=errors,
         outdated=outdated(best_first),
@@ -95,7 +104,8 @@ def _facts(source: str, runs: Sequence[Run], scaling: Scaling) -> dict[str, str]
             f"{cohort}; {ground.train:,} training notes, {ground.test:,} test notes{_drgs(runs, ground.cohort)}"
         )
     facts["Systems"] = ", ".join(dict.fromkeys(str(cell.axes["model"]) for cell in scaling.cells))
-    facts["Varied"] = ", ".join(axis_of(axis).name for axis in scaling.varied)
+    horizons = [HORIZON] if len({cell.axes.get(HORIZON) for cell in scaling.cells}) > 1 else []
+    facts["Varied"] = ", ".join(axis_of(axis).name for axis in dict.fromkeys([*scaling.varied, *horizons]))
     dates, codes = dates_of(runs), codes_of(runs)
     if dates:
         facts["Trained on"] = f"{dates} (UTC)"

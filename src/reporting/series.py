@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from src.display.catalog import GRID, SIZE, View, axis_of, metrics_of
+from src.display.catalog import GRID, HORIZON, SIZE, View, axis_of, metrics_of
 from src.display.figure_style import short
 from src.scaling_analysis.result import Cell, Fit, Measured, Scaling
 
@@ -135,7 +135,14 @@ def value_of(cell: Cell, axis: str) -> str:
 
 
 def name_of(scaling: Scaling, index: int) -> str:
-    """Names a cell by its model and the axes in which the runs differ."""
+    """Names a cell by its model and the axes in which the runs differ, and by its horizon before discharge."""
+    horizon = scaling.cells[index].axes.get(HORIZON)
+    early = [] if horizon in (None, axis_of(HORIZON).default) else [str(horizon)]
+    return " ".join([setting_of(scaling, index), *early])
+
+
+def setting_of(scaling: Scaling, index: int) -> str:
+    """Names a cell by its model and the axes in which the runs of its cohort differ."""
     cell = scaling.cells[index]
     if not cell.axes.get("params"):
         return str(cell.axes["model"])

@@ -25,7 +25,7 @@ ONLY_WHERE = (
 
 LATER = (
     "callbacks", "head", "pooling", "loss", "loss_strength", "lora.rslora", "lora.plus", "head_lr",
-    "warmup", "schedule", "validations", "patience",
+    "warmup", "schedule", "validations", "patience", "horizon",
 )  # fmt: skip
 """Keys that earlier versions did not have: at their default values a run is the run of before."""
 
@@ -60,7 +60,7 @@ def run_dir(cfg: TrainConfig) -> Path:
     """Names the folder of a configuration on its cohort, which no other configuration or cohort has."""
     if cfg.name:
         return Path(cfg.out) / cfg.name
-    fingerprint = read_cohort(Path(cfg.data.dir)).fingerprint
+    fingerprint = read_cohort(cfg.cohort_dir).fingerprint
     return Path(cfg.out) / f"{readable_name(cfg)}-{identity(cfg, fingerprint)}"
 
 
@@ -79,7 +79,7 @@ def check_names(cells: Sequence[TrainConfig]) -> None:
 def readable_name(cfg: TrainConfig) -> str:
     """Joins the values of the grid's axes into a name that people can read."""
     values = axes(cfg, 0, "")
-    return "-".join(axis.slug.format(values[axis.key]) for axis in NAMED)
+    return "-".join(axis.slug.format(values[axis.key]) for axis in NAMED if axis.key in values)
 
 
 def identity(cfg: TrainConfig, cohort_fingerprint: str) -> str:

@@ -20,7 +20,16 @@ from src.cohort.split_names import Split
 from src.config.prepare import Protocol
 from src.runs.folder import RunFolder
 
-KEPT: Schema = {**COHORT, "sections": list[str], "headings": list[str], "fewest_words": int, "unseen_words": float}
+KEPT: Schema = {
+    **COHORT,
+    "sections": list[str],
+    "headings": list[str],
+    "fewest_words": int,
+    "horizon?": {"name": str, "hours": int | None},
+    "origin?": str,
+    "unseen_words": float,
+}
+"""Of a cohort at a horizon, `origin` is the fingerprint of the cohort of discharge."""
 
 UNFAMILIAR = 0.99
 """The quantile of validation notes above whose share of new words a note is unlike the training notes."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from src.cli.errors import UserError
 from src.cli.json_files import Damaged, Schema, read_json, set_aside, write_json
+from src.config.prepare import HORIZONS, NamedHorizon
 from src.config.train import TrainConfig
 from src.runs.folder import RunFolder
 
@@ -118,7 +119,8 @@ def read_record(run_dir: Path) -> RunRecord:
 def read_cohort_of(record: RunRecord, run_dir: Path, data_dir: Path | None = None) -> "Cohort":
     """Reads the cohort of a finished run: in `data_dir`, where the record says, or there as seen from the run.
 
-    A run that was trained in another folder names its cohort from there; the fingerprint tells it from others.
+    A run that was trained in another folder names its cohort from there; the fingerprint tells it from others. That of
+    a run at a horizon lies below the cohort of discharge.
 
     Raises:
         UserError: it is in none of them, or is damaged.
@@ -127,13 +129,18 @@ def read_cohort_of(record: RunRecord, run_dir: Path, data_dir: Path | None = Non
     from src.cohort.prepared import read_cohort
 
     named = Path(record.config["data"]["dir"])
-    folders = [data_dir] if data_dir else [named, *(folder / named for folder in run_dir.resolve().parents)]
+    named_here = [data_dir] if data_dir else [named, *(folder / named for folder in run_dir.resolve().parents)]
+    horizon = str(record.config.get("horizon", NamedHorizon.DISCHARGE))
+    below = [] if horizon == NamedHorizon.DISCHARGE else [Path(HORIZONS) / horizon]
+    # The folder itself as well: `data_dir=` may name the horizon's own.
+    folders = [folder / part for folder in named_here for part in (*below, Path())]
     cohorts = [folder for folder in folders if (folder / COHORT).is_file()]
     for folder in cohorts:
         if (cohort := read_cohort(folder)).fingerprint == record.cohort:
             return cohort
     if cohorts:
-        raise UserError(f"{cohorts[0]}: not the cohort that {run_dir} was trained on; write data_dir=COHORT")
+        what = f"the cohort{f' of horizon={horizon}' if below else ''} that {run_dir} was trained on"
+        raise UserError(f"{cohorts[0]}: not {what}; write data_dir=COHORT")
     if data_dir:
         raise UserError(f"data_dir={data_dir}: holds no {COHORT}; it is the folder that src.prepare wrote")
     raise UserError(f"{run_dir}: its cohort was at {named} and is not there; write data_dir=COHORT where it lies now")
@@ -150,7 +157,7 @@ def record_of(cfg: TrainConfig, run_dir: Path) -> RunRecord | None:
 
     if not finished(run_dir):
         return None
-    record, fingerprint = read_record(run_dir), read_cohort(Path(cfg.data.dir)).fingerprint
+    record, fingerprint = read_record(run_dir), read_cohort(cfg.cohort_dir).fingerprint
     if differences(cfg, fingerprint, record.values()):
         raise another_run(cfg, fingerprint, run_dir, record.values())
     return record

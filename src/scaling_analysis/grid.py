@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from src.display.catalog import AXES, COORDINATES, MODEL, is_loss
+from src.display.catalog import AXES, COORDINATES, HORIZON, MODEL, is_loss
 from src.runs.finished import Run
 from src.scaling_analysis.combined_interval import combined_interval, patient_error, seed_error
 from src.scaling_analysis.result import Cell, DatasetKey, Measured
@@ -184,9 +184,10 @@ def _notes(
 ) -> list[str]:
     notes = [f"{', '.join(names)} changes with {main}: their effects are one" for main, names in tied.items()]
     if len(grounds) > 1:
+        horizons = any(HORIZON in run.axes for runs in members for run in runs)
         notes.append(
             f"the runs are of {len(grounds)} grounds (cohort, protocol, numbers of notes), which are kept apart: "
-            "cells of different ones are never compared"
+            "cells of different ones are never compared" + (", but for horizons" if horizons else "")
         )
     sources = {run.record.code.get("source") for runs in members for run in runs}
     if len(sources) > 1:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from src.metrics.intervals import SubsampledMetric
+from src.metrics.intervals import SubsampledMetric, mean_of
 from src.runs.finished import Run
 from src.scaling_analysis.combined_interval import patient_error
 from src.scaling_analysis.grid import Grid
@@ -85,9 +85,7 @@ class Resampler:
         return [run for run in self.grid.members[index] if run.axes["seed"] in among]
 
     def _mean(self, index: int, metric: str, seeds: Sequence[int] | None = None) -> SubsampledMetric:
-        parts = [self.parts[run.name][metric] for run in self._runs(index, metric, seeds)]
-        halves, quarters = (np.mean([part.halves for part in parts], 0), np.mean([part.quarters for part in parts], 0))
-        return SubsampledMetric(float(np.mean([part.whole for part in parts])), halves, quarters)
+        return mean_of([self.parts[run.name][metric] for run in self._runs(index, metric, seeds)])
 
     def _recorded(self, index: int, metric: str) -> float:
         measured = self.grid.cells[index].metrics[metric]

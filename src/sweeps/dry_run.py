@@ -97,7 +97,7 @@ def cost_of(cfg: TrainConfig, gpu: str | None, speeds: dict[tuple[str, int], flo
         return JobCost(0.0, 0.0, "not foretold", "")
     device = "cuda" if gpu else pick_device(cfg)
     precision, on_gpu = pick_precision(cfg, device), not is_cpu(device)
-    parameters = count_parameters(cfg, _width(cfg.data.dir, str(cfg.labels), cfg.severity_weight))
+    parameters = count_parameters(cfg, _width(str(cfg.cohort_dir), str(cfg.labels), cfg.severity_weight))
     run = PlannedRun(cfg, parameters, precision, on_gpu)
     capacity = GPUS[gpu][1] * 1e9 if gpu else all_bytes(device)
     planned = plan_steps([run], capacity)
@@ -124,7 +124,13 @@ def measured_speeds(jobs: Sequence[Job]) -> dict[tuple[str, int], float]:
 
 def _kept(cfg: TrainConfig, split: Split) -> NDArray[np.float64]:
     full_lengths, template_tokens = _lengths(
-        cfg.data.dir, cfg.model.path, str(cfg.model.weights), split, str(cfg.prompt), cfg.data.limit, _Tokenizer(cfg)
+        str(cfg.cohort_dir),
+        cfg.model.path,
+        str(cfg.model.weights),
+        split,
+        str(cfg.prompt),
+        cfg.data.limit,
+        _Tokenizer(cfg),
     )
     return np.asarray(np.minimum(full_lengths + template_tokens, cfg.max_len), dtype=np.float64)
 

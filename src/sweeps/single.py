@@ -28,7 +28,7 @@ def run_single(cfg: TrainConfig, train: Train) -> None:
     if first := is_rank_zero(cfg):
         print(f"run: {folder}", flush=True)
     if first and cfg.data.limit:
-        drgs = read_cohort(Path(cfg.data.dir)).rows(Split.TRAIN, cfg.data.limit)["drg"]
+        drgs = read_cohort(cfg.cohort_dir).rows(Split.TRAIN, cfg.data.limit)["drg"]
         print(f"data.limit={cfg.data.limit}: a sample of {len(drgs):,} training notes, {drgs.n_unique()} classes")
     with exclusive(folder) if first else nullcontext():
         train(cfg, folder)

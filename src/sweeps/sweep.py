@@ -113,13 +113,13 @@ def run_sweep(name: str, jobs: Sequence[Job], task: Task = work_on) -> None:
     """
     cfg, launcher = launcher_config(jobs[0].launcher), LAUNCHERS[jobs[0].launcher["kind"]]
     out = Path(jobs[0].cfg.out)
-    fingerprint = read_cohort(Path(jobs[0].cfg.data.dir)).fingerprint
+    cohorts = {folder: read_cohort(folder).fingerprint for folder in {job.cfg.cohort_dir for job in jobs}}
     statuses = {job.folder: read_status(job.folder) for job in jobs}
     todo = [job for job in jobs if statuses[job.folder].standing is not RunStatus.FINISHED]
     free = [job for job in todo if statuses[job.folder].standing is not RunStatus.RUNNING]
-    _announce(name, jobs, statuses, fingerprint)
+    _announce(name, jobs, statuses, set(cohorts.values()))
     for job in free:
-        write_job(job, fingerprint)
+        write_job(job, cohorts[job.cfg.cohort_dir])
     write_sweep(out, name, jobs)
     start_jobs(name, launcher, cfg, (todo, free), task)
     _close(name, jobs, waits=getattr(cfg, "wait", True))
@@ -134,7 +134,7 @@ def start_jobs(
         getattr(import_module(launcher.module), launcher.function)(name, asked_for, cfg, task)
 
 
-def _announce(name: str, jobs: Sequence[Job], statuses: dict[Path, StatusSnapshot], fingerprint: str) -> None:
+def _announce(name: str, jobs: Sequence[Job], statuses: dict[Path, StatusSnapshot], fingerprints: set[str]) -> None:
     counts = Counter(status.standing for status in statuses.values())
     states = ", ".join(f"{count} {standing}" for standing, count in counts.most_common())
     print(f"{name}: {len(jobs)} cells: {states}", file=sys.stderr, flush=True)
@@ -149,20 +149,21 @@ def _announce(name: str, jobs: Sequence[Job], statuses: dict[Path, StatusSnapsho
               f"again by this ({source})", file=sys.stderr)  # fmt: skip
     if begun:
         print(f"{begun} cells were begun by other code; they go on by this ({source}), and say so", file=sys.stderr)
-    strangers = _of_another_cohort(jobs, fingerprint)
+    strangers = _of_another_cohort(jobs, fingerprints)
     if strangers:
+        own = " and ".join(sorted(fingerprint[:12] for fingerprint in fingerprints))
         print(f"{strangers} runs of the same names in this folder belong to another cohort; this one's "
-              f"fingerprint is {fingerprint[:12]}", file=sys.stderr)  # fmt: skip
+              f"fingerprint is {own}", file=sys.stderr)  # fmt: skip
 
 
-def _of_another_cohort(jobs: Sequence[Job], fingerprint: str) -> int:
+def _of_another_cohort(jobs: Sequence[Job], fingerprints: set[str]) -> int:
     """Counts finished runs beside the cells that bear a cell's readable name and were trained on other notes."""
     readable = {job.name.rpartition("-")[0] for job in jobs}
     own = {job.name for job in jobs}
     count = 0
     for path in run_folders(Path(jobs[0].cfg.out)):
         if path.name.rpartition("-")[0] in readable and path.name not in own:
-            count += finished(path) and read_record(path).cohort != fingerprint
+            count += finished(path) and read_record(path).cohort not in fingerprints
     return count
 
 

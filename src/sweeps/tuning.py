@@ -84,7 +84,7 @@ def plan_search(name: str, composed: Composed[TrainConfig]) -> Search:
                         "such as batch_size=16,32 for a network, or seed=0,1,2")  # fmt: skip
     if needless:
         print(f"model={cfg.model.name}: does not read {', '.join(needless)}; left out of the search", file=sys.stderr)
-    fingerprint = read_cohort(Path(cfg.data.dir)).fingerprint
+    fingerprint = read_cohort(cfg.cohort_dir).fingerprint
     deciding = [identity(cfg, fingerprint), str(settings.metric), settings.halving, list(map(str, space))]
     mark = hashlib.sha256(json.dumps(deciding).encode()).hexdigest()[:8]
     whole_name = f"{name}-{cfg.model.name}-{mark}"

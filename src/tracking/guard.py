@@ -8,7 +8,7 @@ from typing import Any
 
 from src.cli.compose import CONF
 from src.config.choices import Head, Kind, Labels, Loss, Pooling, Prompt, Schedule
-from src.config.prepare import Protocol
+from src.config.prepare import NamedHorizon, Protocol
 from src.config.train import is_wandb_name
 from src.display.catalog import AXES, COORDINATES, COSTS, COUNTS, CURVES, HERE, MEASURED, NAMED, SECONDS, STEP
 
@@ -25,6 +25,7 @@ LONGEST = 24
 CONFIG_STRINGS = {
     "labels": "|".join(Labels),
     "prompt": "|".join(Prompt),
+    "horizon": "|".join([*NamedHorizon, "[1-9][0-9]{0,2}h"]),
     "head": "|".join(Head),
     "pooling": "|".join(Pooling),
     "loss": "|".join(Loss),
@@ -149,9 +150,10 @@ def model_pattern() -> str:
 @cache
 def run_pattern() -> str:
     """Builds the pattern of a run's name: by its axes and its identity, or by a hash."""
-    values = {"model": f"(?:{model_pattern()})", "labels": f"(?:{'|'.join(Labels)})"}
-    named = "-".join(axis.slug.format(values.get(axis.key, r"\d+")) for axis in NAMED)
-    return rf"{named}-c[0-9a-f]{{7}}(?:-[0-9a-f]{{4}})?|run-[0-9a-f]{{8}}"
+    values = {key: f"(?:{config_pattern(key)})" for key in ("model", "labels", "horizon")}
+    parts = [(axis, axis.slug.format(values.get(axis.key, r"\d+"))) for axis in NAMED]
+    named = "".join(f"(?:{part}-)?" if axis.later else f"{part}-" for axis, part in parts)
+    return rf"{named}c[0-9a-f]{{7}}(?:-[0-9a-f]{{4}})?|run-[0-9a-f]{{8}}"
 
 
 def guarded_label(label: str, value: str) -> str:

@@ -60,7 +60,7 @@ def tokenise(
     """
     notes = split_rows(cohort, split, cfg.data.limit)
     if notes.is_empty():
-        raise UserError(f"data.dir={cfg.data.dir}: no note in the {split} split; prepare more, or other shares")
+        raise UserError(f"data.dir={cfg.cohort_dir}: no note in the {split} split; prepare more, or other shares")
     ids = CutNotes(tokens, notes["row"].to_numpy(), prompt_template(tokenizer, cfg.prompt, cfg.max_len))
     return TokenisedNotes(ids, [space.index[code] for code in notes["drg"].to_list()])
 

@@ -4,7 +4,6 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -131,7 +130,7 @@ class RunData:
             return None
         if (facts := read_admissions(self.cohort.folder)) is None:
             raise UserError(
-                f"data.dir={cfg.data.dir}: no admissions.parquet, which model={cfg.model.name} needs; "
+                f"data.dir={cfg.cohort_dir}: no admissions.parquet, which model={cfg.model.name} needs; "
                 "prepare the cohort again from a folder with hosp/admissions and hosp/patients"
             )
         return facts
@@ -145,7 +144,7 @@ class RunData:
         rows = self.cohort.notes(split, self.cfg.data.limit)
         if rows.is_empty():
             raise UserError(
-                f"data.dir={self.cfg.data.dir}: no note in the {split} split; prepare more, or other shares"
+                f"data.dir={self.cfg.cohort_dir}: no note in the {split} split; prepare more, or other shares"
             )
         if self.facts is not None:
             rows = rows.join(self.facts, "hadm_id", how="left", maintain_order="left")
@@ -216,8 +215,8 @@ def open_data(cfg: TrainConfig) -> RunData:
     quiet_libraries()
     if cfg.threads:
         torch.set_num_threads(cfg.threads)
-    cohort = read_cohort(Path(cfg.data.dir))
-    check_classes(split_rows(cohort, Split.TRAIN, cfg.data.limit)["drg"].to_list(), f"data.dir={cfg.data.dir}")
+    cohort = read_cohort(cfg.cohort_dir)
+    check_classes(split_rows(cohort, Split.TRAIN, cfg.data.limit)["drg"].to_list(), f"data.dir={cfg.cohort_dir}")
     data = RunData(cfg, cohort, LabelSpace.from_labels(cohort.labels))
     _ = data.facts  # refused now where the cohort has none
     return data

@@ -37,7 +37,8 @@ def plan_lines(data: RunData) -> list[str]:
     peak, setting = planned.memory, planned.setting
     hint = "" if planned.fits else f"; DOES NOT FIT: {remedies(planned_run(data, steps), planned.free)}"
     return [
-        f"cohort {cfg.data.dir}: {len(rows[Split.TRAIN]):,} training notes, {len(data.space.codes)} {data.space.kind}",
+        f"cohort {cfg.cohort_dir}: {len(rows[Split.TRAIN]):,} training notes, "
+        f"{len(data.space.codes)} {data.space.kind}",
         f"tokens of {int(lengths['notes']):,} notes: mean {lengths['mean']:.0f}, median {lengths['median']:.0f}, "
         f"p90 {lengths['p90']:.0f}, longest {lengths['longest']:.0f}",
         f"at max_len={cfg.max_len}: mean {lengths['mean_kept']:.0f}, {lengths['share_cut']:.1%} of the notes are cut",

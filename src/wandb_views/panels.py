@@ -10,7 +10,7 @@ from src.display.catalog import AXES, COORDINATES, COSTS, CURVES, GRID, NAMED, S
 from src.reporting.series import METRICS
 from src.wandb_views.vega import chart_name
 
-LEGEND = " ".join((axis.value or "{}").format(f"${{config:{axis.key}}}") for axis in NAMED)
+LEGEND = " ".join((axis.value or "{}").format(f"${{config:{axis.key}}}") for axis in NAMED if not axis.later)
 # Viridis at both ends and in the middle, as the custom charts have it.
 GRADIENT = (("#440154", 0), ("#21918c", 50), ("#fde725", 100))
 COLUMNS = (*(f"summary:{metric}" for metric in METRICS), "config:model.value", "config:max_len.value")

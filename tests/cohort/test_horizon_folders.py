@@ -10,6 +10,7 @@ import pytest
 from src.cli.compose import compose, read_command_line
 from src.cli.errors import UserError
 from src.cohort.admission_note import admission_note
+from src.cohort.admissions import LATER as LATER_FACTS
 from src.cohort.charted import Charted
 from src.cohort.horizon import REPORT, SERVICE, Horizon
 from src.cohort.horizon_folders import HorizonError, assembled
@@ -209,3 +210,32 @@ def test_a_horizon_that_cannot_be_is_refused_before_any_work(words: list[str], p
     more = [] if "data=csv" in words else [f"data.dir={tmp_path}"]
     with pytest.raises(UserError, match=problem):
         compose(PrepareConfig, read_command_line([*words, *more, f"data.out={tmp_path / 'out'}"], "prepare"))
+
+
+def test_facts_at_a_horizon_hold_nothing_that_was_known_later(tmp_path: Path, prepare: Prepare) -> None:
+    ward = busy_ward()
+    for number in range(60):
+        ward.rows["hosp/admissions"][number] |= {"admission_type": "URGENT", "admission_location": "CLINIC"}
+        for day, service in (("01", "MED"), ("03", "CSURG")):
+            time = f"2150-01-{day} 10:00:00"
+            ward.add("hosp/services", hadm_id=100 + number, transfertime=time, curr_service=service)
+    folder = ward.write(tmp_path / "mimic")
+    codes = [f"{100 + number},1,I10,10" for number in range(60)]
+    for name in ("diagnoses_icd", "procedures_icd"):
+        (folder / "hosp" / f"{name}.csv").write_text("\n".join(["hadm_id,seq_num,icd_code,icd_version", *codes]) + "\n")
+    prepare(f"data.dir={folder}", "data.words=1", "horizon=[triage,24h,72h]")
+    facts = {"discharge": pl.read_parquet(tmp_path / "cohort-1" / "admissions.parquet")} | {
+        name: pl.read_parquet(tmp_path / "cohort-1" / "horizons" / name / "admissions.parquet")
+        for name in ("triage", "24h", "72h")
+    }
+    assert facts["discharge"].null_count()["days", "diagnoses", "procedures"].sum_horizontal().item() == 0
+    known = {name: {tuple(services or ()) for services in rows["services"].to_list()} for name, rows in facts.items()}
+    assert known == {
+        "triage": {()}, "24h": {("MED",)}, "72h": {("MED", "CSURG")}, "discharge": {("MED", "CSURG")},
+    }  # fmt: skip
+    for name in ("triage", "24h", "72h"):
+        assert facts[name].schema == facts["discharge"].schema
+        assert all(facts[name][column].null_count() == facts[name].height for column in LATER_FACTS)
+        registered = None if name == "triage" else "URGENT"
+        assert set(facts[name]["admission_type"]) == {registered}
+        assert set(facts[name]["admission_location"]) == {registered and "CLINIC"}

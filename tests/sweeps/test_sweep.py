@@ -33,10 +33,10 @@ def asked(*words: str) -> Composed[TrainConfig]:
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in SWEEPS.glob("*.yaml")))
-def test_composing_a_grid_at_once_equals_composing_each_cell(name: str, cohort: Path) -> None:
+def test_composing_a_grid_at_once_equals_composing_each_cell(name: str, early_cohort: Path) -> None:
     from hydra import compose, initialize_config_dir
 
-    grid = asked("--config-dir", str(SWEEPS), "--config-name", name, f"data.dir={cohort}", "lr=0.01")
+    grid = asked("--config-dir", str(SWEEPS), "--config-name", name, f"data.dir={early_cohort}", "lr=0.01")
     with initialize_config_dir(str(SWEEPS.absolute()), version_base="1.3"):
         for point in grid.points[:: max(1, len(grid.points) // 3)]:
             slow = compose(name, [f"hydra.searchpath=[file://{CONF}]", *point.words])

@@ -78,6 +78,6 @@ def groups_sharing_a_base(cfgs: Sequence[TrainConfig]) -> list[list[TrainConfig]
     for cfg in cfgs:
         model = {name: value for name, value in dataclasses.asdict(cfg.model).items() if name != "access"}
         process = [cfg.device, cfg.threads, cfg.deterministic]
-        shared = [model, cfg.precision, cfg.data.dir, cfg.max_len, cfg.prompt, process]
+        shared = [model, cfg.precision, str(cfg.cohort_dir), cfg.max_len, cfg.prompt, process]
         groups.setdefault(json.dumps(shared), []).append(cfg)
     return list(groups.values())
