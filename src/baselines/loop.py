@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.optim import AdamW
 
 from src.cli.progress import Clock, track
 from src.config.choices import Precision
@@ -109,10 +110,7 @@ def tune(
     """
     train, validation = notes
     weights = [weight for weight in network.parameters() if weight.requires_grad]
-    apart = set(map(id, head if cfg.head_lr is not None else ()))
-    optimiser = adamw([weight for weight in weights if id(weight) not in apart], cfg.lr, cfg.weight_decay)
-    if apart:
-        optimiser.add_param_group({"params": list(head), "lr": cfg.head_lr})
+    optimiser = _optimiser(weights, head, cfg)
     peaks = [group["lr"] for group in optimiser.param_groups]
     per_epoch = math.ceil(len(train.drg) / cfg.batch_size)
     steps, window = cfg.max_steps or cfg.epochs * per_epoch, ThroughputMeter(device)
@@ -151,6 +149,15 @@ def tune(
     print(f"{cfg.model.name} {cfg.labels}: {best.reason(cfg)}", flush=True)
     network.load_state_dict(best.weights)
     return step
+
+
+def _optimiser(weights: Sequence[Tensor], head: Sequence[Tensor], cfg: TrainConfig) -> AdamW:
+    """Makes the optimiser, with a group for the head where it has a rate of its own."""
+    apart = set(map(id, head if cfg.head_lr is not None else ()))
+    optimiser = adamw([weight for weight in weights if id(weight) not in apart], cfg.lr, cfg.weight_decay)
+    if apart:
+        optimiser.add_param_group({"params": list(head), "lr": cfg.head_lr})
+    return optimiser
 
 
 def score(
