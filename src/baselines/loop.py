@@ -111,7 +111,6 @@ def tune(
     train, validation = notes
     weights = [weight for weight in network.parameters() if weight.requires_grad]
     optimiser = _optimiser(weights, head, cfg)
-    peaks = [group["lr"] for group in optimiser.param_groups]
     per_epoch = math.ceil(len(train.drg) / cfg.batch_size)
     steps, window = cfg.max_steps or cfg.epochs * per_epoch, ThroughputMeter(device)
     factor = rate_factor(cfg, steps)
@@ -122,8 +121,8 @@ def tune(
         network.train()
         order = train.order(cfg.batch_size, cfg.seed, epoch)
         for ids, mask, drg, read in train.batches(order, cfg.batch_size, device):
-            for group, peak in zip(optimiser.param_groups, peaks, strict=True):
-                group["lr"] = peak * factor(step)
+            for group in optimiser.param_groups:
+                group["lr"] = group["initial_lr"] * factor(step)
             loss = scheme.loss(network(ids, mask), drg)
             loss.backward()
             norm = nn.utils.clip_grad_norm_(weights, cfg.clip)
@@ -152,11 +151,13 @@ def tune(
 
 
 def _optimiser(weights: Sequence[Tensor], head: Sequence[Tensor], cfg: TrainConfig) -> AdamW:
-    """Makes the optimiser, with a group for the head where it has a rate of its own."""
+    """Makes the optimiser, with a group for the head where it has a rate of its own; `initial_lr` is a group's peak."""
     apart = set(map(id, head if cfg.head_lr is not None else ()))
     optimiser = adamw([weight for weight in weights if id(weight) not in apart], cfg.lr, cfg.weight_decay)
     if apart:
         optimiser.add_param_group({"params": list(head), "lr": cfg.head_lr})
+    for group in optimiser.param_groups:
+        group["initial_lr"] = group["lr"]
     return optimiser
 
 
