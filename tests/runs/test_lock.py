@@ -66,7 +66,7 @@ def test_a_run_that_wrote_nothing_leaves_no_folder(tmp_path: Path) -> None:
         assert list(tmp_path.iterdir()) == [run.parent]
         assert not any(run.parent.iterdir())
     # Another process takes the lock while the first gives it back: its file and the folder stay.
-    with holding(run):
+    with holding(run, beat_s=600):  # a beat meanwhile would find the lock lost, and end this process
         (run / ".lock" / "2").write_text(json.dumps(asdict(this_process())))
         (run / ".lock" / "1.released").touch()
     assert (run / ".lock" / "2").exists()
