@@ -17,8 +17,8 @@ from src.display.catalog import METRICS
 from src.display.tables import p_value
 from src.metrics.definitions import measure_choices, truth_ranks
 from src.metrics.intervals import Estimate, difference, estimates, holm, subsample
-from src.metrics.weighted import ClassF1, NoteMeans, WeightedMetric
-from src.runs.predictions import Predictions
+from src.metrics.weighted import NoteMeans, WeightedMetric
+from src.runs.predictions import Predictions, Task
 
 TAUS = tuple(sorted({*(tenths / 10 for tenths in range(-10, 21)), *(parts / 50 for parts in range(-4, 5))}))
 """What is tried. Down to -1, which takes back what `loss=logit_adjusted` put in; finer around 0, for scores that are
@@ -90,16 +90,12 @@ def _predicted(predictions: Predictions, shares: NDArray[np.float32], tau: float
     return adjust(predictions.heads["scores"], shares, tau).argmax(1)
 
 
-def _tallies(name: str, test: Predictions, predicted: NDArray[np.int64], classes: int) -> list[WeightedMetric]:
-    hits = NoteMeans({f"{name}/accuracy": predicted == test.drg})
-    return [hits, ClassF1(f"{name}/", predicted, test.drg, classes)]
-
-
 def _front(
     test: Predictions, shares: NDArray[np.float32], validated: Mapping[float, Mapping[str, float]]
 ) -> pl.DataFrame:
     # All taus share one draw of the patients.
-    tallies = [tally for tau in TAUS for tally in _tallies(str(tau), test, _predicted(test, shares, tau), len(shares))]
+    tasks = [Task(f"{tau}/", test.drg, _predicted(test, shares, tau), len(shares)) for tau in TAUS]
+    tallies = [tally for task in tasks for tally in task.tallies()]
     measured = estimates(subsample(tallies, test.subject_id, FRONT_ROUNDS), len(np.unique(test.subject_id)))
     chosen = {tau: {f"val_{metric}": validated[tau][metric] for metric in ("accuracy", "macro_f1")} for tau in TAUS}
     tested = {
@@ -114,7 +110,7 @@ def _points(test: Predictions, shares: NDArray[np.float32], taus: Mapping[str, f
     tallies: list[WeightedMetric] = []
     for point, tau in taus.items():
         scores = adjust(test.heads["scores"], shares, tau)
-        tallies += _tallies(point, test, scores.argmax(1), len(shares))
+        tallies += Task(f"{point}/", test.drg, scores.argmax(1), len(shares)).tallies()
         tallies.append(NoteMeans({f"{point}/top5": (truth_ranks(scores, test.drg) < 5).astype(np.float32)}))
     measured = subsample(tallies, test.subject_id)
     values = estimates(measured, len(np.unique(test.subject_id)))

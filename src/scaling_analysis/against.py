@@ -15,11 +15,11 @@ from src.cohort.split import Split
 from src.evaluation.error_tables import BANDS
 from src.evaluation.groups import band_name
 from src.metrics.intervals import SubsampledMetric, holm, subsample
-from src.metrics.weighted import ClassF1, NoteMeans, WeightedMetric, Weights, counts_by_class
+from src.metrics.weighted import WeightedMetric, Weights, counts_by_class
 from src.models.labelspace import LabelSpace
 from src.runs.finished import Run
 from src.runs.folder import RunFolder
-from src.runs.predictions import Predictions, read_predictions
+from src.runs.predictions import Predictions, Task, read_predictions
 from src.runs.record import read_cohort_of
 from src.scaling_analysis.differences import paired_difference
 from src.scaling_analysis.grid import gather, measured_over_seeds
@@ -135,8 +135,7 @@ def _measure(
             raise UserError(f"{run.folder}: tested on other notes than {folder}")
         predicted, target = predictions.heads["scores"].argmax(1), predictions.drg
         tallies: list[WeightedMetric] = [
-            NoteMeans({"accuracy": predicted == target}),
-            ClassF1("", predicted, target, len(space.codes)),
+            *Task("", target, predicted, len(space.codes)).tallies(),
             BandF1(predicted, target, masks),
         ]
         subsampled = subsample(tallies, predictions.subject_id, DRAWS)

@@ -19,12 +19,11 @@ from src.cohort.split import Split
 from src.config.prepare import NamedHorizon, hours_of
 from src.display.catalog import HORIZON
 from src.metrics.intervals import Difference, SubsampledMetric, difference, holm, mean_of, subsample
-from src.metrics.weighted import ClassF1, NoteMeans, WeightedMetric
 from src.models.labelspace import LabelSpace
 from src.runs.finished import Run
 from src.runs.folder import RunFolder
 from src.runs.kept_cohort import KEPT
-from src.runs.predictions import read_predictions
+from src.runs.predictions import Task, read_predictions
 from src.scaling_analysis.against import COMPARED
 from src.scaling_analysis.resampling import DRAWS, TEST
 from src.scaling_analysis.result import Cell, Scaling
@@ -194,10 +193,7 @@ def _choices(run: Run, space: LabelSpace) -> _Choices:
 
 
 def _parts(choices: _Choices, classes: int) -> dict[str, SubsampledMetric]:
-    tallies: list[WeightedMetric] = [
-        NoteMeans({"accuracy": choices.predicted == choices.drg}),
-        ClassF1("", choices.predicted, choices.drg, classes),
-    ]
+    tallies = Task("", choices.drg, choices.predicted, classes).tallies()
     parts = {TEST + name: part for name, part in subsample(tallies, choices.subject_id, DRAWS).items()}
     return {metric: parts[metric] for metric in COMPARED}
 
