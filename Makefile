@@ -27,7 +27,7 @@ desk: $(SETUP) ## The coder's desk on the demo's notes; after make demo
 	$(RUN) -m src.serve run=demo/runs/llama-two notes=demo/notes.csv hosp=demo/hospital log=demo/desk.sqlite
 
 test: $(SETUP) ## All tests
-	$(RUN) -m pytest --numprocesses $$($(RUN) -c 'import os; print(min(4, 1 + (os.cpu_count() or 1)))') --dist loadfile --no-loadscope-reorder
+	$(RUN) -m pytest --numprocesses $$($(RUN) -c 'import os; print(min(4, 1 + (os.cpu_count() or 1)))') --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 test-stacks: ## The fast path on the oldest, pinned and newest libraries, and a CUDA image's; stacks=oldest,newest
 	$(PYTHON) tests/stacks.py $(stacks)

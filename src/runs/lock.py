@@ -86,9 +86,10 @@ def holding(run_dir: Path, beat_s: float = BEAT_S, stale_s: float = STALE_S) -> 
         Busy: another process works on the run.
     """
     lock = _take(RunFolder(run_dir).lock, stale_s)
+    lock.beat(1)
     done = threading.Event()
     # A daemon: it must not keep a process alive, and its lock fresh, whose main thread is gone.
-    beating = threading.Thread(target=_beat, args=(lock, beat_s, done), daemon=True)
+    beating = threading.Thread(target=_keep_beating, args=(lock, beat_s, done), daemon=True)
     beating.start()
     try:
         with guarded(run_dir, lock.check):
@@ -168,6 +169,15 @@ class HeldLock:
             # Not sys.exit: in the beating thread it ends that thread alone, elsewhere it runs code that still writes.
             os._exit(LOST)
 
+    def beat(self, count: int) -> None:
+        """Shows that this process lives; ends it where the lock was lost."""
+        try:
+            self.check()
+            # Not atomic, and need not be: who reads half a count sees a change, which is all that a beat has to show.
+            (self.folder / f"{self.number}.beat").write_text(str(count))
+        except OSError as error:  # a file system that is away for a moment is no reason to give up
+            print(f"lock {self.folder}: {type(error).__name__}", file=sys.stderr, flush=True)
+
     def release(self) -> None:
         """Gives the lock back; its number stays, but where nothing else was written the run's folder goes."""
         with suppress(OSError):  # of a file system that is away: the lock is stale soon
@@ -234,18 +244,11 @@ def _beats(folder: Path, number: int, seconds: float) -> bool:
     return False
 
 
-def _beat(lock: HeldLock, beat_s: float, done: threading.Event) -> None:
-    count = 0
-    while True:
+def _keep_beating(lock: HeldLock, beat_s: float, done: threading.Event) -> None:
+    count = 1
+    while not done.wait(beat_s):
         count += 1
-        try:
-            lock.check()
-            # Not atomic, and need not be: who reads half a count sees a change, which is all that a beat has to show.
-            (lock.folder / f"{lock.number}.beat").write_text(str(count))
-        except OSError as error:  # a file system that is away for a moment is no reason to give up
-            print(f"lock {lock.folder}: {type(error).__name__}", file=sys.stderr, flush=True)
-        if done.wait(beat_s):
-            return
+        lock.beat(count)
 
 
 def _clock(folder: Path) -> float:
