@@ -72,6 +72,17 @@ def is_horizon(name: str) -> bool:
     return name in list(NamedHorizon) or hours_of(name) is not None
 
 
+def in_time(horizon: str) -> tuple[int, int]:
+    """Orders horizons: triage, leaving the emergency department, admission, hours, discharge.
+
+    >>> sorted(["discharge", "48h", "admission", "6h", "triage"], key=in_time)
+    ['triage', 'admission', '6h', '48h', 'discharge']
+    """
+    hours = hours_of(horizon)
+    named = (NamedHorizon.TRIAGE, NamedHorizon.ED, NamedHorizon.ADMISSION)
+    return (len(named), hours) if hours else (named.index(NamedHorizon(horizon)) if horizon in named else 9, 0)
+
+
 HORIZON_CHOICES = f"{', '.join(NamedHorizon)}, or hours from 1h to {MOST_HOURS}h"
 
 

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 
+from src.config.prepare import in_time
 from src.display.catalog import metric_name
 from src.display.figure_style import WIDE, ReportFigure, legend, panel, style
 from src.display.tables import Column, Entry, Estimate, Table
 from src.reporting.run_tables import estimate
 from src.reporting.series import METRICS, setting_of, upper
 from src.scaling_analysis.against import COMPARED
-from src.scaling_analysis.horizons import DISCHARGE, ENOUGH, HorizonCell, Horizons, early_enough, in_time
+from src.scaling_analysis.horizons import DISCHARGE, ENOUGH, HorizonCell, Horizons, early_enough
 from src.scaling_analysis.result import Scaling
 
 MOST_LINES = 8

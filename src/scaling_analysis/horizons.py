@@ -16,7 +16,7 @@ from src.cli.progress import track
 from src.cohort.disclosure import MIN_GROUP_PATIENTS
 from src.cohort.prepared import Cohort
 from src.cohort.split import Split
-from src.config.prepare import NamedHorizon, hours_of
+from src.config.prepare import NamedHorizon, in_time
 from src.display.catalog import HORIZON
 from src.metrics.intervals import Difference, SubsampledMetric, difference, holm, mean_of, subsample
 from src.models.labelspace import LabelSpace
@@ -34,17 +34,6 @@ ENOUGH = 0.8
 """Share of discharge's top-1 from which a horizon is called early enough."""
 
 ACCURACY = f"{TEST}accuracy"
-
-
-def in_time(horizon: str) -> tuple[int, int]:
-    """Orders horizons: triage, leaving the emergency department, admission, hours, discharge.
-
-    >>> sorted(["discharge", "48h", "admission", "6h", "triage"], key=in_time)
-    ['triage', 'admission', '6h', '48h', 'discharge']
-    """
-    hours = hours_of(horizon)
-    named = (NamedHorizon.TRIAGE, NamedHorizon.ED, NamedHorizon.ADMISSION)
-    return (len(named), hours) if hours else (named.index(NamedHorizon(horizon)) if horizon in named else 9, 0)
 
 
 @dataclass(frozen=True)
