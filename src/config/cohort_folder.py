@@ -4,7 +4,7 @@ from pathlib import Path
 
 from src.cli.errors import UserError
 from src.cli.json_files import read_json
-from src.config.prepare import HORIZONS, NamedHorizon, is_horizon
+from src.config.prepare import HORIZONS, NamedHorizon, in_time, is_horizon
 
 RECORD = "cohort.json"
 
@@ -18,6 +18,12 @@ def folder_at(folder: Path, horizon: str) -> Path:
     return folder / HORIZONS / horizon
 
 
+def prepared_horizons(folder: Path) -> list[str]:
+    """Names the horizons before discharge for which a cohort was prepared, in order of time."""
+    names = {path.parent.name for path in (folder / HORIZONS).glob(f"*/{RECORD}")}
+    return sorted(filter(is_horizon, names), key=in_time)
+
+
 def folder_problems(folder: Path, horizon: str) -> list[str]:
     """Says in a line why `data.dir` holds no prepared cohort, or none of the horizon."""
     if not folder.is_dir():
@@ -28,7 +34,7 @@ def folder_problems(folder: Path, horizon: str) -> list[str]:
         source = str(folder) if mimic else "MIMIC"
         return [f"data.dir={folder}: {reason}; {PREPARE_FIRST.replace('MIMIC', source)} data.out=COHORT"]
     if is_horizon(horizon) and not (folder_at(folder, horizon) / RECORD).is_file():
-        prepared = sorted(path.name for path in (folder / HORIZONS).glob("*"))
+        prepared = prepared_horizons(folder)
         there = f"was prepared for {', '.join(prepared) or 'discharge alone'}"
         again = f"{PREPARE_FIRST} data.out=NEW horizon=[{','.join([*prepared, horizon])}]"
         return [f"horizon={horizon}: data.dir={folder} {there}; {again}"]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from src.display.figure_style import GREY, INK, PALE, STYLES, WIDE, panels, settings
+from src.display.figure_style import GREY, INK, PALE, STYLES, WIDE, legend, panel, panels, settings, style
 
 BLUE, AMBER = STYLES[2][0], STYLES[1][0]
 
@@ -36,6 +36,44 @@ def flow_figure(flow: Sequence[Mapping[str, Any]], splits: Mapping[str, Mapping[
         _box(axes, (32, -row), (56, 0.62), f"{textwrap.fill(label, 52)}\nn = {step['left']:,}", PALE, BLUE)
     _split_boxes(axes, rows, splits)
     return figure
+
+
+@settings()
+def horizon_figure(horizons: Mapping[str, Sequence[Mapping[str, Any]]]) -> Any:
+    """Draws a bar a horizon: the notes of the cohort of which something was known then, and why the others are out.
+
+    Args:
+        horizons: the flow of each, in order of time, from the notes of the cohort on.
+    """
+    figure, axes = panel(0.42 * len(horizons) + 1.1, grid="x", width=WIDE)
+    left_out = {_left_out(step, name): None for name, flow in horizons.items() for step in flow[1:]}
+    counts = {reason: [0] * len(horizons) for reason in ["read", *left_out]}
+    for row, (name, flow) in enumerate(horizons.items()):
+        counts["read"][row] = flow[-1]["left"]
+        for step in flow[1:]:
+            counts[_left_out(step, name)][row] += step["excluded"]
+    begins = np.zeros(len(horizons))
+    for index, (reason, notes) in enumerate(counts.items()):
+        bars = axes.barh(list(horizons), notes, left=begins, label=reason, color=style(index)["color"], height=0.66,
+                         alpha=1 if index == 0 else 0.55)  # fmt: skip
+        axes.bar_label(bars, [f"{count:,}" if count else "" for count in notes], label_type="center",
+                       color="white" if index == 0 else INK)  # fmt: skip
+        begins += notes
+    axes.invert_yaxis()
+    axes.set_xlim(0, max(begins.max(), 1))
+    axes.set_xlabel("notes of the cohort")
+    legend(figure, axes, columns=3)
+    return figure
+
+
+def _left_out(step: Mapping[str, Any], horizon: str) -> str:
+    """Says what the notes lacked that a step left out.
+
+    >>> _left_out({"step": "with something known at ed"}, "ed"), _left_out({"step": "in the house still at ed"}, "ed")
+    ('without something known', 'not in the house still')
+    """
+    kept = str(step["step"]).replace(f" at {horizon}", "")
+    return f"without {kept.removeprefix('with ')}" if kept.startswith("with ") else f"not {kept}"
 
 
 def _split_boxes(axes: Any, rows: int, splits: Mapping[str, Mapping[str, int]]) -> None:

@@ -11,7 +11,7 @@ from src.config.prepare import DrgSystem
 from src.display.figure_style import ReportFigure, svg
 from src.display.page import Page, PageBlock, Section, render
 from src.display.tables import Column, Table, table_of
-from src.reporting.cohort_figures import flow_figure, label_figure, length_figure
+from src.reporting.cohort_figures import flow_figure, horizon_figure, label_figure, length_figure
 from src.reporting.cohort_report import kind_of, paper_table
 
 UNDECIDED_SHOWN = 200
@@ -37,6 +37,7 @@ def page(numbers: Mapping[str, Any], words: NDArray[Any], tokens: NDArray[Any], 
     published = numbers["beside_the_paper"]
     sections = [
         Section("flow", "From discharge summaries to splits", [_broad(flow)]),
+        _horizons(numbers["horizons"]),
         _splits(numbers),
         _labels(numbers),
         _lengths(numbers, words, tokens, tokenizer),
@@ -49,6 +50,15 @@ def page(numbers: Mapping[str, Any], words: NDArray[Any], tokens: NDArray[Any], 
 
 def _broad(figure: ReportFigure) -> PageBlock:
     return PageBlock(figures=[figure], broad=True)
+
+
+def _horizons(flows: Mapping[str, Any]) -> Section:
+    title = "Before discharge: what each horizon reaches"
+    if not flows:
+        return Section("horizons", title, [])
+    figure = ReportFigure("horizons", title, "", horizon_figure(flows))
+    text = f"Notes of this cohort by horizon. Reasons of fewer than {MIN_GROUP_PATIENTS} notes are joined."
+    return Section("horizons", title, [_broad(figure), PageBlock(text, small=True)])
 
 
 def _splits(numbers: Mapping[str, Any]) -> Section:

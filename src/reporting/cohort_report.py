@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from src.cohort.disclosure import MIN_GROUP_PATIENTS, folded, shown_groups, shown_of_counts
-from src.cohort.prepared import NOTES, Cohort
+from src.cohort.prepared import NOTES, Cohort, read_cohort
 from src.cohort.split import Split
 from src.config.choices import Weights
+from src.config.cohort_folder import folder_at, prepared_horizons
 from src.config.train import TrainConfig
 from src.display.published import PAPER_COHORT
 from src.display.tables import Table, table_of, to_text
@@ -78,6 +80,7 @@ def measure(cohort: Cohort, whole: NDArray[np.int64], lengths: Sequence[int]) ->
         "cohort": cohort.fingerprint,
         "drg_version": cohort.record["drg_version"],
         "flow": folded(cohort.record["flow"]),
+        "horizons": _horizons(cohort.folder),
         "splits": _splits(notes),
         "in_two_splits": _in_two_splits(notes),
         "labels": _labels(notes, cohort),
@@ -90,6 +93,11 @@ def measure(cohort: Cohort, whole: NDArray[np.int64], lengths: Sequence[int]) ->
         "undecided": _undecided(cohort.record),
     }
     return {**numbers, "beside_the_paper": _beside_the_paper(numbers) if cohort.record["drg_version"] == "v34" else []}
+
+
+def _horizons(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """Reads the flow of each horizon before discharge, in order of time; nothing where none was prepared."""
+    return {name: folded(read_cohort(folder_at(folder, name)).record["flow"]) for name in prepared_horizons(folder)}
 
 
 def _splits(notes: pl.DataFrame) -> dict[str, dict[str, int]]:
@@ -180,6 +188,8 @@ def summary(numbers: Mapping[str, Any]) -> str:
     """
     labels, tokens, kind = numbers["labels"], numbers["tokens"], kind_of(numbers)
     lines = [f"{step['left']:>9,}  {step['step']}  (-{step['excluded']:,})" for step in numbers["flow"]]
+    for name, flow in numbers["horizons"].items():
+        lines.append(f"{flow[-1]['left']:>9,}  known at {name}")
     for name, split in numbers["splits"].items():
         lines.append(f"{split['notes']:>9,}  {name}: {split['patients']:,} patients, {split['drgs']} {kind}")
     lines.append("in two splits: " + ", ".join(f"{count:,} {unit}" for unit, count in numbers["in_two_splits"].items()))

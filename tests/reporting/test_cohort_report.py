@@ -13,7 +13,7 @@ import pytest
 
 from src.cohort.prepared import read_cohort
 from src.display.figure_style import ReportFigure, inline, svg
-from src.reporting.cohort_figures import flow_figure, label_figure, length_figure
+from src.reporting.cohort_figures import flow_figure, horizon_figure, label_figure, length_figure
 from src.reporting.cohort_page import page
 from src.reporting.cohort_report import measure, published_rows, summary
 
@@ -72,6 +72,26 @@ def test_the_numbers_are_those_of_a_plain_count(told: tuple[Path, str], cohort: 
     assert numbers["in_two_splits"] == {"patients": 0, "admissions": 0, "texts": 0}
 
 
+def test_the_flow_of_each_horizon_stands_in_one_picture_without_small_counts(
+    early_cohort: Path, command: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    steps = [("notes of the cohort", 0, 774), ("with times in hosp/admissions", 4, 770)]
+    steps += [("in the house still at 24h", 70, 700), ("with something known at 24h", 0, 700)]
+    path = early_cohort / "horizons" / "24h" / "cohort.json"
+    flow = [dict(zip(("step", "excluded", "left"), step, strict=True)) for step in steps]
+    path.write_text(json.dumps({**json.loads(path.read_text()), "flow": flow}))
+    printed = command("src.report", f"data.dir={early_cohort}", "model=nano", f"to={tmp_path}").stdout
+    assert "      700  known at 24h" in printed
+    numbers = json.loads((tmp_path / "report.json").read_text())
+    assert list(numbers["horizons"]) == ["triage", "ed", "admission", "24h", "48h"]
+    joined = {"step": "with times in hosp/admissions; in the house still at 24h", "excluded": 74, "left": 700}
+    assert numbers["horizons"]["24h"] == [flow[0], joined]
+    (names,) = horizon_figure(numbers["horizons"]).legends
+    drawn = [text.get_text() for text in names.get_texts()]
+    assert drawn[0] == "read"
+    assert "without times in hosp/admissions; in the house still" in drawn
+
+
 def test_a_patient_or_text_in_two_splits_is_counted(cohort: Path, tmp_path: Path) -> None:
     shutil.copytree(cohort, tmp_path / "cohort")
     notes = pl.read_parquet(cohort / "notes.parquet")
@@ -116,6 +136,7 @@ def test_pictures_are_whole_svg_and_the_same_each_time() -> None:
     lengths = np.arange(41, 3000)
     makers: list[Callable[[], object]] = [
         lambda: flow_figure(flow, splits),
+        lambda: horizon_figure({"ed": flow, "24h": flow[:1]}),
         lambda: label_figure([5, 1, 1], {"1": 2, "2 to 9": 1}),
         lambda: length_figure(lengths, lengths, {"256": 0.9, "2048": 0.3, "100000": 0.0}),
     ]
