@@ -18,6 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from src.benchmarks.settings import own_settings
 from src.cli.command import report_user_errors
 from src.cli.errors import UserError
 from src.cli.progress import minutes
@@ -264,12 +265,10 @@ def main() -> None:
     with report_user_errors():
         if len(sys.argv) < 3:
             raise UserError("python -m src.benchmarks.chaos COHORT OUT [kills=20] [seed=0] [on=slurm] [KEY=VALUE ...]")
-        own = {"kills": "20", "seed": "0", "on": "slurm"}
-        given = dict(word.split("=", 1) for word in sys.argv[3:])
-        own |= {key: given.pop(key) for key in list(given) if key in own}
+        own, given = own_settings(sys.argv[3:], {"kills": 20, "seed": 0, "on": "slurm"})
         out = Path(sys.argv[2]).absolute()
         base = [sys.executable, "-m", "src.train", "--config-dir", "sweeps", "--config-name", "nano"]
-        base += [f"data.dir={sys.argv[1]}", *(f"{key}={value}" for key, value in given.items())]
+        base += [f"data.dir={sys.argv[1]}", *given]
         calm, struck = out / "calm", out / own["on"]
         struck.mkdir(parents=True, exist_ok=True)
         local = [*base, f"out={calm}", "hydra/launcher=processes", "hydra.launcher.workers=2"]
@@ -277,13 +276,13 @@ def main() -> None:
         print(f"a cell, median: {overheads(calm)}")
         words = [*base, f"out={struck}", f"hydra/launcher={own['on']}", "hydra.launcher.retries=9"]
         if own["on"] == "ray":
-            _timed("Ray", lambda: under_ray(words, struck, int(own["seed"])))
+            _timed("Ray", lambda: under_ray(words, struck, own["seed"]))
         elif own["on"] == "processes":
             words += ["hydra.launcher.workers=2"]
-            _timed("processes", lambda: under_processes(words, struck, int(own["kills"]), int(own["seed"])))
+            _timed("processes", lambda: under_processes(words, struck, own["kills"], own["seed"]))
         else:
             words += ["hydra.launcher.cpus_per_task=1", "hydra.launcher.poll_s=1"]
-            _timed("Slurm", lambda: under_slurm(words, struck, int(own["kills"]), int(own["seed"])))
+            _timed("Slurm", lambda: under_slurm(words, struck, own["kills"], own["seed"]))
         print(f"a cell, median: {overheads(struck)}")
         wrong = verdict(calm, struck)
         print("\n".join(wrong) or f"{CELLS} records, each trained to the end once, metrics bit-equal, no lock held")

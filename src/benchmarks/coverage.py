@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from src.benchmarks.settings import read_settings
 from src.cli.command import report_user_errors
-from src.cli.errors import UserError
 from src.cli.progress import minutes, track
 from src.metrics.definitions import measure_choices
 from src.metrics.intervals import Z, difference, estimates, subsample
@@ -157,12 +157,9 @@ def benchmark(repetitions: int, rounds: int) -> None:
 def main() -> None:
     """Runs the command."""
     with report_user_errors():
-        given = dict(word.split("=", 1) for word in sys.argv[1:] if "=" in word)
-        wrong = set(given) - {"repetitions", "rounds"} or {value for value in given.values() if not value.isdigit()}
-        if wrong or len(given) < len(sys.argv) - 1:
-            raise UserError(f"{' '.join(sys.argv[1:])}: give repetitions=NUMBER and rounds=NUMBER, or nothing")
+        settings = read_settings(sys.argv[1:], {"repetitions": 400, "rounds": 400})
         start = time.monotonic()
-        benchmark(int(given.get("repetitions", 400)), int(given.get("rounds", 400)))
+        benchmark(**settings)
         print(f"took {minutes(time.monotonic() - start)}")
 
 

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from src.benchmarks.settings import read_settings
 from src.cli.command import report_user_errors
-from src.cli.errors import UserError
 from src.cohort.msdrg import load_drgs
 from src.metrics.intervals import estimates, subsample
 from src.models.labelspace import LabelSpace
@@ -106,16 +106,13 @@ def _one(way: str, notes: int, drgs: int) -> None:
 def main() -> None:
     """Runs the command."""
     with report_user_errors():
-        given = dict(word.partition("=")[::2] for word in sys.argv[1:])
-        if wrong := set(given) - {"notes", "drgs", "rounds", "reference", "way"}:
-            raise UserError(f"{', '.join(sorted(wrong))}: unknown; give notes= drgs= rounds= reference=")
-        notes, drgs, rounds = (
-            int(given.get(key, value)) for key, value in (("notes", 26_244), ("drgs", 738), ("rounds", 3))
-        )
-        if "way" in given:
-            _one(given["way"], notes, drgs)
+        defaults = {"notes": 26_244, "drgs": 738, "rounds": 3, "reference": "yes", "way": ""}
+        words = read_settings(sys.argv[1:], defaults)
+        notes, drgs = words["notes"], words["drgs"]
+        if words["way"]:
+            _one(words["way"], notes, drgs)
             return
-        benchmark(notes, drgs, rounds, list(WAYS)[: 2 if given.get("reference") == "no" else 3])
+        benchmark(notes, drgs, words["rounds"], list(WAYS)[: 2 if words["reference"] == "no" else 3])
 
 
 if __name__ == "__main__":

@@ -13,13 +13,14 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 import torch
 from numpy.typing import NDArray
 
-from src.benchmarks.fixtures import read_settings
+from src.benchmarks.settings import read_settings
 from src.cli.command import report_user_errors
 from src.cli.errors import UserError
 from src.cli.progress import track
@@ -34,7 +35,7 @@ from src.inference.model import Model, open_model
 from src.synthetic.known_evidence import read_known_evidence
 from src.training.quiet_libraries import quiet_libraries
 
-DEFAULTS = {"cohort": "", "runs": "", "notes": "10", "exact": "10", "beam": "3", "top": "3", "seed": "0"}
+DEFAULTS: dict[str, Any] = {"cohort": "", "runs": "", "notes": 10, "exact": 10, "beam": 3, "top": 3, "seed": 0}
 DEFAULTS |= {"hospital": ""}
 
 COLUMNS = ("compr.", "random", "shuffled", "+-", "suff.", "random", "shuffled", "+-", "ms", "F1", "letter F1", "IoU")
@@ -114,7 +115,7 @@ def main() -> None:
         torch.set_num_threads(1)
         quiet_libraries()
         cohort, named = read_cohort(Path(words["cohort"])), pl.col("hadm_id").cast(pl.String).alias("id")
-        notes, spans = cohort.notes(Split.TEST, int(words["notes"])), None
+        notes, spans = cohort.notes(Split.TEST, words["notes"]), None
         if words["hospital"]:
             mentions = read_known_evidence(Path(words["hospital"]), cohort, notes).spans
             spans = mentions.filter(pl.col("decides") != "nothing").select(named, "start", "end")
@@ -124,9 +125,9 @@ def main() -> None:
         print(f"{'run':<16} {'method':<21}" + "".join(f"{name:>10}" for name in shown))
         for run in words["runs"].split(","):
             model = open_model(Path(run), "cpu")
-            sizes = int(words["exact"]), int(words["beam"])
-            for method, measured in measure(model, rows, sizes, int(words["seed"])):
-                cells = measured.cells(spans, int(words["top"]))
+            sizes = words["exact"], words["beam"]
+            for method, measured in measure(model, rows, sizes, words["seed"]):
+                cells = measured.cells(spans, words["top"])
                 print(f"{model.run.path.name:<16} {method:<21}" + "".join(f"{cell:>10}" for cell in cells), flush=True)
 
 

@@ -26,20 +26,6 @@ TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj"]
 Note = list[int]
 
 
-def read_settings(words: Sequence[str], defaults: dict[str, Any]) -> dict[str, Any]:
-    """Reads the words `key=value` of a command over their defaults.
-
-    Raises:
-        UserError: a word is none of them.
-    """
-    given = dict(word.split("=", 1) for word in words if "=" in word)
-    if odd := [word for word in words if word.split("=")[0] not in defaults or "=" not in word]:
-        raise UserError(
-            f"{odd[0]}: not known here; there are {', '.join(f'{key}={defaults[key]}' for key in defaults)}"
-        )
-    return {**defaults, **given}
-
-
 def small_model(hidden: int, layers: int) -> ModelConfig:
     """Describes a LLaMA for a CPU: heads of 64, inner width of LLaMA's proportions, random weights."""
     inner = round(hidden * 8 / 3 / 16) * 16

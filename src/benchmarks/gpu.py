@@ -18,11 +18,12 @@ from typing import Any
 
 import torch
 
-from src.benchmarks.fixtures import read_settings, small_model
+from src.benchmarks.fixtures import small_model
 from src.benchmarks.gpu_checks import attention_units, equality_units, kernel_units, machine_units
 from src.benchmarks.gpu_lines import Lines, Unit
 from src.benchmarks.gpu_run import train_units
 from src.benchmarks.gpu_speed import Speeds, speed_units
+from src.benchmarks.settings import read_settings
 from src.cli.command import report_user_errors
 from src.cli.compose import CONF
 from src.cli.errors import UserError, raise_all
@@ -70,8 +71,8 @@ def read_order(words: Sequence[str]) -> Order:
     defaults |= {"device": "cuda", "parts": "all", "out": ""}
     if read_settings(words, defaults)["device"] == "cpu":
         defaults |= {"models": TINY, "max_len": "256,512"}
-    values = {key: str(value) for key, value in read_settings(words, defaults).items()}
-    problems, models = [], []
+    values = read_settings(words, defaults)
+    steps, problems, models = values["steps"], [], []
     for name in values["models"].split(","):
         try:
             models.append(model_of(name))
@@ -83,8 +84,8 @@ def read_order(words: Sequence[str]) -> Order:
     for model in models:
         if lengths and max(lengths) > model.context:
             problems.append(f"max_len={max(lengths)}: above the context of {model.name}, which is {model.context}")
-    if not values["steps"].isdecimal() or int(values["steps"]) < 1:
-        problems.append(f"steps={values['steps']}: must be a whole number of at least 1")
+    if steps < 1:
+        problems.append(f"steps={steps}: must be a whole number of at least 1")
     device, _, number = values["device"].partition(":")
     if device not in ("cpu", "cuda") or (":" in values["device"] and not (device == "cuda" and number.isdecimal())):
         problems.append(f"device={values['device']}: must be cpu, cuda or cuda:N")
@@ -93,7 +94,7 @@ def read_order(words: Sequence[str]) -> Order:
         problems.append(f"parts={','.join(unknown)}: must be all, or some of {', '.join(PARTS)}")
     raise_all(problems, "src.benchmarks.gpu")
     out = Path(values["out"]) if values["out"] else None
-    return Order(values["device"], models, lengths, int(values["steps"]), parts, out)
+    return Order(values["device"], models, lengths, steps, parts, out)
 
 
 def model_of(name: str) -> ModelConfig:

@@ -21,10 +21,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from src.benchmarks.fixtures import DROPOUT, Note, engine, padded, random_drgs, random_notes, read_settings, stock
+from src.benchmarks.fixtures import DROPOUT, Note, engine, padded, random_drgs, random_notes, stock
 from src.benchmarks.gpu import model_of
 from src.benchmarks.launches import Launches, launcher
 from src.benchmarks.recipe import NOTES_A_STEP, RATE, recompute_activations
+from src.benchmarks.settings import read_settings
 from src.cli.command import report_user_errors
 from src.cli.progress import track
 from src.config.choices import Precision
@@ -188,13 +189,13 @@ def measure(name: str, max_len: int, rounds: int, precision: Precision, baseline
 def main() -> None:
     """Runs the command."""
     with report_user_errors():
-        defaults = {"models": "llama7b,llama13b", "max_len": 512, "rounds": 8, "precision": "bf16", "baseline": "true"}
+        defaults = {"models": "llama7b,llama13b", "max_len": 512, "rounds": 8}
+        defaults |= {"precision": Precision.BF16, "baseline": True}
         words = read_settings(sys.argv[1:], defaults)
         torch.set_num_threads(1)
         quiet_libraries()
-        precision, baseline = Precision(words["precision"]), words["baseline"] == "true"
-        for name in str(words["models"]).split(","):
-            measure(name, int(words["max_len"]), int(words["rounds"]), precision, baseline)
+        for name in words["models"].split(","):
+            measure(name, words["max_len"], words["rounds"], words["precision"], words["baseline"])
 
 
 if __name__ == "__main__":

@@ -11,8 +11,9 @@ from statistics import median
 
 import torch
 
-from src.benchmarks.fixtures import engine, padded, random_drgs, random_notes, read_settings, small_model, stock
+from src.benchmarks.fixtures import engine, padded, random_drgs, random_notes, small_model, stock
 from src.benchmarks.recipe import NOTES_A_STEP
+from src.benchmarks.settings import read_settings
 from src.benchmarks.training import batches_of, tokens, waste
 from src.cli.command import report_user_errors
 from src.cli.errors import UserError
@@ -66,12 +67,11 @@ def compare(max_len: int, hidden: int, layers: int, rounds: int, precision: Prec
 def main() -> None:
     """Runs the command."""
     with report_user_errors():
-        defaults = {"max_len": 512, "hidden": 256, "layers": 4, "rounds": 8, "precision": "fp32"}
+        defaults = {"max_len": 512, "hidden": 256, "layers": 4, "rounds": 8, "precision": Precision.FP32}
         words = read_settings(sys.argv[1:], defaults)
         torch.set_num_threads(1)
         quiet_libraries()
-        max_len, hidden, layers, rounds = (int(words[key]) for key in ("max_len", "hidden", "layers", "rounds"))
-        compare(max_len, hidden, layers, rounds, Precision(words["precision"]))
+        compare(**words)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,16 @@
 """Counts how often intervals of the scaling analysis hold the truth, on grids whose law is known.
 
-`python -m src.benchmarks.laws` analyses grids of 3 sizes x 3 lengths x 3 seeds; once where the law holds, and once
-where a large model makes more of a long context than a small one does, which no sum of two laws can say. An interval of
-95 % should hold the truth 95 times in 100; the standard error of a share is printed beside it.
+`python -m src.benchmarks.laws [grids=200]` analyses grids of 3 sizes x 3 lengths x 3 seeds; once where the law holds,
+and once where a large model makes more of a long context than a small one does, which no sum of two laws can say. An
+interval of 95 % should hold the truth 95 times in 100; the standard error of a share is printed beside it.
 """
 
 import math
 import sys
 from collections import defaultdict
 
+from src.benchmarks.settings import read_settings
+from src.cli.command import report_user_errors
 from src.cli.progress import track
 from src.scaling_analysis.analysis import analyse
 from src.scaling_analysis.result import Scaling
@@ -72,4 +74,5 @@ def _covered(scaling: Scaling, law: Truth) -> list[tuple[str, bool]]:
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    with report_user_errors():
+        main(**read_settings(sys.argv[1:], {"grids": 200}))

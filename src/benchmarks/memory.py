@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.nn.functional import cross_entropy
@@ -24,10 +25,10 @@ from src.benchmarks.fixtures import (
     engine,
     random_drgs,
     random_notes,
-    read_settings,
     small_model,
 )
 from src.benchmarks.recipe import RATE
+from src.benchmarks.settings import read_settings
 from src.cli.command import report_user_errors
 from src.cli.errors import UserError
 from src.cli.progress import track
@@ -91,11 +92,11 @@ def steps(model: ModelConfig, max_len: int, precision: Precision, device: str, n
         optimiser.zero_grad(set_to_none=True)
 
 
-def measured(words: dict[str, str]) -> int:
+def measured(words: dict[str, Any]) -> int:
     """Measures the peak of one setting in this process, in bytes."""
-    device, precision = words["device"], Precision(words["precision"])
-    model = small_model(int(words["hidden"]), int(words["layers"]))
-    tried = (model, int(words["max_len"]), precision, device, int(words["notes"]), words["recompute"] == "True")
+    device, precision = words["device"], words["precision"]
+    model = small_model(words["hidden"], words["layers"])
+    tried = (model, words["max_len"], precision, device, words["notes"], words["recompute"])
     if device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats()
         steps(*tried)
@@ -106,24 +107,24 @@ def measured(words: dict[str, str]) -> int:
     return peak.above
 
 
-def planned(words: dict[str, str], notes: int, recompute: bool) -> float:
+def planned(words: dict[str, Any], notes: int, recompute: bool) -> float:
     """Computes the peak that the plan expects, in bytes."""
     from src.config.train import TrainConfig
 
-    model = small_model(int(words["hidden"]), int(words["layers"]))
+    model = small_model(words["hidden"], words["layers"])
     cfg = TrainConfig.__new__(TrainConfig)
     cfg.model, cfg.lora = model, LoraConfig(RANK, ALPHA, DROPOUT, TARGETS)
     parameters = count_parameters(cfg, DRGS)
-    tokens = notes * int(words["max_len"])
-    on_gpu, precision = words["device"].startswith("cuda"), Precision(words["precision"])
+    tokens = notes * words["max_len"]
+    on_gpu, precision = words["device"].startswith("cuda"), words["precision"]
     return memory(cfg, parameters, precision, tokens=tokens, recompute=recompute, on_gpu=on_gpu).total
 
 
 def main() -> None:
     """Runs the command."""
     with report_user_errors():
-        defaults = {"hidden": "1024", "layers": "8", "max_len": "512", "precision": "fp32", "device": "cpu"}
-        words = read_settings(sys.argv[1:], {**defaults, "notes": "", "recompute": ""})
+        defaults = {"hidden": 1024, "layers": 8, "max_len": 512, "precision": Precision.FP32, "device": "cpu"}
+        words = read_settings(sys.argv[1:], {**defaults, "notes": 0, "recompute": False})
         quiet_libraries()
         torch.set_num_threads(1)
         if words["notes"]:
@@ -131,7 +132,7 @@ def main() -> None:
             return
         lines = []
         for notes, recompute in track(SETTINGS, total=len(SETTINGS), what="measuring", unit="setting"):
-            peak = _in_a_process({**words, "notes": str(notes), "recompute": str(recompute)})
+            peak = _in_a_process({**words, "notes": notes, "recompute": str(recompute).lower()})
             plan = planned(words, notes, recompute)
             lines.append(f"{notes:>5}{recompute!s:>12}{plan / MIB:>12,.0f}{peak / MIB:>12,.0f}{plan / peak - 1:>10.0%}")
         print(" ".join(f"{key}={words[key]}" for key in defaults))
@@ -139,7 +140,7 @@ def main() -> None:
         print("\n".join(lines))
 
 
-def _in_a_process(words: dict[str, str]) -> int:
+def _in_a_process(words: dict[str, Any]) -> int:
     command = [sys.executable, "-m", "src.benchmarks.memory", *(f"{key}={value}" for key, value in words.items())]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
     if done.returncode:

@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 import torch
 
-from src.benchmarks.fixtures import read_settings
+from src.benchmarks.settings import read_settings
 from src.cli.command import report_user_errors
 from src.cli.errors import UserError
 from src.cli.signals import Stop
@@ -96,7 +96,7 @@ def main() -> None:
             raise UserError("write python -m src.benchmarks.prediction RUN HOSPITAL")
         torch.set_num_threads(1)
         quiet_libraries()
-        compare(Path(named[0]), Path(named[1]), int(words["rounds"]))
+        compare(Path(named[0]), Path(named[1]), words["rounds"])
 
 
 if __name__ == "__main__":

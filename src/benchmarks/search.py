@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from src.benchmarks.chaos import Submitter
+from src.benchmarks.settings import own_settings
 from src.cli.command import report_user_errors
 from src.cli.errors import UserError
 from src.cli.progress import minutes
@@ -41,18 +42,16 @@ def main() -> None:
     with report_user_errors():
         if len(sys.argv) < 3:
             raise UserError("python -m src.benchmarks.search COHORT OUT [trials=30] [kills=5] [seed=0] [KEY=VALUE ...]")
-        own = {"trials": "30", "kills": "5", "seed": "0"}
-        own |= {key: value for key, _, value in (word.partition("=") for word in sys.argv[3:]) if key in own}
-        given = [word for word in sys.argv[3:] if word.partition("=")[0] not in own]
-        out, trials = Path(sys.argv[2]).absolute(), int(own["trials"])
+        own, given = own_settings(sys.argv[3:], {"trials": 30, "kills": 5, "seed": 0})
+        out, trials = Path(sys.argv[2]).absolute(), own["trials"]
         words = [sys.executable, "-m", "src.train", "--config-dir", "sweeps", "--config-name", "search"]
         words += [f"data.dir={sys.argv[1]}", *SMALL, *FIXED, *GRID, *given, f"hydra.sweeper.trials={trials}"]
         words += ["hydra/launcher=processes", "hydra.launcher.workers=2", "hydra.launcher.retries=9"]
         wrong = []
-        for name, kills in (("calm", 0), ("struck", int(own["kills"]))):
+        for name, kills in (("calm", 0), ("struck", own["kills"])):
             folder, start = out / name, time.monotonic()
             folder.mkdir(parents=True, exist_ok=True)
-            strikes = search_under_kills([*words, f"out={folder}"], folder, trials, kills, int(own["seed"]))
+            strikes = search_under_kills([*words, f"out={folder}"], folder, trials, kills, own["seed"])
             closing = subprocess.run([*words, f"out={folder}"], capture_output=True, text=True, check=True).stdout
             (folder / "table.txt").write_text(closing, "utf-8")
             print(f"{name}: {minutes(time.monotonic() - start)}, {strikes}\n{brief(folder, closing)}\n", flush=True)

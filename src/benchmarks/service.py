@@ -18,7 +18,7 @@ from threading import local
 import numpy as np
 import psutil
 
-from src.benchmarks.fixtures import read_settings
+from src.benchmarks.settings import read_settings
 from src.cli.command import report_user_errors
 from src.cli.errors import UserError
 from src.inference.model import open_model
@@ -108,8 +108,8 @@ def load(run: str, notes: str, requests: int, clients: int) -> None:
 def main() -> None:
     """Runs the command."""
     with report_user_errors():
-        words = read_settings(sys.argv[1:], {"run": "", "notes": "", "requests": "10000", "clients": "32"})
-        load(words["run"], words["notes"], int(words["requests"]), int(words["clients"]))
+        words = read_settings(sys.argv[1:], {"run": "", "notes": "", "requests": 10000, "clients": 32})
+        load(words["run"], words["notes"], words["requests"], words["clients"])
 
 
 if __name__ == "__main__":

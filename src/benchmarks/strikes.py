@@ -25,6 +25,7 @@ from pathlib import Path
 from runpy import run_module
 from typing import Any
 
+from src.benchmarks.settings import own_settings
 from src.cli.command import report_user_errors
 from src.cli.errors import UserError
 from src.display.catalog import TIMED
@@ -310,14 +311,13 @@ def main() -> None:
     with report_user_errors():
         if len(sys.argv) < 3:
             raise UserError("python -m src.benchmarks.strikes COHORT OUT [plan=random] [strikes=300] [KEY=VALUE ...]")
-        own = {"plan": "random", "strikes": "300", "seed": "0", "minutes": "600"}
-        given = dict(word.split("=", 1) for word in sys.argv[3:])
-        own |= {key: given.pop(key) for key in list(given) if key in own}
+        own, given = own_settings(sys.argv[3:], {"plan": "random", "strikes": 300, "seed": 0, "minutes": 600.0})
         usual = {"max_len": "32", "data.limit": "60", "epochs": "3", "threads": "1", "device": "cpu"}
-        usual |= {"checkpoint_minutes": "0", "wandb.mode": "disabled", "data.dir": sys.argv[1], **given}
+        usual |= {"checkpoint_minutes": "0", "wandb.mode": "disabled", "data.dir": sys.argv[1]}
+        usual |= dict(word.split("=", 1) for word in given)
         runs = Runs([f"{key}={value}" for key, value in usual.items()], Path(sys.argv[2]).absolute())
-        plan = iter(PLANS[own["plan"]]) if own["plan"] in PLANS else draw(int(own["seed"]))
-        sys.exit(bool(attack(runs, plan, int(own["strikes"]), 60 * float(own["minutes"]))))
+        plan = iter(PLANS[own["plan"]]) if own["plan"] in PLANS else draw(own["seed"])
+        sys.exit(bool(attack(runs, plan, own["strikes"], 60 * own["minutes"])))
 
 
 if __name__ == "__main__":

@@ -16,8 +16,8 @@ import numpy as np
 import polars as pl
 from scipy.stats import t as student
 
+from src.benchmarks.settings import read_settings
 from src.cli.command import report_user_errors
-from src.cli.errors import UserError
 from src.cli.progress import minutes
 from src.coding_study.allocation import Arm, allocate
 from src.coding_study.crossed import Array, Crossed, effect_of, mean_of, members
@@ -131,12 +131,9 @@ def benchmark(studies: int, rounds: int) -> None:
 def main() -> None:
     """Runs the command."""
     with report_user_errors():
-        given = dict(word.split("=", 1) for word in sys.argv[1:] if "=" in word)
-        wrong = set(given) - {"studies", "rounds"} or {value for value in given.values() if not value.isdigit()}
-        if wrong or len(given) < len(sys.argv) - 1 or "0" in given.values():
-            raise UserError(f"{' '.join(sys.argv[1:])}: give studies=NUMBER and rounds=NUMBER, or nothing")
+        settings = read_settings(sys.argv[1:], {"studies": 400, "rounds": 200})
         start = time.monotonic()
-        benchmark(int(given.get("studies", 400)), int(given.get("rounds", 200)))
+        benchmark(**settings)
         print(f"took {minutes(time.monotonic() - start)}")
 
 

@@ -24,12 +24,12 @@ from src.benchmarks.fixtures import (
     padded,
     random_drgs,
     random_notes,
-    read_settings,
     small_model,
     stock,
     take_over,
 )
 from src.benchmarks.recipe import NOTES_A_STEP, RATE, TrainerSteps
+from src.benchmarks.settings import read_settings
 from src.cli.command import report_user_errors
 from src.cli.errors import UserError
 from src.cli.progress import track
@@ -234,19 +234,19 @@ def main() -> None:
             "hidden": 256,
             "layers": 4,
             "rounds": 8,
-            "precision": "fp32",
-            "wide": "false",
+            "precision": Precision.FP32,
+            "wide": False,
         }
         words = read_settings(sys.argv[1:], defaults)
         torch.set_num_threads(1)
         quiet_libraries()
-        precision, rounds = Precision(words["precision"]), int(words["rounds"])
-        model = small_model(int(words["hidden"]), int(words["layers"]))
+        precision, rounds = words["precision"], words["rounds"]
+        model = small_model(words["hidden"], words["layers"])
         gate(small_model(64, 3), model)
-        if words["wide"] == "true":
+        if words["wide"]:
             wide(rounds, precision)
             return
-        for max_len in str(words["max_len"]).split(","):
+        for max_len in words["max_len"].split(","):
             ladder(model, int(max_len), rounds, precision)
 
 
