@@ -1,11 +1,12 @@
 """Measures how far explanations of finished runs can be believed, each method of each run on the same test notes.
 
-`python -m src.benchmarks.evidence cohort=DIR runs=DIR,DIR [hospital=DIR] [notes=10] [exact=10] [beam=3]` explains
-the DRG that a run chooses. Comprehensiveness (high is good) and sufficiency (low is good) are normalised by what any
-order of a note's sentences can reach, see src/evidence/faithfulness.py; beside them stand the two controls, orders
-drawn at random and a head whose rows are shuffled, and the standard error of the difference from random over notes.
-`hospital` is the synthetic one of the cohort, which knows where the facts stand that decide: then the F1 of the `top=3`
-sentences, and the F1 and intersection over union of their letters, are shown.
+`python -m src.benchmarks.evidence cohort=DIR runs=DIR,DIR [hospital=DIR] [notes=10] [exact=10] [beam=3]
+[sentences=40]` explains the DRG that a run chooses, of the first test notes of at most so many sentences: finding the
+limits below grows with the square of their number. Comprehensiveness (high is good) and sufficiency (low is good) are
+normalised by what any order of a note's sentences can reach, see src/evidence/faithfulness.py; beside them stand the
+two controls, orders drawn at random and a head whose rows are shuffled, and the standard error of the difference from
+random over notes. `hospital` is the synthetic one of the cohort, which knows where the facts stand that decide: then
+the F1 of the `top=3` sentences, and the F1 and intersection over union of their letters, are shown.
 """
 
 import sys
@@ -31,11 +32,21 @@ from src.config.choices import Method
 from src.evidence.explanation import explain_note, methods_of
 from src.evidence.faithfulness import ablate, faithfulness, random_order, shuffled_drg
 from src.evidence.plausibility import plausibility
+from src.evidence.sentences import split_sentences
 from src.inference.model import Model, open_model
 from src.synthetic.known_evidence import read_known_evidence
 from src.training.quiet_libraries import quiet_libraries
 
-DEFAULTS: dict[str, Any] = {"cohort": "", "runs": "", "notes": 10, "exact": 10, "beam": 3, "top": 3, "seed": 0}
+DEFAULTS: dict[str, Any] = {
+    "cohort": "",
+    "runs": "",
+    "notes": 10,
+    "exact": 10,
+    "beam": 3,
+    "sentences": 40,
+    "top": 3,
+    "seed": 0,
+}
 DEFAULTS |= {"hospital": ""}
 
 COLUMNS = ("compr.", "random", "shuffled", "+-", "suff.", "random", "shuffled", "+-", "ms", "F1", "letter F1", "IoU")
@@ -106,6 +117,20 @@ def measure(
         yield method, MethodResult(np.array(values), pl.DataFrame(sentences), ms)
 
 
+def _short(notes: pl.DataFrame, sentences: int) -> pl.DataFrame:
+    """Picks the notes of at most so many sentences.
+
+    Raises:
+        UserError: there is none.
+    """
+    short = notes.filter(
+        pl.Series([len(split_sentences(text)) <= sentences for text in notes["text"]], dtype=pl.Boolean)
+    )
+    if short.is_empty():
+        raise UserError(f"sentences={sentences}: every test note has more; name a larger number")
+    return short
+
+
 def main() -> None:
     """Runs the command."""
     with report_user_errors():
@@ -115,7 +140,7 @@ def main() -> None:
         torch.set_num_threads(1)
         quiet_libraries()
         cohort, named = read_cohort(Path(words["cohort"])), pl.col("hadm_id").cast(pl.String).alias("id")
-        notes, spans = cohort.notes(Split.TEST, words["notes"]), None
+        notes, spans = _short(cohort.notes(Split.TEST), words["sentences"]).head(words["notes"]), None
         if words["hospital"]:
             mentions = read_known_evidence(Path(words["hospital"]), cohort, notes).spans
             spans = mentions.filter(pl.col("decides") != "nothing").select(named, "start", "end")

@@ -127,6 +127,10 @@ def test_the_benchmark_prints_a_row_for_each_method_with_plausibility_where_the_
     assert [line.split()[:2] for line in lines[2:]] == [["tfidf", "occlusion"], ["tfidf", "linear"]]
     assert len(lines[1].split()) - 1 == len(lines[2].split()) == 14
     assert all(0 <= float(share) <= 1 for line in lines[2:] for share in line.split()[-3:])
+    monkeypatch.setattr("sys.argv", ["evidence", *words, "sentences=1"])
+    with pytest.raises(SystemExit):
+        main()
+    assert capsys.readouterr().err == "error: sentences=1: every test note has more; name a larger number\n"
 
 
 def test_the_benchmark_asks_for_what_it_needs(
