@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from src.cli.errors import UserError
 from src.cli.files import atomic_write
 from src.cli.json_files import Damaged, Schema, read_json
 from src.cohort.familiar_words import FamiliarWords, familiar_words
@@ -70,6 +71,14 @@ def kept_of(cohort: Cohort, limit: int | None = None) -> KeptCohort:
     return KeptCohort(
         {key.removesuffix("?"): record[key.removesuffix("?")] for key in KEPT if key.removesuffix("?") in record}, words
     )
+
+
+def kept_record(folder: RunFolder) -> dict[str, Any]:
+    """Reads what a run kept of its cohort's record; nothing where an earlier version trained it, or it is damaged."""
+    try:
+        return read_json(folder.cohort, KEPT)
+    except (FileNotFoundError, UserError):
+        return {}
 
 
 def read_kept(folder: RunFolder) -> KeptCohort | None:
