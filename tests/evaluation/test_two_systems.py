@@ -13,6 +13,10 @@ import pytest
 
 from src.cli.errors import UserError
 from src.evaluation.two_systems import PAIRED, compare_systems, several_systems
+from src.reporting.run_tables import results_table
+from src.scaling_analysis.analysis import analyse
+from src.scaling_analysis.run_sources import read_source
+from src.sweeps.status_table import leaderboard, read_rows
 from tests.conftest import SHORT
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -30,12 +34,32 @@ def apr(tmp_path_factory: pytest.TempPathFactory, hospital: Path, command: Comma
 def test_a_model_on_apr_drgs_is_trained_and_scored_again_alike(apr: Path, command: Command) -> None:
     printed = command("src.evaluate", str(apr)).stdout
     assert "largest difference from" in printed
+    assert "severity of illness" in printed
+    assert "CC/MCC" not in printed
     record = json.loads((apr / "result.json").read_text())
     assert 0 < record["metrics"]["test/base_accuracy"] <= 1
     assert 0 < record["metrics"]["test/severity_accuracy"] <= 1
     assert "test/rule_accuracy" not in record["metrics"], "the paper's rule is of MS-DRGs"
     states = pl.read_csv(apr / "evaluation" / "by_severity.csv")
     assert {str(value) for value in states[:, 0]} <= {f"severity of illness {level}" for level in range(1, 5)}
+
+
+def test_tables_of_apr_runs_alone_head_the_severity_of_illness(
+    apr: Path, runs: dict[str, Path], tmp_path: Path, command: Command
+) -> None:
+    shutil.copytree(apr, tmp_path / "of-apr" / apr.name)
+    shutil.copytree(apr, tmp_path / "of-both" / apr.name)
+    shutil.copytree(runs["two"], tmp_path / "of-both" / "two")
+    heads = {}
+    for name in ("of-apr", "of-both"):
+        scaling = analyse(read_source(str(tmp_path / name)))
+        heads[name] = {column.head for column in results_table(scaling).columns}
+        boards = leaderboard(read_rows(str(tmp_path / name), tmp_path)).split("\n\n")
+        assert sum("severity of illness" in board for board in boards) == 1
+        assert sum("CC/MCC" in board for board in boards) == len(boards) - 1
+    assert "severity of illness" in heads["of-apr"]
+    assert "CC/MCC" not in heads["of-apr"]
+    assert "CC/MCC" in heads["of-both"], "runs of both systems in one table keep the commoner name"
 
 
 def test_both_systems_are_compared_on_the_admissions_that_both_label(
