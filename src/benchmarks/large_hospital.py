@@ -78,6 +78,7 @@ def _at_the_rates_of_mimic(tables: Mapping[str, Sequence[Row]]) -> dict[str, lis
     for number, row in enumerate(more["note/radiology"]):
         name = f"{row['subject_id']}-RR-{number}"
         text = row["text"] + _SENTENCE * max(0, round((REPORT - len(row["text"])) / len(_SENTENCE)))
+        text += f" Report {number}, {_STAY}."  # pandas keeps equal texts of a file once
         reports.append({**row, "note_id": name, "text": text})
         details += [{**detail, "note_id": name} for detail in of_report.get(row["note_id"], [])]
     # A copy's number in its course, as an id that shifts, makes no two summaries duplicates.

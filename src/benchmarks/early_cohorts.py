@@ -1,9 +1,9 @@
 """Times making cohorts of what is known before discharge, at MIMIC-IV's size, beside pandas.
 
-`python -m src.benchmarks.horizons [summaries=331793] [small=1000] [rounds=1] [folder=DIR]` writes a hospital of so many
-discharge summaries into a folder that goes away (below `folder`), and prepares its cohorts at five horizons. Then the
-radiology reports alone are joined to their admissions, up to 24 hours, in order of time: this project's way, and with
-pandas where it is installed. Every way is a process of its own, and both joins must find the same reports.
+`python -m src.benchmarks.early_cohorts [summaries=331793] [small=1000] [rounds=1] [folder=DIR]` writes a hospital of so
+many discharge summaries into a folder that goes away (below `folder`), and prepares its cohorts at five horizons. Then
+the radiology reports alone are joined to their admissions, up to 24 hours, in order of time: this project's way, and
+with pandas where it is installed. Every way is a process of its own, and both joins must find the same reports.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ from src.cli.command import report_user_errors
 from src.cli.errors import UserError
 from src.cli.progress import track
 
-USAGE = "python -m src.benchmarks.horizons [summaries=331793] [small=1000] [rounds=1] [folder=DIR]"
+USAGE = "python -m src.benchmarks.early_cohorts [summaries=331793] [small=1000] [rounds=1] [folder=DIR]"
 NAMES = "[triage,ed,24h,48h,admission]"
 HOURS = 24
 
@@ -158,7 +158,7 @@ def measured(hospital: Path, rows: Mapping[str, int], rounds: int) -> list[str]:
 
 def _in_a_process(way: str, hospital: Path) -> dict[str, Any]:
     two_threads = {**os.environ, "POLARS_MAX_THREADS": "2", "OMP_NUM_THREADS": "1"}
-    words = [sys.executable, "-m", "src.benchmarks.horizons", f"way={way}", f"folder={hospital}"]
+    words = [sys.executable, "-m", "src.benchmarks.early_cohorts", f"way={way}", f"folder={hospital}"]
     done = subprocess.run(words, stdout=subprocess.PIPE, text=True, env=two_threads, check=False)
     if done.returncode:
         raise UserError(f"{way}: ended with {done.returncode}; what it said stands above")
