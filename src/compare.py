@@ -1,11 +1,15 @@
 """Compares finished runs on one test set: `python -m src.compare RUN_A RUN_B [RUN_C ...] [ensemble=true]`."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from src.cli.command import as_list, command
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 @dataclass
@@ -59,15 +63,13 @@ def compare(cfg: CompareConfig) -> None:
     """
     import polars as pl
 
-    from src.cli.files import atomic_write
     from src.cli.json_files import tell_once
     from src.cli.progress import minutes
     from src.cohort.split import Split
-    from src.display.spreadsheet import write_frame
-    from src.display.tables import table_of, to_markdown
     from src.evaluation.comparison import SavedPredictions, as_text, read_runs
     from src.evaluation.comparison import compare as compared
     from src.evaluation.ensemble import ensemble_of
+    from src.evaluation.two_systems import several_systems
     from src.runs.find import run_folders
     from src.runs.folder import RunFolder
 
@@ -76,6 +78,9 @@ def compare(cfg: CompareConfig) -> None:
     ]
     if unfinished:
         tell_once(f"not finished, and left out: {', '.join(map(str, unfinished))}")
+    if several_systems(cfg.folders()):
+        _compare_systems(cfg)
+        return
     records, runs, space = read_runs(cfg.folders(), Path(cfg.data_dir) if cfg.data_dir else None)
     baseline = Path(cfg.baseline).name if cfg.baseline else None
     ensemble = None
@@ -92,17 +97,57 @@ def compare(cfg: CompareConfig) -> None:
         members = ", ".join(ensemble.members.filter(pl.col("member"))["run"])
         print(f"{ensemble.name}: mean of probabilities, members chosen by macro-F1 of validation: {members}")
     print(f"\n{as_text(comparison)}")
-    if cfg.out:
-        tables = {"metrics": comparison.metrics, "differences": comparison.differences}
-        if ensemble:
-            tables["members"] = ensemble.members
+    tables = {"metrics": comparison.metrics, "differences": comparison.differences}
+    _write(cfg.out, tables | ({"members": ensemble.members} if ensemble else {}))
+
+
+def _compare_systems(cfg: CompareConfig) -> None:
+    """Compares runs of several DRG systems on the test admissions that all label.
+
+    Raises:
+        UserError: see `src.evaluation.two_systems.compare_systems`; or a key is given that is of runs of one cohort.
+    """
+    from src.cli.errors import raise_all
+    from src.cli.progress import minutes
+    from src.evaluation.comparison import as_text
+    from src.evaluation.two_systems import as_text as yardsticks
+    from src.evaluation.two_systems import compare_systems
+
+    both = "the runs are of several DRG systems, and so of several cohorts"
+    problems = [f"data_dir={cfg.data_dir}: {both}, each where its run's record says; leave data_dir out"]
+    problems = problems if cfg.data_dir else []
+    raise_all(problems + ([f"ensemble=true: {both}; leave it out"] if cfg.ensemble else []), "compare")
+    result = compare_systems(cfg.folders(), Path(cfg.baseline).name if cfg.baseline else None)
+    outside = ", ".join(f"{count:,} of {system}" for system, count in result.left_out.items())
+    print(
+        f"{result.admissions:,} test admissions that all label ({outside} are left out); intervals of 95 % and "
+        "p-values by patient, corrected by Holm for each metric\n"
+    )
+    for name, record in result.records.items():
+        seconds = minutes(record.seconds["training"])
+        print(f"{name}: {result.systems[name]}, {record.counts['train']:,} training notes, trained in {seconds}")
+    print(f"\n{yardsticks(result)}\n\n{as_text(result.comparison)}")
+    comparison = result.comparison
+    _write(
+        cfg.out,
+        {"metrics": comparison.metrics, "differences": comparison.differences, "yardsticks": result.yardsticks},
+    )
+
+
+def _write(out: str | None, tables: Mapping[str, "pl.DataFrame"]) -> None:
+    """Writes each table to `out` as CSV, and all of them as Markdown; nothing without `out`."""
+    from src.cli.files import atomic_write
+    from src.display.spreadsheet import write_frame
+    from src.display.tables import table_of, to_markdown
+
+    if out:
         for name, table in tables.items():
-            with atomic_write(Path(cfg.out) / f"{name}.csv") as tmp:
+            with atomic_write(Path(out) / f"{name}.csv") as tmp:
                 write_frame(tmp, table)
-        with atomic_write(Path(cfg.out) / "comparison.md") as tmp:
+        with atomic_write(Path(out) / "comparison.md") as tmp:
             texts = [to_markdown(table_of(table.columns, table.rows(), digits=4)) for table in tables.values()]
             tmp.write_text("\n".join(texts), "utf-8")
-        print(f"\ncomparison: {Path(cfg.out) / 'comparison.md'}")
+        print(f"\ncomparison: {Path(out) / 'comparison.md'}")
 
 
 TAKING_A_WORD = (

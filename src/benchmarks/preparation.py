@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from statistics import median
@@ -111,11 +111,29 @@ def read_once(way: str, path: Path) -> dict[str, float | str]:
     return {"seconds": seconds, "peak": peak, "texts": digest.hexdigest()}
 
 
-def write_notes(hospital: Path, path: Path, notes: int, size: int) -> None:
-    """Writes a discharge file of `notes` notes of `size` bytes on average: the hospital's own, with longer lists.
+def longer_lists(texts: Sequence[str], size: int) -> dict[str, str]:
+    """Says what makes summaries of `size` bytes on average of `texts`, by the heading below which it goes.
 
     Three fifths of what is added are laboratory results before the hospital course, two fifths drugs after it.
     """
+    mean = sum(map(len, texts)) / len(texts)
+    lines = "___ 06:50AM BLOOD WBC-8.1 RBC-4.02* Hgb-11.9* Hct-36.0 MCV-90 MCH-29.6 Plt Ct-245\n"
+    drugs = "7. Metoprolol Succinate XL 50 mg PO DAILY \nRX *metoprolol succinate 50 mg 1 tablet by mouth daily\n"
+    return {
+        "Pertinent Results:\n": lines * max(0, round(0.6 * (size - mean) / len(lines))),
+        "Discharge Medications:\n": drugs * max(0, round(0.4 * (size - mean) / len(drugs))),
+    }
+
+
+def lengthened(text: str, more: Mapping[str, str]) -> str:
+    """Adds to a summary what `longer_lists` gives."""
+    for heading, added in more.items():
+        text = text.replace(heading, heading + added, 1)
+    return text
+
+
+def write_notes(hospital: Path, path: Path, notes: int, size: int) -> None:
+    """Writes a discharge file of `notes` notes of `size` bytes on average: the hospital's own, with longer lists."""
     import csv
 
     from src.cohort.mimic import NOTES, find_table
@@ -126,21 +144,14 @@ def write_notes(hospital: Path, path: Path, notes: int, size: int) -> None:
     opener = gzip.open if source.suffix == ".gz" else open
     with opener(source, "rt", encoding="utf-8", newline="") as file:
         header, *rows = csv.reader(file)
-    mean = sum(len(row[-1]) for row in rows) / len(rows)
-    lines = "___ 06:50AM BLOOD WBC-8.1 RBC-4.02* Hgb-11.9* Hct-36.0 MCV-90 MCH-29.6 Plt Ct-245\n"
-    drugs = "7. Metoprolol Succinate XL 50 mg PO DAILY \nRX *metoprolol succinate 50 mg 1 tablet by mouth daily\n"
-    more = {
-        "Pertinent Results:\n": lines * max(0, round(0.6 * (size - mean) / len(lines))),
-        "Discharge Medications:\n": drugs * max(0, round(0.4 * (size - mean) / len(drugs))),
-    }
+    more = longer_lists([row[-1] for row in rows], size)
     with gzip.open(path, "wt", compresslevel=1, encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
         for number in track(range(notes), total=notes, what="writing", unit="note"):
             row = list(rows[number % len(rows)])
             row[0], row[2] = f"{row[0]}-{number}", str(20_000_000 + number)
-            for heading, added in more.items():
-                row[-1] = row[-1].replace(heading, heading + added, 1)
+            row[-1] = lengthened(row[-1], more)
             if number >= len(rows):  # no exact duplicate of an earlier round
                 row[-1] = row[-1].replace("Course:\n", f"Course:\nStay {number // len(rows)}. ", 1)
             writer.writerow(row)

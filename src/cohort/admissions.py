@@ -1,5 +1,6 @@
 """Collects what is known of each admission without its note: `admissions.parquet`, from MIMIC-IV's hosp tables."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,8 @@ def known_at(facts: pl.DataFrame, source: Path, times: pl.DataFrame) -> pl.DataF
     """Blanks what was not known at a time of each admission: its length, codes, later services, its kind before it.
 
     Args:
-        facts: columns of `SCHEMA`, and the risk of mortality of APR-DRGs, which no model reads.
+        facts: columns of `SCHEMA`, of which those of `LATER` and services are not read, and the risk of mortality of
+            APR-DRGs, which no model reads.
         source: a folder of MIMIC-IV, whose services are read again.
         times: of each admission, `hadm_id`, `admittime` and `end`.
 
@@ -112,16 +114,17 @@ def known_at(facts: pl.DataFrame, source: Path, times: pl.DataFrame) -> pl.DataF
     services = _lists(source, table, columns, facts.select("hadm_id"), "services", times)
     begun = pl.col("admittime") <= pl.col("end")
     known = (
-        facts.drop("services")
+        facts.drop("services", strict=False)
         .join(times, "hadm_id", how="left", maintain_order="left")
         .with_columns(pl.lit(None, SCHEMA[name]).alias(name) for name in LATER)
     )
     known = known.with_columns(pl.when(begun).then(name).alias(name) for name in REGISTERED)
-    return known.join(services, "hadm_id", how="left", maintain_order="left").select(facts.columns)
+    names = [*SCHEMA, *([MORTALITY] if MORTALITY in facts.columns else [])]
+    return known.join(services, "hadm_id", how="left", maintain_order="left").select(names)
 
 
-def read_admissions(folder: Path) -> pl.DataFrame | None:
-    """Reads the facts of a cohort's admissions, ordered by `hadm_id`; None where the cohort has none.
+def read_admissions(folder: Path, without: Collection[str] = ()) -> pl.DataFrame | None:
+    """Reads the facts of a cohort's admissions, ordered by `hadm_id`, or some; None where the cohort has none.
 
     Raises:
         UserError: the file is damaged.
@@ -131,7 +134,7 @@ def read_admissions(folder: Path) -> pl.DataFrame | None:
         return None
     try:
         of_apr = [MORTALITY] if MORTALITY in pl.read_parquet_schema(path) else []
-        return pl.read_parquet(path, columns=[*SCHEMA, *of_apr])
+        return pl.read_parquet(path, columns=[name for name in (*SCHEMA, *of_apr) if name not in without])
     except (pl.exceptions.PolarsError, OSError) as error:
         raise UserError(f"{path}: damaged ({type(error).__name__}); prepare the cohort again") from None
 

@@ -68,6 +68,7 @@ def build(cfg: PrepareConfig) -> tuple[Flow, dict[str, Any]]:
         write_frame(folder / EXCLUDED, flow.excluded())
         record = write_record(folder, {**record, **_described(cfg, rows, labels, flow, key is not None)}, fingerprint)
         if early:
+            rows = rows.select("row", "note", "note_id", "subject_id", "hadm_id", "split", "drg")
             write_horizons(folder, early, Origin(cfg.data, tables, rows, id_key, record))
     return flow, record
 

@@ -10,8 +10,11 @@ from src.cohort.horizon import ADMISSION_NOTE, KINDS, MEDICINES, REPORT, SERVICE
 from src.cohort.mimic import TIME
 from src.cohort.sections import Sections
 from src.cohort.sources import Source
-from src.cohort.stays import with_admission
+from src.cohort.stays import beginnings, with_admission
 from src.cohort.text_spool import TextSpool
+
+PARTS = 8
+"""Into how many parts a table is divided to be grouped: the names of all its rows, as texts, would take 300 MB."""
 
 _NAMES = dict(
     zip(
@@ -50,8 +53,12 @@ class Charted:
         )
 
     def pieces(self) -> pl.DataFrame:
-        """Lists the pieces by admission, each admission's in order of time: `offset` and `length` in the spool."""
-        return pl.concat(self._parts).sort("hadm_id", "known", "kind", "offset")
+        """Hands over the pieces by admission, each admission's in order of time: `offset` and `length` in the spool.
+
+        MIMIC-IV has five million, which are not kept here as well.
+        """
+        parts, self._parts = self._parts, []
+        return pl.concat(parts).sort("hadm_id", "known", "kind", "offset")
 
 
 def add_triage(charted: Charted, tables: Tables, visits: pl.DataFrame) -> None:
@@ -64,12 +71,17 @@ def add_triage(charted: Charted, tables: Tables, visits: pl.DataFrame) -> None:
 
 def add_emergency(charted: Charted, tables: Tables, visits: pl.DataFrame) -> None:
     """Adds the medicines and vital signs that were charted during emergency stays."""
-    rows = pl.concat(rows_of(tables, ("ed", "medrecon"), visits.select("stay_id"))).join(
-        visits, "stay_id", maintain_order="left"
+    rows = pl.concat(
+        rows.drop_nulls("name")
+        .join(visits, "stay_id", maintain_order="left")
+        .select("hadm_id", "charttime", pl.col("name").cast(pl.Categorical))
+        for rows in rows_of(tables, ("ed", "medrecon"), visits.select("stay_id"))
     )
-    listed = rows.drop_nulls("name").group_by("hadm_id", "charttime", maintain_order=True)
-    names = listed.agg(pl.col("name").unique(maintain_order=True)).with_columns(pl.col("name").list.join(", "))
-    charted.add(names.select("hadm_id", known="charttime", text=pl.lit(": ") + pl.col("name")), MEDICINES)
+    for part in range(PARTS):
+        listed = rows.filter(pl.col("hadm_id") % PARTS == part).group_by("hadm_id", "charttime", maintain_order=True)
+        names = listed.agg(pl.col("name").cast(pl.String).unique(maintain_order=True))
+        text = pl.lit(": ") + pl.col("name").list.join(", ")
+        charted.add(names.select("hadm_id", known="charttime", text=text), MEDICINES)
     named = {**_NAMES, "rhythm": "rhythm", "pain": "pain"}
     for rows in rows_of(tables, ("ed", "vitalsign"), visits.select("stay_id")):
         measured = rows.join(visits, "stay_id", maintain_order="left")
@@ -93,14 +105,15 @@ def add_reports(charted: Charted, tables: Tables, stays: pl.DataFrame, encoding:
     """
     patients = stays.select("subject_id").unique()
     exams = _exams(tables, patients)
+    begun = beginnings(stays)
     unread = untimed = joined = 0
     for rows, rejected in read_texts(tables, ("note", "radiology"), patients, encoding):
         unread += rejected
         timed = rows.drop_nulls(["charttime", "storetime"])
         untimed += rows.height - timed.height
-        reports = with_admission(timed, stays)
+        reports = with_admission(timed, begun)
         joined += timed["hadm_id"].null_count() - reports["hadm_id"].null_count()
-        reports = reports.with_columns(note=pl.col("note_id").hash()).join(exams, "note", how="left")
+        reports = reports.with_columns(exam=_exams_of(reports["note_id"].hash(), exams))
         exam = pl.when(pl.col("exam").is_null()).then(pl.lit("")).otherwise(pl.lit(", ") + pl.col("exam"))
         # A report that was stored before its examination was stored by a clock that is wrong.
         known = pl.max_horizontal("storetime", "charttime")
@@ -114,17 +127,29 @@ def add_reports(charted: Charted, tables: Tables, stays: pl.DataFrame, encoding:
     return [f"{count:,} radiology reports {reason}" for reason, count in remarks.items() if count]
 
 
+def _exams_of(notes: pl.Series, exams: pl.DataFrame) -> pl.Series:
+    """Finds what `_exams` has of each report, or null; a join would hash all its rows for every piece of the file."""
+    if exams.is_empty():
+        return pl.Series([None] * len(notes), dtype=pl.String)
+    rows = exams[exams["note"].search_sorted(notes).clip(upper_bound=exams.height - 1)]
+    return rows.select(pl.when(pl.col("note") == notes).then(pl.col("exam").cast(pl.String)))["exam"]
+
+
 def _exams(tables: Tables, patients: pl.DataFrame) -> pl.DataFrame:
-    """Reads the names of the examinations of each report, as `note` (a hash of its id) and `exam`."""
-    parts = [
+    """Reads the names of the examinations of each report, as `note` (a hash of its id, ascending) and `exam`."""
+    rows = pl.concat(
         rows.filter(pl.col("field_name") == "exam_name")
         .drop_nulls("field_value")
-        .select(pl.col("note_id").hash().alias("note"), "field_ordinal", "field_value")
+        .select(pl.col("note_id").hash().alias("note"), "field_ordinal", pl.col("field_value").cast(pl.Categorical))
         for rows in rows_of(tables, ("note", "radiology_detail"), patients)
-    ]
-    ordered = pl.concat(parts).sort("note", "field_ordinal").group_by("note", maintain_order=True)
-    names = ordered.agg(pl.col("field_value").unique(maintain_order=True).alias("exam"))
-    return names.with_columns(pl.col("exam").list.join(", "))
+    )
+    parts = []
+    for part in range(PARTS):
+        of_part = rows.filter(pl.col("note") // (2**64 // PARTS) == part)
+        ordered = of_part.sort("note", "field_ordinal").group_by("note", maintain_order=True)
+        names = ordered.agg(pl.col("field_value").cast(pl.String).unique(maintain_order=True).alias("exam"))
+        parts.append(names.with_columns(pl.col("exam").list.join(", ").cast(pl.Categorical)))
+    return pl.concat(parts)
 
 
 def add_admission_notes(

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import polars as pl
 
 from src.cli.errors import UserError
 from src.cli.progress import track
-from src.cohort.admissions import ADMISSIONS, known_at, read_admissions
+from src.cohort.admissions import ADMISSIONS, LATER, known_at, read_admissions
 from src.cohort.chart_tables import Tables
 from src.cohort.charted import Charted, add_admission_notes, add_emergency, add_moves, add_reports, add_triage
 from src.cohort.flow import Flow
@@ -39,7 +40,7 @@ class Origin:
     data: PrepareData
     tables: Tables
     rows: pl.DataFrame
-    """Its notes with `drg` and `split`."""
+    """Its notes: `row`, `note`, their ids, `drg` and `split`."""
     key: bytes
     """Of the ids of its split."""
     record: dict[str, Any]
@@ -93,25 +94,30 @@ def _gather(
 class _Shown:
     """Holds the pieces that a horizon shows, in the order of their admissions, and reads their texts."""
 
-    kept: pl.DataFrame
+    pieces: pl.DataFrame
+    """Of all horizons; a copy of what one shows would be 100 MB of MIMIC-IV."""
+    shown: pl.Series
+    """The places of its own among them."""
     spool: TextSpool
 
     def spans(self) -> pl.DataFrame:
         """Gives each admission that has pieces its `first` and their `count`; lists of them took the memory thrice."""
-        runs = self.kept.select(pl.col("hadm_id").rle()).unnest("hadm_id")
+        runs = self.pieces["hadm_id"].gather(self.shown).rle().struct.unnest()
         return runs.select(hadm_id="value", count="len", first=pl.col("len").cum_sum() - pl.col("len"))
 
-    def read(self, first: int, count: int) -> list[str]:
-        """Reads the texts of some pieces, each with its stamp."""
-        some = self.kept.slice(first, count)
-        return self.spool.read(some["offset"], some["length"])
+    def read(self, spans: pl.DataFrame) -> Iterator[list[str]]:
+        """Yields the texts of the pieces of each of `spans`, each with its stamp."""
+        wanted = spans.select(pl.int_ranges("first", pl.col("first") + pl.col("count"))).to_series().explode()
+        some = self.pieces[self.shown.gather(wanted)]
+        texts = iter(self.spool.read(some["offset"].to_list(), some["length"].to_list()))
+        return (list(islice(texts, count)) for count in spans["count"])
 
 
 def _shown(horizon: Horizon, times: pl.DataFrame, pieces: pl.DataFrame, spool: TextSpool) -> _Shown:
     """Picks the pieces that were known at the `end` of each admission in `times`."""
-    of_kind = pieces.filter(pl.col("kind").is_in([KINDS.index(kind) for kind in horizon.kinds]))
-    ended = of_kind.join(times.select("hadm_id", "end"), "hadm_id", how="left", maintain_order="left")
-    return _Shown(ended.filter(pl.col("known") <= pl.col("end")).select("hadm_id", "offset", "length"), spool)
+    ends = pieces.select("hadm_id").join(times.select("hadm_id", "end"), "hadm_id", how="left", maintain_order="left")
+    of_kind = pl.col("kind").is_in([KINDS.index(kind) for kind in horizon.kinds])
+    return _Shown(pieces, pieces.select(of_kind & (pl.col("known") <= ends["end"])).to_series().arg_true(), spool)
 
 
 def _write(folder: Path, horizon: Horizon, origin: Origin, rows: pl.DataFrame, flow: Flow, shown: _Shown) -> None:
@@ -130,7 +136,7 @@ def _write(folder: Path, horizon: Horizon, origin: Origin, rows: pl.DataFrame, f
     fingerprint = write_notes(out, _noted(rows, horizon, shown, words))
     write_split(out / SPLIT, rows, origin.key)
     write_frame(out / EXCLUDED, flow.excluded())
-    if (facts := read_admissions(folder)) is not None:
+    if (facts := read_admissions(folder, without=(*LATER, "services"))) is not None:
         facts = facts.join(rows, "hadm_id", how="semi", maintain_order="left")
         known = known_at(facts, Path(str(origin.data.dir)), rows.select("hadm_id", "admittime", "end"))
         known.write_parquet(out / ADMISSIONS)
@@ -172,10 +178,10 @@ def _noted(rows: pl.DataFrame, horizon: Horizon, shown: _Shown, words: list[pl.S
     parts = -(-rows.height // NOTES_AT_ONCE)
     slices = rows.iter_slices(NOTES_AT_ONCE)
     for part in track(slices, total=parts, what=f"horizon={horizon.name}", unit="piece"):
-        asked = part.select("note_id", "hadm_id", "end", "first", "count").iter_rows()
+        asked = part.select("note_id", "hadm_id", "end").iter_rows()
         texts = [
-            assembled(horizon, note, admission, end, shown.read(first, count))
-            for note, admission, end, first, count in asked
+            assembled(horizon, note, admission, end, pieces)
+            for (note, admission, end), pieces in zip(asked, shown.read(part), strict=True)
         ]
         words.append(count_words([text.encode() for text in texts]))
         # The discharge diagnosis was written later than any horizon.

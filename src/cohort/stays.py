@@ -24,17 +24,26 @@ def read_stays(tables: Tables, rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.Dat
     return stays.join(first, "hadm_id", how="left"), visits
 
 
-def with_admission(reports: pl.DataFrame, stays: pl.DataFrame) -> pl.DataFrame:
-    """Gives each report without `hadm_id` the patient's admission during which it was charted, at most one.
-
-    Of admissions that overlap it is the one that began last; a report of no admission stays without. An admission
-    begins here with its first emergency stay, where that is earlier.
-    """
+def beginnings(stays: pl.DataFrame) -> pl.DataFrame:
+    """Lists the admissions with times by their `begin`: the first emergency stay, where that is earlier."""
     begun = stays.drop_nulls(["start", "dischtime"]).select(
         "subject_id", "dischtime", begin=pl.min_horizontal("start", "triaged"), within="hadm_id"
     )
+    return begun.sort("begin")
+
+
+def with_admission(reports: pl.DataFrame, begun: pl.DataFrame) -> pl.DataFrame:
+    """Gives each report without `hadm_id` the patient's admission during which it was charted, at most one.
+
+    Of admissions that overlap it is the one that began last; a report of no admission stays without.
+
+    Args:
+        reports: with `subject_id`, `hadm_id` and `charttime`.
+        begun: what `beginnings` gives of the admissions.
+    """
+    own = begun.join(reports.select("subject_id"), "subject_id", how="semi", maintain_order="left")
     placed = reports.sort("charttime", maintain_order=True).join_asof(
-        begun.sort("begin"), left_on="charttime", right_on="begin", by="subject_id", check_sortedness=False
+        own, left_on="charttime", right_on="begin", by="subject_id", check_sortedness=False
     )
     within = pl.when(pl.col("charttime") <= pl.col("dischtime")).then("within")
     return placed.with_columns(hadm_id=pl.coalesce("hadm_id", within)).drop("begin", "dischtime", "within")

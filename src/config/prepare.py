@@ -17,6 +17,17 @@ class DrgSystem(StrEnum):
     """APR-DRGs with their severity of illness, MIMIC-IV's rows of type APR."""
 
 
+def system_name(version: str | int | None) -> str:
+    """Names the system of a cohort's `drg_version`.
+
+    >>> system_name("v34"), system_name("apr"), system_name(None)
+    ('MS-DRG v34', 'APR-DRG', "classes of a hospital's own")
+    """
+    if version is None:
+        return "classes of a hospital's own"
+    return "APR-DRG" if version == DrgSystem.APR else f"MS-DRG {version}"
+
+
 class Protocol(StrEnum):
     """Says which notes make the cohort."""
 

@@ -1,7 +1,7 @@
 """Lists what is measured and what varies, each fact once: METRICS, CURVES and AXES, read by guard and tables."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -45,6 +45,7 @@ class Metric:
         long: in a sentence and beside an axis; empty for the name.
         brief: in what a terminal shows; empty for the name.
         interval: whether it has one, as what `src.metrics.weighted` sums up has.
+        apr: at the head of a column of runs on APR-DRGs; empty for the name.
     """
 
     key: str
@@ -53,6 +54,7 @@ class Metric:
     long: str = ""
     brief: str = ""
     interval: bool = True
+    apr: str = ""
 
     @property
     def test(self) -> str:
@@ -81,7 +83,7 @@ METRICS = (
     Metric("macro_auc", "macro-AUC", (T, L, C, R)),
     Metric("micro_auc", "micro-AUC", (T,)),
     Metric("base_accuracy", "base DRG", (T, L, C, R, P, B), brief="base"),
-    Metric("severity_accuracy", "CC/MCC", (T, L, C, R, P, B)),
+    Metric("severity_accuracy", "CC/MCC", (T, L, C, R, P, B), apr="severity of illness"),
     Metric("rule_accuracy", "by rule", (T, C, R)),
 )
 """Every metric, in the order of the tables; a share of 1, better where it is higher."""
@@ -96,8 +98,10 @@ MAIN = "test/macro_f1"
 """The field's own measure, which reports and dashboards show first."""
 
 
-def metrics_of(view: View) -> dict[str, Metric]:
+def metrics_of(view: View, apr: bool = False) -> dict[str, Metric]:
     """Picks the metrics that a view shows, by their names of the test; in reports and dashboards `MAIN` is first.
+
+    With `apr` they are named as of runs on APR-DRGs.
 
     >>> list(metrics_of(View.FIGURES)), list(metrics_of(View.LEADERBOARD))[:2]
     (['test/macro_f1', 'test/accuracy'], ['test/accuracy', 'test/top5'])
@@ -105,7 +109,7 @@ def metrics_of(view: View) -> dict[str, Metric]:
     rows = [metric for metric in METRICS if view in metric.shown]
     if view in (View.REPORT, View.FIGURES, View.PARALLEL):
         rows.sort(key=lambda metric: metric.test != MAIN)
-    return {metric.test: metric for metric in rows}
+    return {metric.test: replace(metric, name=metric.apr) if apr and metric.apr else metric for metric in rows}
 
 
 def metric_name(key: str) -> str:

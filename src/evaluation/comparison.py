@@ -1,6 +1,6 @@
 """Runs on one test set are compared by paired differences of every metric by patient, corrected for their number."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, combinations
 from pathlib import Path
@@ -68,7 +68,7 @@ def read_runs(
     Raises:
         UserError: a run is not finished, or was tested on other notes than the first one.
     """
-    folders = _undamaged(folders)
+    folders = undamaged(folders)
     records = [read_record(folder) for folder in folders]
     cohort = read_cohort_of(records[0], folders[0], data_dir)
     for folder, record in zip(folders, records, strict=True):
@@ -79,7 +79,7 @@ def read_runs(
     return records, SavedPredictions({folder.name: folder for folder in folders}, Split.TEST, space), space
 
 
-def _undamaged(folders: Sequence[Path]) -> list[Path]:
+def undamaged(folders: Sequence[Path]) -> list[Path]:
     """Drops the runs whose record is damaged, and says so.
 
     Raises:
@@ -117,13 +117,33 @@ def compare(runs: Mapping[str, Predictions], space: LabelSpace, baseline: str | 
     Raises:
         UserError: the baseline is none of the runs.
     """
-    if baseline is not None and baseline not in runs:
-        raise UserError(f"baseline={baseline}: its record is damaged, or it is none of the runs")
     patients = len(np.unique(next(iter(runs.values())).subject_id))
     measured = {
         name: parts(tested, space)
         for name, tested in track(runs.items(), total=len(runs), what="comparing", unit="run")
     }
+    return compared(measured, patients, baseline)
+
+
+def compared(
+    measured: Mapping[str, Mapping[str, SubsampledMetric]],
+    patients: int,
+    baseline: str | None = None,
+    comparable: Callable[[str, tuple[str, str]], bool] = lambda metric, pair: True,
+) -> Comparison:
+    """Compares what was measured of runs over the same parts of the patients, as `compare` does.
+
+    Args:
+        measured: the metrics of each run, by its name.
+        patients: how many there are.
+        baseline: as in `compare`.
+        comparable: says whether a metric means the same in a pair of runs; those of others have no difference.
+
+    Raises:
+        UserError: the baseline is none of the runs.
+    """
+    if baseline is not None and baseline not in measured:
+        raise UserError(f"baseline={baseline}: its record is damaged, or it is none of the runs")
     metrics: list[dict[str, Any]] = [
         {"run": name, "metric": metric, "value": sampled.whole, "low": interval.low, "high": interval.high}
         for name, samples in measured.items()
@@ -136,12 +156,16 @@ def compare(runs: Mapping[str, Predictions], space: LabelSpace, baseline: str | 
         if baseline is None or baseline in pair
     ]
     names = list(dict.fromkeys(row["metric"] for row in metrics))
-    rows = [row for metric in names for row in _corrected(metric, pairs, measured)]
+    rows = [
+        row
+        for metric in names
+        for row in _corrected(metric, [pair for pair in pairs if comparable(metric, pair)], measured)
+    ]
     return Comparison(pl.DataFrame(metrics), pl.DataFrame(rows))
 
 
 def _corrected(
-    metric: str, pairs: Sequence[tuple[str, str]], measured: dict[str, dict[str, SubsampledMetric]]
+    metric: str, pairs: Sequence[tuple[str, str]], measured: Mapping[str, Mapping[str, SubsampledMetric]]
 ) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for first, second in pairs:

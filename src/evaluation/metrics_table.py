@@ -5,14 +5,16 @@ from collections.abc import Mapping
 from src.display.catalog import View, metrics_of
 
 
-def table(runs: Mapping[str, Mapping[str, float | None]], noun: str = "run") -> str:
+def table(runs: Mapping[str, Mapping[str, float | None]], noun: str = "run", apr: bool = False) -> str:
     """Lays out a row a run, or another `noun`, and a column a metric; a metric that a run lacks is a dash.
+
+    With `apr` the runs are of APR-DRGs.
 
     >>> print(table({"majority": {"test/accuracy": 0.05}}))
     run       top-1
     majority  0.050
     """
-    names = {key: metric.brief or metric.name for key, metric in metrics_of(View.TABLE).items()}
+    names = {key: metric.brief or metric.name for key, metric in metrics_of(View.TABLE, apr).items()}
     shown = {key: name for key, name in names.items() if any(row.get(key) is not None for row in runs.values())}
     name_width = max([len(noun), *map(len, runs)])
     widths = [max(5, len(name)) for name in shown.values()]

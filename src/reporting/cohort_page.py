@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from src.cohort.disclosure import MIN_GROUP_PATIENTS
 from src.cohort.prepared import RECORD
-from src.config.prepare import DrgSystem
+from src.config.prepare import system_name
 from src.display.figure_style import ReportFigure, svg
 from src.display.page import Page, PageBlock, Section, render
 from src.display.tables import Column, Table, table_of
@@ -27,11 +27,9 @@ def page(numbers: Mapping[str, Any], words: NDArray[Any], tokens: NDArray[Any], 
         tokens: of each note before it is cut.
         tokenizer: whose tokens they are, in words.
     """
-    version = f"MS-DRG {numbers['drg_version']}" if numbers["drg_version"] else "classes of a hospital's own"
-    version = "APR-DRG" if numbers["drg_version"] == DrgSystem.APR else version
     subtitle = (
-        f"cohort {numbers['cohort']}, {version}. No text of any note, no class of fewer than {MIN_GROUP_PATIENTS} "
-        "patients; classes of a hospital's own are numbered."
+        f"cohort {numbers['cohort']}, {system_name(numbers['drg_version'])}. No text of any note, no class of fewer "
+        f"than {MIN_GROUP_PATIENTS} patients; classes of a hospital's own are numbered."
     )
     flow = ReportFigure("flow", "Flow of counts", "", flow_figure(numbers["flow"], numbers["splits"]))
     published = numbers["beside_the_paper"]

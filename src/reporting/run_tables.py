@@ -26,7 +26,10 @@ def results_table(scaling: Scaling) -> Table:
     more += [HORIZON] if any(HORIZON in cell.axes for cell in scaling.cells) and HORIZON not in more else []
     columns += [Column(axis, axis_of(axis).heading) for axis in more]
     columns += [Column("ground", "cohort")] if len(scaling.grounds) > 1 else []
-    columns += [Column("seeds", "seeds"), *(Column(metric.key, metric.name) for metric in _metrics().values())]
+    columns += [
+        Column("seeds", "seeds"),
+        *(Column(metric.key, metric.name) for metric in metrics_of(View.REPORT, scaling.apr).values()),
+    ]
     columns.append(Column("source", "source"))
     bases_first = sorted(scaling.cells, key=lambda cell: not cell.axes.get("params"))
     rows = [_result(scaling, cell, more) for cell in bases_first]

@@ -6,18 +6,21 @@
 import json
 import zipfile
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from src.cli.errors import UserError
 from src.cli.files import atomic_write
 from src.cli.json_files import Damaged, Schema, read_json
 from src.cohort.familiar_words import FamiliarWords, familiar_words
 from src.cohort.prepared import COHORT, Cohort
 from src.cohort.sections import WHOLE_NOTE
 from src.cohort.split_names import Split
-from src.config.prepare import Protocol
+from src.config.prepare import DrgSystem, Protocol
 from src.runs.folder import RunFolder
 
 KEPT: Schema = {
@@ -70,6 +73,19 @@ def kept_of(cohort: Cohort, limit: int | None = None) -> KeptCohort:
     return KeptCohort(
         {key.removesuffix("?"): record[key.removesuffix("?")] for key in KEPT if key.removesuffix("?") in record}, words
     )
+
+
+def kept_record(folder: RunFolder) -> dict[str, Any]:
+    """Reads what a run kept of its cohort's record; nothing where an earlier version trained it, or it is damaged."""
+    try:
+        return read_json(folder.cohort, KEPT)
+    except (FileNotFoundError, UserError):
+        return {}
+
+
+def of_apr(folders: Iterable[Path]) -> bool:
+    """Says whether runs are of APR-DRGs, all of them, by what each kept of its cohort."""
+    return {kept_record(RunFolder(folder)).get("drg_version") for folder in folders} == {DrgSystem.APR}
 
 
 def read_kept(folder: RunFolder) -> KeptCohort | None:

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from src.cli.errors import UserError
-from src.cli.json_files import read_json
 from src.cli.progress import track
 from src.cohort.disclosure import MIN_GROUP_PATIENTS
 from src.cohort.prepared import Cohort
@@ -22,7 +21,7 @@ from src.metrics.intervals import Difference, SubsampledMetric, difference, holm
 from src.models.labelspace import LabelSpace
 from src.runs.finished import Run
 from src.runs.folder import RunFolder
-from src.runs.kept_cohort import KEPT
+from src.runs.kept_cohort import kept_record
 from src.runs.predictions import Task, read_predictions
 from src.scaling_analysis.against import COMPARED
 from src.scaling_analysis.resampling import DRAWS, TEST
@@ -93,7 +92,7 @@ def compare_horizons(runs: Sequence[Run], scaling: Scaling) -> Horizons | None:
         scaling: what `src.scaling_analysis.analysis.analyse` makes of them.
     """
     by_name = {run.name: run for run in runs if run.folder}
-    cohorts = {name: _cohort_of(run) for name, run in by_name.items()}
+    cohorts = {name: kept_record(RunFolder(Path(run.folder or ""))) for name, run in by_name.items()}
     of_origin: dict[str, dict[tuple[Any, ...], list[HorizonCell]]] = defaultdict(lambda: defaultdict(list))
     for index, cell in enumerate(scaling.cells):
         first = by_name.get(cell.runs[0])
@@ -116,14 +115,6 @@ def compare_horizons(runs: Sequence[Run], scaling: Scaling) -> Horizons | None:
     except UserError as error:
         return Horizons(lines, notes=[*notes, f"horizons are not compared: the predictions cannot be read ({error})"])
     return dataclasses.replace(compared, notes=notes)
-
-
-def _cohort_of(run: Run) -> dict[str, Any]:
-    """Reads what a run kept of its cohort's record; nothing where an earlier version trained it, or it is damaged."""
-    try:
-        return read_json(RunFolder(Path(run.folder or "")).cohort, KEPT)
-    except (FileNotFoundError, UserError):
-        return {}
 
 
 def _setting(cell: Cell, first: Run) -> tuple[Any, ...]:

@@ -265,6 +265,8 @@ class Scaling:
     """What a reader must know: which intervals are which, what was left out and why."""
     seed: int
     """Of the resampling."""
+    apr: bool = False
+    """All runs are of APR-DRGs."""
 
     def fits_of(self, metric: str, over: Over) -> list[Fit]:
         """Lists the fits of one metric over one thing."""

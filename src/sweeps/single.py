@@ -9,6 +9,7 @@ from src.cohort.split import Split
 from src.config.train import TrainConfig
 from src.evaluation.metrics_table import table
 from src.runs.identity import run_dir
+from src.runs.kept_cohort import of_apr
 from src.runs.lock import exclusive
 from src.runs.record import RunRecord, finished, read_record
 from src.training.ranks import is_rank_zero
@@ -38,4 +39,5 @@ def run_single(cfg: TrainConfig, train: Train) -> None:
 
 def print_results(folders: Sequence[Path]) -> None:
     """Prints the test metrics of finished runs, a row a run."""
-    print(table({folder.name: read_record(folder).metrics for folder in folders if finished(folder)}))
+    ended = [folder for folder in folders if finished(folder)]
+    print(table({folder.name: read_record(folder).metrics for folder in ended}, apr=of_apr(ended)))

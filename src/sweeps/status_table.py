@@ -12,6 +12,7 @@ from src.cli.terminal import visible
 from src.display.catalog import View, metrics_of
 from src.display.published import sampling_interval
 from src.runs.find import ListedRun, find_runs
+from src.runs.kept_cohort import of_apr
 from src.runs.provenance import code_version
 from src.runs.record import RunRecord, damage, read_record
 from src.runs.state import ENDED, RunStatus
@@ -147,7 +148,8 @@ def leaderboard(rows: Sequence[Row]) -> str:
 
 
 def _board(ranked: Sequence[Row]) -> str:
-    shown = {key: metric.brief or metric.name for key, metric in metrics_of(View.LEADERBOARD).items()}
+    apr = of_apr(row.folder for row in ranked)
+    shown = {key: metric.brief or metric.name for key, metric in metrics_of(View.LEADERBOARD, apr).items()}
     first = f"{shown.pop(METRIC)} [95 %]"
     body = [
         [str(rank), row.name, row.metric.removeprefix("test "), *(_number(row, key) for key in shown)]

@@ -17,6 +17,7 @@ from src.config.train import TrainConfig
 from src.runs.find import run_folders
 from src.runs.identity import as_read, check_names, run_dir, unread
 from src.runs.job import CELL, Job, write_job
+from src.runs.kept_cohort import of_apr
 from src.runs.provenance import code_version
 from src.runs.record import finished, read_record, record_of
 from src.runs.state import RunStatus
@@ -172,7 +173,7 @@ def _close(name: str, jobs: Sequence[Job], waits: bool) -> None:
 
     ended = {job.name: read_record(job.folder).metrics for job in jobs if finished(job.folder)}
     if ended:
-        print(table(ended))
+        print(table(ended, apr=of_apr(job.folder for job in jobs if job.name in ended)))
     queued = queued_jobs(Path(jobs[0].cfg.out))
     statuses = {job.name: read_status(job.folder, job.name in queued) for job in jobs}
     alive = sum(status.standing in (RunStatus.RUNNING, RunStatus.QUEUED) for status in statuses.values())
