@@ -90,8 +90,8 @@ def test_the_folder_of_the_horizon_is_found_below_the_cohort_or_is_named_itself(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("horizon=48h", "was prepared for 24h, triage; prepare it with python -m src.prepare data.dir=MIMIC "
-                        "data.out=NEW horizon=[24h,triage,48h]"),
+        ("horizon=48h", "was prepared for triage, 24h; prepare it with python -m src.prepare data.dir=MIMIC "
+                        "data.out=NEW horizon=[triage,24h,48h]"),
         ("horizon=0h", "horizon=0h: must be triage, ed, admission, discharge, or hours from 1h to 720h"),
         ("horizon=24h model=codes_upper_bound", "reads codes assigned after discharge; leave it out"),
     ],
