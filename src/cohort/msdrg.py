@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Any
 
 from src.cli.errors import UserError
+from src.config.prepare import DrgSystem
 
 VERSIONS = ("v34", "v36", "v37", "v38", "v39", "v40", "v41", "v42", "v43")
 """MS-DRG versions whose tables are at hand."""
@@ -92,6 +93,17 @@ class Drg:
     type: DrgType
     base_drg: str
     severity: Severity
+
+
+def system_name(version: str | None) -> str:
+    """Names what a cohort's labels are, as its `drg_version` says.
+
+    >>> system_name("v41"), system_name("apr"), system_name(None)
+    ('MS-DRG v41', 'APR-DRG', "classes of a hospital's own")
+    """
+    if version == DrgSystem.APR:
+        return "APR-DRG"
+    return f"MS-DRG {version}" if version else "classes of a hospital's own"
 
 
 _STATES = (

@@ -6,8 +6,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from src.cohort.disclosure import MIN_GROUP_PATIENTS
+from src.cohort.msdrg import system_name
 from src.cohort.prepared import RECORD
-from src.config.prepare import DrgSystem
 from src.display.figure_style import ReportFigure, svg
 from src.display.page import Page, PageBlock, Section, render
 from src.display.tables import Column, Table, table_of
@@ -27,8 +27,7 @@ def page(numbers: Mapping[str, Any], words: NDArray[Any], tokens: NDArray[Any], 
         tokens: of each note before it is cut.
         tokenizer: whose tokens they are, in words.
     """
-    version = f"MS-DRG {numbers['drg_version']}" if numbers["drg_version"] else "classes of a hospital's own"
-    version = "APR-DRG" if numbers["drg_version"] == DrgSystem.APR else version
+    version = system_name(numbers["drg_version"])
     subtitle = (
         f"cohort {numbers['cohort']}, {version}. No text of any note, no class of fewer than {MIN_GROUP_PATIENTS} "
         "patients; classes of a hospital's own are numbered."
