@@ -76,7 +76,7 @@ class Weights:
         """Writes a sentence where there are none, where they are of another year, and where many DRGs lack one.
 
         >>> weights_for("v41").remarks(["001", "194"], "v41")
-        ['weights are unknown: none of FY 2024, the year of MS-DRG v41, are at hand; table5= names a Table 5 of that year']
+        ['weights are unknown: FY 2024, the year of MS-DRG v41, is not at hand; table5= names a Table 5 of that year']
         >>> Weights("FY 2026", {"001": 28.0}).remarks(["001", "194"], "v34")[0]
         "weights of FY 2026 for MS-DRG v34, which was FY 2017's; table5= names a Table 5 of that year"
         >>> Weights("FY 2026", {"001": 28.0}).remarks(["001", "194"], "v43")
@@ -90,7 +90,7 @@ class Weights:
             return []
         own, remarks = year_of(version), []
         if not self.of:
-            missing = f"none of {own}, the year of MS-DRG {version}, are at hand"
+            missing = f"{own}, the year of MS-DRG {version}, is not at hand"
             return [f"weights are unknown: {missing}; table5= names a Table 5 of that year"]
         if re.fullmatch(r"FY \d+", self.year) and self.year != own:
             remarks.append(

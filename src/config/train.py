@@ -203,6 +203,9 @@ class TrainConfig:
     own rule: 10 epochs for networks, 5 rounds for trees."""
     horizon: str = field(default=NamedHorizon.DISCHARGE.value, kw_only=True)
     """Up to when the texts were known: one of those that the cohort was prepared for."""
+    init_from: str | None = field(default=None, kw_only=True)
+    """Folder of a finished run whose adapters this one starts from, with the rows of its head that mean the same, also
+    where the cohort is of another MS-DRG version; null for fresh ones."""
 
     @property
     def cohort_dir(self) -> Path:
@@ -212,12 +215,22 @@ class TrainConfig:
     def problems(self) -> list[str]:
         """Returns one line for each value that cannot be."""
         bounds = [f"{key}={value}: {must}" for key, value, holds, must in self._bounds() + self._devices() if not holds]
-        others = self.conflicts() + self._scheme() + self._lora_targets() + self._callbacks()
+        others = self.conflicts() + self._scheme() + self._lora_targets() + self._callbacks() + self._start()
         return self.model.problems() + bounds + others + folder_problems(Path(self.data.dir), self.horizon)
 
     def conflicts(self) -> list[str]:
         """Returns one line for each value that another key rules out; a sweep leaves such cells out."""
-        return self._context() + self._loss() + self._later_codes()
+        return self._context() + self._loss() + self._later_codes() + self._no_adapters()
+
+    def _no_adapters(self) -> list[str]:
+        if self.init_from is None or self.model.kind is Kind.LLAMA:
+            return []
+        return [f"init_from={self.init_from}: model={self.model.name} has no adapters to start from; leave it out"]
+
+    def _start(self) -> list[str]:
+        if self.init_from is None or Path(self.init_from).is_dir():
+            return []
+        return [f"init_from={self.init_from}: no such folder; it is that of a finished run, as runs/NAME"]
 
     def _loss(self) -> list[str]:
         if self.loss_strength is None or self.loss.strength is not None:

@@ -210,9 +210,7 @@ def _draw(
     return drawn
 
 
-def _page(
-    title: str, remarks: Sequence[str], tables: Mapping[str, pl.DataFrame], drawn: Mapping[str, str]
-) -> str:
+def _page(title: str, remarks: Sequence[str], tables: Mapping[str, pl.DataFrame], drawn: Mapping[str, str]) -> str:
     parts = [f"# {md.escaped(title)}", "Local only: small groups and single DRGs are counted here."]
     parts += [f"{md.escaped(remark[:1].upper() + remark[1:])}." for remark in remarks]
     for name, table in tables.items():

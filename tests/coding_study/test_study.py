@@ -49,10 +49,12 @@ def test_a_study_tells_the_effects_that_its_coders_were_given(
 def test_a_study_of_a_version_without_weights_at_hand_has_none_and_says_so(
     study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert pl.read_csv(analysed(study, tmp_path / "v34", key=True) / "weights.csv").null_count().sum_horizontal()[0] == 0
+    assert (
+        pl.read_csv(analysed(study, tmp_path / "v34", key=True) / "weights.csv").null_count().sum_horizontal()[0] == 0
+    )
     capsys.readouterr()
     out = analysed(study, tmp_path / "v41", key=True, version="v41")
-    assert "weights are unknown: none of FY 2024, the year of MS-DRG v41" in capsys.readouterr().out
+    assert "weights are unknown: FY 2024, the year of MS-DRG v41" in capsys.readouterr().out
     assert "MS-DRG v41" in (out / "study.html").read_text("utf-8")
     with pytest.raises(UserError, match="version=v99: no such MS-DRG version"):
         analysed(study, tmp_path / "v99", key=True, version="v99")
