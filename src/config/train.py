@@ -215,7 +215,7 @@ class TrainConfig:
     def problems(self) -> list[str]:
         """Returns one line for each value that cannot be."""
         bounds = [f"{key}={value}: {must}" for key, value, holds, must in self._bounds() + self._devices() if not holds]
-        others = self.conflicts() + self._scheme() + self._lora_targets() + self._callbacks() + self._start()
+        others = self.conflicts() + self._scheme() + self._lora_targets() + self._callbacks()
         return self.model.problems() + bounds + others + folder_problems(Path(self.data.dir), self.horizon)
 
     def conflicts(self) -> list[str]:
@@ -226,11 +226,6 @@ class TrainConfig:
         if self.init_from is None or self.model.kind is Kind.LLAMA:
             return []
         return [f"init_from={self.init_from}: model={self.model.name} has no adapters to start from; leave it out"]
-
-    def _start(self) -> list[str]:
-        if self.init_from is None or Path(self.init_from).is_dir():
-            return []
-        return [f"init_from={self.init_from}: no such folder; it is that of a finished run, as runs/NAME"]
 
     def _loss(self) -> list[str]:
         if self.loss_strength is None or self.loss.strength is not None:
@@ -290,6 +285,7 @@ class TrainConfig:
             ("warmup", self.warmup, 0 <= self.warmup <= 1, "must be from 0 to 1"),
             ("validations", self.validations, self.validations >= 1, "must be at least 1"),
             _one_or_null("patience", self.patience),
+            ("init_from", self.init_from, Path(self.init_from or ".").is_dir(), "must be a finished run's folder"),
             ("horizon", self.horizon, is_horizon(self.horizon), f"must be {HORIZON_CHOICES}"),
             ("device", self.device, bool(re.fullmatch(DEVICE, self.device)), "must be auto, cpu, cuda or cuda:N"),
             ("wandb.project", self.wandb.project, is_wandb_name(self.wandb.project), WANDB_NAME),

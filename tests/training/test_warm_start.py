@@ -1,4 +1,4 @@
-"""A run that starts from another's weights: over the same labels whole, over another version's where they correspond."""
+"""A run that starts from another's weights: over the same labels whole, over another version's where they fit."""
 
 import csv
 import json
@@ -6,14 +6,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 import pytest
 import torch
 
 from src.cli.errors import UserError
 from src.cohort.crosswalk import one_to_one
 from src.cohort.msdrg import load_drgs
-from src.cohort.prepared import read_cohort, write_cohort
 from src.config.choices import Labels
 from src.evaluation.reopen import reopen
 from src.models.classifier import Classifier, read_trained
@@ -29,15 +27,6 @@ from src.training.warm_start import head_rows
 from tests.training.stepping import configured, opened
 
 SCHEMES = ("single", "two", "joint", "levels")
-
-
-@pytest.fixture(scope="module")
-def of_v41(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The cohort's notes whose DRG v41 has too, as a cohort of that version."""
-    folder, given = tmp_path_factory.mktemp("v41") / "cohort", read_cohort(cohort)
-    notes = pl.read_parquet(cohort / "notes.parquet").filter(pl.col("drg").is_in(list(load_drgs("v41"))))
-    write_cohort(folder, notes, {**given.record, "drg_version": "v41"})
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +151,7 @@ def test_a_plan_names_what_would_be_moved(of_v41: Path, former: dict[str, Path])
         (["pooling=mean"], r"differs in pooling \(mean, there last\)"),
         (["model=pico"], r"differs in model.path \(src/models/pico, there src/models/femto\)"),
         (["model=tfidf"], "model=tfidf has no adapters to start from; leave it out"),
-        (["init_from=nowhere"], "init_from=nowhere: no such folder"),
+        (["init_from=nowhere"], "init_from=nowhere: must be a finished run's folder"),
     ],
 )
 def test_runs_whose_weights_fit_not_are_refused_before_a_folder_is_made(
@@ -181,7 +170,7 @@ def test_a_run_of_other_classes_damaged_or_unfinished_is_refused(
     kept = json.loads(RunFolder(run).cohort.read_text("utf-8"))
     RunFolder(run).cohort.write_text(json.dumps({**kept, "drg_version": "apr", "labels": ["194-1", "194-2"]}), "utf-8")
     cfg = configured(of_v41, f"init_from={run}")
-    with pytest.raises(UserError, match="its labels are APR-DRG, those of .* MS-DRG v41; only the versions of"):
+    with pytest.raises(UserError, match=r"its labels are APR-DRG, those of .* MS-DRG v41; only the versions of"):
         open_data(cfg).warm_start  # noqa: B018
     RunFolder(run).cohort.write_text(json.dumps({**kept, "drg_version": "v36"}), "utf-8")
     with pytest.raises(UserError, match="its head has 757 rows, its labels need 761"):
