@@ -285,7 +285,7 @@ class TrainConfig:
             ("warmup", self.warmup, 0 <= self.warmup <= 1, "must be from 0 to 1"),
             ("validations", self.validations, self.validations >= 1, "must be at least 1"),
             _one_or_null("patience", self.patience),
-            ("init_from", self.init_from, Path(self.init_from or ".").is_dir(), "must be a finished run's folder"),
+            ("init_from", self.init_from, Path(self.init_from or ".").is_dir(), "no such folder; name a run's"),
             ("horizon", self.horizon, is_horizon(self.horizon), f"must be {HORIZON_CHOICES}"),
             ("device", self.device, bool(re.fullmatch(DEVICE, self.device)), "must be auto, cpu, cuda or cuda:N"),
             ("wandb.project", self.wandb.project, is_wandb_name(self.wandb.project), WANDB_NAME),

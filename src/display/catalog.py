@@ -298,7 +298,7 @@ AXES = (
     Axis("schedule", "schedule", "schedule", value="{}", number=False, later=True, default="linear"),
     Axis("validations", "validations", "validations an epoch", later=True, default=1),
     Axis("patience", "patience", "patience", later=True),
-    Axis(WARM_START, "init_from", "warm start", adapters_only=True, later=True, default=False),
+    Axis(WARM_START, "init_from", "warm start", later=True),
 )  # fmt: skip
 """Every axis, in the order of a record."""
 

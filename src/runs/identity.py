@@ -198,7 +198,7 @@ def axes(cfg: TrainConfig, parameters: int, protocol: str) -> dict[str, Any]:
     cfg = as_read(cfg)
     values = dict(flat_keys(dataclasses.asdict(cfg))) | {"model": cfg.model.name}
     # Which run it was is a path, and no axis.
-    from_elsewhere = {"params": parameters, "protocol": protocol, WARM_START: cfg.init_from is not None}
+    from_elsewhere = {"params": parameters, "protocol": protocol, WARM_START: True if cfg.init_from else None}
     named = {axis.key: from_elsewhere[axis.key] if axis.key in from_elsewhere else values[axis.typed] for axis in AXES}
     shown = {axis.key for axis in AXES if not axis.later or named[axis.key] != axis.default}
     return {key: str(value) if isinstance(value, StrEnum) else value for key, value in named.items() if key in shown}

@@ -151,7 +151,7 @@ def test_a_plan_names_what_would_be_moved(of_v41: Path, former: dict[str, Path])
         (["pooling=mean"], r"differs in pooling \(mean, there last\)"),
         (["model=pico"], r"differs in model.path \(src/models/pico, there src/models/femto\)"),
         (["model=tfidf"], "model=tfidf has no adapters to start from; leave it out"),
-        (["init_from=nowhere"], "init_from=nowhere: must be a finished run's folder"),
+        (["init_from=nowhere"], "init_from=nowhere: no such folder; name a run's"),
     ],
 )
 def test_runs_whose_weights_fit_not_are_refused_before_a_folder_is_made(
