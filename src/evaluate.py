@@ -22,7 +22,7 @@ class EvaluateConfig:
     prefixes: list[int]
     """Fewer tokens than the run's `max_len`, for the accuracy that they alone give; empty for none."""
     table5: str | None
-    """CMS's Table 5 with the relative weights; null takes what comes with the project, FY 2017's for v34."""
+    """CMS's Table 5 with the relative weights; null takes that of the version's year, where it is at hand."""
 
     def problems(self) -> list[str]:
         """Lists one line for each value that cannot be."""
@@ -34,7 +34,7 @@ class EvaluateConfig:
         if any(length < 16 for length in self.prefixes):
             problems.append(f"prefixes={self.prefixes}: must be numbers of at least 16")
         if self.table5 is not None and not Path(self.table5).is_file():
-            problems.append(f"table5={self.table5}: no such file; it is a CMS Table 5 as text, FY 2017 for v34")
+            problems.append(f"table5={self.table5}: no such file; it is a CMS Table 5 as text")
         return problems
 
 
@@ -73,8 +73,7 @@ def evaluate(cfg: EvaluateConfig) -> dict[str, float]:
     predictor = reopen(record, run, cfg.device, cfg.data_dir)
     data = predictor.data
     material = read_material(run, data.cohort, data.cfg, cfg.table5)
-    codes = [label.code for label in data.cohort.labels if label.base_drg]
-    for remark in material.weights.remarks(codes, data.cohort.record["drg_version"]):
+    for remark in material.remarks:
         print(remark)
     check_prefixes(predictor, cfg.prefixes, run)
     predictor.load(RunFolder(run).adapter)

@@ -39,7 +39,7 @@ class PredictConfig:
     data_dir: str | None
     """The cohort of runs that an earlier version trained."""
     table5: str | None
-    """CMS's Table 5 with the relative weights; null takes that of FY 2017, which is v34's."""
+    """CMS's Table 5 with the relative weights; null takes that of the version's year, where it is at hand."""
 
     def problems(self) -> list[str]:
         """Lists one line for each value that cannot be."""
@@ -68,7 +68,7 @@ class PredictConfig:
             if (folder := getattr(self, key)) is not None and not Path(folder).is_dir():
                 problems.append(f"{key}={folder}: no such folder")
         if self.table5 is not None and not Path(self.table5).is_file():
-            problems.append(f"table5={self.table5}: no such file; it is a CMS Table 5 as text, FY 2017 for v34")
+            problems.append(f"table5={self.table5}: no such file; it is a CMS Table 5 as text")
         return problems + Dialect(self.separator, self.encoding, key="").problems()
 
 
@@ -84,8 +84,9 @@ def predict(cfg: PredictConfig) -> None:
     from src.cli.files import private_folder
     from src.cli.progress import minutes
     from src.cli.signals import Stop
-    from src.cohort.weights import read_weights
+    from src.cohort.weights import weights_for
     from src.config.dialect import Dialect
+    from src.config.prepare import system_name
     from src.inference.encounters import find_notes, open_encounters
     from src.inference.model import open_models
     from src.inference.parts import Parts, propose_all
@@ -99,7 +100,7 @@ def predict(cfg: PredictConfig) -> None:
     if not cfg.sections:
         models = models.reading_whole()
     hosp = models.facts_in(cfg.hosp)
-    proposer = Proposer(models, read_weights(Path(cfg.table5) if cfg.table5 else None), cfg.top, cfg.aim)
+    proposer = Proposer(models, weights_for(models.drg_version, cfg.table5), cfg.top, cfg.aim)
     source = find_notes(Path(cfg.notes), cfg.text, cfg.id, Dialect(cfg.separator, cfg.encoding, key=""))
     if not out.parent.is_dir():
         private_folder(out.parent)
@@ -107,7 +108,7 @@ def predict(cfg: PredictConfig) -> None:
         parts = Parts(out, proposer.fingerprint(encounters.fingerprint))
         with parts.alone():
             done = [f"goes on behind {parts.done:,} of {len(encounters):,} encounters"] if parts.done else []
-            for remark in [*encounters.remarks, *done]:
+            for remark in [*encounters.remarks, *proposer.remarks, *done]:
                 print(remark, file=sys.stderr, flush=True)
             propose_all(proposer, encounters, parts, stop)
             lines = summary_lines(parts.frames())
@@ -115,7 +116,8 @@ def predict(cfg: PredictConfig) -> None:
             parts.remove()
     seconds = time.monotonic() - begun
     pace = f", {models.tokens_scored / seconds:,.0f} tokens/s" if models.tokens_scored else ""
-    print("\n".join([*lines, f"in {minutes(seconds)}{pace}", f"predictions: {out}"]))
+    labels = f"labels: {system_name(models.drg_version)}"
+    print("\n".join([*lines, f"in {minutes(seconds)}{pace}", labels, f"predictions: {out}"]))
 
 
 def with_runs_listed(words: Sequence[str]) -> list[str]:

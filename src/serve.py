@@ -21,7 +21,7 @@ class ServeConfig:
     device: str
     """`auto`, `cpu`, `cuda` or `cuda:N`."""
     table5: str | None
-    """CMS's Table 5 with the relative weights; null takes that of FY 2017, which is v34's."""
+    """CMS's Table 5 with the relative weights; null takes that of the version's year, where it is at hand."""
     aim: float
     """Accuracy that decided notes are to have; others are deferred."""
     host: str
@@ -119,7 +119,7 @@ def serve(cfg: ServeConfig) -> None:
     import secrets
 
     from src.cli.files import atomic_write
-    from src.cohort.weights import read_weights
+    from src.cohort.weights import weights_for
     from src.inference.model import open_models
     from src.inference.proposals import Proposer
     from src.service.access import Access, Expose, read_tokens
@@ -152,7 +152,9 @@ def serve(cfg: ServeConfig) -> None:
         log = stack.enter_context(closing(ActionLog(Path(cfg.log)))) if cfg.notes and cfg.log else None
         access = Access(Expose(cfg.expose), tokens, log.key() if log else secrets.token_bytes(32))
         models = open_models([Path(str(cfg.run))], cfg.device, Path(cfg.data_dir) if cfg.data_dir else None)
-        proposer = Proposer(models, read_weights(Path(cfg.table5) if cfg.table5 else None), aim=cfg.aim)
+        proposer = Proposer(models, weights_for(models.drg_version, cfg.table5), aim=cfg.aim)
+        for remark in proposer.remarks:
+            print(remark, file=sys.stderr)
         queue = stack.enter_context(closing(ScoringQueue(scored_by(proposer), cfg.queue_notes)))
         first = models.first
         routes = api_routes(queue, access, first.fingerprint, first.record.cohort, cfg.request_notes, bool(cfg.study))

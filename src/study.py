@@ -61,8 +61,10 @@ class StudyAnalyseConfig:
     """`analyst.csv` of the plan, with masked arms, or `allocation.csv`, with open ones."""
     key: str | None
     """`key.json` of the plan, which opens `analyst.csv`; null leaves the arms masked."""
+    version: str
+    """MS-DRG version of the codes."""
     table5: str | None
-    """CMS's Table 5 with the relative weights; null takes that of FY 2017, which is v34's."""
+    """CMS's Table 5 with the relative weights; null takes that of the version's year, where it is at hand."""
     out: str
     """Folder for the page, its picture and a CSV a table."""
 
@@ -110,20 +112,25 @@ def analyse(cfg: StudyAnalyseConfig) -> None:
     from src.coding_study.study_page import as_text, write_results
     from src.coding_study.study_plan import read_plan
     from src.coding_study.study_results import result_tables
-    from src.cohort.weights import read_weights
+    from src.cohort.msdrg import load_drgs
+    from src.cohort.weights import weights_for
+    from src.config.prepare import system_name
 
+    drgs = load_drgs(cfg.version)
     planned = read_plan(Path(cfg.plan), Path(cfg.key) if cfg.key else None)
-    weights = read_weights(Path(cfg.table5) if cfg.table5 else None)
+    weights = weights_for(cfg.version, cfg.table5)
     decisions = read_log(Path(cfg.log), planned, read_adjudicated(Path(cfg.adjudicated)))
     tables = result_tables(decisions.rows, planned, weights.of)
     facts = {
         "readings": f"{decisions.rows.height:,} of {planned.rows.height:,} planned",
         "coders": f"{decisions.rows['coder'].n_unique():,}",
         "cases": f"{decisions.rows['case'].n_unique():,}",
-        "weights": weights.year,
+        "codes": system_name(cfg.version),
+        "weights": weights.year if weights.of else "unknown",
     }
-    page = write_results(Path(cfg.out), planned, tables, facts, decisions.remarks)
-    print(visible(as_text(tables, decisions.remarks)))
+    remarks = [*decisions.remarks, *weights.remarks(list(drgs), cfg.version)]
+    page = write_results(Path(cfg.out), planned, tables, facts, remarks)
+    print(visible(as_text(tables, remarks)))
     if not planned.open:
         print("\nThe arms are masked; key= opens them and tells what became of proposals.")
     print(f"\nstudy: {page}")

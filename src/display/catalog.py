@@ -164,6 +164,7 @@ TIMED = tuple(curve.key for curve in CURVES if curve.timed)
 
 COUNTS = (
     "train", "validation", "test", "drgs", "test_drgs", "trainable_parameters", "base_parameters", "steps", "best_step",
+    "moved_rows", "fresh_rows",
 )  # fmt: skip
 SECONDS = ("starting", "training", "evaluation", "total")
 COSTS = {"cost/device_hours": "device-hours", "tokens_seen": "tokens seen in training"}
@@ -238,6 +239,12 @@ class Axis:
             return short_count(value)
         return f"{value:g}" if isinstance(value, float) else str(value)
 
+    def typed_value(self, value: Any) -> str:
+        """Writes a value as it is typed, and `RUN` for the run that another was started from, which is a path."""
+        if self.key == WARM_START:
+            return "RUN" if value else "null"
+        return "null" if value is None else str(value)
+
     @property
     def heading(self) -> str:
         """Names it at the head of a column of results."""
@@ -249,9 +256,9 @@ class Axis:
         return self.step or self.name
 
 
-MODEL, SIZE, FLOP, HORIZON = "model", "params", "flop", "horizon"
-"""The axis that names a system, its base's parameters, which stand for it (0 where it has no base), compute, and up to
-when the texts were known."""
+MODEL, SIZE, FLOP, HORIZON, WARM_START = "model", "params", "flop", "horizon", "warm_start"
+"""The axis that names a system, its base's parameters, which stand for it (0 where it has no base), compute, up to when
+the texts were known, and whether another run's weights were its first."""
 
 AXES = (
     Axis("model", "model", "model", slug="{}", number=False, dashboard=True),
@@ -295,6 +302,7 @@ AXES = (
     Axis("schedule", "schedule", "schedule", value="{}", number=False, later=True, default="linear"),
     Axis("validations", "validations", "validations an epoch", later=True, default=1),
     Axis("patience", "patience", "patience", later=True),
+    Axis(WARM_START, "init_from", "warm start", later=True),
 )  # fmt: skip
 """Every axis, in the order of a record."""
 
@@ -343,4 +351,4 @@ def typed(axes: Iterable[tuple[str, Any]]) -> str:
     >>> typed([("params", "nano"), ("lora_r", 8), ("seed", 2)])
     'model=nano lora.r=8 seed=2'
     """
-    return " ".join(f"{axis_of(key).typed}={value}" for key, value in axes)
+    return " ".join(f"{axis_of(key).typed}={axis_of(key).typed_value(value)}" for key, value in axes)

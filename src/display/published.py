@@ -19,6 +19,9 @@ those of all 757 codes."""
 PAPER_MODELS, PAPER_LENGTHS = ("llama7b", "llama13b"), (512, 1024, 2048)
 """The grid of DRG-LLaMA."""
 
+PUBLISHED_VERSION = "v34"
+"""The MS-DRG version of what was published."""
+
 TEST_NOTES = PAPER_COHORT["test"]
 """Of DRG-LLaMA and of DRG-Sapphire."""
 

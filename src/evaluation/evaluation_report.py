@@ -8,13 +8,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from src.cli.errors import UserError
 from src.cli.files import atomic_write
 from src.cohort.admissions import read_admissions
 from src.cohort.prepared import Cohort
 from src.cohort.split import Split
-from src.cohort.weights import Weights, read_weights
-from src.config.prepare import DrgSystem
+from src.cohort.weights import Weights, weights_for
+from src.config.prepare import system_name
 from src.config.train import TrainConfig
 from src.display import markdown as md
 from src.display.spreadsheet import write_frame
@@ -126,6 +125,12 @@ class EvaluationData:
     """The DRG of every training note."""
     weights: Weights
 
+    @property
+    def remarks(self) -> list[str]:
+        """Says what a reader must know of the weights."""
+        codes = [label.code for label in self.cohort.labels if label.base_drg]
+        return self.weights.remarks(codes, self.cohort.record["drg_version"])
+
 
 def read_material(run_dir: Path, cohort: Cohort, cfg: TrainConfig, table5: str | None) -> EvaluationData:
     """Reads what the report of a run needs.
@@ -134,17 +139,13 @@ def read_material(run_dir: Path, cohort: Cohort, cfg: TrainConfig, table5: str |
         run_dir: the run's folder.
         cohort: what it was trained on.
         cfg: its configuration.
-        table5: CMS's Table 5; None for the one at hand that is nearest to the cohort's version.
+        table5: CMS's Table 5; None for that of the cohort's version, where it is at hand.
 
     Raises:
         UserError: the predictions, the admissions or the table cannot be read.
     """
     space = LabelSpace.from_labels(cohort.labels)
-    weights = read_weights(Path(table5) if table5 else None, cohort.record["drg_version"])
-    if table5 and cohort.record["drg_version"] in (None, DrgSystem.APR):
-        raise UserError(
-            f"table5={table5}: the run's classes are no MS-DRGs, and have no relative weights; leave it out"
-        )
+    weights = weights_for(cohort.record["drg_version"], table5)
     read_admissions(cohort.folder)
     predictions = {split: read_predictions(RunFolder(run_dir).predictions(split), space) for split in SCORED}
     trained = split_rows(cohort, Split.TRAIN, cfg.data.limit)["drg"].to_list()
@@ -168,14 +169,14 @@ def write_report(run_dir: Path, material: EvaluationData, cut: NDArray[np.bool_]
     notes = prediction_table(test, space, material.cohort, material.trained, material.weights, cut)
     validation, weights = material.predictions[Split.VALIDATION], material.weights
     tables = report_tables(notes, validation, test, space, weights, material.trained)
-    title = f"{run_dir.name}: {notes.height:,} test notes"
+    title = f"{run_dir.name}: {notes.height:,} test notes, {system_name(material.cohort.record['drg_version'])}"
     write_evaluation(run_dir, notes.height, tables)
     drawn = _draw(folder, tables, notes, test, title)
     for name, table in {**tables, "notes": notes}.items():
         with atomic_write(folder / f"{name}.csv") as tmp:
             write_frame(tmp, table)
     with atomic_write(folder / "report.md") as tmp:
-        tmp.write_text(_page(title, tables, drawn), "utf-8")
+        tmp.write_text(_page(title, material.remarks, tables, drawn), "utf-8")
     return folder / "report.md"
 
 
@@ -209,8 +210,9 @@ def _draw(
     return drawn
 
 
-def _page(title: str, tables: Mapping[str, pl.DataFrame], drawn: Mapping[str, str]) -> str:
+def _page(title: str, remarks: Sequence[str], tables: Mapping[str, pl.DataFrame], drawn: Mapping[str, str]) -> str:
     parts = [f"# {md.escaped(title)}", "Local only: small groups and single DRGs are counted here."]
+    parts += [f"{md.escaped(remark[:1].upper() + remark[1:])}." for remark in remarks]
     for name, table in tables.items():
         parts.append(f"## {ABOUT[name]}")
         if name in drawn:

@@ -30,6 +30,7 @@ def config_of(record: RunRecord, device: str, data_dir: str | None, run: Path) -
 def config_in(record: RunRecord, device: str, folder: Path, **changes: Any) -> TrainConfig:
     """What a finished run was trained with, for one process on `device`, with its cohort in a folder."""
     config = {**record.config, "device": device, "devices": 1, "nodes": 1, "shard": False, **changes}
+    config["init_from"] = None  # its weights are its own now, wherever that run is
     return to_schema(TrainConfig, {**config, "data": {**config["data"], "dir": str(folder)}})
 
 

@@ -94,6 +94,12 @@ class Models:
         """Says which DRG each column of the probabilities stands for."""
         return self.first.space
 
+    @property
+    def drg_version(self) -> str | None:
+        """Is the MS-DRG version of the labels, or `apr`; None for classes of a hospital's own."""
+        version: str | None = self.first.kept.record["drg_version"]
+        return version
+
     def probabilities(self, rows: pl.DataFrame, stop: Stop) -> NDArray[np.float64]:
         """Averages the members' calibrated probabilities, [B, D], see `Model.log_probabilities`."""
         return self._mean([model.log_probabilities(rows, stop) for model in self.members])

@@ -46,6 +46,12 @@ class Proposer:
         labels = self.models.first.predictor.data.cohort.labels
         return label_table(labels, self.weights).rename({"code": "drg"})
 
+    @property
+    def remarks(self) -> list[str]:
+        """Says what a reader must know of the weights."""
+        codes = self.labels.drop_nulls("base_drg")["drg"].to_list()
+        return self.weights.remarks(codes, self.models.drg_version)
+
     def fingerprint(self, encounters: str = "") -> str:
         """Names by a hash all that decides on proposals, with the fingerprint of the encounters."""
         decisive = {
@@ -68,7 +74,8 @@ class Proposer:
             A row an encounter in their order: `id`, the likeliest `drg` with its `title`, `mdc`, `type`, `base_drg`,
             `severity`, `weight` and `gmlos` (days), its `probability`; `drgs` and `probabilities` of the `count`
             likeliest; `decision` (decide or defer) and `reasons` for deferring; `words`, `unread_tokens` and
-            `unfamiliar` (share of new words); `model` and `cohort`, their fingerprints.
+            `unfamiliar` (share of new words); `drg_version`, of the labels, null for a hospital's own classes;
+            `model` and `cohort`, their fingerprints.
         """
         first, readable = self.models.first, encounters["text"].fill_null("").str.strip_chars() != ""
         rows = encounters.filter(readable)
@@ -95,6 +102,7 @@ class Proposer:
                 [list(self._reasons(row)) for row in whole.iter_rows(named=True)], dtype=pl.List(pl.String)
             ),
             model=pl.lit("+".join(model.fingerprint for model in self.models.members)),
+            drg_version=pl.lit(self.models.drg_version, pl.String),
             cohort=pl.lit(first.record.cohort),
         )
         deferring = pl.col("reasons").list.eval(~pl.element().str.ends_with(CUT)).list.any()
@@ -133,5 +141,6 @@ class Proposer:
 
 COLUMNS = (
     "id", "drg", "title", "probability", "base_drg", "severity", "mdc", "type", "weight", "gmlos", "decision",
-    "reasons", "drgs", "probabilities", "words", "unread_tokens", "unfamiliar", "model", "cohort",
+    "reasons", "drgs", "probabilities", "words", "unread_tokens", "unfamiliar", "drg_version",
+    "model", "cohort",
 )  # fmt: skip

@@ -294,6 +294,24 @@ def _plain(value: Tensor) -> Tensor:
     return value.detach().cpu().contiguous()
 
 
+def read_trained(folder: Path) -> dict[str, Tensor]:
+    """Reads what `save_adapters` wrote, by the names of `Classifier.trained`; nothing is unpickled.
+
+    Raises:
+        UserError: a file is missing or damaged.
+    """
+    from peft.utils import load_peft_weights
+
+    for name in ("adapter_config.json", "adapter_model.safetensors", HEAD_FILE):
+        if not (folder / name).is_file():
+            raise UserError(f"{folder / name}: no such file; the run has no trained adapters, train it again")
+    try:
+        adapters, head = load_peft_weights(str(folder), device="cpu"), load_file(folder / HEAD_FILE)["weight"]
+    except (ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise Damaged(folder, type(error).__name__, REMADE) from None
+    return {**{f"backbone.{name}": weight for name, weight in adapters.items()}, "head.weight": head}
+
+
 def load_adapters(
     base: nn.Module, folder: Path, width: int, device: str, pooling: Pooling = Pooling.LAST
 ) -> Classifier:
@@ -303,19 +321,15 @@ def load_adapters(
         UserError: a file is missing, or its weights do not fit this base or label scheme.
     """
     from peft import PeftModel
-    from peft.utils import load_peft_weights
 
-    for name in ("adapter_config.json", "adapter_model.safetensors", HEAD_FILE):
-        if not (folder / name).is_file():
-            raise UserError(f"{folder / name}: no such file; the run has no trained adapters, train it again")
+    saved = read_trained(folder)
+    weight = saved["head.weight"]
     try:
-        expected, weight = load_peft_weights(str(folder), device="cpu"), load_file(folder / HEAD_FILE)["weight"]
         adapted = PeftModel.from_pretrained(base, str(folder))
     except (ValueError, KeyError, TypeError, SafetensorError) as error:
         raise Damaged(folder, type(error).__name__, REMADE) from None
     classifier = Classifier(adapted, _hidden_size(base), width, device, pooling=pooling)
-    in_base = {name.replace(".default", "") for name, _ in classifier.backbone.named_parameters() if "lora_" in name}
-    if differing := in_base ^ set(expected):
+    if differing := set(classifier.trained()) ^ set(saved):
         raise UserError(f"{folder}: {len(differing)} adapter weights do not fit model.path; is it the same?")
     if weight.shape != classifier.head.weight.shape:
         shapes = f"{tuple(weight.shape)} where {tuple(classifier.head.weight.shape)} is needed"

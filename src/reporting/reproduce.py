@@ -75,7 +75,7 @@ def _values(axis: str, runs: Sequence[Run]) -> list[Any]:
 def _command(columns: Mapping[str, Sequence[Any]], limit: Any, makes: str) -> Command:
     many = any(len(values) > 1 for values in columns.values())
     words = [
-        f"{axis_of(axis).typed}={','.join('null' if value is None else str(value) for value in values)}"
+        f"{axis_of(axis).typed}={','.join(axis_of(axis).typed_value(value) for value in values)}"
         for axis, values in columns.items()
     ]
     words += ["model.path=FOLDER"] if "local" in columns["model"] else []

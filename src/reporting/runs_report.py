@@ -8,8 +8,10 @@ from typing import Any
 from src.cli.errors import UserError
 from src.cli.files import exchanging_folder
 from src.cli.json_files import read_json
+from src.config.prepare import system_name
 from src.display.catalog import HORIZON, MAIN, axis_of
 from src.display.figure_style import pdf, settings, settle, svg
+from src.display.published import PUBLISHED_VERSION
 from src.display.tables import to_csv, to_latex, to_markdown
 from src.reporting.against_section import against_drawing, against_table
 from src.reporting.cell_figures import cell_drawings
@@ -68,7 +70,7 @@ def compose(
         source=source,
         facts=_facts(source, runs, scaling),
         said=summarise_findings(scaling, costs) + (horizon_sentences(scaling, horizons) if horizons else []),
-        notes=[*scaling.notes, *(horizons.notes if horizons else [])],
+        notes=[*scaling.notes, *_beside_published(runs), *(horizons.notes if horizons else [])],
         tables=[
             *report_tables(scaling, costs),
             *([against_table(scaling, against)] if against else []),
@@ -99,7 +101,8 @@ def _facts(source: str, runs: Sequence[Run], scaling: Scaling) -> dict[str, str]
     }
     for number, ground in enumerate(scaling.grounds, start=1):
         name = "Cohort" if len(scaling.grounds) == 1 else f"Cohort {number}"
-        cohort = f"{ground.cohort}, protocol {ground.protocol or 'not recorded'}"
+        labels = [f"{system_name(version)}, " for version in _versions(runs, ground.cohort)]
+        cohort = f"{ground.cohort}, {''.join(labels)}protocol {ground.protocol or 'not recorded'}"
         facts[name] = (
             f"{cohort}; {ground.train:,} training notes, {ground.test:,} test notes{_drgs(runs, ground.cohort)}"
         )
@@ -113,6 +116,21 @@ def _facts(source: str, runs: Sequence[Run], scaling: Scaling) -> dict[str, str]
         facts["Code"] = "; ".join(codes)
     facts["Libraries"] = _libraries(runs)
     return {name: fact for name, fact in facts.items() if fact}
+
+
+def _versions(runs: Sequence[Run], cohort: str | None = None) -> list[str]:
+    """Lists the versions of the labels, as records name them, of a cohort or of all."""
+    named = {run.record.drg_version for run in runs if cohort in (None, run.record.cohort)}
+    return sorted(version for version in named if version)
+
+
+def _beside_published(runs: Sequence[Run]) -> list[str]:
+    """Says that published results are of other labels, where they are."""
+    versions = [system_name(version) for version in _versions(runs) if version != PUBLISHED_VERSION]
+    others = f"what was published is of {system_name(PUBLISHED_VERSION)}, runs here are of {' and '.join(versions)}"
+    return (
+        [f"{others}: other DRGs, so that differences from the published are not of systems alone"] if versions else []
+    )
 
 
 def _drgs(runs: Sequence[Run], cohort: str) -> str:

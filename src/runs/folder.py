@@ -71,6 +71,11 @@ class RunFolder:
         return self.path / "adapter"
 
     @property
+    def head_rows(self) -> Path:
+        """Says where each row of the head started, of a run that `init_from` started from another."""
+        return self.path / "head_rows.csv"
+
+    @property
     def checkpoints(self) -> Path:
         """Is the folder from which an interrupted run goes on."""
         return self.path / "checkpoints"

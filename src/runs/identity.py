@@ -14,7 +14,7 @@ from src.cli.errors import UserError
 from src.cohort.prepared import read_cohort
 from src.config.choices import Kind
 from src.config.train import TrainConfig
-from src.display.catalog import AXES, NAMED
+from src.display.catalog import AXES, NAMED, WARM_START
 
 ONLY_WHERE = (
     "data.dir", "wandb", "device", "devices", "nodes", "shard", "threads", "out", "name", "dry_run", "model.access",
@@ -25,7 +25,7 @@ ONLY_WHERE = (
 
 LATER = (
     "callbacks", "head", "pooling", "loss", "loss_strength", "lora.rslora", "lora.plus", "head_lr",
-    "warmup", "schedule", "validations", "patience", "horizon",
+    "warmup", "schedule", "validations", "patience", "horizon", "init_from",
 )  # fmt: skip
 """Keys that earlier versions did not have: at their default values a run is the run of before."""
 
@@ -197,7 +197,8 @@ def axes(cfg: TrainConfig, parameters: int, protocol: str) -> dict[str, Any]:
     """
     cfg = as_read(cfg)
     values = dict(flat_keys(dataclasses.asdict(cfg))) | {"model": cfg.model.name}
-    from_elsewhere = {"params": parameters, "protocol": protocol}
+    # Which run it was is a path, and no axis.
+    from_elsewhere = {"params": parameters, "protocol": protocol, WARM_START: True if cfg.init_from else None}
     named = {axis.key: from_elsewhere[axis.key] if axis.key in from_elsewhere else values[axis.typed] for axis in AXES}
     shown = {axis.key for axis in AXES if not axis.later or named[axis.key] != axis.default}
     return {key: str(value) if isinstance(value, StrEnum) else value for key, value in named.items() if key in shown}

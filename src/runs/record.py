@@ -19,6 +19,7 @@ SCHEMA: Schema = {
     "config": {"model?": dict, "data?": {"dir": str}, "lora?": dict, "wandb?": dict},
     "axes": {"model": str, "params": float, "max_len": int, "seed": int},
     "cohort": str,
+    "drg_version?": str,
     "sample?": str,
     "counts": {"train": int, "test": int},
     "metrics": dict[str, float | None],
@@ -41,6 +42,8 @@ class RunRecord:
     """The grid's axes, see `src.runs.identity.axes`."""
     cohort: str
     """The fingerprint."""
+    drg_version: str | None = None
+    """The MS-DRG version of the labels, or `apr`; None for a hospital's own classes, and in records of before."""
     sample: str | None = None
     """Which notes `data.limit` took; None where they were the first."""
     counts: dict[str, int] = field(default_factory=dict)

@@ -56,6 +56,9 @@ class Proposed(BaseModel):
     words: int | None
     unread_tokens: int | None
     unfamiliar: float | None = Field(description="share of the words that no training note has")
+    drg_version: str | None = Field(
+        description="MS-DRG version of the codes, or apr; null for a hospital's own classes"
+    )
 
 
 class Answer(BaseModel):

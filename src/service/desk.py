@@ -45,6 +45,8 @@ class Desk:
     worklist: Worklist
     log: ActionLog
     access: Access
+    system: str
+    """Names what is decided on, as `MS-DRG v34`."""
     titles: Mapping[str, str]
     """Of every DRG that may be decided."""
     drgs: Mapping[str, Drg | AprDrg]
@@ -58,7 +60,7 @@ class Desk:
     def page(self, name: str, coder: str | None, status: int = 200, **values: Any) -> HTMLResponse:
         """Renders a page."""
         html = self.pages.get_template(f"{name}.html.j2").render(
-            coder=coder, study=self.study is not None, with_token=bool(self.access.tokens), **values
+            coder=coder, system=self.system, study=self.study is not None, with_token=bool(self.access.tokens), **values
         )
         return HTMLResponse(html, status)
 

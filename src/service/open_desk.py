@@ -13,7 +13,7 @@ import polars as pl
 
 from src.cohort.apr import AprDrg
 from src.cohort.msdrg import Drg, load_drgs
-from src.config.prepare import DrgSystem
+from src.config.prepare import DrgSystem, system_name
 from src.evidence.explanation import explain_note
 from src.inference.proposals import Proposer
 from src.service.access import Access
@@ -50,7 +50,7 @@ def open_desk(
         UserError: the allocation cannot be read, or names other cases.
     """
     first = proposer.models.first
-    version = first.kept.record.get("drg_version")
+    version = proposer.models.drg_version
     drgs: Mapping[str, Drg | AprDrg] = load_drgs(version) if version and version != DrgSystem.APR else {}
     if version == DrgSystem.APR:
         drgs = {label.code: label for label in first.predictor.data.cohort.labels if isinstance(label, AprDrg)}
@@ -67,6 +67,7 @@ def open_desk(
         worklist=_worklist(proposer, queue, log, encounters),
         log=log,
         access=access,
+        system=system_name(version),
         titles={code: drg.title for code, drg in drgs.items()} or dict.fromkeys(proposer.models.space.codes, ""),
         drgs=drgs,
         weights=proposer.weights,

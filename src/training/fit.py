@@ -1,5 +1,6 @@
 """Fits runs by Lightning's Trainer over the steps that are left, to the best epoch's weights."""
 
+import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from src.config.choices import Head
 from src.config.train import TrainConfig
 from src.estimates.memory import Setting
 from src.models.title_head import start_from_titles
+from src.runs.folder import RunFolder
 from src.training.callbacks import LogTraining, RunCheckpoints, ShowProgress
 from src.training.cluster import cluster
 from src.training.data_module import DrgDataModule
@@ -36,9 +38,8 @@ def fit(learners: Sequence[Learner], setting: Setting, stop: Stop) -> None:
     """
     first = learners[0]
     for learner in learners:
-        if not learner.restore() and learner.data.cfg.head is Head.TITLES:
-            cfg = learner.data.cfg
-            start_from_titles(learner.classifier, learner.scheme, learner.data.tokenizer, cfg.prompt, cfg.max_len)
+        if not learner.restore():
+            begin(learner)
     if not all(learner.trained for learner in learners):
         module = DrgModule(learners, setting)
         module.train()  # loaded weights come in eval mode, without dropout
@@ -60,6 +61,20 @@ def fit(learners: Sequence[Learner], setting: Setting, stop: Stop) -> None:
         stop.check()
     for learner in learners:
         learner.take_best()
+
+
+def begin(learner: Learner) -> None:
+    """Gives a run that has taken no step the weights that `head` and `init_from` name, and tells what was moved."""
+    cfg, warm_start = learner.data.cfg, learner.data.warm_start
+    if cfg.head is Head.TITLES:
+        start_from_titles(learner.classifier, learner.scheme, learner.data.tokenizer, cfg.prompt, cfg.max_len)
+    if warm_start is None:
+        return
+    warm_start.begin(learner.classifier)
+    if learner.ranks.first:
+        table = RunFolder(learner.run_dir).head_rows
+        warm_start.write(table)
+        print("\n".join([*warm_start.lines(), f"rows of the head: {table}"]), file=sys.stderr, flush=True)
 
 
 UNFOUNDED = (

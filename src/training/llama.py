@@ -35,7 +35,7 @@ class Llama(Predictor):
     def __init__(self, data: RunData) -> None:
         super().__init__(data)
         # What cannot be had is refused now, before a folder is made.
-        _ = data.scheme, data.device, data.tokenizer
+        _ = data.scheme, data.device, data.tokenizer, data.warm_start
         self.classifier: Classifier | None = None
         self.learner: Learner | None = None
 
@@ -121,7 +121,7 @@ class Llama(Predictor):
         return self.data.cut(split)
 
     def plan_lines(self) -> list[str]:
-        return plan_lines(self.data)
+        return [*plan_lines(self.data), *(self.data.warm_start.lines() if self.data.warm_start else [])]
 
     @classmethod
     def out_of_memory_line(cls, cfg: TrainConfig) -> str:
@@ -159,5 +159,6 @@ def fit_llamas(llamas: Sequence[Llama], runs: Sequence[OpenRun]) -> Iterator[tup
                 "base_parameters": llama.data.parameters.base,
                 "steps": progress.step,
                 "best_step": progress.best_step,
+                **(llama.data.warm_start.counts if llama.data.warm_start else {}),
             }
             yield llama, Training(counts, {"training": round(progress.seconds, 3)}, progress.tokens_seen)

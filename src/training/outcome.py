@@ -40,6 +40,7 @@ def finish(predictor: Predictor, training: Training, run: OpenRun) -> RunRecord:
         config=dataclasses.asdict(as_read(data.cfg)),
         axes=predictor.axes,
         cohort=data.cohort.fingerprint,
+        drg_version=data.cohort.record["drg_version"],
         sample=SAMPLE,
         counts={
             **{str(split): len(drg) for split, drg in targets.items()},

@@ -29,6 +29,7 @@ from src.training.batches import TokenisedNotes
 from src.training.notes import split_rows, tokenise
 from src.training.quiet_libraries import quiet_libraries
 from src.training.tokens import NoteTokens, open_tokens
+from src.training.warm_start import WarmStart, open_warm_start
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +75,15 @@ class RunData:
     def validation_scheme(self) -> Scheme:
         """Is the scheme with plain cross-entropy, by which runs of different losses compare."""
         return build_scheme(self.cfg.labels, self.space, self.cfg.severity_weight)
+
+    @cached_property
+    def warm_start(self) -> WarmStart | None:
+        """Is what the run starts from, as `init_from=` says; None for fresh adapters and a fresh head.
+
+        Raises:
+            UserError: that run's weights do not fit.
+        """
+        return open_warm_start(self.cfg, self.cohort, self.validation_scheme)
 
     @cached_property
     def device(self) -> str:

@@ -22,11 +22,10 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def analysed(study: Path, out: Path, key: bool) -> Path:
+def analysed(study: Path, out: Path, key: bool, version: str = "v34") -> Path:
     files = [str(study / "log.csv"), str(study / "adjudicated.csv"), str(study / "plan" / "analyst.csv")]
-    analyse(
-        StudyAnalyseConfig(*files, key=str(study / "plan" / "key.json") if key else None, table5=None, out=str(out))
-    )
+    key_file = str(study / "plan" / "key.json") if key else None
+    analyse(StudyAnalyseConfig(*files, key=key_file, version=version, table5=None, out=str(out)))
     return out
 
 
@@ -45,6 +44,20 @@ def test_a_study_tells_the_effects_that_its_coders_were_given(
     assert "360 of 360 planned" in page
     assert "<svg" in page
     assert f"study: {out / 'study.html'}" in capsys.readouterr().out
+
+
+def test_a_study_of_a_version_without_weights_at_hand_has_none_and_says_so(
+    study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (
+        pl.read_csv(analysed(study, tmp_path / "v34", key=True) / "weights.csv").null_count().sum_horizontal()[0] == 0
+    )
+    capsys.readouterr()
+    out = analysed(study, tmp_path / "v41", key=True, version="v41")
+    assert "weights are unknown: FY 2024, the year of MS-DRG v41" in capsys.readouterr().out
+    assert "MS-DRG v41" in (out / "study.html").read_text("utf-8")
+    with pytest.raises(UserError, match="version=v99: no such MS-DRG version"):
+        analysed(study, tmp_path / "v99", key=True, version="v99")
 
 
 def test_masked_arms_stay_masked(study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

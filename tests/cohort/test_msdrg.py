@@ -3,7 +3,7 @@ from itertools import chain, combinations
 
 import pytest
 
-from src.cohort.msdrg import DrgType, Severity, load_drgs, recombine, split_title
+from src.cohort.msdrg import VERSIONS, DrgType, Severity, load_drgs, recombine, split_title
 
 DRGS = load_drgs()
 
@@ -23,6 +23,15 @@ def test_v34_has_757_drgs_and_340_base_drgs() -> None:
 def test_only_four_sets_of_states_exist() -> None:
     counts = Counter(states_of_bases().values())
     assert counts == {frozenset({0, 1, 2}): 154, frozenset({4}): 77, frozenset({2, 3}): 66, frozenset({0, 1}): 43}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_in_every_version_a_base_drg_has_one_of_these_sets_of_states(version: str) -> None:
+    states = defaultdict(set)
+    for drg in load_drgs(version).values():
+        states[drg.base_drg].add(int(drg.severity))
+        assert drg.title == " ".join(drg.title.split())
+    assert {frozenset(members) for members in states.values()} == set(states_of_bases().values())
 
 
 def test_base_and_severity_name_one_drg() -> None:

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from src.cli.errors import UserError
-from src.cohort.prepared import SCHEMA, read_cohort
+from src.cohort.prepared import SCHEMA, read_cohort, write_cohort
 from src.cohort.split import Split
 from tests.cohort.conftest import Prepare
 
@@ -57,6 +57,14 @@ def test_row_order_and_compression_do_not_change_the_cohort(hospital: Path, tmp_
         table.write_csv(tmp_path / f"{name}.csv")
     forward, back = (prepare(f"data.dir={folder}", "split=patient")[0] for folder in (hospital, tmp_path))
     assert forward["fingerprint"] == back["fingerprint"]
+
+
+def test_notes_of_one_code_in_two_versions_are_two_cohorts(tmp_path: Path, cohort: Path) -> None:
+    notes, record = pl.read_parquet(cohort / "notes.parquet"), read_cohort(cohort).record
+    versions = ("v34", "v39", "v40")
+    made = [write_cohort(tmp_path / name, notes, {**record, "drg_version": name}) for name in versions]
+    assert made[0].fingerprint == read_cohort(cohort).fingerprint
+    assert len({cohort_made.fingerprint for cohort_made in made}) == len(versions)
 
 
 def test_a_published_split_is_rebuilt_from_its_hashed_ids(hospital: Path, tmp_path: Path, prepare: Prepare) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from src.cli.errors import UserError
 from src.cohort.msdrg import VERSIONS, load_drgs
-from src.cohort.weights import Weights, read_weights
+from src.cohort.weights import Weights, read_weights, weights_for
 
 WEIGHTS = {"001": 28.1, "018": 43.1828, "064": 1.9189, "194": 0.8632, "795": 0.1998, "871": 1.8564}
 
@@ -156,31 +156,45 @@ def test_of_two_columns_of_weights_the_later_and_capped_counts(
     assert read_weights(path).of == {"001": (1.5, 2.5)[chosen]}
 
 
-def test_v34_is_paid_by_the_year_that_it_was_in_force() -> None:
-    weights = read_weights()
-    assert weights.year == "FY 2017"
-    assert set(weights.of) == set(weights.gmlos) == set(load_drgs()) - {"998", "999"}
-    few = {"001": (27.1011, 30.0), "291": (1.4796, 4.6), "470": (2.0671, 2.6), "795": (0.1771, 3.1)}
+@pytest.mark.parametrize(
+    ("version", "year", "few"),
+    [
+        ("v34", "FY 2017", {"001": (27.1011, 30.0), "291": (1.4796, 4.6), "470": (2.0671, 2.6), "795": (0.1771, 3.1)}),
+        ("v36", "FY 2019", {"001": (26.4106, 29.1), "783": (1.7455, 4.6), "291": (1.3454, 4.1), "470": (1.9898, 2.2)}),
+    ],
+)
+def test_a_version_is_paid_by_the_year_that_it_was_in_force(
+    version: str, year: str, few: dict[str, tuple[float, float]]
+) -> None:
+    weights = weights_for(version)
+    assert weights.year == year
+    assert set(weights.of) == set(weights.gmlos) == set(load_drgs(version)) - {"998", "999"}
     assert {code: (weights.of[code], weights.gmlos[code]) for code in few} == few
-    assert weights.remarks(list(load_drgs()), "v34") == []
+    assert weights.remarks(list(load_drgs(version)), version) == []
 
 
-def test_each_version_is_paid_by_the_nearest_year_and_the_year_is_said_where_it_is_another() -> None:
-    years = {version: read_weights(version=version) for version in VERSIONS}
-    assert [weights.year[3:] for weights in years.values()] == ["2017"] * 4 + ["2026"] * 5
-    said = {version: weights.remarks([], version) for version, weights in years.items()}
-    assert said["v34"] == said["v43"] == []
-    assert said["v38"] == [
-        "weights of FY 2017 for MS-DRG v38, which was FY 2021's; table5= names a Table 5 of that year"
-    ]
-    assert read_weights(version=None).remarks([], None) == []
+def test_a_version_whose_year_is_not_at_hand_has_no_weights_and_the_key_that_names_some_is_said() -> None:
+    weights = {version: weights_for(version) for version in VERSIONS}
+    assert [version for version in VERSIONS if weights[version].of] == ["v34", "v36", "v43"]
+    for version in VERSIONS:
+        codes = [code for code in load_drgs(version) if code not in ("998", "999")]
+        said = weights[version].remarks(codes, version)
+        assert said == [] if weights[version].of else "table5= names a Table 5 of that year" in said[0], version
+    assert weights_for(None) == Weights("", {})
+    assert weights_for(None).remarks([], None) == []
 
 
-def test_a_table_that_is_named_wins_over_the_one_at_hand(tmp_path: Path) -> None:
+def test_a_table_that_is_named_wins_over_the_one_at_hand_and_is_refused_for_other_classes(tmp_path: Path) -> None:
     path = tmp_path / "Table 5 FY 2019.txt"
     path.write_text("DRG\tWeights\n470\t1.9898\n", "utf-8")
-    for version in ("v34", "v43"):
-        assert read_weights(path, version) == Weights("FY 2019", {"470": 1.9898})
+    for version in ("v34", "v41", "v43"):
+        assert weights_for(version, str(path)) == Weights("FY 2019", {"470": 1.9898})
+    assert weights_for("v34", str(path)).remarks(["470"], "v34") == [
+        "weights of FY 2019 for MS-DRG v34, which was FY 2017's; table5= names a Table 5 of that year"
+    ]
+    for version in (None, "apr"):
+        with pytest.raises(UserError, match="the run's classes are no MS-DRGs"):
+            weights_for(version, str(path))
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from src.cohort.apr import apr_drg
 from src.cohort.msdrg import load_drgs
 from src.cohort.prepared import read_cohort
 from src.cohort.split import Split
-from src.cohort.weights import Weights, read_weights
+from src.cohort.weights import Weights, read_weights, weights_for
 from src.evaluation.calibration import (
     Confidences,
     calibration_table,
@@ -53,7 +53,7 @@ def notes(cohort: Path, space: LabelSpace) -> pl.DataFrame:
     read = read_cohort(cohort)
     trained = read.notes(Split.TRAIN)["drg"].to_list()
     test = predicted(cohort, space, Split.TRAIN)  # many notes
-    return prediction_table(test, space, read, trained, read_weights(), np.arange(len(test.drg)) % 3 == 0)
+    return prediction_table(test, space, read, trained, weights_for("v34"), np.arange(len(test.drg)) % 3 == 0)
 
 
 def test_judged_notes_stand_beside_the_truth(notes: pl.DataFrame, cohort: Path) -> None:
@@ -119,7 +119,7 @@ def test_confusions_hold_every_wrong_note_and_the_costliest_come_first(notes: pl
 
 
 def test_cost_is_that_of_a_plain_count(notes: pl.DataFrame) -> None:
-    weights = read_weights()
+    weights = weights_for("v34")
     pairs = [
         (weights.of[one], weights.of[other])
         for one, other in notes.select("drg", "predicted").iter_rows()
@@ -205,7 +205,7 @@ def test_a_gap_is_found_where_there_is_one_and_small_groups_are_named_only() -> 
 
 def test_apr_drgs_are_sliced_by_risk_of_mortality_and_have_no_mdc_and_no_cost() -> None:
     labels = [apr_drg(code, {"194": "HEART FAILURE"}) for code in ("194-1", "194-4", "720-4")]
-    described = label_table(labels, read_weights(version="apr"))
+    described = label_table(labels, weights_for("apr"))
     assert described["weight"].to_list() == described["gmlos"].to_list() == [None] * 3
     count = 90
     frame = pl.DataFrame(

@@ -9,7 +9,7 @@ import pytest
 
 from src.cohort.prepared import read_cohort
 from src.cohort.split import Split
-from src.cohort.weights import read_weights
+from src.cohort.weights import weights_for
 from src.evaluation.evaluation_record import FOLDER, NUMBERS, read_evaluation, write_evaluation
 from src.evaluation.evaluation_report import EvaluationData, write_report
 from src.models.labelspace import LabelSpace
@@ -29,7 +29,7 @@ def write(cohort: Path, run_dir: Path, count: int, classes: int | None = None, r
     scores[np.arange(len(drg)), drg] += 20 if right else 0
     predictions = Predictions(few["subject_id"].to_numpy(), few["hadm_id"].to_numpy(), drg, {"scores": scores})
     both = dict.fromkeys((Split.VALIDATION, Split.TEST), predictions)
-    data = EvaluationData(read, space, both, few["drg"].to_list(), read_weights())
+    data = EvaluationData(read, space, both, few["drg"].to_list(), weights_for("v34"))
     return write_report(run_dir, data, np.zeros(len(drg), bool))
 
 

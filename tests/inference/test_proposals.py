@@ -7,7 +7,7 @@ import pytest
 from src.cli.signals import Stop
 from src.cohort.prepared import read_cohort
 from src.cohort.split import Split
-from src.cohort.weights import read_weights
+from src.cohort.weights import weights_for
 from src.inference.model import open_models
 from src.inference.proposals import COLUMNS, Proposer
 
@@ -18,7 +18,7 @@ def texts(cohort: Path) -> list[str]:
 
 
 def proposer(run: Path, aim: float) -> Proposer:
-    return Proposer(open_models([run], "cpu"), read_weights(), count=3, aim=aim)
+    return Proposer(open_models([run], "cpu"), weights_for("v34"), count=3, aim=aim)
 
 
 def encounters(*texts: str | None) -> pl.DataFrame:

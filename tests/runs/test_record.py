@@ -8,7 +8,8 @@ from src.runs.predictions import read_predictions
 from src.runs.record import RunRecord, read_record, write_record
 from src.training.outcome import test_intervals as intervals_of
 
-KEYS = ["config", "axes", "cohort", "sample", "counts", "metrics", "intervals", "code", "versions", "device"]
+KEYS = ["config", "axes", "cohort", "drg_version", "sample", "counts", "metrics", "intervals", "code"]
+KEYS += ["versions", "device"]
 
 
 def test_a_record_is_written_as_it_was_read_to_the_byte(runs: dict[str, Path], tmp_path: Path) -> None:

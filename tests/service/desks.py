@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from src.cohort.msdrg import load_drgs
-from src.cohort.weights import Weights, read_weights
+from src.cohort.weights import Weights, weights_for
 from src.service.access import Access, Expose
 from src.service.action_log import ActionLog
 from src.service.allotted_cases import Allotted
@@ -56,12 +56,13 @@ def desk_of(
         "c2": proposal("313", reasons=("not sure enough: 60 %, needed are 80 %",)),
         "c3": proposal(reasons=("no section: hospital course",)),
     }
-    weights: Weights = read_weights()
+    weights: Weights = weights_for("v34")
     opened = ActionLog(log)
     desk = Desk(
         worklist=worklist or scored_worklist(weights, cases),
         log=opened,
         access=Access(Expose.LOOPBACK, tokens or {}, opened.key()),
+        system="MS-DRG v34",
         titles={code: drg.title for code, drg in load_drgs().items()},
         drgs=load_drgs(),
         weights=weights,

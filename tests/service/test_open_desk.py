@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from src.cohort.weights import read_weights
+from src.cohort.weights import weights_for
 from src.inference.model import open_models
 from src.inference.proposals import Proposer
 from src.service.access import Access, Expose
@@ -25,7 +25,7 @@ NOTES = pl.DataFrame(
 
 @pytest.fixture(scope="module")
 def proposer(runs: dict[str, Path]) -> Proposer:
-    return Proposer(open_models([runs["two"]], "cpu"), read_weights())
+    return Proposer(open_models([runs["two"]], "cpu"), weights_for("v34"))
 
 
 @pytest.fixture
