@@ -23,11 +23,11 @@ from statistics import median
 from typing import Any
 
 from src.benchmarks.large_hospital import SMALL, write_large
+from src.benchmarks.settings import read_settings
 from src.cli.command import report_user_errors
 from src.cli.errors import UserError
 from src.cli.progress import track
 
-USAGE = "python -m src.benchmarks.early_cohorts [summaries=331793] [small=1000] [rounds=1] [folder=DIR]"
 NAMES = "[triage,ed,24h,48h,admission]"
 HOURS = 24
 
@@ -169,19 +169,15 @@ def _in_a_process(way: str, hospital: Path) -> dict[str, Any]:
 def main() -> None:
     """Runs the command."""
     with report_user_errors():
-        defaults: dict[str, Any] = {"summaries": "331793", "small": str(SMALL), "rounds": "1", "folder": None}
-        given = dict(word.split("=", 1) for word in sys.argv[1:] if "=" in word)
-        if way := given.get("way"):
-            print(json.dumps(read_once(way, Path(given["folder"]))))
+        settings = read_settings(
+            sys.argv[1:], {"summaries": 331_793, "small": SMALL, "rounds": 1, "folder": "", "way": ""}
+        )
+        if settings["way"]:
+            print(json.dumps(read_once(settings["way"], Path(settings["folder"]))))
             return
-        settings = {**defaults, **given}
-        counts = {key: settings[key] for key in ("summaries", "small", "rounds")}
-        if len(given) < len(sys.argv[1:]) or set(given) - set(defaults) or not all(map(str.isdigit, counts.values())):
-            raise UserError(USAGE)
-        summaries, small, rounds = map(int, counts.values())
-        with tempfile.TemporaryDirectory(dir=settings["folder"]) as folder:
-            rows = write_large(Path(folder), summaries, small)
-            print("\n".join(measured(Path(folder), rows, rounds)))
+        with tempfile.TemporaryDirectory(dir=settings["folder"] or None) as folder:
+            rows = write_large(Path(folder), settings["summaries"], settings["small"])
+            print("\n".join(measured(Path(folder), rows, settings["rounds"])))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from importlib import import_module
 from pathlib import Path
 from statistics import median
 
+from src.benchmarks.settings import read_settings
 from src.cli.command import report_user_errors
 from src.cli.errors import UserError
 from src.cli.progress import track
@@ -161,14 +162,12 @@ def main() -> None:
     """Runs the command."""
     with report_user_errors():
         hospital, *words = sys.argv[1:] or [""]
-        given = dict(word.split("=", 1) for word in words if "=" in word)
-        if way := given.get("way"):
-            print(json.dumps(read_once(way, Path(hospital))))
-            return
-        defaults = {"notes": 20_000, "bytes": 10_000, "rounds": 3}
-        if not hospital or set(given) - set(defaults) or not all(value.isdigit() for value in given.values()):
+        if not hospital or "=" in hospital:
             raise UserError("python -m src.benchmarks.preparation HOSPITAL [notes=20000] [bytes=10000] [rounds=3]")
-        settings = {**defaults, **{key: int(value) for key, value in given.items()}}
+        settings = read_settings(words, {"notes": 20_000, "bytes": 10_000, "rounds": 3, "way": ""})
+        if settings["way"]:
+            print(json.dumps(read_once(settings["way"], Path(hospital))))
+            return
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "discharge.csv.gz"
             write_notes(Path(hospital), path, settings["notes"], settings["bytes"])

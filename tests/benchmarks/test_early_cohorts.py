@@ -2,8 +2,6 @@
 
 import csv
 import gzip
-import subprocess
-import sys
 from collections import Counter
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -97,12 +95,3 @@ def test_the_benchmark_measures_every_way_that_is_installed(large: tuple[Path, d
         "reports of both joins: identical",
         "pandas is not installed: pip install -e '.[benchmark]' -c constraints.txt",
     )
-
-
-@pytest.mark.parametrize("words", [["summaries=many"], ["admissions=10"], ["10"]])
-def test_words_that_are_none_are_told_how_it_is_written(words: list[str]) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "src.benchmarks.early_cohorts", *words], capture_output=True, text=True, check=False
-    )
-    assert done.returncode
-    assert "python -m src.benchmarks.early_cohorts [summaries=331793]" in done.stderr

@@ -12,6 +12,7 @@ from src.benchmarks.settings import own_settings
     [
         ("chaos", "cohort out kills=many", "kills=many: must be a whole number of at least 0, as kills=20"),
         ("coverage", "rounds=-1", "rounds=-1: must be a whole number of at least 0, as rounds=400"),
+        ("early_cohorts", "summaries=many", "summaries=many: must be a whole number of at least 0"),
         ("evaluation", "notes=1.5", "notes=1.5: must be a whole number"),
         ("evidence", "beam=x", "beam=x: must be a whole number"),
         ("gpu", "device=cpu steps=x", "steps=x: must be a whole number"),
@@ -19,6 +20,7 @@ from src.benchmarks.settings import own_settings
         ("inference", "precision=fp8", "precision=fp8: must be one of auto, fp32, "),
         ("memory", "hidden=", "hidden=: must be a whole number"),
         ("prediction", "run hospital rounds=x", "rounds=x: must be a whole number"),
+        ("preparation", "hospital bytes=x", "bytes=x: must be a whole number"),
         ("search", "cohort out trials=x", "trials=x: must be a whole number"),
         ("service", "requests=all", "requests=all: must be a whole number of at least 0, as requests=10000"),
         ("strikes", "cohort out minutes=inf", "minutes=inf: must be a number of at least 0, as minutes=600.0"),
