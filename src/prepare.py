@@ -41,13 +41,13 @@ def prepare(cfg: PrepareConfig) -> None:
 
         print("\n".join(deviations(record)))
     print(f"cohort: {cfg.data.out}")
-    for horizon in early_horizons(cfg.horizon):
-        folder = Path(cfg.data.out) / HORIZONS / horizon.name
-        held = read_cohort(folder).record
-        for remark in held["remarks"]:
-            print(one_line(remark))
+    folders = [Path(cfg.data.out) / HORIZONS / horizon.name for horizon in early_horizons(cfg.horizon)]
+    early = {folder: read_cohort(folder).record for folder in folders}
+    for remark in dict.fromkeys(remark for held in early.values() for remark in held["remarks"]):
+        print(one_line(remark))
+    for folder, held in early.items():
         print(visible("\n".join(Flow(held["flow"]).lines())))
-        print(f"cohort at {horizon.name}: {folder}")
+        print(f"cohort at {folder.name}: {folder}")
 
 
 def main() -> None:
