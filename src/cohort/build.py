@@ -46,7 +46,7 @@ def build(cfg: PrepareConfig) -> tuple[Flow, dict[str, Any]]:
     """
     load_drgs(cfg.version)
     extract = extractor(cfg.protocol, cfg.data.sections, cfg.data.headings)
-    early = early_horizons(cfg.horizon)
+    early = early_horizons(cfg.horizon, cfg.latest_first)
     tables = find_tables(cfg.data, early)
     flow = Flow()
     with atomic_folder(Path(cfg.data.out)) as folder:

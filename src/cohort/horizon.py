@@ -36,6 +36,8 @@ class Horizon:
     """Stands for a time before discharge."""
 
     name: str
+    latest_first: bool = False
+    """Its texts begin with the latest piece."""
 
     @property
     def hours(self) -> int | None:
@@ -72,6 +74,6 @@ class Horizon:
         return "with an edouttime in hosp/admissions" if self.name == NamedHorizon.ED else None
 
 
-def early_horizons(names: Sequence[str]) -> list[Horizon]:
+def early_horizons(names: Sequence[str], latest_first: bool = False) -> list[Horizon]:
     """Lists the horizons before discharge, in the order named."""
-    return [Horizon(name) for name in names if name != NamedHorizon.DISCHARGE]
+    return [Horizon(name, latest_first) for name in names if name != NamedHorizon.DISCHARGE]

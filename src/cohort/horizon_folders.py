@@ -153,7 +153,7 @@ def _write(folder: Path, horizon: Horizon, origin: Origin, rows: pl.DataFrame, f
             "remarks": flow.remarks,
             "splits": splits,
             "words": {"mean": lengths.mean(), "p90": lengths.quantile(0.9)},
-            "horizon": {"name": horizon.name, "hours": horizon.hours},
+            "horizon": {"name": horizon.name, "hours": horizon.hours, "latest_first": horizon.latest_first},
             "origin": origin.record["fingerprint"],
         },
         fingerprint,
@@ -207,4 +207,4 @@ def assembled(horizon: Horizon, note: str, admission: int, end: datetime, pieces
                 f"{kind} of admission {whose}, known at {known}: a fault of this program, nothing was written"
             )
         texts.append(text)
-    return "\n".join(texts)
+    return "\n".join(texts[::-1] if horizon.latest_first else texts)

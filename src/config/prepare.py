@@ -155,6 +155,9 @@ class PrepareConfig:
     horizon: list[str]
     """Up to when texts are known that a model reads: triage, ed, hours as 24h, admission, discharge. The cohort of
     discharge is always made; each other horizon is a cohort of its own below it."""
+    latest_first: bool
+    """Texts of horizons before discharge begin with the latest piece, and not with the first. Models cut a text at its
+    end, and would lose what became known last."""
     split: SplitBy
     split_file: str | None
     """With split=file: keyed ids and their splits, as `prepare` writes them to `split.csv`."""
@@ -243,6 +246,8 @@ class PrepareConfig:
             problems.append(f"data.ed={data.ed}: needs a horizon before discharge, as horizon=[triage]")
         elif data.ed is not None and not Path(data.ed).is_dir():
             problems.append(f"data.ed={data.ed}: no such folder; it is the download of MIMIC-IV-ED")
+        if self.latest_first and not early:
+            problems.append("latest_first=true: needs a horizon before discharge, as horizon=[24h]")
         return problems
 
     def _split(self) -> list[str]:

@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -61,12 +62,27 @@ def test_every_horizon_has_the_labels_splits_and_keyed_ids_of_the_one_cohort(tmp
         assert set(pl.read_csv(early.folder / "split.csv").iter_rows()) <= set(ids.items())
         assert early.record["origin"] == record["fingerprint"] == plain["fingerprint"] != early.fingerprint
         hours = {"24h": 24, "48h": 48}.get(name)
-        assert early.record["horizon"] == {"name": name, "hours": hours}
+        assert early.record["horizon"] == {"name": name, "hours": hours, "latest_first": False}
         assert early.record["flow"][0] == {"step": "notes of the cohort", "excluded": 0, "left": 60}
         assert early.record["flow"][-1]["left"] == rows.height
         assert [label.code for label in early.labels] == [label.code for label in read_cohort(cohort).labels]
         facts = pl.read_parquet(early.folder / "admissions.parquet")
         assert facts["hadm_id"].to_list() == rows["hadm_id"].to_list()
+
+
+def test_texts_can_begin_with_the_latest_piece_which_a_cut_then_keeps(tmp_path: Path, prepare: Prepare) -> None:
+    folder = busy_ward().write(tmp_path / "mimic")
+    words = [f"data.dir={folder}", "data.words=1", "horizon=[32h]"]
+    for more in ([], ["latest_first=true"]):
+        prepare(*words, *more)
+    cohorts = [read_cohort(tmp_path / f"cohort-{number}" / "horizons" / "32h") for number in (1, 2)]
+    assert [cohort.record["horizon"]["latest_first"] for cohort in cohorts] == [False, True]
+    texts = [pl.read_parquet(cohort.folder / "notes.parquet")["text"] for cohort in cohorts]
+    pieces = [[re.split(r"\n(?=Hour \d+, )", text) for text in order] for order in texts]
+    assert set(map(len, pieces[0])) == {2}, "triage and a film"
+    assert pieces[0] == [piece[::-1] for piece in pieces[1]]
+    hours = [[int(piece.split(",")[0].removeprefix("Hour ")) for piece in of_note] for of_note in pieces[1]]
+    assert all(of_note == sorted(of_note, reverse=True) for of_note in hours)
 
 
 def test_the_command_prints_the_flow_of_each_horizon_and_a_run_reads_its_folder(
@@ -203,6 +219,7 @@ def test_a_horizon_that_leaves_a_split_empty_is_refused_with_its_counts(tmp_path
         (["horizon=[ed]", "protocol=paper"], "horizon=ed: needs protocol=clean"),
         (["horizon=[discharge]", "data.ed=gone"], r"data.ed=gone: needs a horizon before discharge"),
         (["horizon=[ed]", "data.ed=gone"], "data.ed=gone: no such folder; it is the download of MIMIC-IV-ED"),
+        (["horizon=[discharge]", "latest_first=true"], "latest_first=true: needs a horizon before discharge"),
         (["horizon=[ed]", "data=csv", *OWN_FILE], "horizon=ed: reads MIMIC-IV files; leave data.path or"),
     ],
 )
