@@ -62,8 +62,7 @@ def evaluate(cfg: EvaluateConfig) -> dict[str, float]:
     from src.evaluation.prefixes import check_prefixes, report_prefixes
     from src.evaluation.reopen import reopen
     from src.runs.folder import SCORED, RunFolder
-    from src.runs.kept_cohort import of_apr
-    from src.runs.record import read_record
+    from src.runs.record import of_apr, read_record
     from src.training.outcome import measured
 
     run = Path(cfg.run)
@@ -82,7 +81,7 @@ def evaluate(cfg: EvaluateConfig) -> dict[str, float]:
         metrics |= measured(data.predictions(split, predictor.scores(split, Stop())), split, data.space)
     if cfg.prefixes:
         print(report_prefixes(predictor, cfg.prefixes, run))
-    print(table({run.name: metrics}, apr=of_apr([run])))
+    print(table({run.name: metrics}, apr=of_apr([record])))
     worst = max(abs(metrics[name] - value) for name, value in record.metrics.items() if value is not None)
     if worst > TOLERANCE:
         raise UserError(

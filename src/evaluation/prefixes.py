@@ -14,13 +14,13 @@ from src.cli.files import atomic_write
 from src.cli.progress import track
 from src.cli.signals import Stop
 from src.cohort.split import Split
+from src.config.prepare import DrgSystem
 from src.display.spreadsheet import write_frame
 from src.evaluation.figures import draw_prefixes
 from src.evaluation.metrics_table import table
 from src.models.engine.packing import Packed
 from src.models.prompts import prompt_template
 from src.runs.folder import SCORED, RunFolder
-from src.runs.kept_cohort import of_apr
 from src.runs.predictions import Predictions
 from src.training.llama import Llama, as_llama
 from src.training.notes import split_rows, token_lengths
@@ -117,7 +117,8 @@ def report_prefixes(predictor: Predictor, prefixes: Sequence[int], run: Path) ->
     method = "one forward for all lengths"
     if not one_forward(llama):
         method = f"prompt={cfg.prompt} puts words after the cut, so each length was read in a forward of its own"
-    shown = table({f"{length:,}": metrics for length, metrics in test.items()}, noun="tokens", apr=of_apr([run]))
+    apr = llama.data.cohort.record["drg_version"] == DrgSystem.APR
+    shown = table({f"{length:,}": metrics for length, metrics in test.items()}, noun="tokens", apr=apr)
     return f"{shown}\n{method}; {RunFolder(run).prefixes}, {RunFolder(run).prefixes_figure}"
 
 

@@ -6,9 +6,7 @@
 import json
 import zipfile
 import zlib
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +18,7 @@ from src.cohort.familiar_words import FamiliarWords, familiar_words
 from src.cohort.prepared import COHORT, Cohort
 from src.cohort.sections import WHOLE_NOTE
 from src.cohort.split_names import Split
-from src.config.prepare import DrgSystem, Protocol
+from src.config.prepare import Protocol
 from src.runs.folder import RunFolder
 
 KEPT: Schema = {
@@ -81,11 +79,6 @@ def kept_record(folder: RunFolder) -> dict[str, Any]:
         return read_json(folder.cohort, KEPT)
     except (FileNotFoundError, UserError):
         return {}
-
-
-def of_apr(folders: Iterable[Path]) -> bool:
-    """Says whether runs are of APR-DRGs, all of them, by what each kept of its cohort."""
-    return {kept_record(RunFolder(folder)).get("drg_version") for folder in folders} == {DrgSystem.APR}
 
 
 def read_kept(folder: RunFolder) -> KeptCohort | None:

@@ -1,14 +1,14 @@
 """A run's record, `result.json`, says what it is and came to; a run without it is not finished."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from src.cli.errors import UserError
 from src.cli.json_files import Damaged, Schema, read_json, set_aside, write_json
-from src.config.prepare import HORIZONS, NamedHorizon
+from src.config.prepare import HORIZONS, DrgSystem, NamedHorizon
 from src.config.train import TrainConfig
 from src.runs.folder import RunFolder
 
@@ -75,6 +75,11 @@ class RunRecord:
         """Gives what `result.json` holds, without the parts that are None."""
         own = {name.name: getattr(self, name.name) for name in fields(self) if name.name != "further"}
         return {**{key: value for key, value in own.items() if value is not None}, **self.further}
+
+
+def of_apr(records: Iterable[RunRecord]) -> bool:
+    """Says whether runs are of APR-DRGs, all of them."""
+    return {record.drg_version for record in records} == {DrgSystem.APR}
 
 
 def damage(run_dir: Path) -> UserError | None:

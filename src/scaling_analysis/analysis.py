@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from src.cohort.disclosure import MIN_GROUP_PATIENTS
-from src.runs.kept_cohort import of_apr
+from src.runs.record import of_apr
 from src.scaling_analysis.differences import differences
 from src.scaling_analysis.fits import fits, held_out, predictions
 from src.scaling_analysis.grid import Grid, gather
@@ -59,7 +59,7 @@ def analyse(
         missing=(*source.unfinished, *missing),
         notes=(*_hidden(source), *grid.notes, *sampling_notes, *missing_notes, *_few(grid), *ALWAYS),
         seed=seed,
-        apr=of_apr(Path(run.folder) for run in source.runs if run.folder),
+        apr=of_apr(run.record for run in source.runs),
     )
 
 

@@ -9,9 +9,8 @@ from src.cohort.split import Split
 from src.config.train import TrainConfig
 from src.evaluation.metrics_table import table
 from src.runs.identity import run_dir
-from src.runs.kept_cohort import of_apr
 from src.runs.lock import exclusive
-from src.runs.record import RunRecord, finished, read_record
+from src.runs.record import RunRecord, finished, of_apr, read_record
 from src.training.ranks import is_rank_zero
 
 Train = Callable[[TrainConfig, Path], RunRecord]
@@ -39,5 +38,5 @@ def run_single(cfg: TrainConfig, train: Train) -> None:
 
 def print_results(folders: Sequence[Path]) -> None:
     """Prints the test metrics of finished runs, a row a run."""
-    ended = [folder for folder in folders if finished(folder)]
-    print(table({folder.name: read_record(folder).metrics for folder in ended}, apr=of_apr(ended)))
+    records = {folder.name: read_record(folder) for folder in folders if finished(folder)}
+    print(table({name: record.metrics for name, record in records.items()}, apr=of_apr(records.values())))

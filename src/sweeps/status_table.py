@@ -12,9 +12,8 @@ from src.cli.terminal import visible
 from src.display.catalog import View, metrics_of
 from src.display.published import sampling_interval
 from src.runs.find import ListedRun, find_runs
-from src.runs.kept_cohort import of_apr
 from src.runs.provenance import code_version
-from src.runs.record import RunRecord, damage, read_record
+from src.runs.record import RunRecord, damage, of_apr, read_record
 from src.runs.state import ENDED, RunStatus
 from src.runs.status import StatusSnapshot
 from src.runs.trial_record import read_trial
@@ -148,7 +147,7 @@ def leaderboard(rows: Sequence[Row]) -> str:
 
 
 def _board(ranked: Sequence[Row]) -> str:
-    apr = of_apr(row.folder for row in ranked)
+    apr = of_apr(row.record for row in ranked if row.record)
     shown = {key: metric.brief or metric.name for key, metric in metrics_of(View.LEADERBOARD, apr).items()}
     first = f"{shown.pop(METRIC)} [95 %]"
     body = [

@@ -17,9 +17,8 @@ from src.config.train import TrainConfig
 from src.runs.find import run_folders
 from src.runs.identity import as_read, check_names, run_dir, unread
 from src.runs.job import CELL, Job, write_job
-from src.runs.kept_cohort import of_apr
 from src.runs.provenance import code_version
-from src.runs.record import finished, read_record, record_of
+from src.runs.record import finished, of_apr, read_record, record_of
 from src.runs.state import RunStatus
 from src.runs.status import StatusSnapshot, queued_jobs, read_status
 from src.sweeps.manifest import write_sweep
@@ -171,14 +170,14 @@ def _of_another_cohort(jobs: Sequence[Job], fingerprints: set[str]) -> int:
 def _close(name: str, jobs: Sequence[Job], waits: bool) -> None:
     from src.evaluation.metrics_table import table
 
-    ended = {job.name: read_record(job.folder).metrics for job in jobs if finished(job.folder)}
-    if ended:
-        print(table(ended, apr=of_apr(job.folder for job in jobs if job.name in ended)))
+    records = {job.name: read_record(job.folder) for job in jobs if finished(job.folder)}
+    if records:
+        print(table({job: record.metrics for job, record in records.items()}, apr=of_apr(records.values())))
     queued = queued_jobs(Path(jobs[0].cfg.out))
     statuses = {job.name: read_status(job.folder, job.name in queued) for job in jobs}
     alive = sum(status.standing in (RunStatus.RUNNING, RunStatus.QUEUED) for status in statuses.values())
     failed = {job_name: status for job_name, status in statuses.items() if status.standing is RunStatus.FAILED}
-    unfinished = len(jobs) - len(ended) - alive - len(failed)
+    unfinished = len(jobs) - len(records) - alive - len(failed)
     if alive:
         print(f"{name}: {alive} cells are worked on or queued elsewhere; python -m src.status {name}", flush=True)
     problems = [f"{job_name}: {status.state.error if status.state else ''}" for job_name, status in failed.items()]

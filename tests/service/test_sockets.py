@@ -26,7 +26,7 @@ class Slow:
         self.texts += rows["text"].to_list()
         empty = dict.fromkeys(
             ("drg", "title", "probability", "drgs", "probabilities", "base_drg", "severity", "mdc", "type", "weight",
-             "words", "unread_tokens", "unfamiliar")
+             "words", "unread_tokens", "unfamiliar", "drg_version")
         )  # fmt: skip
         return pl.DataFrame([{"id": row, "decision": "defer", "reasons": [], **empty} for row in rows["id"]])
 
