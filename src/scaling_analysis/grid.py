@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from src.config.prepare import NamedHorizon
 from src.display.catalog import AXES, COORDINATES, HORIZON, MODEL, is_loss
 from src.runs.finished import Run
 from src.scaling_analysis.combined_interval import combined_interval, patient_error, seed_error
@@ -92,7 +93,8 @@ def gather(runs: Sequence[Run]) -> Grid:
 
 def _order(ground: DatasetKey, axes: Mapping[str, Any]) -> tuple[Any, ...]:
     size, *rest = (axes.get(axis.key, 0) if axis.number else str(axes.get(axis.key)) for axis in COORDINATES)
-    of_ground = (ground.protocol, -ground.train, ground.test, ground.cohort)
+    early = axes.get(HORIZON) not in (None, NamedHorizon.DISCHARGE)
+    of_ground = (ground.protocol, -ground.train, early, ground.test, ground.cohort)
     return *of_ground, size, str(axes.get(MODEL)), *rest, repr(sorted(axes.items()))
 
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -181,6 +182,14 @@ def test_the_report_shows_horizons_in_tables_pictures_names_and_commands(early: 
     assert [figure.name for figure in drawn] == ["horizon_macro_f1", "horizon_accuracy"]
     (trained,) = training_commands(runs)
     assert "horizon=24h,discharge,triage" in trained.words
+
+
+def test_of_cohorts_of_one_size_that_of_discharge_is_shown_first(early: Path) -> None:
+    discharged = read_run(at(early, "tfidf", "discharge"))
+    for name in ("0", "f"):
+        record = replace(discharged.record, cohort=name, axes={**discharged.record.axes, "horizon": "admission"})
+        grounds = analyse(Source((replace(discharged, record=record), discharged))).grounds
+        assert [ground.cohort for ground in grounds] == [discharged.record.cohort, name]
 
 
 def test_runs_of_one_horizon_have_no_such_section(early: Path) -> None:
