@@ -30,7 +30,7 @@ class GaugeConfig:
 
     def problems(self) -> list[str]:
         """Lists one line for each value that cannot be."""
-        from src.cohort.prepared import RECORD
+        from src.config.cohort_folder import RECORD
 
         problems = []
         if not (Path(self.data.dir) / RECORD).is_file():

@@ -134,7 +134,7 @@ def folder_of(cfg: RunsReportConfig) -> Path:
 
 def main() -> None:
     """Runs the command: on runs where its first word names their source, on a cohort where it names one, or none."""
-    from src.cohort.prepared import RECORD
+    from src.config.cohort_folder import RECORD
 
     first = sys.argv[1] if sys.argv[1:] else ""
     sys.argv[1:] = with_first_named(sys.argv[1:], "data.dir" if (Path(first) / RECORD).is_file() else "source")

@@ -26,6 +26,7 @@ from src.benchmarks.large_hospital import SMALL, write_large
 from src.benchmarks.settings import read_settings
 from src.cli.command import report_user_errors
 from src.cli.errors import UserError
+from src.cli.own_memory import peak_memory
 from src.cli.progress import track
 
 NAMES = "[triage,ed,24h,48h,admission]"
@@ -127,13 +128,7 @@ def read_once(way: str, hospital: Path) -> dict[str, Any]:
         count += len(texts)
         hashing += time.perf_counter() - begun
     seconds = time.perf_counter() - start - hashing
-    return {"seconds": seconds, "peak": _peak(), "reports": count, "sum": f"{total:016x}"}
-
-
-def _peak() -> float:
-    """Reads the largest resident memory of this process in MB; `getrusage` counts that of its parent as well."""
-    status = Path("/proc/self/status").read_text("ascii")
-    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+    return {"seconds": seconds, "peak": peak_memory() / 2**20, "reports": count, "sum": f"{total:016x}"}
 
 
 def measured(hospital: Path, rows: Mapping[str, int], rounds: int) -> list[str]:

@@ -7,7 +7,6 @@ them; and the DRG's metrics with scikit-learn, as the paper's code has them. Eve
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 from src.benchmarks.settings import read_settings
 from src.cli.command import report_user_errors
+from src.cli.own_memory import peak_memory
 from src.cohort.msdrg import load_drgs
 from src.metrics.intervals import estimates, subsample
 from src.models.labelspace import LabelSpace
@@ -99,8 +99,7 @@ def _one(way: str, notes: int, drgs: int) -> None:
     start = time.process_time()
     metrics = WAYS[way](made, space)
     seconds = time.process_time() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"metrics": len(metrics), "seconds": seconds, "peak": peak}))
+    print(json.dumps({"metrics": len(metrics), "seconds": seconds, "peak": peak_memory() / 2**20}))
 
 
 def main() -> None:

@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import re
-import resource
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,7 @@ from statistics import median
 from src.benchmarks.settings import read_settings
 from src.cli.command import report_user_errors
 from src.cli.errors import UserError
+from src.cli.own_memory import peak_memory
 from src.cli.progress import track
 
 LINES = r"((?:\n.*)+?)"
@@ -108,8 +108,7 @@ def read_once(way: str, path: Path) -> dict[str, float | str]:
         digest.update(f"{note}\x1f{text}\x1e".encode())
         hashing += time.perf_counter() - begun
     seconds = time.perf_counter() - start - hashing
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"seconds": seconds, "peak": peak, "texts": digest.hexdigest()}
+    return {"seconds": seconds, "peak": peak_memory() / 2**20, "texts": digest.hexdigest()}
 
 
 def longer_lists(texts: Sequence[str], size: int) -> dict[str, str]:

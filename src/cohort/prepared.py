@@ -17,9 +17,10 @@ from src.cohort.apr import AprDrg, apr_drg
 from src.cohort.disclosure import public_names
 from src.cohort.msdrg import VERSIONS, Drg, load_drgs
 from src.cohort.split import Split, sampled
+from src.config.cohort_folder import RECORD
 from src.config.prepare import DrgSystem
 
-NOTES, RECORD, SPLIT, EXCLUDED = "notes.parquet", "cohort.json", "split.csv", "excluded.csv"
+NOTES, SPLIT, EXCLUDED = "notes.parquet", "split.csv", "excluded.csv"
 
 SOURCE_IDS = "source_ids.parquet"
 """Patients' ids of a hospital's own file, as the file had them, where `subject_id` is another number."""

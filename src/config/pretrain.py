@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from src.config.choices import Objective
+from src.config.cohort_folder import RECORD
 
 
 @dataclass
@@ -82,6 +83,6 @@ class PretrainConfig:
             ("lr", self.lr, 0 < self.lr <= 1e6, "must be above 0 and at most 1,000,000"),
         ]
         problems = [f"{key}={value}: {must}" for key, value, holds, must in bounds if not holds]
-        if not (Path(self.data.dir) / "cohort.json").is_file():
+        if not (Path(self.data.dir) / RECORD).is_file():
             problems.append(f"data.dir={self.data.dir}: no prepared cohort there; make one with python -m src.prepare")
         return problems

@@ -6,7 +6,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from src.cohort.disclosure import MIN_GROUP_PATIENTS
-from src.cohort.prepared import RECORD
+from src.config.cohort_folder import RECORD
 from src.config.prepare import system_name
 from src.display.figure_style import ReportFigure, svg
 from src.display.page import Page, PageBlock, Section, render

@@ -7,8 +7,8 @@ from typing import Any
 from src.cli.errors import UserError
 from src.cli.json_files import Schema, read_json
 from src.cohort.disclosure import MIN_GROUP_PATIENTS, folded
-from src.cohort.prepared import RECORD
 from src.cohort.split import Split
+from src.config.cohort_folder import RECORD
 from src.display.figure_style import ReportFigure
 from src.reporting.cohort_figures import flow_figure
 from src.runs.finished import Run

@@ -133,8 +133,8 @@ def read_cohort_of(record: RunRecord, run_dir: Path, data_dir: Path | None = Non
     Raises:
         UserError: it is in none of them, or is damaged.
     """
-    from src.cohort.prepared import RECORD as COHORT
     from src.cohort.prepared import read_cohort
+    from src.config.cohort_folder import RECORD as COHORT
 
     named = Path(record.config["data"]["dir"])
     named_here = [data_dir] if data_dir else [named, *(folder / named for folder in run_dir.resolve().parents)]

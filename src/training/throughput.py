@@ -1,11 +1,11 @@
 """Measures what a run tells of its training: means over the notes since it last told, speed, memory, time left."""
 
-import resource
 import time
 
 import torch
 from torch import Tensor
 
+from src.cli.own_memory import peak_memory
 from src.cohort.disclosure import MIN_GROUP_PATIENTS
 from src.models.devices import busy_percent, peak_bytes
 from src.training.ranks import Ranks
@@ -63,7 +63,7 @@ class ThroughputMeter:
             "train/tokens_per_second": self.tokens / seconds,
             "train/padding": self.wasted / (self.tokens + self.wasted),
             "train/cpu_percent": 100 * (time.process_time() - self._worked) / seconds,
-            "train/memory_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / GIB,
+            "train/memory_gib": peak_memory() / GIB,
             "train/seconds_left": steps_left * seconds / max(self.steps, 1),
         }
         if (peak := peak_bytes(self.device)) is not None:
