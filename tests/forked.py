@@ -1,10 +1,12 @@
 """Commands of `python -m` and `python -c`, each forked from a process that has the libraries, and nothing of `src`.
 
 Importing them costs a start eight seconds of a core, and the tests start hundreds. A fork has its own process id,
-folder, environment, outputs and exit status, gets real signals, runs the module as `__main__` and ends as Python ends.
+folder, environment, outputs and exit status, gets real signals, runs the module as `__main__` and ends as Python ends,
+but for taking the libraries apart, which costs a third of a second: its memory goes with it.
 What a library reads from the environment when it is imported, it has read before: tests of that start Python itself.
 """
 
+import atexit
 import contextlib
 import functools
 import gc
@@ -19,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -228,8 +230,43 @@ def attend(child: int, connection: socket.socket) -> None:
     os._exit(0)
 
 
+class End:
+    """Ends this process with its status, after all that Python does at an end before it takes the modules apart."""
+
+    def __init__(self) -> None:
+        self.status = 0
+        atexit.register(self._leave)  # what is registered first is called last
+
+    @contextlib.contextmanager
+    def of(self) -> Iterator[None]:
+        """Notes the status that Python gives what runs here."""
+        try:
+            yield
+        except SystemExit as end:
+            self.status = end.code & 0xFF if isinstance(end.code, int) else int(end.code is not None)
+            raise
+        except KeyboardInterrupt:
+            self.status = -signal.SIGINT
+            raise
+        except BaseException:
+            self.status = 1
+            raise
+
+    def _leave(self) -> None:
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except OSError:
+                self.status = self.status or 120  # which Python gives where its output cannot be written
+        if self.status < 0:
+            signal.signal(-self.status, signal.SIG_DFL)
+            os.kill(os.getpid(), -self.status)
+        os._exit(self.status)
+
+
 def main() -> None:
     """Imports the libraries, serves, and becomes what was asked for in each process that it forks."""
+    end = End()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     del sys.path[0]
     if os.fork():  # nobody waits for it
@@ -249,10 +286,11 @@ def main() -> None:
     os.environ.update(process["env"])
     sys.path[:0] = [process["cwd"], *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     sys.argv = process["args"]
-    if sys.argv[0] == "-c":
-        exec(compile(sys.argv.pop(1), "<string>", "exec"), {"__name__": "__main__"})
-    else:
-        runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+    with end.of():
+        if sys.argv[0] == "-c":
+            exec(compile(sys.argv.pop(1), "<string>", "exec"), {"__name__": "__main__"})
+        else:
+            runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 
 
 if __name__ == "__main__":

@@ -65,6 +65,33 @@ def test_a_module_is_run_as_main_from_the_folder_of_the_fork(bare: Forks, tmp_pa
     assert ends.stdout == "first\nat its end\n"
 
 
+@pytest.mark.parametrize(
+    ("program", "status", "written"),
+    [
+        (
+            "import threading; threading.Timer(0.3, print, ['of a thread']).start(); print('first')",
+            0,
+            "first\nof a thread",
+        ),
+        ("print('first'); raise SystemExit", 0, "first"),
+        ("print('first'); raise SystemExit('why')", 1, "first"),
+        ("print('first'); raise SystemExit(-1)", 255, "first"),
+        ("print('first'); raise KeyboardInterrupt", -signal.SIGINT, "first"),
+        ("import tempfile; folder = tempfile.TemporaryDirectory(); print(folder.name)", 0, None),
+        ("import sys; sys.stdout = open('/dev/full', 'w'); print('first')", 120, ""),
+    ],
+)
+def test_a_fork_ends_as_python_ends(bare: Forks, program: str, status: int, written: str | None) -> None:
+    begun = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    done = bare.run(["-c", program])
+    assert (done.returncode, done.stderr.count("why")) == (status, begun.stderr.count("why"))
+    assert begun.returncode == status
+    if written is None:
+        assert not Path(done.stdout.strip()).exists()
+    else:
+        assert done.stdout.strip() == begun.stdout.strip() == written
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_a_signal_reaches_a_fork_and_is_its_status(bare: Forks, number: signal.Signals) -> None:
     with Path(os.devnull).open("r+") as nowhere:
