@@ -8,7 +8,6 @@ What a library reads from the environment when it is imported, it has read befor
 
 import atexit
 import contextlib
-import functools
 import gc
 import importlib
 import json
@@ -45,11 +44,33 @@ LIBRARIES = (
     "hydra_plugins.hydra_submitit_launcher.submitit_launcher",
     "wandb.apis.public",
     "wandb.sdk.wandb_init",
-    "drgpy._runtime_data",
 )
 """Those that every command comes to import, also late: W&B's API alone takes half a second."""
 
 ROOT = Path(__file__).parents[1]
+
+PYTHON = """#!{python} -IS
+import json, os, signal, socket, sys
+words = sys.argv[1:]
+if not words or words[0] not in ("-c", "-m"):
+    os.execv({python!r}, [{python!r}, *words])
+connection = socket.socket(socket.AF_UNIX)
+connection.connect({address!r})
+socket.send_fds(connection, [b"."], [0, 1, 2])
+args = words[1:] if words[0] == "-m" else words
+process = {{"args": args, "cwd": os.getcwd(), "env": dict(os.environ)}}
+connection.sendall(json.dumps(process).encode() + b"\\n")
+lines = connection.makefile()
+child = int(lines.readline())
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, lambda number, _: os.kill(child, number))
+status = int(lines.readline())
+if status < 0:
+    signal.signal(-status, signal.SIG_DFL)
+    os.kill(os.getpid(), -status)
+os._exit(status)
+"""
+"""A program that takes `-m MODULE WORD ...` and `-c PROGRAM WORD ...` as Python does, and has them forked."""
 
 POLL_S, LIFE_S = 0.02, 0.5
 """How often it is looked whether a process has ended, or who started it has; and whether the session has."""
@@ -133,6 +154,17 @@ class Forks:
                 words = [sys.executable, __file__, str(number), self._address, str(session or os.getpid()), *libraries]
                 subprocess.run(words, pass_fds=[number], cwd=ROOT, stdin=subprocess.DEVNULL,
                                stdout=subprocess.DEVNULL, check=True)  # fmt: skip
+
+    @property
+    def python(self) -> str:
+        """A program to start in the place of Python; other words than `-m` and `-c` are for Python itself."""
+        program = Path(self._address).with_name("python")
+        if not program.exists():
+            own = program.with_name(f"python-{os.getpid()}")
+            own.write_text(PYTHON.format(python=sys.executable, address=self._address))
+            own.chmod(0o700)
+            own.rename(program)
+        return str(program)
 
     def start(
         self,
@@ -273,9 +305,6 @@ def main() -> None:
         os._exit(0)
     for library in sys.argv[4:]:
         importlib.import_module(library)
-    drgs = importlib.import_module("drgpy._runtime_data")
-    drgs.load_runtime_data = functools.cache(drgs.load_runtime_data)  # a third of a second a process, of one file
-    drgs.load_runtime_data("v36")  # from which those of v34 are made
     gc.freeze()
     process = serve(socket.socket(fileno=int(sys.argv[1])), Path(sys.argv[2]), int(sys.argv[3]))
     if process is None:

@@ -4,7 +4,6 @@ import csv
 import json
 import re
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from src.cohort.disclosure import LOCAL
 from src.display.spreadsheet import original
 from src.testing.wandb_here import WandbHere
 from tests.conftest import SHORT
+from tests.forked import Forks
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -22,6 +22,7 @@ LABELS = ["=cmd|'/C calc'!A0 Featherstone", "<script>Okonkwo</script>", "\x1b[31
 NAMES = ["Featherstone", "Okonkwo", "Agnarsson", "Quillfeather"]
 PHRASE = "zebra lantern quilted"
 IDS = [f"{form}{n:02d}" for form in ("MR12345", "003456", "734-56-10") for n in range(60)]
+ANY_ID = rb"(?<![\dA-Za-z])(?:%s)(?!\d)" % b"|".join(re.escape(who).encode() for who in IDS)
 
 
 @pytest.fixture(scope="module")
@@ -59,13 +60,16 @@ def shared_files(folder: Path) -> Iterator[Path]:
 
 def slips(held: bytes) -> set[str]:
     """What of the canary hospital stands in some bytes."""
-    text = held.decode("utf-8", "replace")
-    words = [name for name in [*NAMES, PHRASE] if name.casefold() in text.casefold()]
-    return {*words, *(who for who in IDS if re.search(rf"(?<![\dA-Za-z]){re.escape(who)}(?!\d)", text))}
+    small = held.lower()
+    return {word for word in [*NAMES, PHRASE] if word.lower().encode() in small} | {
+        who.decode() for who in re.findall(ANY_ID, held)
+    }
 
 
 @pytest.mark.slow
-def test_nothing_of_a_canary_hospital_stands_in_what_leaves(prepared: Path, command: Command, tmp_path: Path) -> None:
+def test_nothing_of_a_canary_hospital_stands_in_what_leaves(
+    prepared: Path, command: Command, tmp_path: Path, forks: Forks
+) -> None:
     runs, out = tmp_path / "runs", tmp_path / "exported"
     command("src.train", f"data.dir={prepared}", f"out={runs}", "labels=single", "name=one", *SHORT, fresh=True)
     printed = [
@@ -82,9 +86,8 @@ def test_nothing_of_a_canary_hospital_stands_in_what_leaves(prepared: Path, comm
     ]
     assert not [done.args for done in printed if slips((done.stdout + done.stderr).encode())]
     with WandbHere() as server:
-        words = [sys.executable, "-m", "src.sync", str(runs / "one")]
-        sent = subprocess.run(words, env=server.env(), capture_output=True, text=True, timeout=120, check=True)
-        assert "sent, " in sent.stdout
+        sent = forks.run(["src.sync", str(runs / "one")], env=server.env())
+        assert "sent, " in sent.stdout, sent.stderr
         assert not slips(server.sent())
         assert not slips((sent.stdout + sent.stderr).encode())
     seen = [path for folder in (prepared, tmp_path) for path in shared_files(folder)]

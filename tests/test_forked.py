@@ -104,6 +104,31 @@ def test_a_signal_reaches_a_fork_and_is_its_status(bare: Forks, number: signal.S
         assert job.wait(60) == -number
 
 
+def test_a_program_stands_in_the_place_of_python(bare: Forks, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("import sys; print(sys.argv[1], sys.stdin.read()); sys.exit(4)")
+    environment = {"A": "1", "LC_ALL": "C.UTF-8"}  # without it Python adds one
+    for words, said in [
+        (["-m", "mine", "x=1"], "x=1 given\n"),
+        (["-c", "import os, sys; print(dict(os.environ), os.getcwd()); sys.exit(4)"], f"{environment} {tmp_path}\n"),
+        (["-I", "-c", "import sys; print(sys.flags.isolated); sys.exit(4)"], "1\n"),
+    ]:
+        done = subprocess.run(
+            [bare.python, *words], input="given", capture_output=True, text=True, cwd=tmp_path, env=environment,
+            check=False,
+        )  # fmt: skip
+        assert (done.returncode, done.stdout, done.stderr) == (4, said, "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_program_hands_a_signal_on_and_ends_as_it_did(bare: Forks, number: signal.Signals) -> None:
+    code = "import time; print('begun', flush=True); time.sleep(600)"
+    with subprocess.Popen([bare.python, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as job:
+        assert job.stdout is not None
+        assert job.stdout.readline() == b"begun\n"
+        job.send_signal(number)
+        assert job.wait(60) == -number
+
+
 def test_a_fork_that_takes_too_long_is_killed(bare: Forks) -> None:
     began = time.monotonic()
     with pytest.raises(subprocess.TimeoutExpired):

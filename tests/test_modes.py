@@ -3,13 +3,13 @@
 import os
 import stat
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, SHORT
+from tests.conftest import SHORT
+from tests.forked import Forks
 
 
 @pytest.fixture(autouse=True)
@@ -53,10 +53,9 @@ def test_every_file_of_a_cohort_and_a_run_is_private(
     assert {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path, out)} <= {0o700, 0o755}
 
 
-def test_modes_are_the_groups_where_it_was_chosen(hospital: Path, tmp_path: Path) -> None:
-    words = [sys.executable, "-m", "src.prepare", f"data.dir={hospital}", f"data.out={tmp_path / 'cohort'}"]
-    environment = {**os.environ, "DRG_LLAMA_ACCESS": "group"}
-    subprocess.run(words, cwd=ROOT, env=environment, check=True, capture_output=True)
+def test_modes_are_the_groups_where_it_was_chosen(hospital: Path, tmp_path: Path, forks: Forks) -> None:
+    words = ["src.prepare", f"data.dir={hospital}", f"data.out={tmp_path / 'cohort'}"]
+    assert forks.run(words, env={**os.environ, "DRG_LLAMA_ACCESS": "group"}).returncode == 0
     assert not open_to_others(tmp_path / "cohort", 0o027)
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "cohort").iterdir()}
     assert modes.pop("split.key") == 0o600  # whoever has it finds whose ids a published split holds
@@ -66,13 +65,15 @@ def test_modes_are_the_groups_where_it_was_chosen(hospital: Path, tmp_path: Path
 BESIDE = (
     "import subprocess, sys, wandb\n"
     "run = wandb.init(mode='offline', dir=sys.argv[1])\n"  # tells its children of its own service
-    "subprocess.run([sys.executable, '-m', 'src.train', *sys.argv[2:]], check=True)\n"
+    "subprocess.run([sys.argv[2], '-m', 'src.train', *sys.argv[3:]], check=True)\n"
     "run.finish()\n"
 )
 
 
-def test_what_the_service_of_anothers_wandb_writes_for_a_run_is_private(cohort: Path, tmp_path: Path) -> None:
+def test_what_the_service_of_anothers_wandb_writes_for_a_run_is_private(
+    cohort: Path, tmp_path: Path, forks: Forks
+) -> None:
     words = [f"data.dir={cohort}", f"out={tmp_path}", "name=mine", "model=tfidf", "data.limit=48", "wandb.mode=offline"]
-    subprocess.run([sys.executable, "-c", BESIDE, str(tmp_path), *words], cwd=ROOT, check=True, capture_output=True)
+    assert forks.run(["-c", BESIDE, str(tmp_path), forks.python, *words]).returncode == 0
     assert list((tmp_path / "mine").rglob("*.wandb"))
     assert not open_to_others(tmp_path / "mine", 0o077)

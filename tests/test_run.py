@@ -202,11 +202,14 @@ def test_a_base_can_be_pretrained_and_then_tuned(
 
 @pytest.mark.slow
 def test_the_demo_shows_the_lines_to_beat_before_it_trains_and_ends_with_a_table_and_pictures(
-    tmp_path: Path, command: Callable[..., subprocess.CompletedProcess[str]]
+    tmp_path: Path, forks: Forks
 ) -> None:
     out = tmp_path / "demo"
     words = [f"out={out}", "admissions=700", "limit=48", "train=['max_len=64','epochs=1']"]
-    said = command("src.demo", *words).stdout
+    code = f"import sys; sys.executable = {forks.python!r}; from src.demo import main; main()"
+    done = forks.run(["-c", code, *words])
+    assert done.returncode == 0, done.stdout + done.stderr
+    said = done.stdout
     before, after = said.split("labels=single", 1)
     for system in ("majority  ", "TF-IDF + linear  "):
         assert system in before

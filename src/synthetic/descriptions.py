@@ -4,7 +4,7 @@ from functools import cache
 from random import Random
 
 from src.cohort.crosswalk import counterpart
-from src.cohort.msdrg import load_drgs
+from src.cohort.msdrg import load_drgs, package_table
 
 LONGEST = 80
 """Characters that MIMIC-IV's descriptions are cut at."""
@@ -54,8 +54,6 @@ def _regrouped() -> dict[str, str | None]:
 
 @cache
 def _later_titles() -> dict[str, str]:
-    from drgpy._runtime_data import load_runtime_data
-
     ours = load_drgs()
-    rows = {f"{int(code):03d}": row["desc"] for code, row in load_runtime_data("v38").drgmap.items()}
+    rows = {f"{int(code):03d}": row["desc"] for code, row in package_table("v38").items()}
     return {code: title for code, title in rows.items() if code in ours or code in _regrouped()}

@@ -30,6 +30,7 @@ from src.config.train import ModelConfig
 from src.models import devices
 from src.models.classifier import with_adapters
 from src.training.outcome import versions
+from tests.forked import Forks
 
 ROOT = Path(__file__).parents[2]
 
@@ -127,7 +128,10 @@ def test_quantised_bases_are_measured_where_bitsandbytes_is(lines: Callable[...,
 
 
 @pytest.mark.slow
-def test_a_whole_run_is_trained_on_the_device(lines: Callable[..., Any]) -> None:
+def test_a_whole_run_is_trained_on_the_device(
+    lines: Callable[..., Any], forks: Forks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", forks.python)
     status, (row,) = lines("parts=train")
     assert (status, row["device"], row["steps"]) == (0, "cpu", 12)
     assert 0 <= row["accuracy"] <= 1

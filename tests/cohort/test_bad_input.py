@@ -10,6 +10,7 @@ import pytest
 
 from src.cli.errors import UserError
 from tests.cohort.conftest import Prepare
+from tests.forked import Forks
 
 Damage = Callable[[bytes], bytes]
 
@@ -198,16 +199,11 @@ def test_a_label_seen_once_stays_and_too_few_notes_for_the_papers_split_are_said
         prepare(f"data.dir={hospital}", "protocol=paper")
 
 
-def test_a_disk_that_fills_up_is_said_in_one_line(
-    hospital: Path, tmp_path: Path, command: Callable[..., object], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import subprocess
-    import sys
-
+def test_a_disk_that_fills_up_is_said_in_one_line(hospital: Path, tmp_path: Path, forks: Forks) -> None:
     limit = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000)); import signal; "
     run = limit + "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); from src.prepare import main; main()"
     words = [f"data.dir={hospital}", f"data.out={tmp_path / 'cohort'}"]
-    done = subprocess.run([sys.executable, "-c", run, *words], capture_output=True, text=True, check=False)
+    done = forks.run(["-c", run, *words])
     assert done.returncode == 2
     (line,) = done.stderr.strip().splitlines()
     assert line.startswith(f"error: {tmp_path / 'cohort'}: the disk is full")

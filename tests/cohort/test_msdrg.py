@@ -2,8 +2,9 @@ from collections import Counter, defaultdict
 from itertools import chain, combinations
 
 import pytest
+from drgpy._runtime_data import load_runtime_data
 
-from src.cohort.msdrg import VERSIONS, DrgType, Severity, load_drgs, recombine, split_title
+from src.cohort.msdrg import VERSIONS, DrgType, Severity, load_drgs, package_table, recombine, split_title
 
 DRGS = load_drgs()
 
@@ -18,6 +19,11 @@ def states_of_bases() -> dict[str, frozenset[int]]:
 def test_v34_has_757_drgs_and_340_base_drgs() -> None:
     assert len(DRGS) == 757
     assert len(states_of_bases()) == 340
+
+
+@pytest.mark.parametrize("version", VERSIONS[1:])
+def test_a_version_read_alone_is_the_packages(version: str) -> None:
+    assert package_table(version) == load_runtime_data(version).drgmap
 
 
 def test_only_four_sets_of_states_exist() -> None:

@@ -10,13 +10,12 @@ import json
 import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import ROOT
+from tests.forked import Forks
 
 GOLDEN = Path(__file__).parent / "commands"
 PROMPT = "$ python -m src."
@@ -72,31 +71,28 @@ def steady(text: str, folder: Path) -> str:
     return re.sub(r"\b\d+(\.\d+)? (ms|s|min|h)\b", r"N \2", text)
 
 
-def outcomes(lines: list[str], folder: Path, outputs: Path) -> list[tuple[str, str, int]]:
+def outcomes(lines: list[str], folder: Path, outputs: Path, forks: Forks) -> list[tuple[str, str, int]]:
     """Standard output, standard error and status of each line."""
     jobs = [shlex.split(line.replace("ROOT", str(ROOT))) for line in lines]
     asked = [(name, words, str(outputs / str(number))) for number, (name, *words) in enumerate(jobs)]
     foreign = ("WANDB_", "SLURM_", "HYDRA_", "RAY_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     mine = {"HOME": str(folder), "NETRC": str(folder / "netrc"), "XDG_CACHE_HOME": str(folder / ".cache")}
-    done = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("driver.py"))],
-        cwd=folder, env={**kept, **SETTING, **mine}, input=json.dumps(asked), capture_output=True, text=True,
-        timeout=400, check=True,
-    )  # fmt: skip
+    environment = {**kept, **SETTING, **mine}
+    done = forks.run(["tests.golden.driver"], text=json.dumps(asked), cwd=folder, env=environment)
     assert len(done.stdout.split()) == len(lines), done.stdout + done.stderr
     texts = [[steady(Path(f"{path}.{end}").read_text("utf-8"), folder) for end in ("out", "err")] for *_, path in asked]
     return [(out, err, int(status)) for (out, err), status in zip(texts, done.stdout.split(), strict=True)]
 
 
 @pytest.fixture(scope="module")
-def transcripts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def transcripts(tmp_path_factory: pytest.TempPathFactory, forks: Forks) -> dict[str, str]:
     """What each command prints now for the words of its file."""
     folder = tmp_path_factory.mktemp("golden").resolve()
     material(folder)
     stored = "".join(path.read_text("utf-8") for path in sorted(GOLDEN.glob("*.txt")))
     cases = [line.removeprefix(PROMPT) for line in stored.splitlines() if line.startswith(PROMPT)]
-    done = outcomes([*MADE, *cases], folder, tmp_path_factory.mktemp("outputs"))
+    done = outcomes([*MADE, *cases], folder, tmp_path_factory.mktemp("outputs"), forks)
     assert not any(status for _, _, status in done[: len(MADE)]), done[: len(MADE)]
     texts = dict.fromkeys(COMMANDS, "")
     for line, (out, err, status) in zip(cases, done[len(MADE) :], strict=True):

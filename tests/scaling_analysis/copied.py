@@ -1,4 +1,7 @@
-"""Tells W&B of finished runs as their training would have: `python copied.py RUNS OUT offline|online`."""
+"""Tells W&B of finished runs as their training would have.
+
+`python -m tests.scaling_analysis.copied RUNS OUT offline|online`.
+"""
 
 import shutil
 import sys

@@ -2,7 +2,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from src.scaling_analysis.result_tables import as_json, tables
 from src.scaling_analysis.run_sources import read_source
 from src.testing.made_up_runs import Truth, grid_of, write_runs
 from src.testing.wandb_here import WandbHere
+from tests.forked import Forks
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,10 +35,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def copied(folder: Path, out: Path, mode: str, env: dict[str, str]) -> None:
-    script = str(ROOT / "tests" / "scaling_analysis" / "copied.py")
-    words = [sys.executable, script, str(folder), str(out), mode]
-    subprocess.run(words, cwd=ROOT, env={**env, "PYTHONPATH": str(ROOT)}, check=True, timeout=200)
+def copied(forks: Forks, folder: Path, out: Path, mode: str, env: dict[str, str]) -> None:
+    assert forks.run(["tests.scaling_analysis.copied", str(folder), str(out), mode], env=env).returncode == 0
 
 
 @pytest.fixture
@@ -53,11 +51,13 @@ def logged_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[WandbHere]:
 
 
 @pytest.mark.slow
-def test_records_and_a_project_give_the_same_table(folder: Path, tmp_path: Path, logged_in: WandbHere) -> None:
+def test_records_and_a_project_give_the_same_table(
+    folder: Path, tmp_path: Path, logged_in: WandbHere, forks: Forks
+) -> None:
     records = tmp_path / "records"
     for run in folder.glob("pico-*"):
         shutil.copytree(run, records / run.name)
-    copied(records, tmp_path / "online", "online", dict(os.environ))
+    copied(forks, records, tmp_path / "online", "online", dict(os.environ))
     names = (
         str(records),
         "wandb:researcher/drg",

@@ -2,7 +2,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from src.config.choices import Prompt
 from src.models.prompts import encode_notes, prompt_template
 from src.training.notes import CutNotes, split_rows, token_lengths
 from src.training.tokens import NOTES_AT_ONCE, NoteTokens, open_tokens, tokenizer_hash, user_cache
+from tests.forked import Forks
 
 ROOT = Path(__file__).parents[2]
 NANO = str(ROOT / "src" / "models" / "nano")
@@ -109,7 +109,7 @@ def test_a_second_opening_makes_nothing(own: Path, tokenizer: Any) -> None:
     assert set(before) == {"ids.npy", "offsets.npy", "tokens.json"}
 
 
-def test_two_processes_at_once_make_one_whole_cache(own: Path, tmp_path: Path, tokenizer: Any) -> None:
+def test_two_processes_at_once_make_one_whole_cache(own: Path, tmp_path: Path, tokenizer: Any, forks: Forks) -> None:
     code = (
         "import sys, time\nfrom pathlib import Path\n"
         "from transformers import AutoTokenizer\n"
@@ -126,7 +126,7 @@ def test_two_processes_at_once_make_one_whole_cache(own: Path, tmp_path: Path, t
         "while len(gate.read_text()) < 2: time.sleep(0.01)\n"
         "print(len(open_tokens(read_cohort(cohort), Counted())))\n"
     )
-    words = [sys.executable, "-c", code, str(own), str(tmp_path / "log"), str(tmp_path / "gate")]
+    words = [forks.python, "-c", code, str(own), str(tmp_path / "log"), str(tmp_path / "gate")]
     jobs = [subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     told = [job.communicate(timeout=100)[0].strip() for job in jobs]
     count = len(texts(own))
