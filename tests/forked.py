@@ -8,9 +8,11 @@ What a library reads from the environment when it is imported, it has read befor
 
 import atexit
 import contextlib
+import fcntl
 import gc
 import importlib
 import json
+import multiprocessing
 import os
 import runpy
 import select
@@ -52,17 +54,23 @@ ROOT = Path(__file__).parents[1]
 PYTHON = """#!{python} -IS
 import json, os, signal, socket, sys
 words = sys.argv[1:]
+while words and words[0] in ("-u", "-B"):
+    del words[0]
 if not words or words[0] not in ("-c", "-m"):
-    os.execv({python!r}, [{python!r}, *words])
+    os.execv({python!r}, [{python!r}, *sys.argv[1:]])
+files = [int(name) for name in os.listdir("/proc/self/fd")]
+files = [file for file in files if os.path.exists(f"/proc/self/fd/{{file}}") and os.get_inheritable(file)]
 connection = socket.socket(socket.AF_UNIX)
 connection.connect({address!r})
-socket.send_fds(connection, [b"."], [0, 1, 2])
+socket.send_fds(connection, [b"."], files)
 args = words[1:] if words[0] == "-m" else words
-process = {{"args": args, "cwd": os.getcwd(), "env": dict(os.environ)}}
+process = {{"args": args, "cwd": os.getcwd(), "env": dict(os.environ), "files": files}}
 connection.sendall(json.dumps(process).encode() + b"\\n")
+for file in files:
+    os.close(file)
 lines = connection.makefile()
 child = int(lines.readline())
-for number in (signal.SIGINT, signal.SIGTERM):
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
     signal.signal(number, lambda number, _: os.kill(child, number))
 status = int(lines.readline())
 if status < 0:
@@ -70,7 +78,13 @@ if status < 0:
     os.kill(os.getpid(), -status)
 os._exit(status)
 """
-"""A program that takes `-m MODULE WORD ...` and `-c PROGRAM WORD ...` as Python does, and has them forked."""
+"""A program that takes `-m MODULE WORD ...` and `-c PROGRAM WORD ...` as Python does, and has them forked.
+
+Forked commands start it where they would start Python.
+"""
+
+MOST_FILES = 64
+"""Open files that a process is given."""
 
 POLL_S, LIFE_S = 0.02, 0.5
 """How often it is looked whether a process has ended, or who started it has; and whether the session has."""
@@ -147,6 +161,9 @@ class Forks:
         self._folder = None if address else tempfile.TemporaryDirectory(prefix="forks-")
         self._address = str(address or Path(self._folder.name if self._folder else "") / "socket")
         if address is None or not address.exists():
+            program = Path(self.python)
+            program.write_text(PYTHON.format(python=sys.executable, address=self._address))
+            program.chmod(0o700)
             with socket.socket(socket.AF_UNIX) as listener:
                 listener.bind(self._address)
                 listener.listen(64)
@@ -158,13 +175,7 @@ class Forks:
     @property
     def python(self) -> str:
         """A program to start in the place of Python; other words than `-m` and `-c` are for Python itself."""
-        program = Path(self._address).with_name("python")
-        if not program.exists():
-            own = program.with_name(f"python-{os.getpid()}")
-            own.write_text(PYTHON.format(python=sys.executable, address=self._address))
-            own.chmod(0o700)
-            own.rename(program)
-        return str(program)
+        return str(Path(self._address).with_name("python"))
 
     def start(
         self,
@@ -182,7 +193,8 @@ class Forks:
             RuntimeError: the process that forks has ended.
         """
         connection = socket.socket(socket.AF_UNIX)
-        process = {"args": args, "cwd": str(cwd or ROOT), "env": dict(os.environ if env is None else env)}
+        environment = dict(os.environ if env is None else env)
+        process = {"args": args, "cwd": str(cwd or ROOT), "env": environment, "files": [0, 1, 2]}
         with contextlib.suppress(OSError):  # it is noticed where the number of the process is read
             connection.connect(self._address)
             socket.send_fds(connection, [b"."], [file.fileno() for file in (stdin, stdout, stderr)])
@@ -233,18 +245,29 @@ def serve(listener: socket.socket, address: Path, session: int) -> dict[str, Any
         connection, _ = listener.accept()
         if os.fork() == 0:
             listener.close()
-            message, files, *_ = socket.recv_fds(connection, 1, 3)
+            message, files, *_ = socket.recv_fds(connection, 1, MOST_FILES)
             if not message:
                 os._exit(0)
             with connection, connection.makefile() as lines:
                 process: dict[str, Any] = json.loads(lines.readline())
                 if (child := os.fork()) == 0:
-                    for number, file in enumerate(files):
-                        os.dup2(file, number)
-                        os.close(file)
+                    process["received"] = files
                     return process
+                for file in files:
+                    os.close(file)
                 attend(child, connection)
         connection.close()
+
+
+def place(received: Sequence[int], numbers: Sequence[int]) -> None:
+    """Gives files the numbers that they had in the process that sent them."""
+    free = 1 + max(*received, *numbers)
+    moved = [fcntl.fcntl(file, fcntl.F_DUPFD, free) for file in received]
+    for file in received:
+        os.close(file)
+    for file, number in zip(moved, numbers, strict=True):
+        os.dup2(file, number)
+        os.close(file)
 
 
 def attend(child: int, connection: socket.socket) -> None:
@@ -309,7 +332,10 @@ def main() -> None:
     process = serve(socket.socket(fileno=int(sys.argv[1])), Path(sys.argv[2]), int(sys.argv[3]))
     if process is None:
         return
+    place(process["received"], process["files"])
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.executable = str(Path(sys.argv[2]).with_name("python"))
+    multiprocessing.set_executable(sys.executable)
     os.chdir(process["cwd"])
     os.environ.clear()
     os.environ.update(process["env"])

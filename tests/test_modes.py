@@ -65,7 +65,7 @@ def test_modes_are_the_groups_where_it_was_chosen(hospital: Path, tmp_path: Path
 BESIDE = (
     "import subprocess, sys, wandb\n"
     "run = wandb.init(mode='offline', dir=sys.argv[1])\n"  # tells its children of its own service
-    "subprocess.run([sys.argv[2], '-m', 'src.train', *sys.argv[3:]], check=True)\n"
+    "subprocess.run([sys.executable, '-m', 'src.train', *sys.argv[2:]], check=True)\n"
     "run.finish()\n"
 )
 
@@ -74,6 +74,6 @@ def test_what_the_service_of_anothers_wandb_writes_for_a_run_is_private(
     cohort: Path, tmp_path: Path, forks: Forks
 ) -> None:
     words = [f"data.dir={cohort}", f"out={tmp_path}", "name=mine", "model=tfidf", "data.limit=48", "wandb.mode=offline"]
-    assert forks.run(["-c", BESIDE, str(tmp_path), forks.python, *words]).returncode == 0
+    assert forks.run(["-c", BESIDE, str(tmp_path), *words]).returncode == 0
     assert list((tmp_path / "mine").rglob("*.wandb"))
     assert not open_to_others(tmp_path / "mine", 0o077)

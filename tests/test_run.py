@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -202,14 +203,11 @@ def test_a_base_can_be_pretrained_and_then_tuned(
 
 @pytest.mark.slow
 def test_the_demo_shows_the_lines_to_beat_before_it_trains_and_ends_with_a_table_and_pictures(
-    tmp_path: Path, forks: Forks
+    tmp_path: Path, command: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     out = tmp_path / "demo"
     words = [f"out={out}", "admissions=700", "limit=48", "train=['max_len=64','epochs=1']"]
-    code = f"import sys; sys.executable = {forks.python!r}; from src.demo import main; main()"
-    done = forks.run(["-c", code, *words])
-    assert done.returncode == 0, done.stdout + done.stderr
-    said = done.stdout
+    said = command("src.demo", *words).stdout
     before, after = said.split("labels=single", 1)
     for system in ("majority  ", "TF-IDF + linear  "):
         assert system in before
@@ -323,7 +321,8 @@ def test_a_disk_that_is_full_or_read_only_is_one_sentence(
     words = ["-m", *words, "seed=1"] if several else [*words, "name=a"]
     mounted = f"mount --make-rprivate / && mount -t tmpfs -o {options} none {tmp_path}"
     code = (
-        "import ctypes, subprocess, sys\n"
+        "import ctypes, multiprocessing, subprocess, sys\n"
+        f"multiprocessing.set_executable({sys.executable!r})\n"  # cells see this process's mounts
         f"ctypes.CDLL(None).unshare({NEW_MOUNTS})\n"
         f"if subprocess.run({mounted!r}, shell=True).returncode:\n    sys.exit('not mounted')\n"
         f"sys.argv = ['train', *{words!r}]\n"

@@ -1,4 +1,5 @@
 import multiprocessing.forkserver
+import multiprocessing.spawn
 import os
 import signal
 import threading
@@ -12,6 +13,7 @@ from src.config.launch import ProcessesConfig
 from src.runs.job import Job
 from src.sweeps.launchers import processes
 from tests.conftest import whole_record
+from tests.forked import Forks
 
 
 def finish_slowly(folder: Path) -> int:
@@ -25,8 +27,9 @@ def finish_slowly(folder: Path) -> int:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_killed_fork_server_costs_no_cell_and_no_second_training(
-    workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forks: Forks
 ) -> None:
+    monkeypatch.setattr(multiprocessing.spawn, "_python_exe", os.fsencode(forks.python))
     monkeypatch.setattr(processes, "WARM", [])
     jobs = [Job(tmp_path / str(number), None, [], {}) for number in range(3)]  # type: ignore[arg-type]
     for job in jobs:

@@ -22,6 +22,7 @@ from src.sweeps.status_table import read_rows
 from src.sweeps.sweep import launcher_config, plan_jobs, run_sweep
 from src.train import train
 from tests.conftest import whole_record
+from tests.forked import Forks
 
 ROOT = Path(__file__).parents[2]
 SWEEPS = CONF.parent / "sweeps"
@@ -184,11 +185,11 @@ def test_the_status_needs_neither_torch_nor_polars(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_sweep_outlives_killed_failed_and_stopped_cells(
-    cohort: Path, tmp_path: Path, command: Callable[..., subprocess.CompletedProcess[str]]
+    cohort: Path, tmp_path: Path, command: Callable[..., subprocess.CompletedProcess[str]], forks: Forks
 ) -> None:
     words = ["-m", f"data.dir={cohort}", f"out={tmp_path}", *SHORT, "epochs=2", "model.path=src/models/nano,x"]
     words += ["hydra/launcher=processes", "hydra.launcher.workers=1"]
-    job = subprocess.Popen([sys.executable, "-m", "src.train", *words], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    job = subprocess.Popen([forks.python, "-m", "src.train", *words], cwd=ROOT, stderr=subprocess.PIPE, text=True)
     killed = ""
     while not killed and job.poll() is None:
         time.sleep(0.02)
