@@ -18,6 +18,7 @@ from tests.forked import Forks
 
 # Two threads made tiny models ten times slower on a two-core machine.
 torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"  # in the processes that are started here, which then add up in one order
 
 ROOT = Path(__file__).parents[1]
 

@@ -8,6 +8,7 @@ script trained on 48 notes, this on all; notes of like length share a batch.
 
 from collections.abc import Sequence
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import torch
@@ -27,6 +28,7 @@ class Pieces:
 
     def __init__(self, tokenizer: Any, most: int) -> None:
         self.tokenizer, self.most = tokenizer, most
+        self.tokenising = Lock()  # a cut is a setting of the tokenizer, and not of a call
 
     @classmethod
     def of(cls, texts: Sequence[str], cfg: TrainConfig) -> "Pieces":
@@ -57,12 +59,16 @@ class Pieces:
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of each text's head between [CLS] and [SEP]."""
-        ids: list[list[int]] = self.tokenizer(list(texts), truncation=True, max_length=self.most)["input_ids"]
+        with self.tokenising:
+            ids: list[list[int]] = self.tokenizer(list(texts), truncation=True, max_length=self.most)["input_ids"]
         return ids
 
     def lengths(self, texts: Sequence[str]) -> list[int]:
         """Counts the ids of each whole text between [CLS] and [SEP], those two as well."""
-        return [len(ids) for ids in self.tokenizer(list(texts), verbose=False)["input_ids"]] if texts else []
+        if not texts:
+            return []
+        with self.tokenising:
+            return [len(ids) for ids in self.tokenizer(list(texts), verbose=False)["input_ids"]]
 
     def save(self, folder: Path) -> None:
         """Writes the tokenizer."""

@@ -1,9 +1,11 @@
 """Keeps predictions part by part in a folder beside their file, so that the same command goes on where it was."""
 
+import os
 import re
 import shutil
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +19,8 @@ from src.cli.json_files import Damaged
 from src.cli.progress import Clock
 from src.cli.signals import Stop
 from src.inference.encounters import Encounters
-from src.inference.proposals import Proposer
+from src.inference.proposals import Proposer, ReadNotes
+from src.models.devices import is_cpu
 
 FIRST, MOST = 64, 1_024
 """Encounters of the first part, and of the largest: its scores and tokens are in memory."""
@@ -106,19 +109,31 @@ class Parts:
 
 
 def propose_all(proposer: Proposer, encounters: Encounters, parts: Parts, stop: Stop) -> None:
-    """Predicts the encounters that no part holds yet, a part at a time.
+    """Predicts the encounters that no part holds yet, a part at a time, while a thread reads the notes of the next.
 
     Raises:
         Interrupted: a signal came; whole parts stay.
     """
-    done, count = parts.done, FIRST
-    with Clock(total=len(encounters) - done, what="predicting", unit="note") as clock:
-        while done < len(encounters):
-            start = time.monotonic()
+    start, count = parts.done, FIRST
+    if all(is_cpu(model.predictor.device) for model in proposer.models.members):
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # more threads would take the networks' cores
+
+    def read(start: int, count: int) -> ReadNotes:
+        return proposer.read(encounters.piece(start, count))
+
+    with (
+        Clock(total=len(encounters) - start, what="predicting", unit="note") as clock,
+        ThreadPoolExecutor(1) as reader,
+    ):
+        ahead = reader.submit(read, start, count)
+        while start < len(encounters):
+            begun = time.monotonic()
             stop.check()
-            rows = proposer.propose(encounters.piece(done, count), stop)
-            parts.add(rows)
-            done += rows.height
-            clock.reach(clock.done + rows.height)
-            if time.monotonic() - start < SECONDS / 2:
+            notes = ahead.result()
+            start += notes.ids.height
+            if start < len(encounters):
+                ahead = reader.submit(read, start, count)
+            parts.add(proposer.decide(notes, stop))
+            clock.reach(clock.done + notes.ids.height)
+            if time.monotonic() - begun < SECONDS / 2:
                 count = min(2 * count, MOST)

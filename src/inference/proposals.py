@@ -20,6 +20,18 @@ CUT = "tokens not read"
 
 
 @dataclass(frozen=True, eq=False)
+class ReadNotes:
+    """Holds B encounters that were read, of which n have a text."""
+
+    ids: pl.DataFrame
+    """[B] `id`."""
+    notes: pl.DataFrame
+    """[n] those with a text, as `Proposer.read` takes them."""
+    measures: pl.DataFrame
+    """[n] `id`, `words`, `unread_tokens` and `unfamiliar`, see `Proposer.decide`."""
+
+
+@dataclass(frozen=True, eq=False)
 class Proposer:
     """Proposes DRGs by some models.
 
@@ -63,11 +75,37 @@ class Proposer:
         return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
 
     def propose(self, encounters: pl.DataFrame, stop: Stop) -> pl.DataFrame:
-        """Proposes DRGs for B encounters.
+        """Proposes DRGs for B encounters, see `read` and `decide`."""
+        return self.decide(self.read(encounters), stop)
+
+    def read(self, encounters: pl.DataFrame) -> "ReadNotes":
+        """Measures the notes of B encounters, before a network reads them.
+
+        One thread may read the next encounters while another decides on these.
 
         Args:
             encounters: `id` and `text`, what the models read of the note, null where it has no such section; with the
                 columns of `admissions.parquet` where a model reads facts.
+        """
+        notes = encounters.filter(encounters["text"].fill_null("").str.strip_chars() != "")
+        texts = notes["text"]
+        measures = pl.DataFrame(
+            {
+                "id": notes["id"],
+                "words": texts.str.extract_all(r"\S+").list.len(),
+                "unread_tokens": np.max(
+                    [model.predictor.cut_texts(texts.to_list()) for model in self.models.members], 0
+                ),
+                "unfamiliar": self.models.first.kept.words.unseen_share(texts),
+            }
+        )
+        return ReadNotes(encounters.select("id"), notes, measures)
+
+    def decide(self, read: "ReadNotes", stop: Stop) -> pl.DataFrame:
+        """Proposes DRGs for B encounters that were read.
+
+        Args:
+            read: the encounters.
             stop: raises between batches when a signal came.
 
         Returns:
@@ -77,24 +115,13 @@ class Proposer:
             `unfamiliar` (share of new words); `drg_version`, of the labels, null for a hospital's own classes;
             `model` and `cohort`, their fingerprints.
         """
-        first, readable = self.models.first, encounters["text"].fill_null("").str.strip_chars() != ""
-        rows = encounters.filter(readable)
-        texts = rows["text"]
-        best, shares = self._best(rows, stop)
+        best, shares = self._best(read.notes, stop)
         codes = np.array(self.models.space.codes)
-        known = pl.DataFrame(
-            {
-                "id": rows["id"],
-                "drgs": pl.Series(codes[best].tolist(), dtype=pl.List(pl.String)),
-                "probabilities": pl.Series(shares.tolist(), dtype=pl.List(pl.Float64)),
-                "words": texts.str.extract_all(r"\S+").list.len(),
-                "unread_tokens": np.max(
-                    [model.predictor.cut_texts(texts.to_list()) for model in self.models.members], 0
-                ),
-                "unfamiliar": first.kept.words.unseen_share(texts),
-            }
+        known = read.measures.with_columns(
+            drgs=pl.Series(codes[best].tolist(), dtype=pl.List(pl.String)),
+            probabilities=pl.Series(shares.tolist(), dtype=pl.List(pl.Float64)),
         )
-        whole = encounters.select("id").join(known, "id", how="left", maintain_order="left")
+        whole = read.ids.join(known, "id", how="left", maintain_order="left")
         whole = whole.with_columns(
             drg=pl.col("drgs").list.first(),
             probability=pl.col("probabilities").list.first(),
@@ -103,7 +130,7 @@ class Proposer:
             ),
             model=pl.lit("+".join(model.fingerprint for model in self.models.members)),
             drg_version=pl.lit(self.models.drg_version, pl.String),
-            cohort=pl.lit(first.record.cohort),
+            cohort=pl.lit(self.models.first.record.cohort),
         )
         deferring = pl.col("reasons").list.eval(~pl.element().str.ends_with(CUT)).list.any()
         whole = whole.with_columns(decision=pl.when(deferring).then(pl.lit("defer")).otherwise(pl.lit("decide")))

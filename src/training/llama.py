@@ -14,7 +14,6 @@ from src.cli.signals import Stop
 from src.cohort.split import Split
 from src.config.train import TrainConfig
 from src.models.classifier import Classifier, load_adapters, save_adapters
-from src.models.prompts import prompt_template
 from src.training.batches import TokenisedNotes
 from src.training.fit import fit
 from src.training.learner import Learner, Stage
@@ -70,16 +69,14 @@ class Llama(Predictor):
         )
 
     def score(self, rows: pl.DataFrame, stop: Stop) -> Scores:
-        cfg = self.data.cfg
-        template = prompt_template(self.data.tokenizer, cfg.prompt, cfg.max_len)
-        ids = [template.wrap(whole) for whole in self.data.whole_ids(tuple(rows["text"]))]
+        ids = [self.data.template.wrap(whole) for whole in self.data.whole_ids(tuple(rows["text"]))]
         notes = TokenisedNotes(ids, [0] * len(ids))
         self.tokens_scored += notes.tokens
         return score_notes(
             self.trained,
             self.data.scheme,
             notes,
-            batch_size=cfg.batch_size,
+            batch_size=self.data.cfg.batch_size,
             ranks=ALONE,
             stop=stop,
             device=self.data.device,

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from src.models.bases import load_base, load_tokenizer
 from src.models.devices import best_kind, is_cpu, lacks_bf16, make_current, own
 from src.models.labelspace import LabelSpace, check_classes
 from src.models.losses import TrainingLoss
-from src.models.prompts import prompt_template
+from src.models.prompts import PromptTemplate, prompt_template
 from src.models.schemes import Scheme, build_scheme
 from src.runs.predictions import Predictions
 from src.training.batches import TokenisedNotes
@@ -171,23 +172,37 @@ class RunData:
     def cut(self, split: Split) -> NDArray[np.bool_]:
         """Says of each note of one split whether it is longer than what the base reads of it, [B]."""
         rows = split_rows(self.cohort, split, self.cfg.data.limit)["row"].to_numpy()
-        around = prompt_template(self.tokenizer, self.cfg.prompt, self.cfg.max_len).tokens
-        return self.tokens.lengths(rows) + around > self.cfg.max_len
+        return self.tokens.lengths(rows) + self.template.tokens > self.cfg.max_len
+
+    @cached_property
+    def template(self) -> PromptTemplate:
+        """Says what stands around a note, and how much of it is kept."""
+        return prompt_template(self.tokenizer, self.cfg.prompt, self.cfg.max_len)
+
+    @cached_property
+    def tokenising(self) -> Lock:
+        """Is held by the thread that tokenises texts: a cut is a setting of the tokenizer, and not of a call."""
+        return Lock()
 
     def cut_texts(self, texts: Sequence[str]) -> NDArray[np.int64]:
         """Counts the tokens of each text that the base does not read, [B]."""
-        most = prompt_template(self.tokenizer, self.cfg.prompt, self.cfg.max_len).max_note_tokens
+        most = self.template.max_note_tokens
         lengths = np.array([len(ids) for ids in self.whole_ids(tuple(texts))], dtype=np.int64)
         return np.maximum(lengths - most, 0)
 
     @cached_property
     def whole_ids(self) -> Callable[[tuple[str, ...]], list[list[int]]]:
-        """Tokenises whole texts; for the same texts again, as of who scores them and counts their tokens, once."""
+        """Tokenises whole texts; once for who counts their tokens and then scores them, also where more come between.
 
-        @lru_cache(maxsize=1)
+        Those between are the next, which are counted while these are scored.
+        """
+
+        @lru_cache(maxsize=2)
         def tokenised(texts: tuple[str, ...]) -> list[list[int]]:
-            ids = self.tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"] if texts else []
-            return list(ids)
+            if not texts:
+                return []
+            with self.tokenising:
+                return list(self.tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"])
 
         return tokenised
 
@@ -197,10 +212,10 @@ class RunData:
         Raises:
             UserError: the tokenizer does not say where in a text its tokens are.
         """
-        tokenizer = self.offset_tokenizer
-        most = prompt_template(tokenizer, self.cfg.prompt, self.cfg.max_len).max_note_tokens
+        tokenizer, most = self.offset_tokenizer, self.template.max_note_tokens
         options = {"add_special_tokens": False, "truncation": True, "return_offsets_mapping": True}
-        ends = tokenizer(list(texts), max_length=most, **options)["offset_mapping"]
+        with self.tokenising:
+            ends = tokenizer(list(texts), max_length=most, **options)["offset_mapping"]
         return [text[: kept[-1][1]] if kept else "" for text, kept in zip(texts, ends, strict=True)]
 
     def predictions(self, split: Split, heads: Mapping[str, NDArray[np.float32]]) -> Predictions:

@@ -1,9 +1,11 @@
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 
+from src.baselines.bert import Pieces
 from src.cli.signals import Stop
 from src.cohort.prepared import read_cohort
 from src.cohort.split import Split
@@ -64,6 +66,21 @@ def test_tokens_that_are_not_read_defer_no_note(runs: dict[str, Path], texts: li
     assert proposed["unread_tokens"][0] > 0
     assert proposed["reasons"].to_list() == [[f"{proposed['unread_tokens'][0]:,} tokens not read"]]
     assert proposed["decision"].to_list() == ["decide"]
+
+
+@pytest.mark.parametrize("whose", ["llama", "bert"])
+def test_one_thread_cuts_texts_while_another_counts_whole_ones(
+    whose: str, runs: dict[str, Path], texts: list[str]
+) -> None:
+    data = proposer(runs["two"], 0.9).models.first.predictor.data
+    pieces = Pieces(data.tokenizer, 16)
+    cut = data.kept_texts if whose == "llama" else pieces.encode
+    count = data.cut_texts if whose == "llama" else pieces.lengths
+    several = [[text[start:] for text in texts * 4] for start in range(40)]  # no list is cached
+    expected = [(cut(some), list(count(some))) for some in several]
+    with ThreadPoolExecutor(2) as threads:
+        begun = [(threads.submit(cut, some), threads.submit(count, some)) for some in several]
+        assert [(cuts.result(), list(counts.result())) for cuts, counts in begun] == expected
 
 
 def test_a_note_less_sure_than_the_threshold_is_deferred(runs: dict[str, Path], texts: list[str]) -> None:
