@@ -15,6 +15,7 @@ ENDINGS = (".csv", ".jsonl", ".parquet")
 
 COLUMNS: dict[str, Any] = {
     "id": str, "drg": str, "against": str, "method": str, "start": int, "end": int, "score": float, "sentence": str,
+    "drg_version": str,
 }  # fmt: skip
 """Of the scores; `start` and `end` count characters of what the model is given, its sections joined."""
 
@@ -75,6 +76,7 @@ def explain(cfg: ExplainConfig) -> None:
     from src.cli.progress import track
     from src.cli.signals import Stop
     from src.config.dialect import Dialect
+    from src.config.prepare import system_name
     from src.evidence.explanation import check_question, explain_note
     from src.inference.encounters import find_notes, open_encounters
     from src.inference.model import open_models
@@ -83,6 +85,7 @@ def explain(cfg: ExplainConfig) -> None:
     quiet_libraries()
     models = open_models([Path(cfg.run)], cfg.device, Path(cfg.data_dir) if cfg.data_dir else None)
     model = (models if cfg.sections else models.reading_whole()).first
+    version = models.drg_version
     check_question(model, cfg.drg or model.space.codes[0], cfg.against, cfg.method)
     source = find_notes(Path(cfg.notes), cfg.text, cfg.id, Dialect(None, None, key=""))
     private_folder(Path(cfg.out).parent)
@@ -99,13 +102,14 @@ def explain(cfg: ExplainConfig) -> None:
             drg = cfg.drg or model.space.codes[model.log_probabilities(rows, stop)[0].argmax()]
             scores = explain_note(model, text, drg, cfg.against, cfg.method, stop)
             unread += len(text.rstrip()) > scores[-1].end
-            about = {"id": key, "drg": drg, "against": cfg.against, "method": str(cfg.method)}
+            about = {"id": key, "drg": drg, "against": cfg.against, "method": str(cfg.method), "drg_version": version}
             sentences = [{**about, **vars(score), "sentence": text[score.start : score.end]} for score in scores]
             tables.append(pl.DataFrame(sentences, schema=COLUMNS))
     table = pl.concat(tables)
     with atomic_write(Path(cfg.out)) as tmp:
         _write(tmp, table, Path(cfg.out).suffix)
     notes = len(tables) - 1
+    print(f"labels: {system_name(version)}")
     print(f"scores of {table.height:,} sentences in {notes:,} note{'s' * (notes != 1)}: {cfg.out}")
     if empty:
         print(f"without a text, and without scores: {empty:,} more")

@@ -30,7 +30,8 @@ def test_every_sentence_that_is_read_gets_a_row_of_a_private_file(
     path = Path(cfg.out)
     table = pl.read_parquet(path)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert table.columns == ["id", "drg", "against", "method", "start", "end", "score", "sentence"]
+    assert table.columns == ["id", "drg", "against", "method", "start", "end", "score", "sentence", "drg_version"]
+    assert table["drg_version"].unique().to_list() == ["v34"]
     for key, text in TEXTS.items():
         rows = table.filter(pl.col("id") == key)
         (drg,) = rows["drg"].unique()

@@ -75,6 +75,21 @@ def test_how_a_step_is_taken_changes_no_result(
     assert set(records[1]["metrics"]) == set(records[0]["metrics"])
 
 
+@pytest.mark.slow
+def test_runs_that_start_from_another_are_the_same_over_one_base_and_spread(
+    cohort: Path, alone: Path, tmp_path: Path, command: Run
+) -> None:
+    words = [f"data.dir={cohort}", f"init_from={alone}", *SHORT]
+    command("src.train", *words, f"out={tmp_path}", "name=run", "seed=2")
+    command("src.train", *words, f"out={tmp_path}", "name=spread", "seed=2", "devices=2", "shard=true")
+    command("src.train", "-m", *words, f"out={tmp_path / 'together'}", "seed=2,3", "together=yes")
+    (together,) = (tmp_path / "together").glob("*-s2-*")
+    for run in (tmp_path / "spread", together):
+        assert np.abs(scores(tmp_path / "run") - scores(run)).max() <= 1e-3
+        assert (run / "head_rows.csv").read_bytes() == (tmp_path / "run" / "head_rows.csv").read_bytes()
+    assert np.abs(scores(alone) - scores(tmp_path / "run")).max() > 0.1
+
+
 def test_more_processes_than_notes_a_step_are_refused(cohort: Path, command: Run) -> None:
     told = command("src.train", f"data.dir={cohort}", "devices=8", "batch_size=4", ok=False).stderr
     assert "batch_size=4: must be at least devices x nodes, 8" in told
