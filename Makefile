@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 SETUP := $(VENV)/.set-up
+WORKERS = $$($(RUN) -c 'import os; print(min(4, 1 + (os.cpu_count() or 1)))')
+TESTS = $(RUN) -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
@@ -27,7 +29,7 @@ desk: $(SETUP) ## The coder's desk on the demo's notes; after make demo
 	$(RUN) -m src.serve run=demo/runs/llama-two notes=demo/notes.csv hosp=demo/hospital log=demo/desk.sqlite
 
 test: $(SETUP) ## All tests
-	$(RUN) -m pytest --numprocesses $$($(RUN) -c 'import os; print(min(4, 1 + (os.cpu_count() or 1)))') --dist loadfile --no-loadscope-reorder --max-worker-restart 0
+	$(TESTS)
 
 test-stacks: ## The fast path on the oldest, pinned and newest libraries, and a CUDA image's; stacks=oldest,newest
 	$(PYTHON) tests/stacks.py $(stacks)
@@ -39,7 +41,7 @@ check: $(SETUP) ## Lint, types, and the fast tests
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
-	$(RUN) -m pytest -m 'not slow'
+	$(TESTS) -m 'not slow'
 
 docs: $(SETUP) ## Write the file list of docs/architecture.md from the modules' first lines
 	$(RUN) tests/architecture.py

@@ -78,7 +78,7 @@ class Proposer:
         """Proposes DRGs for B encounters, see `read` and `decide`."""
         return self.decide(self.read(encounters), stop)
 
-    def read(self, encounters: pl.DataFrame) -> "ReadNotes":
+    def read(self, encounters: pl.DataFrame) -> ReadNotes:
         """Measures the notes of B encounters, before a network reads them.
 
         One thread may read the next encounters while another decides on these.
@@ -101,7 +101,7 @@ class Proposer:
         )
         return ReadNotes(encounters.select("id"), notes, measures)
 
-    def decide(self, read: "ReadNotes", stop: Stop) -> pl.DataFrame:
+    def decide(self, read: ReadNotes, stop: Stop) -> pl.DataFrame:
         """Proposes DRGs for B encounters that were read.
 
         Args:
