@@ -51,15 +51,17 @@ LIBRARIES = (
 
 ROOT = Path(__file__).parents[1]
 
-PYTHON = """#!{python} -IS
+PYTHON = """#!/bin/sh
+'''exec' "{python}" -IS "$0" "$@"
+' '''
 import json, os, signal, socket, sys
 words = sys.argv[1:]
 while words and words[0] in ("-u", "-B"):
     del words[0]
 if not words or words[0] not in ("-c", "-m"):
     os.execv({python!r}, [{python!r}, *sys.argv[1:]])
-files = [int(name) for name in os.listdir("/proc/self/fd")]
-files = [file for file in files if os.path.exists(f"/proc/self/fd/{{file}}") and os.get_inheritable(file)]
+files = [int(name) for name in os.listdir("/dev/fd")]
+files = [file for file in files if os.path.exists(f"/dev/fd/{{file}}") and os.get_inheritable(file)]
 connection = socket.socket(socket.AF_UNIX)
 connection.connect({address!r})
 socket.send_fds(connection, [b"."], files)
@@ -80,7 +82,7 @@ os._exit(status)
 """
 """A program that takes `-m MODULE WORD ...` and `-c PROGRAM WORD ...` as Python does, and has them forked.
 
-Forked commands start it where they would start Python.
+Forked commands start it where they would start Python. The shell starts it, for a path may have a space or be long.
 """
 
 MOST_FILES = 64
