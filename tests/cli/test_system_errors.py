@@ -165,7 +165,7 @@ def test_a_cell_that_the_system_stopped_says_why() -> None:
 def test_a_reader_that_ends_early_is_no_traceback() -> None:
     code = "from src.cli.command import report_user_errors\nwith report_user_errors():\n    print('a' * 1_000_000)"
     done = subprocess.run(
-        ["bash", "-c", f'{sys.executable} -c "$0" | head -c 5; exit ${{PIPESTATUS[0]}}', code],
+        ["bash", "-c", '"$1" -c "$0" | head -c 5; exit ${PIPESTATUS[0]}', code, sys.executable],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 2

@@ -73,7 +73,7 @@ def steady(text: str, folder: Path) -> str:
 
 def outcomes(lines: list[str], folder: Path, outputs: Path, forks: Forks) -> list[tuple[str, str, int]]:
     """Standard output, standard error and status of each line."""
-    jobs = [shlex.split(line.replace("ROOT", str(ROOT))) for line in lines]
+    jobs = [[word.replace("ROOT", str(ROOT)) for word in shlex.split(line)] for line in lines]
     asked = [(name, words, str(outputs / str(number))) for number, (name, *words) in enumerate(jobs)]
     foreign = ("WANDB_", "SLURM_", "HYDRA_", "RAY_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
