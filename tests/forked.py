@@ -261,7 +261,7 @@ def serve(listener: socket.socket, address: Path, session: int) -> dict[str, Any
         connection.close()
 
 
-def place(received: Sequence[int], numbers: Sequence[int]) -> None:
+def renumber(received: Sequence[int], numbers: Sequence[int]) -> None:
     """Gives files the numbers that they had in the process that sent them."""
     free = 1 + max(*received, *numbers)
     moved = [fcntl.fcntl(file, fcntl.F_DUPFD, free) for file in received]
@@ -334,7 +334,7 @@ def main() -> None:
     process = serve(socket.socket(fileno=int(sys.argv[1])), Path(sys.argv[2]), int(sys.argv[3]))
     if process is None:
         return
-    place(process["received"], process["files"])
+    renumber(process["received"], process["files"])
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.executable = str(Path(sys.argv[2]).with_name("python"))
     multiprocessing.set_executable(sys.executable)
