@@ -1,4 +1,4 @@
-"""Plans a study of coders and analyses it: `python -m src.study plan cases=FILE coders=[A,B]`, `... analyse log=FILE`.
+"""Plans and analyses a study of coders: `python -m src.study plan cases=FILE coders=[A,B,C]`, `... analyse log=FILE`.
 
 `plan` allocates cases to coders and arms, and says what so many can show. `analyse` reads the desk's log.
 """
@@ -36,8 +36,9 @@ class StudyPlanConfig:
         problems = self.assume.problems()
         if not Path(self.cases).is_file():
             problems.append(f"cases={self.cases}: no such file; python -m src.predict writes one")
-        if len(self.coders) < 2 or not all(coder.strip() == coder != "" for coder in self.coders):
-            problems.append(f"coders={self.coders}: two names or more, none empty or with blanks around it")
+        if len(self.coders) < 3 or not all(coder.strip() == coder != "" for coder in self.coders):
+            problems.append(f"coders={self.coders}: three names or more, for two give no interval; none empty or with "
+                            "blanks around it")  # fmt: skip
         if twice := sorted({coder for coder in self.coders if self.coders.count(coder) > 1}):
             problems.append(f"coders: {', '.join(twice)} comes twice")
         if self.cases_each is not None and (self.cases_each < 2 or self.cases_each % 2):

@@ -30,7 +30,7 @@ POPULATIONS: Mapping[str, Assumptions] = {
     "not quite alike": USUAL,
     "very differently": replace(USUAL, seconds_effect=0.3, right_effect=0.6),
 }
-SIZES = ((6, 20), (6, 40), (15, 20), (15, 40))
+SIZES = ((4, 60), (6, 20), (6, 40), (15, 20), (15, 40))
 """Coders, and cases that each of them reads."""
 
 
@@ -44,11 +44,10 @@ def readings_of(coders: int, cases: int) -> Readings:
 
 def satterthwaite(effect: Crossed, values: Array) -> Array:
     """Computes how far the interval reaches with Satterthwaite's degrees of freedom, [R]."""
-    variances = effect.variances(values)
-    forms = [load @ load.T for load in (part - effect.basis @ (effect.basis.T @ part) for part in effect.loads)]
+    variances = np.maximum(effect.variances(values), 0.0)
+    forms = [load @ load.T for load in effect.freed_loads]
     forms.append(np.eye(len(values)) - effect.basis @ effect.basis.T)
-    expected = np.array([[np.sum(first * second) for second in forms] for first in forms])
-    counted = np.linalg.pinv(expected) @ effect.shares
+    counted = np.linalg.pinv(effect.expected, hermitian=True) @ effect.shares
     mixed = [sum(count * form for count, form in zip(counted, forms, strict=True)) @ form for form in forms]
     spread = 2 * np.array([[np.sum(first * second.T) for second in mixed] for first in mixed])
     variance = effect.shares @ variances

@@ -1,10 +1,12 @@
 """Estimates means and effects where every coder reads many cases, with intervals that count both as drawn at random.
 
 A reading differs from the next by its coder, its case and by chance, and so does what assistance changes. The
-variance of each is found from sums of squares freed of fixed effects (MINQUE with equal weights: Rao 1971), none
-below nothing. In the estimate's variance that of coders counts with Student's t squared for their number less one,
-that of cases with theirs, and chance with the normal's. `python -m src.benchmarks.study` counts how often such
-intervals hold the truth; the two-way bootstrap and Satterthwaite's degrees of freedom held it too often.
+variance of each is found from sums of squares freed of fixed effects (MINQUE with equal weights: Rao 1971); a small
+one may come out below nothing. The estimate's variance is the mean squares of coders and of cases, less that of chance,
+which both contain: coders' and cases' count with Student's t squared for their degrees of freedom, and chance, taken
+away, with the lesser of the two, which is exact where either varies alone. An interval is never shorter than `LEAST`
+times the normal's over the variances above nothing. `python -m src.benchmarks.study` counts how often such intervals
+hold the truth; Satterthwaite's degrees of freedom and the two-way bootstrap hold it too often.
 """
 
 from collections.abc import Iterable, Sequence
@@ -23,6 +25,9 @@ Array = NDArray[np.float64]
 SMALL = 1e-9
 """Of the largest singular value: below it a direction is none."""
 
+LEAST = 0.65
+"""With 1, intervals hold the truth too often where coders and cases add nothing; with 0, some would have no length."""
+
 
 @dataclass(frozen=True, eq=False)
 class Crossed:
@@ -38,45 +43,70 @@ class Crossed:
     basis: Array
     loads: Sequence[Array]
 
-    def variances(self, values: Array) -> Array:
-        """Estimates the variance between coders, between cases and by chance from each column, [3, R].
+    @cached_property
+    def freed_loads(self) -> Sequence[Array]:
+        """Takes fixed effects out of the loads, [B, coders] and [B, cases]."""
+        return [load - self.basis @ (self.basis.T @ load) for load in self.loads]
 
-        Args:
-            values: of readings, [B, R].
-        """
-        freed_loads = [load - self.basis @ (self.basis.T @ load) for load in self.loads]
-        freed = values - self.basis @ (self.basis.T @ values)
-        squares = np.stack([*(np.sum((load.T @ freed) ** 2, 0) for load in freed_loads), np.sum(freed**2, 0)])
+    @cached_property
+    def expected(self) -> Array:
+        """Says how often each sum of squares, of coders, cases and all, holds each variance on average, [3, 3]."""
         expected = np.full((3, 3), float(len(self.weights) - self.basis.shape[1]))
-        for row, load in enumerate(freed_loads):
+        for row, load in enumerate(self.freed_loads):
             expected[row, 2] = expected[2, row] = np.sum(load**2)
-            for column, second in enumerate(freed_loads):
+            for column, second in enumerate(self.freed_loads):
                 expected[row, column] = np.sum((load.T @ second) ** 2)
-        positive: Array = np.maximum(np.linalg.pinv(expected, hermitian=True) @ squares, 0.0)
-        return positive
+        return expected
 
     @cached_property
     def shares(self) -> Array:
         """Says how often the estimate's variance holds those of coders, cases and chance, [3]."""
         return np.array([*(np.sum((load.T @ self.weights) ** 2) for load in self.loads), self.weights @ self.weights])
 
-    def estimates(self, values: Array) -> tuple[Array, Array]:
-        """Estimates from each column the value, and how far its interval of 95 % reaches to either side, [R] each.
+    def variances(self, values: Array) -> Array:
+        """Estimates the variance between coders, between cases and by chance from each column, [3, R]; some below 0.
 
         Args:
             values: of readings, [B, R].
         """
-        quantiles = [*(student.ppf(0.975, load.shape[1] - 1) for load in self.loads), Z]
-        return self.weights @ values, np.sqrt((self.shares * np.square(quantiles)) @ self.variances(values))
+        freed = values - self.basis @ (self.basis.T @ values)
+        squares = np.stack([*(np.sum((load.T @ freed) ** 2, 0) for load in self.freed_loads), np.sum(freed**2, 0)])
+        solved: Array = np.linalg.pinv(self.expected, hermitian=True) @ squares
+        return solved
+
+    @cached_property
+    def counted(self) -> Array:
+        """Says what the variances of coders, cases and chance count in the square of an interval's reach, [3].
+
+        nan where fixed effects leave nothing of coders or of cases, as of one coder, or of two who change arms.
+        """
+        own, chance = self.expected.diagonal()[:2], self.expected[:2, 2]
+        if np.any(chance <= SMALL * np.array([np.sum(load**2) for load in self.loads])):
+            return np.full(3, np.nan)
+        quantiles = np.square(student.ppf(0.975, chance**2 / own))
+        means = self.shares[:2] * chance / own
+        rest = quantiles @ means + quantiles.min() * (self.shares[2] - means.sum())
+        return np.array([*(quantiles * self.shares[:2]), rest])
+
+    def estimates(self, values: Array) -> tuple[Array, Array]:
+        """Estimates from each column the value, and how far its interval of 95 % reaches to either side, [R] each.
+
+        The reach is nan where the variance between coders, or between cases, cannot be told.
+
+        Args:
+            values: of readings, [B, R].
+        """
+        variances = self.variances(values)
+        least = (LEAST * Z) ** 2 * self.shares @ np.maximum(variances, 0.0)
+        return self.weights @ values, np.sqrt(np.maximum(self.counted @ variances, least))
 
     def interval(self, values: Array) -> Estimate:
         """Estimates from readings, [B], the value with its interval.
 
-        There is none where all are alike, or a single coder or case is all there is.
+        There is none where all are alike.
         """
         value, reach = (float(part[0]) for part in self.estimates(values[:, None]))
-        bounded = np.ptp(values) > 0 and min(load.shape[1] for load in self.loads) > 1
-        return Estimate(value, value - reach, value + reach) if bounded else Estimate(value)
+        return Estimate(value, value - reach, value + reach) if np.ptp(values) > 0 else Estimate(value)
 
     def share(self, hits: Array) -> Estimate:
         """Estimates from hits, [B] of 1 and 0, their share with Wilson's interval for as many as count.
@@ -84,11 +114,10 @@ class Crossed:
         As many count as give the same variance when drawn alone; where all are alike, the fewer of coders and cases.
         """
         value, reach = float(np.mean(hits)), float(self.estimates(hits[:, None])[1][0])
-        fewer = min(load.shape[1] for load in self.loads)
-        if fewer < 2:
+        if np.isnan(reach):
             return Estimate(value)
         square = value * (1 - value)
-        count = square * (Z / reach) ** 2 if np.ptp(hits) > 0 else fewer
+        count = square * (Z / reach) ** 2 if np.ptp(hits) > 0 else min(load.shape[1] for load in self.loads)
         middle = (value + Z**2 / (2 * count)) / (1 + Z**2 / count)
         half = Z * np.sqrt(square / count + Z**2 / (4 * count**2)) / (1 + Z**2 / count)
         return Estimate(value, float(max(0.0, middle - half)), float(min(1.0, middle + half)))

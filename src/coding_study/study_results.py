@@ -16,6 +16,9 @@ from src.display.tables import Column, Entry, Estimate, Table, p_value
 
 NONE = Estimate(float("nan"))
 
+BANDWIDTH = 0.5
+"""Of Scott's: his flattens the density at the median, and an interval from it is too long."""
+
 RIGHT = pl.col("decided") == pl.col("adjudicated")
 """Null for readings that were deferred or not adjudicated."""
 
@@ -127,7 +130,7 @@ def medians(outcomes: Outcomes, seconds: pl.Expr) -> tuple[list[Estimate], Estim
             continue
         median = float(np.median(values))
         # The density of seconds at the median, from that of their logarithms, which has no long tail.
-        density = float(gaussian_kde(np.log(values))(np.log(median))[0]) / median
+        density = float(gaussian_kde(np.log(values), BANDWIDTH * len(values) ** -0.2)(np.log(median))[0]) / median
         moved = rows.with_columns(moved=median + ((pl.col("outcome") > median) - 0.5) / density)
         pieces.append(moved)
         mean = mean_of(moved["coder"], moved["case"]).interval(moved["moved"].to_numpy())

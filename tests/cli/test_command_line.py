@@ -80,7 +80,7 @@ def test_every_configuration_file_composes(cohort: Path, hospital: Path, runs: d
         "study_analyse": [
             f"{name}={hospital / 'hosp' / 'drgcodes.csv.gz'}" for name in ("log", "adjudicated", "plan", "out")
         ],
-        "study_plan": [f"cases={runs['single'] / 'result.json'}", "coders=[a,b]", f"out={tmp_path / 's'}"],
+        "study_plan": [f"cases={runs['single'] / 'result.json'}", "coders=[a,b,c]", f"out={tmp_path / 's'}"],
         "sync": [f"runs=[{runs['single']}]"],
         "train": [f"data.dir={cohort}"],
     }

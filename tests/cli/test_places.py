@@ -52,7 +52,7 @@ COMMANDS: dict[str, Words] = {
     "scaling": lambda place, run: [str(run.parent), f"to={place}/new"],
     "serve": lambda place, run: [f"run={run}", f"notes={run}/result.json", f"log={place}/new", "port=0"],
     "status": lambda place, run: [str(run.parent), f"csv={place}/new"],
-    "study": lambda place, run: ["plan", f"cases={run}/result.json", "coders=[a,b]", f"out={place}/new"],
+    "study": lambda place, run: ["plan", f"cases={run}/result.json", "coders=[a,b,c]", f"out={place}/new"],
     "sync": lambda place, run: [f"{place}/run"],
     "train": lambda place, run: [f"data.dir={run}", f"out={place}/new"],
 }

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 from scipy.stats import t as student
 
-from src.coding_study.crossed import effect_of, mean_of
+from src.coding_study.crossed import LEAST, effect_of, mean_of
 from src.coding_study.simulated_coders import simulate
+from src.metrics.intervals import Z
 from tests.coding_study.made_log import ASSUMED, made_allocation
 
 CODERS, CASES = np.repeat(np.arange(5), 8), np.tile(np.arange(8), 5)
@@ -69,3 +70,21 @@ def test_a_single_coder_gives_a_value_without_an_interval() -> None:
     single = mean_of(["ann"] * 6, range(6))
     assert not single.share(np.array([1.0, 0, 0, 1, 1, 0])).bounded
     assert not single.interval(np.arange(6.0)).bounded
+
+
+def test_two_coders_who_change_arms_show_an_effect_without_an_interval() -> None:
+    readings = made_allocation(coders=2, cases=12).readings()
+    effect = effect_of(readings.coders, readings.cases, readings.assisted, readings.late)
+    assert effect is not None
+    estimate = effect.interval(np.random.default_rng(4).normal(size=24))
+    assert np.isfinite(estimate.value)
+    assert not estimate.bounded
+
+
+def test_an_interval_keeps_a_length_where_coders_and_cases_differ_less_than_by_chance() -> None:
+    signs = np.where((CODERS + CASES) % 2, 1.0, -1.0)  # each coder's and each case's mean is nothing
+    effect = mean_of(CODERS[:32], CASES[:32])
+    value, reach = effect.estimates(signs[:32, None])
+    variances = effect.variances(signs[:32, None])[:, 0]
+    assert max(variances[:2]) < 0 < variances[2]
+    assert (value[0], reach[0]) == pytest.approx((0, LEAST * Z * (variances[2] / 32) ** 0.5))
