@@ -6,7 +6,7 @@ one may come out below nothing. The estimate's variance is the mean squares of c
 which both contain: coders' and cases' count with Student's t squared for their degrees of freedom, and chance, taken
 away, with the lesser of the two, which is exact where either varies alone. An interval is never shorter than `LEAST`
 times the normal's over the variances above nothing. `python -m src.benchmarks.study` counts how often such intervals
-hold the truth; Satterthwaite's degrees of freedom and the two-way bootstrap hold it too often.
+hold the truth.
 """
 
 from collections.abc import Iterable, Sequence

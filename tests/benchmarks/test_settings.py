@@ -25,7 +25,7 @@ from src.benchmarks.settings import own_settings
         ("service", "requests=all", "requests=all: must be a whole number of at least 0, as requests=10000"),
         ("strikes", "cohort out minutes=inf", "minutes=inf: must be a number of at least 0, as minutes=600.0"),
         ("study", "studies=x", "studies=x: must be a whole number"),
-        ("study", "study=3", "study=3: not known here; there are studies=400, rounds=200"),
+        ("study", "study=3", "study=3: not known here; there are studies=2000"),
         ("training", "wide=1", "wide=1: must be true or false"),
     ],
 )
