@@ -3,15 +3,10 @@
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from src.cli.command import command
 from src.config.choices import Method
-
-if TYPE_CHECKING:
-    import polars as pl
-
-ENDINGS = (".csv", ".jsonl", ".parquet")
 
 COLUMNS: dict[str, Any] = {
     "id": str, "drg": str, "against": str, "method": str, "start": int, "end": int, "score": float, "sentence": str,
@@ -29,7 +24,7 @@ class ExplainConfig:
     notes: str
     """CSV, Parquet or JSON lines, MIMIC-IV-Note's folder, or a folder of text files, whose names are the ids."""
     out: str
-    """File for the scores, a row a sentence: .csv, .jsonl or .parquet."""
+    """File for the scores, a row a sentence; its ending says its kind."""
     drg: str | None
     """DRG that is explained; null takes for each note the one that the model chooses."""
     against: str | None
@@ -49,6 +44,7 @@ class ExplainConfig:
 
     def problems(self) -> list[str]:
         """Lists one line for each value that cannot be."""
+        from src.inference.prediction_file import ENDINGS
         from src.runs.folder import RunFolder
 
         problems = []
@@ -56,8 +52,8 @@ class ExplainConfig:
             problems.append(f"run={self.run}: no result.json there; it is the folder of a finished run, as runs/NAME")
         if not Path(self.notes).exists():
             problems.append(f"notes={self.notes}: no such file or folder")
-        if Path(self.out).suffix not in ENDINGS:
-            problems.append(f"out={self.out}: must end in {', '.join(ENDINGS)}")
+        if not self.out.endswith(ENDINGS):
+            problems.append(f"out={self.out}: must end with {', '.join(ENDINGS)}")
         if self.against is not None and self.drg is None:
             problems.append(f"against={self.against}: name the DRG that it is compared with too, as drg=")
         return problems
@@ -72,7 +68,7 @@ def explain(cfg: ExplainConfig) -> None:
     """
     import polars as pl
 
-    from src.cli.files import atomic_write, private_folder
+    from src.cli.files import private_folder
     from src.cli.progress import track
     from src.cli.signals import Stop
     from src.config.dialect import Dialect
@@ -80,6 +76,7 @@ def explain(cfg: ExplainConfig) -> None:
     from src.evidence.explanation import check_question, explain_note
     from src.inference.encounters import find_notes, open_encounters
     from src.inference.model import open_models
+    from src.inference.prediction_file import write_file
     from src.training.quiet_libraries import quiet_libraries
 
     quiet_libraries()
@@ -106,8 +103,7 @@ def explain(cfg: ExplainConfig) -> None:
             sentences = [{**about, **vars(score), "sentence": text[score.start : score.end]} for score in scores]
             tables.append(pl.DataFrame(sentences, schema=COLUMNS))
     table = pl.concat(tables)
-    with atomic_write(Path(cfg.out)) as tmp:
-        _write(tmp, table, Path(cfg.out).suffix)
+    write_file(Path(cfg.out), table.lazy())
     notes = len(tables) - 1
     print(f"labels: {system_name(version)}")
     print(f"scores of {table.height:,} sentences in {notes:,} note{'s' * (notes != 1)}: {cfg.out}")
@@ -115,17 +111,6 @@ def explain(cfg: ExplainConfig) -> None:
         print(f"without a text, and without scores: {empty:,} more")
     if unread:
         print(f"not read to the end: {unread:,} of them; what stands behind has no score")
-
-
-def _write(path: Path, table: "pl.DataFrame", ending: str) -> None:
-    from src.display.spreadsheet import write_frame
-
-    if ending == ".csv":
-        write_frame(path, table)
-    elif ending == ".parquet":
-        table.write_parquet(path)
-    else:
-        table.write_ndjson(path)
 
 
 def main() -> None:

@@ -81,6 +81,8 @@ def predict(cfg: PredictConfig) -> None:
     """
     import time
 
+    import polars as pl
+
     from src.cli.files import private_folder
     from src.cli.progress import minutes
     from src.cli.signals import Stop
@@ -112,7 +114,7 @@ def predict(cfg: PredictConfig) -> None:
                 print(remark, file=sys.stderr, flush=True)
             propose_all(proposer, encounters, parts, stop)
             lines = summary_lines(parts.frames())
-            write_file(out, parts.paths, parts.frames(), cfg.top)
+            write_file(out, pl.scan_parquet(parts.paths), cfg.top)
             parts.remove()
     seconds = time.monotonic() - begun
     pace = f", {models.tokens_scored / seconds:,.0f} tokens/s" if models.tokens_scored else ""

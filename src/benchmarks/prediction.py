@@ -89,7 +89,7 @@ def _predict(proposer: Proposer, notes: Path, out: Path) -> int:
         parts = Parts(out, proposer.fingerprint(encounters.fingerprint))
         with parts.alone():
             propose_all(proposer, encounters, parts, stop)
-            write_file(out, parts.paths, parts.frames(), proposer.count)
+            write_file(out, pl.scan_parquet(parts.paths), proposer.count)
             parts.remove()
     return models.tokens_scored - before
 

@@ -57,10 +57,12 @@ def print_csv(row: Sequence[Any]) -> None:
     sys.stdout.write(csv_text(row, []))
 
 
-def write_frame(path: Path, table: "pl.DataFrame") -> None:
+def write_frame(path: Path, table: "pl.DataFrame | pl.LazyFrame", gzipped: bool = False) -> None:
     """Writes a polars table as CSV; columns of numbers as they are."""
     import polars as pl
 
-    texts = [name for name, kind in table.schema.items() if kind in (pl.String, pl.Categorical) or kind == pl.Enum]
+    schema = table.lazy().collect_schema()
+    texts = [name for name, kind in schema.items() if kind in (pl.String, pl.Categorical) or kind == pl.Enum]
     safe = [pl.col(name).cast(pl.String).map_elements(neutral, return_dtype=pl.String) for name in texts]
-    table.with_columns(safe).rename({name: neutral(name) for name in table.columns}).write_csv(path)
+    rows = table.lazy().with_columns(safe).rename({name: neutral(name) for name in schema})
+    rows.sink_csv(path, compression="gzip" if gzipped else "uncompressed", check_extension=False)

@@ -1,14 +1,13 @@
-"""Writes predictions as Parquet, CSV or JSON lines, by the ending of the file's name, and counts what they say."""
+"""Writes a table as Parquet, CSV or JSON lines, by the ending of the file's name, and counts what predictions say."""
 
-import gzip
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import polars as pl
 
 from src.cli.files import atomic_write
-from src.display.spreadsheet import csv_text
+from src.display.spreadsheet import write_frame
 from src.inference.proposals import CUT
 
 SPREAD = {"drgs": "drg", "probabilities": "probability"}
@@ -17,39 +16,33 @@ SPREAD = {"drgs": "drg", "probabilities": "probability"}
 ENDINGS = (".parquet", ".csv", ".csv.gz", ".jsonl", ".jsonl.gz")
 
 
-def write_file(out: Path, parts: Sequence[Path], frames: Iterable[pl.DataFrame], count: int) -> None:
-    """Writes predictions to a file, whole or not at all.
+def write_file(out: Path, table: pl.LazyFrame, count: int = 1) -> None:
+    """Writes a table to a file in bounded memory, whole or not at all.
 
     Args:
         out: the file; its name has one of `ENDINGS`.
-        parts: Parquet files of the predictions.
-        frames: what is in them.
+        table: predictions, or another.
         count: DRGs that are listed of each encounter.
     """
+    gzipped = out.suffix == ".gz"
     with atomic_write(out) as tmp:
-        if out.name.endswith(".parquet"):
-            pl.scan_parquet(list(parts)).sink_parquet(tmp)
-            return
-        as_text = _csv(frames, count) if ".csv" in out.suffixes else (frame.write_ndjson() for frame in frames)
-        with gzip.open(tmp, "wb") if out.name.endswith(".gz") else tmp.open("wb") as file:
-            for text in as_text:
-                file.write(text.encode())
+        if out.suffix == ".parquet":
+            table.sink_parquet(tmp)
+        elif out.name.removesuffix(".gz").endswith(".csv"):
+            write_frame(tmp, table.select(_columns(table, count)), gzipped)
+        else:
+            table.sink_ndjson(tmp, compression="gzip" if gzipped else "uncompressed", check_extension=False)
 
 
-def _csv(frames: Iterable[pl.DataFrame], count: int) -> Iterator[str]:
-    """Yields CSV with a column for each DRG that is listed behind the likeliest."""
-    for index, frame in enumerate(frames):
-        columns: list[pl.Expr] = []
-        for name in frame.columns:
-            column = pl.col(name)
-            if short := SPREAD.get(name):
-                ranks = range(1, count)
-                columns += [column.list.get(rank, null_on_oob=True).alias(f"{short}_{rank + 1}") for rank in ranks]
-            else:
-                columns.append(column.list.join("; ") if name == "reasons" else column)
-        rows = frame.select(columns)
-        first, *rest = [rows.columns, *rows.rows()][1 if index else 0 :]
-        yield csv_text(first, rest)
+def _columns(table: pl.LazyFrame, count: int) -> Iterator[pl.Expr]:
+    """Yields the columns of CSV, one for each DRG that is listed behind the likeliest."""
+    for name in table.collect_schema():
+        column = pl.col(name)
+        if short := SPREAD.get(name):
+            for rank in range(1, count):
+                yield column.list.get(rank, null_on_oob=True).alias(f"{short}_{rank + 1}")
+        else:
+            yield column.list.join("; ") if name == "reasons" else column
 
 
 def summary_lines(frames: Iterable[pl.DataFrame]) -> list[str]:
