@@ -41,9 +41,7 @@ class CompareConfig:
         from src.runs.folder import RunFolder
 
         problems = [
-            f"runs={folder}: no result.json there; it is the folder of a finished run, as runs/NAME, or of several"
-            for folder in self.folders()
-            if not RunFolder(folder).record.is_file()
+            f"{problem}, or of several" for folder in self.folders() for problem in RunFolder(folder).problems("runs")
         ]
         names = [folder.name for folder in self.folders()]
         if len(names) < 2:

@@ -28,9 +28,7 @@ class EvaluateConfig:
         """Lists one line for each value that cannot be."""
         from src.runs.folder import RunFolder
 
-        problems = []
-        if not RunFolder(Path(self.run)).record.is_file():
-            problems.append(f"run={self.run}: no result.json there; it is the folder of a finished run, as runs/NAME")
+        problems = RunFolder(Path(self.run)).problems()
         if any(length < 16 for length in self.prefixes):
             problems.append(f"prefixes={self.prefixes}: must be numbers of at least 16")
         if self.table5 is not None and not Path(self.table5).is_file():

@@ -47,9 +47,7 @@ class ExplainConfig:
         from src.inference.prediction_file import ENDINGS
         from src.runs.folder import RunFolder
 
-        problems = []
-        if not RunFolder(Path(self.run)).record.is_file():
-            problems.append(f"run={self.run}: no result.json there; it is the folder of a finished run, as runs/NAME")
+        problems = RunFolder(Path(self.run)).problems()
         if not Path(self.notes).exists():
             problems.append(f"notes={self.notes}: no such file or folder")
         if not self.out.endswith(ENDINGS):

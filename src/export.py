@@ -30,9 +30,7 @@ class ExportConfig:
         """Lists one line for each value that cannot be."""
         from src.runs.folder import RunFolder
 
-        problems = []
-        if not RunFolder(Path(self.run)).record.is_file():
-            problems.append(f"run={self.run}: no result.json there; it is the folder of a finished run, as runs/NAME")
+        problems = RunFolder(Path(self.run)).problems()
         out = Path(self.out)
         if out.is_file() or (out.is_dir() and any(out.iterdir())):
             problems.append(f"out={self.out}: not empty; name another folder, or remove it first")

@@ -47,11 +47,7 @@ class PredictConfig:
         from src.inference.prediction_file import ENDINGS
         from src.runs.folder import RunFolder
 
-        problems = [
-            f"run={run}: no result.json there; it is the folder of a finished run, as runs/NAME"
-            for run in self.run
-            if not RunFolder(Path(run)).record.is_file()
-        ]
+        problems = [problem for run in self.run for problem in RunFolder(Path(run)).problems()]
         if not self.run:
             problems.append("run=[]: name the folder of a finished run")
         if not Path(self.notes).exists():

@@ -67,9 +67,7 @@ class ServeConfig:
         if self.export is not None:
             there = self.log is not None and Path(self.log).is_file()
             return [] if there else [f"log={self.log}: no such file; name the log to export"]
-        problems = []
-        if self.run is None or not RunFolder(Path(self.run)).record.is_file():
-            problems.append(f"run={self.run}: no result.json there; it is the folder of a finished run, as runs/NAME")
+        problems = RunFolder(Path(str(self.run))).problems()
         for name in ("request_bytes", "request_notes", "queue_notes", "timeout"):
             if not getattr(self, name) > 0:
                 problems.append(f"{name}={getattr(self, name)}: must be above 0")

@@ -20,6 +20,11 @@ class RunFolder:
         """Is the run's name, and its W&B run's id."""
         return self.path.name
 
+    def problems(self, key: str = "run") -> list[str]:
+        """Says in a line what a command that takes a finished run lacks here."""
+        what = "no result.json there; it is the folder of a finished run, as runs/NAME"
+        return [] if self.record.is_file() else [f"{key}={self.path}: {what}"]
+
     @property
     def record(self) -> Path:
         """Holds what a finished run is and came to, see `src.runs.record`."""
