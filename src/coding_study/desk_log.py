@@ -68,7 +68,8 @@ def read_log(path: Path, plan: Plan, adjudicated: Mapping[str, str]) -> Decision
         UserError: a row is damaged, is not of the plan, or contradicts it or another row.
     """
     rows = read_table(path, LOG)
-    planned = {(coder, case): (period, arm) for coder, case, period, arm in plan.rows.rows()}
+    readings = plan.rows.select("coder", "case", "period", "arm").rows()
+    planned = {(coder, case): (period, arm) for coder, case, period, arm in readings}
     if not any(pair in planned for pair in rows.select("coder", "case").rows()):
         raise UserError(f"{path}: no coder and case of it is in {plan.path}; is it the log of another study?")
     last: dict[tuple[str, str], dict[str, Any]] = {}

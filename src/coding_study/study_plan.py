@@ -31,7 +31,7 @@ class Plan:
 
     Attributes:
         path: of the file.
-        rows: `coder`, `case`, `period` (1 or 2) and `arm`, one of `arms`.
+        rows: `coder`, `case`, `period` (1 or 2), `order`, `arm`, one of `arms`, and `row` of the file.
         arms: the first, with which the second is compared, and the second.
         open: they are `alone` and `assisted`, no letters.
     """
@@ -123,11 +123,14 @@ def read_plan(path: Path, key: Path | None) -> Plan:
         UserError: a file is missing or damaged, the key is of another study, or a row is none of a plan.
     """
     rows = read_table(path, COLUMNS)
-    for column in ("coder", "case", "period", "arm"):
+    for column in COLUMNS:
         if (empty := rows.filter(pl.col(column).is_null())).height:
             raise UserError(f"{path}: row {empty['row'][0]} has no {column}; is it a file of src.study plan?")
     if (wrong := rows.filter(~pl.col("period").is_in([str(period) for period in PERIODS]))).height:
         raise UserError(f"{path}: row {wrong['row'][0]}: period is {wrong['period'][0]!r}; it must be 1 or 2")
+    orders = pl.col("order").cast(pl.Float64, strict=False)
+    if (wrong := rows.filter(orders.is_null())).height:
+        raise UserError(f"{path}: row {wrong['row'][0]}: order is {wrong['order'][0]!r}; it must be a number")
     if (twice := rows.filter(~pl.struct("coder", "case").is_first_distinct())).height:
         row = twice.row(0, named=True)
         raise UserError(f"{path}: row {row['row']}: {row['coder']} reads case {row['case']} a second time")
@@ -141,7 +144,7 @@ def read_plan(path: Path, key: Path | None) -> Plan:
         raise UserError(f"{path}: row {odd['row']}: arm is {odd['arm']!r}; it must be {', '.join(Arm)}, or A or B")
     open_ = key is not None or used <= set(Arm)
     arms = (str(Arm.ALONE), str(Arm.ASSISTED)) if open_ else LETTERS
-    return Plan(path, rows.select("coder", "case", pl.col("period").cast(pl.Int64), "arm"), arms, open_)
+    return Plan(path, rows.select("coder", "case", pl.col("period").cast(pl.Int64), orders, "arm", "row"), arms, open_)
 
 
 def _opened(path: Path, key: Path) -> dict[str, str]:

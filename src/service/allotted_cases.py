@@ -5,9 +5,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import polars as pl
+
 from src.cli.errors import UserError
 from src.coding_study.allocation import Arm
-from src.coding_study.study_plan import COLUMNS, read_table
+from src.coding_study.study_plan import read_plan
 
 
 @dataclass(frozen=True)
@@ -15,7 +17,7 @@ class Allotted:
     """Holds one case of one coder."""
 
     case: str
-    period: str
+    period: int
     arm: Arm
     """`alone` is without proposal and evidence."""
 
@@ -24,21 +26,17 @@ def read_allocation(path: Path, cases: Collection[str]) -> Mapping[str, Mapping[
     """Reads a study's allocation, `allocation.csv` of its plan: each coder's cases in their order.
 
     Raises:
-        UserError: the file lacks a column, an arm is another, a case is not there, or comes twice for a coder.
+        UserError: the file is none of a plan, its arms are masked, or a case is not among those of the desk.
     """
-    allotted: dict[str, dict[str, tuple[float, Allotted]]] = defaultdict(dict)
-    for row in read_table(path, COLUMNS).iter_rows(named=True):
-        where, coder, case = f"study={path}: row {row['row']}", row["coder"], row["case"]
-        try:
-            order, arm = float(row["order"]), Arm(row["arm"])
-        except (TypeError, ValueError):
-            raise UserError(f"{where}: needs an arm of {' or '.join(Arm)}, and a number as order") from None
-        if coder is None or case not in cases:
-            raise UserError(f"{where}: names no coder, or case {case} is not among the notes that the desk was given")
-        if case in allotted[coder]:
-            raise UserError(f"{where}: {coder} has case {case} twice; a coder sees a case once")
-        allotted[coder][case] = order, Allotted(case, row["period"] or "", arm)
-    return {
-        coder: {case: entry for case, (_, entry) in sorted(cases_of.items(), key=lambda item: item[1][0])}
-        for coder, cases_of in allotted.items()
-    }
+    plan = read_plan(path, None)
+    if not plan.open:
+        raise UserError(f"study={path}: its arms are masked; give the desk allocation.csv of the same plan")
+    if (foreign := plan.rows.filter(~pl.col("case").is_in(list(cases)))).height:
+        row = foreign.row(0, named=True)
+        raise UserError(
+            f"study={path}: row {row['row']}: case {row['case']} is not among the notes that the desk was given"
+        )
+    allotted: dict[str, dict[str, Allotted]] = defaultdict(dict)
+    for coder, case, period, arm in plan.rows.sort("order").select("coder", "case", "period", "arm").rows():
+        allotted[coder][case] = Allotted(case, period, Arm(arm))
+    return dict(allotted)

@@ -205,7 +205,7 @@ class Desk:
             coder=coder,
             case=case.id,
             arm=arm,
-            period=allotted.period if allotted else "",
+            period=str(allotted.period) if allotted else "",
             proposed=case.proposal["drg"] or "",
             decided=decided,
             action=name,

@@ -219,8 +219,8 @@ def test_a_form_of_another_site_is_refused(opened: tuple[object, Desk]) -> None:
 
 def test_in_a_study_coders_see_their_cases_in_order_and_alone_without_a_proposal(tmp_path: Path) -> None:
     study = {
-        "ann": {"c2": Allotted("c2", "1", Arm.ALONE), "c1": Allotted("c1", "2", Arm.ASSISTED)},
-        "bo": {"c1": Allotted("c1", "1", Arm.ALONE)},
+        "ann": {"c2": Allotted("c2", 1, Arm.ALONE), "c1": Allotted("c1", 2, Arm.ASSISTED)},
+        "bo": {"c1": Allotted("c1", 1, Arm.ALONE)},
     }
     app, desk = desk_of(tmp_path / "log", study)
     ann, bo = client_of(app, "ann"), client_of(app, "bo")
@@ -251,7 +251,7 @@ def test_in_a_study_coders_see_their_cases_in_order_and_alone_without_a_proposal
         ("ann", "c1", "assisted", "2", "291", "291", "accept"),
     ]
     (tmp_path / "log.csv").write_text(desk.log.csv())
-    planned = [(coder, case, int(own.period), own.arm) for coder, cases in study.items() for case, own in cases.items()]
+    planned = [(coder, case, own.period, own.arm) for coder, cases in study.items() for case, own in cases.items()]
     plan = pl.DataFrame(planned, schema=["coder", "case", "period", "arm"], orient="row")
     opened = Plan(tmp_path / "allocation.csv", plan, ("alone", "assisted"), open=True)
     decisions = read_log(tmp_path / "log.csv", opened, {"c1": "291", "c2": "313"})
