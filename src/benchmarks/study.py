@@ -12,14 +12,16 @@ from dataclasses import replace
 
 import numpy as np
 import polars as pl
+from scipy.stats import multivariate_normal, norm
 
 from src.benchmarks.settings import read_settings
 from src.cli.command import report_user_errors
 from src.cli.progress import minutes
+from src.coding_study.agreement import cohens_kappa, fleiss_kappa
 from src.coding_study.allocation import Arm, allocate
 from src.coding_study.crossed import Array, effect_of, mean_of
 from src.coding_study.simulated_coders import Assumptions, Readings, simulate
-from src.coding_study.study_results import Outcomes, medians
+from src.coding_study.study_results import Outcomes, median_of
 
 USUAL = Assumptions(600, 0.8, 0.9, 0.3, 0.4, 0.15, 0.4, 0.7, 0.1, 0.3, 0.8, 0.3)
 POPULATIONS: Mapping[str, Assumptions] = {
@@ -30,8 +32,11 @@ POPULATIONS: Mapping[str, Assumptions] = {
 SIZES = ((4, 60), (6, 20), (6, 40), (15, 20), (15, 40))
 """Coders, and cases that each of them reads."""
 
-OUTCOMES = ("log seconds", "accuracy", "accuracy, assisted", "median seconds")
-"""The first two and the last are what assistance changes."""
+OUTCOMES = ("log seconds", "accuracy", "accuracy, assisted", "median seconds", "Cohen's kappa", "Fleiss' kappa")
+"""What assistance changes, but the third."""
+
+DRGS = np.array([0.3, 0.25, 0.2, 0.1, 0.1, 0.05])
+"""Shares of the adjudicated DRGs; in the place of one, each of the others is as likely."""
 
 
 def readings_of(coders: int, cases: int) -> Readings:
@@ -55,18 +60,41 @@ def held(readings: Readings, assumed: Assumptions, studies: int) -> list[float]:
     arm, level = mean_of(readings.coders[assisted], readings.cases[assisted]), assumed.accuracy + assumed.gain
     estimates = [arm.share(hits) for hits in right[assisted].T]
     shares.append(float(np.mean([part.low <= level <= part.high for part in estimates])))
-    return [*shares, _medians_held(readings, assumed, seconds)]
+    return [*shares, *_influenced_held(readings, assumed, seconds, right)]
 
 
-def _medians_held(readings: Readings, assumed: Assumptions, log_seconds: Array) -> float:
+def _influenced_held(readings: Readings, assumed: Assumptions, log_seconds: Array, right: Array) -> list[float]:
+    draw, count = np.random.default_rng(12), len(DRGS)
     arms = (str(Arm.ALONE), str(Arm.ASSISTED))
     names = {"coder": readings.coders, "case": readings.cases, "period": readings.late.astype(int) + 1}
     rows = pl.DataFrame({**names, "arm": [arms[int(side)] for side in readings.assisted]})
-    true, held_by = assumed.seconds * (assumed.ratio - 1), []
-    for column in log_seconds.T:
-        _, difference = medians(Outcomes(rows.with_columns(seconds=np.exp(column)), arms), pl.col("seconds"))
-        held_by.append(difference.low <= true <= difference.high)
-    return float(np.mean(held_by))
+    alone, assisted = (_true_kappas(assumed, side * assumed.gain) for side in (0, 1))
+    measured = (
+        ("seconds", median_of, assumed.seconds * (assumed.ratio - 1)),
+        ("reading", cohens_kappa, assisted[0] - alone[0]),
+        ("reading", fleiss_kappa, assisted[1] - alone[1]),
+    )
+    hits = np.zeros((len(measured), right.shape[1]))
+    for study, (logs, hit) in enumerate(zip(log_seconds.T, right.T, strict=True)):
+        adjudicated = draw.choice(count, readings.cases.max() + 1, p=DRGS)[readings.cases]
+        decided = np.where(hit, adjudicated, (adjudicated + draw.integers(1, count, len(hit))) % count)
+        own = rows.with_columns(seconds=np.exp(logs), reading=pl.lit(1), adjudicated=adjudicated, decided=decided)
+        for index, (column, statistic, true) in enumerate(measured):
+            difference = Outcomes(own, arms).influenced(pl.col(column), statistic)[-1]
+            hits[index, study] = difference.low <= true <= difference.high
+    return [float(share) for share in hits.mean(1)]
+
+
+def _true_kappas(assumed: Assumptions, gain: float) -> tuple[float, float]:
+    """Computes Cohen's and Fleiss' kappa of an arm in all cases by all coders."""
+    level, others = assumed.accuracy + gain, len(DRGS) - 1
+    spread = 1 + assumed.right_coder**2 + assumed.right_case**2 + assumed.right_effect**2 / 2
+    shared = (assumed.right_case**2 + assumed.right_effect**2 / 4) / spread
+    both = float(multivariate_normal([0, 0], [[1, shared], [shared, 1]]).cdf(np.full(2, norm.ppf(level))))
+    decided = level * DRGS + (1 - level) * (1 - DRGS) / others
+    agreeing = both + (1 - 2 * level + both) / others
+    chances = float(decided @ DRGS), float(decided @ decided)
+    return 1 - (1 - level) / (1 - chances[0]), 1 - (1 - agreeing) / (1 - chances[1])
 
 
 def benchmark(studies: int) -> None:

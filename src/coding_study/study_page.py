@@ -15,7 +15,7 @@ NOTES = (
     "Intervals of 95 % count coders and cases as drawn at random: they hold for other coders and other cases.",
     "Ratios and differences are freed of coders, of cases that several coders read, and of the period.",
     "Seconds are those of all of a coder's visits to a case; of several decisions the last counts.",
-    "A kappa's interval leaves out each coder and each case in turn, and is rather too wide.",
+    "Intervals of medians and kappas are those of what each reading moves them.",
     "Wilcoxon's signed-rank test takes the mean of each case over its coders.",
     "There is no correction for the number of comparisons.",
 )

@@ -1,13 +1,13 @@
 """Works out what a study shows: seconds, accuracy, agreement, what became of proposals, and weights, by arm."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
 from scipy.stats import gaussian_kde, wilcoxon
 
-from src.coding_study.agreement import jackknife, kappa_between, kappa_with_adjudicated
+from src.coding_study.agreement import Influenced, cohens_kappa, fleiss_kappa
 from src.coding_study.allocation import Arm
 from src.coding_study.crossed import Array, effect_of, mean_of
 from src.coding_study.desk_log import Action
@@ -68,19 +68,20 @@ class Outcomes:
         effect = effect_of(rows["coder"], rows["case"], second, (rows["period"] == 2).to_numpy().astype(float))
         return effect.interval(rows["outcome"].to_numpy()) if effect else NONE
 
-    def jackknifed(self, outcome: pl.Expr, statistic: Callable[[pl.DataFrame], float]) -> list[Estimate]:
-        """Estimates a statistic in both arms, and their difference, from the readings that have an outcome."""
-        rows = self.having(outcome)
-        halves = [rows.filter(pl.col("arm") == arm) for arm in self.arms]
-        both = [jackknife(half, statistic) if half.height else NONE for half in halves]
-        if not all(half.height for half in halves):
-            return [*both, NONE]
-
-        def difference(kept: pl.DataFrame) -> float:
-            first, second = (statistic(kept.filter(pl.col("arm") == arm)) for arm in self.arms)
-            return second - first
-
-        return [*both, jackknife(rows, difference)]
+    def influenced(self, outcome: pl.Expr, statistic: Callable[[pl.DataFrame], Influenced]) -> list[Estimate]:
+        """Estimates a statistic in both arms, and their difference, by what each reading moves it (its influence)."""
+        of_arms = [statistic(self.having(outcome, arm)) for arm in self.arms]
+        estimates = [
+            _around(value, mean_of(rows["coder"], rows["case"]).interval(rows["moved"].to_numpy()))
+            if rows.height
+            else NONE
+            for value, rows in of_arms
+        ]
+        (first, _), (second, _) = of_arms
+        if NONE in estimates:
+            return [*estimates, NONE]
+        both = Outcomes(pl.concat([rows for _, rows in of_arms]), self.arms)
+        return [*estimates, _around(second - first, both.effect(pl.col("moved")))]
 
 
 def result_tables(rows: pl.DataFrame, plan: Plan, weights: Mapping[str, float]) -> list[Table]:
@@ -103,7 +104,7 @@ def _seconds(outcomes: Outcomes) -> Table:
     first, second = outcomes.arms
     decided = pl.when(pl.col("decided").is_not_null()).then(pl.col("seconds"))
     means = [_exponential(outcomes.mean(decided.log(), arm)) for arm in outcomes.arms]
-    middles, difference = medians(outcomes, decided)
+    *middles, difference = outcomes.influenced(decided, median_of)
     rows: list[Sequence[Entry]] = [
         ("geometric mean", *means, _exponential(outcomes.effect(decided.log())), None),
         ("median", *middles, None, difference),
@@ -119,26 +120,17 @@ def _exponential(estimate: Estimate) -> Estimate:
     return Estimate(*(float(np.exp(part)) for part in (estimate.value, estimate.low, estimate.high)))
 
 
-def medians(outcomes: Outcomes, seconds: pl.Expr) -> tuple[list[Estimate], Estimate]:
-    """Estimates both arms' medians and their difference by what each reading moves a median (its influence)."""
-    pieces, estimates = [], []
-    for arm in outcomes.arms:
-        rows = outcomes.having(seconds, arm)
-        values = rows["outcome"].to_numpy()
-        if rows.height < 2 or np.ptp(values) == 0:
-            estimates.append(Estimate(float(np.median(values))) if rows.height else NONE)
-            continue
-        median = float(np.median(values))
-        # The density of seconds at the median, from that of their logarithms, which has no long tail.
-        density = float(gaussian_kde(np.log(values), BANDWIDTH * len(values) ** -0.2)(np.log(median))[0]) / median
-        moved = rows.with_columns(moved=median + ((pl.col("outcome") > median) - 0.5) / density)
-        pieces.append(moved)
-        mean = mean_of(moved["coder"], moved["case"]).interval(moved["moved"].to_numpy())
-        estimates.append(_around(median, mean))
-    if len(pieces) < 2:
-        return estimates, NONE
-    effect = Outcomes(pl.concat(pieces), outcomes.arms).effect(pl.col("moved"))
-    return estimates, _around(estimates[1].value - estimates[0].value, effect)
+def median_of(rows: pl.DataFrame) -> Influenced:
+    """Computes the median of outcomes above nothing."""
+    values = rows["outcome"].to_numpy()
+    if not rows.height:
+        return float("nan"), rows
+    median = float(np.median(values))
+    if np.ptp(values) == 0:
+        return median, rows.with_columns(moved=median)
+    # The density at the median, from that of logarithms, which has no long tail.
+    density = float(gaussian_kde(np.log(values), BANDWIDTH * len(values) ** -0.2)(np.log(median))[0]) / median
+    return median, rows.with_columns(moved=median + ((pl.col("outcome") > median) - 0.5) / density)
 
 
 def _around(value: float, estimate: Estimate) -> Estimate:
@@ -154,12 +146,14 @@ def _shares(outcomes: Outcomes) -> Table:
          outcomes.having(outcome).height)
         for name, outcome in (("accuracy", RIGHT), ("deferred", deferred))
     ]  # fmt: skip
-    for name, outcome, statistic in (
-        ("kappa with the adjudicated DRG (Cohen)", RIGHT, kappa_with_adjudicated),
-        ("kappa between coders (Fleiss)", ~deferred, kappa_between),
+    for name, outcome, kappa in (
+        ("kappa with the adjudicated DRG (Cohen)", RIGHT, cohens_kappa),
+        ("kappa between coders (Fleiss)", ~deferred, fleiss_kappa),
     ):
         kept = pl.when(outcome.is_not_null() & ~deferred).then(1)
-        rows.append((name, *outcomes.jackknifed(kept, statistic), outcomes.having(kept).height))
+        *arms, difference = outcomes.influenced(kept, kappa)
+        most = [replace(arm, high=min(arm.high, 1.0)) for arm in arms]
+        rows.append((name, *most, difference, outcomes.having(kept).height))
     columns = [
         Column("measure", "measure"), Column(first, first), Column(second, second),
         Column("difference", f"{second} less {first}"), Column("readings", "readings"),

@@ -1,8 +1,9 @@
 import numpy as np
 import polars as pl
 import pytest
+from sklearn.metrics import cohen_kappa_score
 
-from src.coding_study.agreement import jackknife, kappa_between, kappa_with_adjudicated
+from src.coding_study.agreement import cohens_kappa, fleiss_kappa
 
 FLEISS = [
     (0, 0, 0, 0, 14), (0, 2, 6, 4, 2), (0, 0, 3, 5, 6), (0, 3, 9, 2, 0), (2, 2, 8, 1, 1), (7, 7, 0, 0, 0),
@@ -19,25 +20,64 @@ def table() -> pl.DataFrame:
     return pl.DataFrame(rows, schema=["case", "coder", "decided"], orient="row")
 
 
+def drawn(count: int) -> pl.DataFrame:
+    draw = np.random.default_rng(count)
+    right = draw.integers(4, size=count)
+    decided = np.where(draw.random(count) < 0.7, right, draw.integers(4, size=count))
+    return pl.DataFrame({"decided": decided, "adjudicated": right}).cast(pl.String)
+
+
 def test_fleiss_kappa_of_a_known_table() -> None:
-    assert kappa_between(table()) == pytest.approx(0.210, abs=0.0005)
+    value, rows = fleiss_kappa(table())
+    assert value == pytest.approx(0.210, abs=0.0005)
+    assert rows["moved"].to_numpy().mean() == pytest.approx(value)
 
 
 def test_cases_with_one_coder_do_not_count() -> None:
     lonely = pl.DataFrame({"case": ["x"], "coder": ["coder 0"], "decided": ["999"]})
-    assert kappa_between(pl.concat([table(), lonely])) == kappa_between(table())
-    assert np.isnan(kappa_between(lonely))
+    assert fleiss_kappa(pl.concat([table(), lonely]))[0] == fleiss_kappa(table())[0]
+    value, rows = fleiss_kappa(lonely)
+    assert np.isnan(value)
+    assert rows.is_empty()
+
+
+def test_fleiss_kappa_with_one_drg_alone_is_none() -> None:
+    value, rows = fleiss_kappa(table().with_columns(decided=pl.lit("193")))
+    assert np.isnan(value)
+    assert rows.is_empty()
+
+
+def test_two_coders_have_a_kappa_without_an_interval() -> None:
+    value, rows = fleiss_kappa(table().filter(pl.col("coder").is_in(["coder 0", "coder 13"])))
+    assert np.isfinite(value)
+    assert rows["moved"].is_nan().all()
+
+
+def test_cohens_kappa_is_the_known_one() -> None:
+    rows = drawn(300)
+    value, moved = cohens_kappa(rows)
+    assert value == pytest.approx(cohen_kappa_score(rows["decided"].to_list(), rows["adjudicated"].to_list()))
+    assert moved["moved"].to_numpy().mean() == pytest.approx(value)
 
 
 def test_cohens_kappa_with_one_drg_alone_is_none() -> None:
-    rows = pl.DataFrame({"decided": ["193", "193"], "adjudicated": ["193", "193"]})
-    assert np.isnan(kappa_with_adjudicated(rows))
+    value, rows = cohens_kappa(pl.DataFrame({"decided": ["193", "193"], "adjudicated": ["193", "193"]}))
+    assert np.isnan(value)
+    assert rows.is_empty()
     halves = pl.DataFrame({"decided": ["1", "1", "2", "2"], "adjudicated": ["1", "2", "2", "1"]})
-    assert kappa_with_adjudicated(halves) == pytest.approx(0)
+    assert cohens_kappa(halves)[0] == pytest.approx(0)
 
 
-def test_a_jackknifed_mean_has_the_errors_of_coders_and_cases() -> None:
-    rows = pl.DataFrame({"coder": ["a", "a", "b", "b"], "case": ["1", "2", "1", "2"], "value": [0.1, 0.1, 0.3, 0.3]})
-    estimate = jackknife(rows, lambda kept: float(kept["value"].to_numpy().mean()))
-    assert estimate.value == pytest.approx(0.2)
-    assert estimate.value - estimate.low == pytest.approx(12.706 * 0.1, rel=1e-4)
+def test_a_reading_moves_cohens_kappa_by_what_leaving_it_out_changes() -> None:
+    rows = drawn(300).with_row_index("row")
+    value, moved = cohens_kappa(rows)
+    without = np.array([cohens_kappa(rows.filter(pl.col("row") != row))[0] for row in range(300)])
+    assert moved["moved"].to_numpy() - value == pytest.approx(299 * (value - without), abs=0.02)
+
+
+def test_a_case_moves_fleiss_kappa_by_what_leaving_it_out_changes() -> None:
+    rows = pl.concat([table().with_columns(case=pl.format("{}-{}", "case", pl.lit(copy))) for copy in range(20)])
+    value, moved = fleiss_kappa(rows)
+    cases = moved.group_by("case", maintain_order=True).agg(pl.col("moved").mean())
+    without = np.array([fleiss_kappa(rows.filter(pl.col("case") != case))[0] for case in cases["case"]])
+    assert cases["moved"].to_numpy() - value == pytest.approx(199 * (value - without), abs=0.02)

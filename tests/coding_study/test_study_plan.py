@@ -54,6 +54,7 @@ def test_a_key_of_another_study_opens_nothing(tmp_path: Path) -> None:
     [
         (["ann", 1, 1, "", "A"], "row 2 has no case"),
         (["ann", 3, 1, "e2", "A"], "row 2: period is '3'; it must be 1 or 2"),
+        (["ann", 1, "last", "e2", "A"], "row 2: order is 'last'; it must be a number"),
         (["ann", 1, 1, "e1", "A"], "row 2: ann reads case e1 a second time"),
         (["ann", 1, 1, "e2", "C"], "row 2: arm is 'C'; it must be assisted, alone, or A or B"),
         (["ann", 1, 1], "row 2"),
