@@ -1,6 +1,6 @@
 """Measures how far coders agree with each other and with the adjudicated DRG, beyond chance.
 
-Each kappa comes with `moved`, a value for each reading: the kappa and the reading's influence on it. Their mean is the
+Each kappa comes with a pseudo-value for each reading: the kappa and the reading's influence on it. Their mean is the
 kappa, and their mean's variance is its own where readings are many.
 """
 
@@ -10,7 +10,7 @@ import polars as pl
 from src.coding_study.crossed import Array
 
 Influenced = tuple[float, pl.DataFrame]
-"""A statistic, and the readings that count in it with their `moved`: none where the statistic is nan."""
+"""A statistic, and the readings that count in it with their `pseudovalue`: none where the statistic is nan."""
 
 
 def cohens_kappa(rows: pl.DataFrame) -> Influenced:
@@ -57,8 +57,10 @@ def fleiss_kappa(rows: pl.DataFrame) -> Influenced:
         return kappa, moved
     # Who agrees little makes their partners seem to: differences between n coders shrink to n - 2 of n - 1.
     coders = moved["coder"].n_unique()
-    of_coder = pl.col("moved").mean().over("coder") - kappa
-    return kappa, moved.with_columns(moved=pl.col("moved") + of_coder / (coders - 2 if coders > 2 else float("nan")))
+    of_coder = pl.col("pseudovalue").mean().over("coder") - kappa
+    return kappa, moved.with_columns(
+        pseudovalue=pl.col("pseudovalue") + of_coder / (coders - 2 if coders > 2 else float("nan"))
+    )
 
 
 def _beyond_chance(rows: pl.DataFrame, agreeing: Array, chance: Array) -> Influenced:
@@ -68,4 +70,4 @@ def _beyond_chance(rows: pl.DataFrame, agreeing: Array, chance: Array) -> Influe
     beyond = 1 - chance.mean()
     kappa = float(1 - (1 - agreeing.mean()) / beyond)
     moved = kappa + (agreeing - agreeing.mean() - (1 - kappa) * (chance - chance.mean())) / beyond
-    return kappa, rows.with_columns(moved=moved)
+    return kappa, rows.with_columns(pseudovalue=moved)

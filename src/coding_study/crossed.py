@@ -4,7 +4,7 @@ A reading differs from the next by its coder, its case and by chance, and so doe
 variance of each is found from sums of squares freed of fixed effects (MINQUE with equal weights: Rao 1971); a small
 one may come out below nothing. The estimate's variance is the mean squares of coders and of cases, less that of chance,
 which both contain: coders' and cases' count with Student's t squared for their degrees of freedom, and chance, taken
-away, with the lesser of the two, which is exact where either varies alone. An interval is never shorter than `LEAST`
+away, with the lesser of the two, which is exact where either varies alone. An interval is never shorter than `SHORTEST`
 times the normal's over the variances above nothing. `python -m src.benchmarks.study` counts how often such intervals
 hold the truth.
 """
@@ -25,8 +25,11 @@ Array = NDArray[np.float64]
 SMALL = 1e-9
 """Of the largest singular value: below it a direction is none."""
 
-LEAST = 0.65
-"""With 1, intervals hold the truth too often where coders and cases add nothing; with 0, some would have no length."""
+SHORTEST = 0.65
+"""Reach of the shortest interval, in those of the normal over the variances above nothing.
+
+With 1, intervals hold the truth too often where coders and cases add nothing; with 0, some would have no length.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +100,7 @@ class Crossed:
             values: of readings, [B, R].
         """
         variances = self.variances(values)
-        least = (LEAST * Z) ** 2 * self.shares @ np.maximum(variances, 0.0)
+        least = (SHORTEST * Z) ** 2 * self.shares @ np.maximum(variances, 0.0)
         return self.weights @ values, np.sqrt(np.maximum(self.counted @ variances, least))
 
     def interval(self, values: Array) -> Estimate:

@@ -69,19 +69,19 @@ class Outcomes:
         return effect.interval(rows["outcome"].to_numpy()) if effect else NONE
 
     def influenced(self, outcome: pl.Expr, statistic: Callable[[pl.DataFrame], Influenced]) -> list[Estimate]:
-        """Estimates a statistic in both arms, and their difference, by what each reading moves it (its influence)."""
+        """Estimates a statistic in both arms, and their difference, by each reading's influence."""
         of_arms = [statistic(self.having(outcome, arm)) for arm in self.arms]
         estimates = [
-            _around(value, mean_of(rows["coder"], rows["case"]).interval(rows["moved"].to_numpy()))
+            _around(value, mean_of(rows["coder"], rows["case"]).interval(rows["pseudovalue"].to_numpy()))
             if rows.height
             else NONE
             for value, rows in of_arms
         ]
         (first, _), (second, _) = of_arms
-        if NONE in estimates:
+        if not all(rows.height for _, rows in of_arms):
             return [*estimates, NONE]
         both = Outcomes(pl.concat([rows for _, rows in of_arms]), self.arms)
-        return [*estimates, _around(second - first, both.effect(pl.col("moved")))]
+        return [*estimates, _around(second - first, both.effect(pl.col("pseudovalue")))]
 
 
 def result_tables(rows: pl.DataFrame, plan: Plan, weights: Mapping[str, float]) -> list[Table]:
@@ -127,10 +127,10 @@ def median_of(rows: pl.DataFrame) -> Influenced:
         return float("nan"), rows
     median = float(np.median(values))
     if np.ptp(values) == 0:
-        return median, rows.with_columns(moved=median)
+        return median, rows.with_columns(pseudovalue=median)
     # The density at the median, from that of logarithms, which has no long tail.
     density = float(gaussian_kde(np.log(values), BANDWIDTH * len(values) ** -0.2)(np.log(median))[0]) / median
-    return median, rows.with_columns(moved=median + ((pl.col("outcome") > median) - 0.5) / density)
+    return median, rows.with_columns(pseudovalue=median + ((pl.col("outcome") > median) - 0.5) / density)
 
 
 def _around(value: float, estimate: Estimate) -> Estimate:

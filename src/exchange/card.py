@@ -199,8 +199,8 @@ def log_softmax(values):
 
 {SCORES[cfg.labels]}
 for row in scores:
-    for place in np.argsort(-row)[:5]:
-        print(f"{{np.exp(row[place]):.3f}}", drgs[place]["code"], drgs[place]["title"])
+    for index in np.argsort(-row)[:5]:
+        print(f"{{np.exp(row[index]):.3f}}", drgs[index]["code"], drgs[index]["title"])
 ```"""
 
 

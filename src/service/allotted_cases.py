@@ -28,7 +28,10 @@ def read_allocation(path: Path, cases: Collection[str]) -> Mapping[str, Mapping[
     Raises:
         UserError: the file is none of a plan, its arms are masked, or a case is not among those of the desk.
     """
-    plan = read_plan(path, None)
+    try:
+        plan = read_plan(path, None)
+    except UserError as error:
+        raise UserError(f"study={error}") from None
     if not plan.open:
         raise UserError(f"study={path}: its arms are masked; give the desk allocation.csv of the same plan")
     if (foreign := plan.rows.filter(~pl.col("case").is_in(list(cases)))).height:

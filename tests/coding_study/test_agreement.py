@@ -30,7 +30,7 @@ def drawn(count: int) -> pl.DataFrame:
 def test_fleiss_kappa_of_a_known_table() -> None:
     value, rows = fleiss_kappa(table())
     assert value == pytest.approx(0.210, abs=0.0005)
-    assert rows["moved"].to_numpy().mean() == pytest.approx(value)
+    assert rows["pseudovalue"].to_numpy().mean() == pytest.approx(value)
 
 
 def test_cases_with_one_coder_do_not_count() -> None:
@@ -50,14 +50,14 @@ def test_fleiss_kappa_with_one_drg_alone_is_none() -> None:
 def test_two_coders_have_a_kappa_without_an_interval() -> None:
     value, rows = fleiss_kappa(table().filter(pl.col("coder").is_in(["coder 0", "coder 13"])))
     assert np.isfinite(value)
-    assert rows["moved"].is_nan().all()
+    assert rows["pseudovalue"].is_nan().all()
 
 
 def test_cohens_kappa_is_the_known_one() -> None:
     rows = drawn(300)
     value, moved = cohens_kappa(rows)
     assert value == pytest.approx(cohen_kappa_score(rows["decided"].to_list(), rows["adjudicated"].to_list()))
-    assert moved["moved"].to_numpy().mean() == pytest.approx(value)
+    assert moved["pseudovalue"].to_numpy().mean() == pytest.approx(value)
 
 
 def test_cohens_kappa_with_one_drg_alone_is_none() -> None:
@@ -72,12 +72,12 @@ def test_a_reading_moves_cohens_kappa_by_what_leaving_it_out_changes() -> None:
     rows = drawn(300).with_row_index("row")
     value, moved = cohens_kappa(rows)
     without = np.array([cohens_kappa(rows.filter(pl.col("row") != row))[0] for row in range(300)])
-    assert moved["moved"].to_numpy() - value == pytest.approx(299 * (value - without), abs=0.02)
+    assert moved["pseudovalue"].to_numpy() - value == pytest.approx(299 * (value - without), abs=0.02)
 
 
 def test_a_case_moves_fleiss_kappa_by_what_leaving_it_out_changes() -> None:
     rows = pl.concat([table().with_columns(case=pl.format("{}-{}", "case", pl.lit(copy))) for copy in range(20)])
     value, moved = fleiss_kappa(rows)
-    cases = moved.group_by("case", maintain_order=True).agg(pl.col("moved").mean())
+    cases = moved.group_by("case", maintain_order=True).agg(pl.col("pseudovalue").mean())
     without = np.array([fleiss_kappa(rows.filter(pl.col("case") != case))[0] for case in cases["case"]])
-    assert cases["moved"].to_numpy() - value == pytest.approx(199 * (value - without), abs=0.02)
+    assert cases["pseudovalue"].to_numpy() - value == pytest.approx(199 * (value - without), abs=0.02)

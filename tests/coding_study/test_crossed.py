@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import t as student
 
-from src.coding_study.crossed import LEAST, effect_of, mean_of
+from src.coding_study.crossed import SHORTEST, effect_of, mean_of
 from src.coding_study.simulated_coders import simulate
 from src.metrics.intervals import Z
 from tests.coding_study.made_log import ASSUMED, made_allocation
@@ -87,4 +87,4 @@ def test_an_interval_keeps_a_length_where_coders_and_cases_differ_less_than_by_c
     value, reach = effect.estimates(signs[:32, None])
     variances = effect.variances(signs[:32, None])[:, 0]
     assert max(variances[:2]) < 0 < variances[2]
-    assert (value[0], reach[0]) == pytest.approx((0, LEAST * Z * (variances[2] / 32) ** 0.5))
+    assert (value[0], reach[0]) == pytest.approx((0, SHORTEST * Z * (variances[2] / 32) ** 0.5))

@@ -47,5 +47,5 @@ def test_an_allocation_gives_each_coder_their_cases_in_order(tmp_path: Path) -> 
 def test_an_allocation_that_cannot_be_followed_is_named_with_its_row(row: str, message: str, tmp_path: Path) -> None:
     path = tmp_path / "study.csv"
     path.write_text(f"case,coder,period,arm,order\n{row}\n")
-    with pytest.raises(UserError, match=rf"study\.csv: {message}"):
+    with pytest.raises(UserError, match=rf"study=.*study\.csv: {message}"):
         read_allocation(path, {"a", "b"})
