@@ -25,7 +25,7 @@ from src.cli.progress import track
 from src.config.choices import WandbMode
 from src.privacy.audit_runs import read_clean
 from src.runs.folder import RunFolder
-from src.tracking.policy import environment, logged_in, nothing_else
+from src.tracking.policy import end_wandb, environment, logged_in, nothing_else
 from src.tracking.replay import Replay, Rows, hashes_of_sources
 from src.tracking.wandb_run import STEP, GuardedWandbRun, begin, guarded_labels
 
@@ -148,12 +148,10 @@ def connected(entity: str | None) -> Iterator[Server]:
         UserError: nobody is logged in, the key is refused, or the server does not answer.
     """
     with tempfile.TemporaryDirectory(prefix="drg-sync-") as folder, environment(Path(folder)):
-        import wandb
-
         try:
             yield Server(entity, Path(folder))
         finally:
-            wandb.teardown()  # its process writes into the folder
+            end_wandb()  # its process writes into the folder
 
 
 def _knock(url: str) -> None:

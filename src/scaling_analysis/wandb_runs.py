@@ -13,7 +13,7 @@ from src.runs.finished import Run
 from src.runs.history import Curves
 from src.scaling_analysis.result import Missing
 from src.tracking.flat import is_finished, record_of
-from src.tracking.policy import ENVIRONMENT
+from src.tracking.policy import ENVIRONMENT, end_wandb
 
 AT_ONCE = 8
 """Histories that are asked for at a time; each is a request of a thousand rows or more."""
@@ -74,6 +74,8 @@ def read_project(project: str, group: str | None) -> tuple[list[Run], list[Missi
             f"wandb:{project}: cannot be read ({type(error).__name__}); is the name right, the machine online, and "
             "somebody logged in (wandb login, or WANDB_API_KEY)?"
         ) from None
+    finally:
+        end_wandb()
 
 
 def _with_histories(finished: list[RunFields], api_runs: Mapping[str, Any]) -> Iterator[Run]:

@@ -6,8 +6,9 @@ Source: https://docs.wandb.ai/ref/python/settings. A version that does not know 
 import configparser
 import logging
 import os
+import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -54,6 +55,9 @@ OWN_HOSTS = ("api.forge.coreweave.com", "api.wandb.ai")
 SECONDS_TO_START, SECONDS_TO_FINISH = 30.0, 60.0
 """A server that is lost must not hold a job of a sweep."""
 
+SECONDS_TO_END = 5.0
+"""W&B's process ends within one once all is sent."""
+
 REFUSED = (
     "init", "log", "alert", "watch", "save", "define_metric", "log_artifact", "use_artifact", "log_model", "use_model",
     "link_model",
@@ -91,6 +95,27 @@ def environment(folder: Path) -> Iterator[None]:
         yield
     finally:
         _set(before)
+
+
+def end_wandb(seconds: float = SECONDS_TO_END) -> None:
+    """Ends W&B's process where no run of ours needs it, after these seconds by force.
+
+    W&B waits for it for ever. It may lose the word to end (0.31) where a question to a server has no answer yet.
+    """
+    from wandb.sdk import wandb_setup
+
+    setup: Any = wandb_setup.singleton()
+    if setup.most_recent_active_run:
+        return
+    with ExitStack() as stack:
+        if setup._connection and setup._connection._proc:
+            process = setup._connection._proc._process
+            stack.callback(process.poll)  # W&B itself does not wait for a process that died
+            watchdog = threading.Timer(seconds, process.kill)
+            watchdog.start()
+            stack.callback(watchdog.cancel)
+        with suppress(Exception, SystemExit):  # W&B exits with the status of its process
+            wandb_setup.teardown()
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from src.config.choices import WandbMode
 from src.config.train import WandbConfig
 from src.display.catalog import STEP
 from src.tracking.guard import guarded, guarded_config, guarded_label, guarded_tags, public_name
-from src.tracking.policy import lock, no_defaults, settings
+from src.tracking.policy import SECONDS_TO_FINISH, end_wandb, lock, no_defaults, settings
 from src.tracking.run_metadata import RunMetadata
 
 T = TypeVar("T")
@@ -120,9 +120,4 @@ def _forget(run: Any = None) -> None:
     with suppress(Exception):
         if run:
             wandb_setup.singleton().remove_active_run(run)
-        if not wandb_setup.singleton().most_recent_active_run:
-            service: Any = wandb_setup.singleton()._connection
-            try:
-                wandb_setup.teardown()
-            finally:
-                service._proc._process.poll()  # W&B itself does not wait for a process that died
+        end_wandb(SECONDS_TO_FINISH)

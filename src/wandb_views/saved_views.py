@@ -13,7 +13,7 @@ import wandb_workspaces.workspaces as ws
 from wandb.sdk.lib.service.service_connection import WandbApiFailedError
 
 from src.cli.errors import UserError
-from src.tracking.policy import ENVIRONMENT, logged_in
+from src.tracking.policy import ENVIRONMENT, end_wandb, logged_in
 from src.wandb_views.dashboard_source import DashboardSource
 from src.wandb_views.vega import CHARTS, chart_name
 from src.wandb_views.views import DESCRIPTION, report_of, title_of, view_name, workspace_of
@@ -60,6 +60,8 @@ def _answering(subject: DashboardSource) -> Iterator[None]:
             f"save=true: W&B did not take the dashboard ({type(error).__name__}); is the machine online, the login "
             f"valid, and wandb.project={subject.project} yours to write?"
         ) from None
+    finally:
+        end_wandb()
 
 
 def _has_runs(api: Any, subject: DashboardSource) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import wandb
+from wandb.sdk import wandb_setup
 
 from src.config.choices import WandbMode
 from src.config.train import WandbConfig
@@ -22,6 +23,7 @@ from src.runs.record import read_record
 from src.testing.wandb_here import WandbHere
 from src.tracking.flat import record_of
 from src.tracking.guard import public_name
+from src.tracking.policy import end_wandb
 from src.tracking.recorder import Recorder, recording
 from src.tracking.run_metadata import RunMetadata
 from tests.forked import Forks
@@ -206,6 +208,24 @@ def test_a_w_and_b_that_dies_leaves_the_run_to_its_own_history(
     with record(tmp_path) as recorder:
         log(recorder, 6)
     assert sent(server, tmp_path) == read_history(tmp_path), "the next start sends what the server missed"
+
+
+def test_a_w_and_b_that_does_not_end_is_ended(server: WandbHere) -> None:
+    assert wandb.Api().default_entity == server.entity
+    process = wandb_setup.singleton()._connection._proc._process
+    process.send_signal(signal.SIGSTOP)  # it takes no word to end, as after a question that nobody answered
+    end_wandb(0.5)
+    assert process.returncode == -signal.SIGKILL
+    assert wandb.Api().default_entity == server.entity, "the next asks a process of its own"
+    end_wandb()
+
+
+def test_a_w_and_b_with_a_run_of_ours_is_not_ended(server: WandbHere, tmp_path: Path) -> None:
+    with record(tmp_path) as recorder:
+        log(recorder, 1)
+        end_wandb(0.0)
+        log(recorder, 2)
+    assert sent(server, tmp_path)["train/loss"] == {1: 1.0, 2: 0.5}
 
 
 def test_a_folder_in_which_w_and_b_cannot_write_leaves_the_run_to_its_own_history(
