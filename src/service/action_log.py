@@ -47,6 +47,11 @@ class LoggedAction:
     model: str
     cohort: str
 
+    @property
+    def outcome(self) -> str:
+        """Says what was done, and the DRG where there is one."""
+        return f"{self.action} {self.decided}".strip()
+
 
 COLUMNS = tuple(field.name for field in fields(LoggedAction))
 NAMES = ", ".join(f'"{name}"' for name in COLUMNS)

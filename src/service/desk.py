@@ -148,7 +148,7 @@ class Desk:
             if not self.log.add(typed["form"], action, seen):
                 number, before = self.log.last(coder if self.study is not None else None)[action.case]
                 typed = {**typed, "seen": str(number)}
-                what = f"{before.coder} recorded {before.action} {before.decided}".strip()
+                what = f"{before.coder} recorded {before.outcome}"
                 again = "" if self.study is not None else " Send it again to put it after theirs."
                 raise NotRecorded(409, f"Meanwhile {what} for this case, and yours is not recorded.{again}")
         except (NotRecorded, LogUnavailableError) as refusal:

@@ -112,6 +112,8 @@ def test_accept_override_and_defer_are_logged_with_what_was_shown(opened: tuple[
     client.post("/desk/case", data={**form_of(client, "c2"), **override})
     last = client.post("/desk/case", data={**form_of(client, "c3"), "action": "defer", "reason": "no course"})
     assert last.url.path == "/desk"
+    assert "Ann Ames: defer (no course), 20" in client.get("/desk/case?id=c3&after=c3").text
+    assert "Recorded for c3: defer." in client.get("/desk/case?id=c1&after=c3").text
     rows = exported(client)
     assert [(row["case"], row["action"], row["proposed"], row["decided"], row["reason"]) for row in rows] == [
         ("c1", "accept", "291", "291", ""),
