@@ -23,6 +23,9 @@ CARD, DRGS, ADAPTER = "README.md", "drgs.csv", "adapter"
 CLASSES = "classes.csv"
 """The end of the name of a file beside the folder, which stays at the hospital: what its own classes are called."""
 
+DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+"""What torch and vLLM call a precision."""
+
 WARNING = """\
 > **A model trained on MIMIC notes must not be published.** It may hold parts of the notes it was trained on. The data
 > use agreement of MIMIC-IV-Note (PhysioNet) binds it as it binds the notes: share it only with people who signed the
@@ -117,6 +120,7 @@ def card(data: RunData, record: RunRecord, written: Mapping[str, Any]) -> str:
         f"## Data\n\n{_data(data)}",
         f"## Metrics\n\n{_metrics(data, record)}",
         f"## Use\n\n{_use(data)}",
+        f"## In vLLM\n\n{_in_vllm(written)}",
         f"## The adapter\n\n{_adapter(data, written)}",
         f"## Check\n\nOn {written['notes']} test notes, in right-padded batches under plain transformers, the logits "
         f"differ from the run's by at most {written['difference']:.1e}. Trained with {_versions(record)}.",
@@ -204,8 +208,18 @@ for row in scores:
 ```"""
 
 
+def _in_vllm(written: Mapping[str, Any]) -> str:
+    return f"""```
+vllm serve . --served-model-name drg --runner pooling --convert classify --dtype {DTYPES[written["precision"]]}
+```
+
+`POST /classify` of `{{"model": "drg", "input": [ids + after for ids in cut], "use_activation": false}}`, the tokens of
+the code above, answers with the logits of each note as `probs`; the lines from there on make DRGs of them. Without
+`--dtype` vLLM may round weights to 16 bits."""
+
+
 def _adapter(data: RunData, written: Mapping[str, Any]) -> str:
-    dtype = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}[written["precision"]]
+    dtype = DTYPES[written["precision"]]
     gguf = sorted(path.name for path in Path(locate(data.cfg.model)).glob("*.gguf"))
     gguf_argument = f', gguf_file="{gguf[0]}"' if gguf else ""
     return f"""`{ADAPTER}/` holds adapter and head alone, in peft's format; peft loads the base from where it was.

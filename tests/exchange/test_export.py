@@ -132,6 +132,7 @@ def test_the_card_tells_data_metrics_and_the_warning_and_no_place_of_this_machin
         "| of 41 words or more |",
         f"| rule_accuracy | {metrics['test/rule_accuracy']:.4f} |",
         '64 tokens at most (`max_len`), then the words "\\n\\nDischarge Diagnosis:\\n" (`prompt=diagnosis`)',
+        "--runner pooling --convert classify --dtype float32",
     ):
         assert expected in card
     assert str(runs["two"].parent) not in card
