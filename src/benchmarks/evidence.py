@@ -46,8 +46,8 @@ DEFAULTS: dict[str, Any] = {
     "sentences": 40,
     "top": 3,
     "seed": 0,
+    "hospital": "",
 }
-DEFAULTS |= {"hospital": ""}
 
 COLUMNS = ("compr.", "random", "shuffled", "+-", "suff.", "random", "shuffled", "+-", "ms", "F1", "letter F1", "IoU")
 """Of the table; the last three with `hospital` alone."""

@@ -14,7 +14,7 @@ from src.config.prepare import DrgSystem
 from src.display.markdown import escaped
 from src.display.spreadsheet import write_csv
 from src.display.tables import table_of, to_markdown
-from src.models.bases import locate
+from src.models.bases import DTYPES, locate
 from src.models.prompts import WORDS_AFTER
 from src.runs.record import RunRecord
 from src.training.run_data import RunData
@@ -22,9 +22,6 @@ from src.training.run_data import RunData
 CARD, DRGS, ADAPTER = "README.md", "drgs.csv", "adapter"
 CLASSES = "classes.csv"
 """The end of the name of a file beside the folder, which stays at the hospital: what its own classes are called."""
-
-DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
-"""What torch and vLLM call a precision."""
 
 WARNING = """\
 > **A model trained on MIMIC notes must not be published.** It may hold parts of the notes it was trained on. The data
@@ -120,7 +117,7 @@ def card(data: RunData, record: RunRecord, written: Mapping[str, Any]) -> str:
         f"## Data\n\n{_data(data)}",
         f"## Metrics\n\n{_metrics(data, record)}",
         f"## Use\n\n{_use(data)}",
-        f"## In vLLM\n\n{_in_vllm(written)}",
+        f"## In vLLM\n\n{_in_vllm(data)}",
         f"## The adapter\n\n{_adapter(data, written)}",
         f"## Check\n\nOn {written['notes']} test notes, in right-padded batches under plain transformers, the logits "
         f"differ from the run's by at most {written['difference']:.1e}. Trained with {_versions(record)}.",
@@ -208,9 +205,13 @@ for row in scores:
 ```"""
 
 
-def _in_vllm(written: Mapping[str, Any]) -> str:
+def _dtype(data: RunData) -> str:
+    return str(DTYPES[data.precision]).removeprefix("torch.")
+
+
+def _in_vllm(data: RunData) -> str:
     return f"""```
-vllm serve . --served-model-name drg --runner pooling --convert classify --dtype {DTYPES[written["precision"]]}
+vllm serve . --served-model-name drg --runner pooling --convert classify --dtype {_dtype(data)}
 ```
 
 `POST /classify` of `{{"model": "drg", "input": [ids + after for ids in cut], "use_activation": false}}`, the tokens of
@@ -219,7 +220,6 @@ the code above, answers with the logits of each note as `probs`; the lines from 
 
 
 def _adapter(data: RunData, written: Mapping[str, Any]) -> str:
-    dtype = DTYPES[written["precision"]]
     gguf = sorted(path.name for path in Path(locate(data.cfg.model)).glob("*.gguf"))
     gguf_argument = f', gguf_file="{gguf[0]}"' if gguf else ""
     return f"""`{ADAPTER}/` holds adapter and head alone, in peft's format; peft loads the base from where it was.
@@ -233,7 +233,7 @@ from transformers import AutoModelForSequenceClassification
 
 path = PeftConfig.from_pretrained("{ADAPTER}").base_model_name_or_path
 base = AutoModelForSequenceClassification.from_pretrained(
-    path, num_labels={data.scheme.width}, pad_token_id={written["pad"]}, dtype=torch.{dtype}{gguf_argument}
+    path, num_labels={data.scheme.width}, pad_token_id={written["pad"]}, dtype=torch.{_dtype(data)}{gguf_argument}
 )
 model = PeftModel.from_pretrained(base, "{ADAPTER}").eval()
 ```"""

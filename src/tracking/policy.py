@@ -56,7 +56,7 @@ SECONDS_TO_START, SECONDS_TO_FINISH = 30.0, 60.0
 """A server that is lost must not hold a job of a sweep."""
 
 SECONDS_TO_END = 5.0
-"""W&B's process ends within one once all is sent."""
+"""Until W&B's process, which has nothing left to send, is ended by force; in health it ends within one."""
 
 REFUSED = (
     "init", "log", "alert", "watch", "save", "define_metric", "log_artifact", "use_artifact", "log_model", "use_model",
@@ -100,7 +100,7 @@ def environment(folder: Path) -> Iterator[None]:
 def end_wandb(seconds: float = SECONDS_TO_END) -> None:
     """Ends W&B's process where no run of ours needs it, after these seconds by force.
 
-    W&B waits for it for ever. It may lose the word to end (0.31) where a question to a server has no answer yet.
+    W&B itself waits without limit, and its process (0.31) may miss the word to end while a request has no answer.
     """
     from wandb.sdk import wandb_setup
 

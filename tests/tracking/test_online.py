@@ -59,7 +59,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[WandbHere]:
             if name.startswith("WANDB_") or name == "NO_PROXY":
                 monkeypatch.setenv(name, value)
         monkeypatch.setattr("src.tracking.policy.SECONDS_TO_START", 3.0)
-        monkeypatch.setattr("src.tracking.policy.SECONDS_TO_FINISH", 3.0)
+        for module in ("policy", "wandb_run"):
+            monkeypatch.setattr(f"src.tracking.{module}.SECONDS_TO_FINISH", 3.0)
         yield here
         wandb.teardown()
         with warnings.catch_warnings():
