@@ -38,7 +38,7 @@ class LoggedString:
 class Finding:
     """Says where something is that must not leave the machine, and of what kind it is; never what it says."""
 
-    place: str
+    location: str
     kind: str
 
 

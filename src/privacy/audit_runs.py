@@ -70,7 +70,7 @@ class Verdict:
             lines.append(f"  ids of {self.unseen:,} patients and admissions are too short to be looked for")
         if not self.forms:
             lines.append("  ids in the form of their source are not in the cohort, only numbers; prepare it again")
-        lines += [f"  {finding.place}: {finding.kind}" for finding in self.findings[:SHOWN]]
+        lines += [f"  {finding.location}: {finding.kind}" for finding in self.findings[:SHOWN]]
         hidden = len(self.findings) - SHOWN
         return lines + ([f"  and {hidden} more in {self.run / AUDIT}"] if hidden > 0 else [])
 

@@ -311,7 +311,7 @@ def test_a_run_of_wandb_with_its_defaults_is_caught(tmp_path: Path, few: Path, s
     done = [sys.executable, "-c", code, str(tmp_path), sentence]
     subprocess.run(done, cwd=tmp_path, env=env, capture_output=True, check=True, timeout=120)
     (verdict,) = audit_runs([tmp_path], few, True)
-    with_note = {finding.place for finding in verdict.findings if finding.kind == NOTE}
+    with_note = {finding.location for finding in verdict.findings if finding.kind == NOTE}
     for place in ("run.config", "run.notes", "output_raw", "artifact", "of another form"):
         assert any(place in each for each in with_note), place
     forms = {finding.kind for finding in verdict.findings}
