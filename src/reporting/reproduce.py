@@ -89,7 +89,7 @@ def dates_of(runs: Sequence[Run]) -> str:
     A run's own state is asked, not the dates of its files, which a copy changes.
     """
     states = [read_state(run.folder) for run in runs if run.folder]
-    seconds = [second for state in states if state for second in (state.started, state.written) if second]
+    seconds = [second for state in states if state for second in (state.started, state.told) if second]
     days = sorted({datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%d") for second in seconds})
     if not days:
         return ""

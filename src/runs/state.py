@@ -38,10 +38,6 @@ ENDED = (RunStatus.FINISHED, RunStatus.TRIED, RunStatus.STOPPED)
 """Where nothing is left to do."""
 
 
-OLD_WRITTEN = "told"
-"""What `JobState.written` was called in files before the end of November 2026."""
-
-
 @dataclass
 class JobState:
     """Holds what a job last said of itself.
@@ -50,7 +46,7 @@ class JobState:
         state: running, preempted or failed; a cell with a `result.json` is finished, whatever this says.
         attempts: how often a process began to work on it.
         started: when this attempt began, in seconds since 1970.
-        written: when this was written, likewise.
+        told: when this was written.
         stage: what it is doing.
         done: steps or batches of the stage that are done.
         total: of how many.
@@ -70,7 +66,7 @@ class JobState:
     gpu: str | None = None
     attempts: int = 0
     started: float = 0.0
-    written: float = 0.0
+    told: float = 0.0
     stage: str = ""
     done: int = 0
     total: int = 0
@@ -87,19 +83,18 @@ def read_state(run_dir: Path) -> JobState | None:
     hints = typing.get_type_hints(JobState)
     try:
         schema = {name if name == "state" else f"{name}?": hints[name] for name in hints}
-        values = read_json(RunFolder(run_dir).state, {**schema, f"{OLD_WRITTEN}?": float})
+        written = read_json(RunFolder(run_dir).state, schema)
     except FileNotFoundError:
         return None
     except UserError as error:
         tell_once(str(error))
         return None
-    values = {"written": values.get(OLD_WRITTEN, 0.0), **values, "state": RunStatus(values["state"])}
-    return JobState(**{key: values[key] for key in hints if key in values})
+    return JobState(**{**{key: written[key] for key in hints if key in written}, "state": RunStatus(written["state"])})
 
 
 def write_state(run_dir: Path, state: JobState) -> None:
-    """Writes what the job says now, whole or not at all, and sets `written` to the time."""
-    state.written = time.time()
+    """Writes what the job says now, whole or not at all, and sets `told` to the time."""
+    state.told = time.time()
     write_json(RunFolder(run_dir).state, asdict(state))
 
 

@@ -99,13 +99,6 @@ def test_what_is_damaged_is_set_aside_where_it_is_written_again(name: str, tmp_p
     assert (tmp_path / "result.json.damaged").exists()
 
 
-def test_a_state_of_an_earlier_version_says_when_it_was_written(tmp_path: Path) -> None:
-    (tmp_path / "state.json").write_text('{"state": "running", "told": 5.0}')
-    state = read_state(tmp_path)
-    assert state is not None
-    assert state.written == 5.0
-
-
 def test_nothing_is_set_aside_in_a_folder_that_was_lost(tmp_path: Path) -> None:
     def check() -> None:
         raise UserError("lost")
